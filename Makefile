@@ -1,0 +1,57 @@
+# The two commands of the README are `make demo` and `make test`; both install first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+
+.PHONY: help install demo test test-parity test-full lint format bench golden clean
+
+help:
+	@echo "make demo         build the corpus, train four arms, write runs/demo/report.html"
+	@echo "make test         the tests: no corpus, no torch, offline once installed"
+	@echo "make test-parity  the tests against live torch, transformers, peft"
+	@echo "make install      only .venv with pinned dependencies"
+	@echo "make lint         ruff format and check"
+	@echo "make bench        what is in benchmarks/"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: setup.cfg constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; choose one: make PYTHON=python3.11 install"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "no venv module; on Debian/Ubuntu: sudo apt-get install python3-venv"; exit 2; }
+	@echo "installing pinned dependencies into $(VENV) (about 1.5 GB, 1-2 minutes)"
+	@$(PIP) -e '.[whisper,debspoof,test]'
+	@touch $@
+
+$(VENV)/.parity: $(VENV)/.installed
+	@$(PIP) -e '.[parity]'
+	@touch $@
+
+demo: install
+	@$(BIN)/mldg demo
+
+test: install
+	@$(BIN)/python -m pytest -m "not parity and not full"
+
+test-parity: $(VENV)/.parity
+	@$(BIN)/python -m pytest -m parity
+
+test-full: install
+	@$(BIN)/python -m pytest -m "not parity"
+
+lint: install
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+format: install
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: install
+	@for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+golden: $(VENV)/.parity
+	@$(BIN)/python -m tests.parity.reference
+
+clean:
+	rm -rf $(VENV) *.egg-info

@@ -1,0 +1,167 @@
+"""The command line: parses, calls one function of the rooms above, prints."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mldg_jax.errors import UserError
+
+DESCRIPTION = """\
+Train detectors of synthetic speech that hold on attacks they never met, and score
+recordings with them. A score is higher for bona fide (human) speech, everywhere."""
+
+EPILOG = """\
+examples:
+  mldg demo                                    the whole argument in ten minutes
+  mldg corpus build debspoof --size small      only the corpus
+  mldg train --config configs/debspoof.py:mldg --workdir runs/mldg
+  mldg score runs/demo/mldg-0 my_recording.wav
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit status (0 done, 2 wrong input)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.command(arguments) or 0
+    except UserError as error:
+        print(f"mldg: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mldg: interrupted; the same command continues", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="mldg", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(group, name, function, text):
+        command = group.add_parser(name, help=text, description=text)
+        command.set_defaults(command=function)
+        return command
+
+    demo = add(
+        commands, "demo", _demo, "Build DebSpoof, train four arms, write a report."
+    )
+    demo.add_argument(
+        "--config", default="configs/debspoof.py", help="default: %(default)s"
+    )
+    demo.add_argument("--workdir", default="runs/demo", help="default: %(default)s")
+    demo.add_argument("--seeds", type=int, default=3, help="runs an arm; default 3")
+    demo.add_argument("--size", choices=("small", "full"), default="small")
+    demo.add_argument(
+        "--workers", type=int, help="processes; one a CPU core by default"
+    )
+    _add_data_dir(demo)
+    _add_overrides(demo)
+
+    corpus = commands.add_parser("corpus", help="Build corpora.")
+    corpus = corpus.add_subparsers(required=True, metavar="ACTION")
+    build = add(corpus, "build", _build, "Build a corpus; started again it continues.")
+    build.add_argument("name", choices=("debspoof",))
+    build.add_argument("--size", choices=("small", "full"), default="small")
+    build.add_argument(
+        "--workers", type=int, help="processes; one a CPU core by default"
+    )
+    _add_data_dir(build)
+
+    train = add(commands, "train", _train, "Train a run; started again it continues.")
+    train.add_argument("--config", required=True, help="FILE.py:ARM")
+    train.add_argument("--workdir", required=True, help="the run folder")
+    train.add_argument("--devices", type=int, default=1, help="how many; default 1")
+    _add_data_dir(train)
+    _add_overrides(train)
+
+    score = add(
+        commands, "score", _score,
+        "Score recordings: one line 'name score' each, higher is more bona fide.",
+    )  # fmt: skip
+    score.add_argument("run", help="a finished run folder, e.g. runs/demo/mldg-0")
+    score.add_argument("audio", nargs="+", help="any rate, channels and length ≥ 0.2 s")
+    score.add_argument("--output", help="a file to write instead of standard output")
+    return parser
+
+
+def _add_data_dir(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data-dir",
+        default="data",
+        help="where corpora are kept; default: %(default)s",
+    )
+
+
+def _add_overrides(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
+        help="change a config value, e.g. --set optimizer.lr=1e-3; may be repeated",
+    )  # fmt: skip
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from mldg_jax import demo, report
+
+    corpus = _build(arguments)
+    workdir = Path(arguments.workdir)
+    results = demo.run(
+        arguments.config,
+        corpus,
+        workdir,
+        seeds=arguments.seeds,
+        workers=arguments.workers,
+        overrides=arguments.overrides,
+    )
+    print(report.table(results))
+    print(f"\n{workdir / 'report.html'}: open it in a browser")
+    print(f"{workdir / 'results.json'}: every number of it")
+    print(f"next: mldg score {workdir / 'mldg-0'} your.wav")
+
+
+def _build(arguments: argparse.Namespace) -> Path:
+    from mldg_jax.data import debspoof
+
+    return debspoof.build(
+        arguments.size, Path(arguments.data_dir), workers=arguments.workers
+    )
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from mldg_jax import configs, parallel, training
+    from mldg_jax.data import corpus as corpora
+
+    config = configs.read(arguments.config, arguments.overrides)
+    folder = corpora.find(config.corpus.name, config.corpus.config, arguments.data_dir)
+    training.train(
+        config,
+        arguments.workdir,
+        corpora.load(folder, "train"),
+        devices=parallel.devices(arguments.devices),
+    )
+    print(f"{arguments.workdir}: finished; score with it: "
+          f"mldg score {arguments.workdir} your.wav")  # fmt: skip
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from mldg_jax import checkpoint, scoring
+
+    lines, status = [], 0
+    for name, score, problem in scoring.score_files(arguments.run, arguments.audio):
+        if problem is None:
+            lines.append(f"{name} {score:.6f}")
+        else:
+            print(f"mldg: {problem}", file=sys.stderr)
+            status = 2
+    text = "".join(line + "\n" for line in lines)
+    if arguments.output:
+        checkpoint.write_text(Path(arguments.output), text)
+    else:
+        sys.stdout.write(text)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

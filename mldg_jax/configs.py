@@ -1,0 +1,52 @@
+"""Reading config files: ``path.py:argument`` and ``name=value`` overrides."""
+
+import contextlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import ml_collections
+import yaml
+
+from mldg_jax.errors import UserError
+
+
+def read(reference: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
+    """Runs ``get_config`` of a config file.
+
+    Args:
+      reference: ``"configs/debspoof.py:mldg"``; the part after the colon is the
+        argument of ``get_config``.
+      overrides: such as ``"optimizer.lr=1e-3"``; values are YAML.
+
+    Raises:
+      UserError: no such file, a wrong argument, or a name the config does not have.
+    """
+    path, _, argument = reference.partition(":")
+    if not Path(path).is_file():
+        raise UserError(
+            f"there is no config file {path}; the project's are in configs/, e.g. "
+            "configs/debspoof.py:mldg"
+        )
+    spec = importlib.util.spec_from_file_location("mldg_config", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    try:
+        config = module.get_config(argument) if argument else module.get_config()
+        config.lock()  # a misspelt name is an error, not a new entry
+        flat = dict(_override(text) for text in overrides)
+        config.update_from_flattened_dict(flat)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"config {reference}: {error}") from None
+    return config
+
+
+def _override(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ValueError(f"override {text!r} is not of the form name=value")
+    parsed = yaml.safe_load(value)
+    if isinstance(parsed, str):  # YAML wants 1.0e-3 where people write 1e-3
+        with contextlib.suppress(ValueError):
+            parsed = float(parsed)
+    return name, tuple(parsed) if isinstance(parsed, list) else parsed

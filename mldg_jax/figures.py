@@ -1,0 +1,287 @@
+"""The pictures of the demo's report, as SVG text.
+
+Text stays text (it can be searched and read aloud) and nothing depends on the time or
+on the process: the same results give the same bytes. Matplotlib is used through its
+objects, so nothing here touches pyplot's global state.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.special import ndtri
+
+from mldg_jax import metrics
+from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
+
+# Okabe and Ito's colours, safe for the colour-blind; markers differ too, for print.
+STYLES = (
+    ("#000000", "s"), ("#009E73", "D"), ("#E69F00", "o"), ("#0072B2", "^"),
+    ("#CC79A7", "v"), ("#D55E00", "P"), ("#56B4E9", "X"),
+)  # fmt: skip
+UNSEEN_TINT, GRID, CHANCE = "#FFF6DD", "#DDDDDD", "#555555"
+FONTS = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+SMOOTHING = 5  # logged steps in a running mean
+
+_OPTIONS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mldg_jax",
+    "text.parse_math": False,  # names may hold dollar signs
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "legend.frameon": False,
+}
+
+
+def figures(
+    results: dict[str, Any], rows: Corpus, scores: dict[str, np.ndarray]
+) -> dict[str, str]:
+    """Draws every picture that the results have numbers for.
+
+    Args:
+      results: of ``demo.summarise``, with ``training`` in each arm if it was logged.
+      rows: the scored utterances.
+      scores: for each arm (seeds, utterances).
+
+    Returns:
+      SVG text (``<svg …>…</svg>``) by name: ``attacks``, ``det_unseen``, ``det_all``,
+      and, where training was logged, ``loss`` and ``cosine``.
+    """
+    unseen = results["attacks"]["unseen"]
+    everything = np.ones(len(rows.label), bool)
+    keep = (rows.label == BONAFIDE) | np.isin(rows.attack, unseen)
+    drawn = {}
+    with matplotlib.rc_context(_OPTIONS):
+        drawn["attacks"] = _svg("attacks", _attacks(results, rows))
+        if unseen:
+            figure = _det(results, rows, scores, keep, "Unseen families")
+            drawn["det_unseen"] = _svg("det_unseen", figure)
+        figure = _det(results, rows, scores, everything, "All attacks")
+        drawn["det_all"] = _svg("det_all", figure)
+        for name, draw in (("loss", _loss), ("cosine", _cosine)):
+            if any(_curves(arm, name) for arm in results["arms"].values()):
+                drawn[name] = _svg(name, draw(results))
+    return drawn
+
+
+def _svg(name: str, figure: Figure) -> str:
+    """A figure as an SVG element whose ids are unique in a page of several."""
+    text = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(text, format="svg", metadata=nothing)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
+    # Matplotlib names the fonts of its own machine; a reader has others.
+    return re.sub(r"'DejaVu Sans'[^;\"]*sans-serif", FONTS, svg)
+
+
+def _styled(results: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str, str]]:
+    """Each arm with its colour and marker."""
+    for i, (name, arm) in enumerate(results["arms"].items()):
+        yield name, arm, *STYLES[i % len(STYLES)]
+
+
+def _attacks(results: dict[str, Any], rows: Corpus) -> Figure:
+    """EER of every attack and arm; unseen families above, trained attacks below."""
+    arms = results["arms"]
+    panels = [
+        ("Unseen families: never trained on", "unseen", results["attacks"]["unseen"]),
+        ("Attacks that were trained on", "seen", results["attacks"]["trained"]),
+    ]
+    panels = [panel for panel in panels if panel[2]]
+    heights = [len(attacks) + 1 for _, _, attacks in panels]
+    figure = Figure(
+        figsize=(6.2, 1.2 + 0.5 * sum(heights) + 0.3 * len(panels)),
+        layout="constrained",
+    )
+    axes = figure.subplots(
+        len(panels), 1, sharex=True, squeeze=False, height_ratios=heights
+    )[:, 0]
+    highest = 50.0
+    for ax, (title, which, attacks) in zip(axes, panels, strict=True):
+        hardest = sorted(
+            attacks,
+            key=lambda a: (
+                -np.mean([x["by_attack"][a]["eer"] for x in arms.values()]),
+                a,
+            ),
+        )
+        labels = ["all of these"]
+        labels += [f"{a} ({np.sum(rows.attack == a)})" for a in hardest]
+        for place, (_, arm, colour, marker) in enumerate(_styled(results)):
+            errors = [arm["eer"][which], *(arm["by_attack"][a] for a in hardest)]
+            offset = (place - (len(arms) - 1) / 2) * 0.8 / len(arms)
+            for y, error in enumerate(errors):
+                highest = max(highest, _interval(ax, error, y + offset, colour, marker))
+        _attack_axes(ax, title, labels, unseen=which == "unseen")
+    axes[0].set_xlim(0, min(102.0, highest + 4))
+    axes[-1].set_xlabel("equal error rate, %, mean over seeds with 95 % interval")
+    handles = _legend(results)
+    chance = {"color": CHANCE, "ls": "--", "lw": 1, "label": "chance"}
+    handles.append(matplotlib.lines.Line2D([], [], **chance))
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=min(5, len(handles)),
+        fontsize=9,
+        columnspacing=1.2,
+    )
+    return figure
+
+
+def _interval(ax: Axes, error: dict[str, Any], y: float, colour: str, marker: str):
+    """Draws one error rate; returns the largest percentage drawn."""
+    point, low, high = (
+        None if error.get(k) is None else 100 * error[k] for k in ("eer", "low", "high")
+    )
+    if low is not None and high is not None:
+        ax.plot([low, high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
+    ax.plot([point], [y], color=colour, marker=marker, ms=6, mec="white", mew=0.6)
+    return max(point, high or 0.0)
+
+
+def _attack_axes(ax: Axes, title: str, labels: list[str], *, unseen: bool) -> None:
+    ax.set_title(title, loc="left")
+    ax.set_yticks(range(len(labels)), labels)
+    ax.get_yticklabels()[0].set_fontweight("bold")
+    ax.set_ylim(len(labels) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color=GRID, lw=0.8)
+    ax.axvline(50, color=CHANCE, ls="--", lw=1.2, zorder=1)
+    ax.set_axisbelow(True)
+    for y in range(1, len(labels)):
+        ax.axhline(y - 0.5, color="#888888" if y == 1 else GRID, lw=0.8, zorder=0)
+    if unseen:
+        ax.set_facecolor(UNSEEN_TINT)
+
+
+def _det(
+    results: dict[str, Any],
+    rows: Corpus,
+    scores: dict[str, np.ndarray],
+    keep: np.ndarray,
+    title: str,
+) -> Figure:
+    """DET curves of the first seed on probit axes; the marker is the EER."""
+    figure = Figure(figsize=(4.8, 4.9), layout="constrained")
+    ax = figure.subplots()
+    real, fake = keep & (rows.label == BONAFIDE), keep & (rows.label == SPOOF)
+    low, high = 0.005, 0.9
+    for name, arm, colour, marker in _styled(results):
+        first = scores[name][0]
+        miss, false_alarm, _ = metrics.det_curve(first[real], first[fake])
+        inside = (low / 10, 1 - low / 10)  # rates of 0 and 1 lie at infinity
+        x, y = (ndtri(np.clip(rate, *inside)) for rate in (false_alarm, miss))
+        ax.plot(x, y, color=colour, lw=1.6, label=arm["title"])
+        error = np.clip(metrics.eer(first[real], first[fake])[0], low, high)
+        point = [ndtri(error)]
+        ax.plot(point, point, color=colour, marker=marker, ms=7, mec="white", zorder=3)
+    ends = ndtri([low, high])
+    ax.plot(ends, ends, color=CHANCE, ls=":", lw=1)
+    ticks = np.array([0.5, 1, 2, 5, 10, 20, 40, 60, 80])
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_ticks(ndtri(ticks / 100), [f"{t:g}" for t in ticks])
+    ax.set(xlim=ends, ylim=ends, aspect="equal")
+    ax.set_xlabel("spoof accepted, %")
+    ax.set_ylabel("bona fide rejected, %")
+    ax.set_title(title, loc="left")
+    ax.grid(color=GRID, lw=0.8)
+    ax.legend(handles=_legend(results), loc="upper right", framealpha=0.9, frameon=True)
+    return figure
+
+
+def _legend(results: dict[str, Any]) -> list[matplotlib.lines.Line2D]:
+    return [
+        matplotlib.lines.Line2D([], [], color=c, marker=m, lw=1.6, label=arm["title"])
+        for _, arm, c, m in _styled(results)
+    ]
+
+
+def _loss(results: dict[str, Any]) -> Figure:
+    figure, ax = _time_axes("Training loss", "loss of a clip, nats")
+    for _, arm, colour, _ in _styled(results):
+        curves = _curves(arm, "loss")
+        for steps, values in curves:
+            ax.plot(steps, values, color=colour, lw=0.6, alpha=0.45)
+        if curves:
+            steps, mean = _mean(curves)
+            ax.plot(steps, _smooth(mean), color=colour, lw=2.2, label=arm["title"])
+    ax.axhline(np.log(2), color=CHANCE, ls="--", lw=1, label="chance")
+    ax.set_ylim(bottom=0)
+    ax.legend()
+    return figure
+
+
+def _cosine(results: dict[str, Any]) -> Figure:
+    title = "Do meta-train and meta-test gradients agree?"
+    figure, ax = _time_axes(title, "cosine of the two gradients")
+    for _, arm, colour, _ in _styled(results):
+        curves = _curves(arm, "cosine")
+        for steps, values in curves:
+            ax.plot(steps, values, color=colour, lw=0.6, alpha=0.45)
+        if curves:
+            steps, mean = _mean(curves)
+            label = f"{arm['title']}, smoothed mean"
+            ax.plot(steps, _smooth(mean), color=colour, lw=2.2, label=label)
+    ax.axhline(0, color="#444444", lw=1)
+    ax.set_ylim(-1, 1)
+    ax.legend(loc="lower right")
+    return figure
+
+
+def _time_axes(title: str, label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.8, 3.6), layout="constrained")
+    ax = figure.subplots()
+    ax.set_title(title, loc="left")
+    ax.set_xlabel("training step")
+    ax.set_ylabel(label)
+    ax.grid(color=GRID, lw=0.8)
+    return figure, ax
+
+
+def _curves(arm: dict[str, Any], name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of each seed's log the steps (n,) and the values (n,); seeds without it left out.
+
+    The loss of MLDG is a sum of its halves; their mean has the scale of the other arms.
+    """
+
+    def value(line):
+        if name == "cosine":
+            return line.get("gradient_cosine")
+        halves = [line.get("meta_train_loss"), line.get("meta_test_loss")]
+        return line.get("loss") if None in halves else sum(halves) / 2
+
+    found = []
+    for log in arm.get("training") or []:
+        points = [(x["step"], value(x)) for x in log if value(x) is not None]
+        if points:
+            found.append(tuple(np.array(points, float).T))
+    return found
+
+
+def _mean(curves: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The mean over seeds at every logged step: steps (n,), means (n,)."""
+    steps, place = np.unique(
+        np.concatenate([steps for steps, _ in curves]), return_inverse=True
+    )
+    values = np.concatenate([values for _, values in curves])
+    return steps, np.bincount(place, values) / np.bincount(place)
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """A centred running mean; at the ends over what there is."""
+    window = np.ones(SMOOTHING)
+    total = np.convolve(values, window)
+    count = np.convolve(np.ones(len(values)), window)
+    first = SMOOTHING // 2
+    return (total / count)[first : first + len(values)]

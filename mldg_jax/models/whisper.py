@@ -1,0 +1,134 @@
+"""Whisper's audio encoder as a front-end: waveform → log-mel → frames.
+
+Radford et al. 2022 (arXiv 2212.04356). Supervised speech recognition on log-mel input;
+not self-supervised and not XLS-R. As a front-end for deepfake detection: Kawa et al.,
+Interspeech 2023 (arXiv 2306.01428). Equal to ``transformers`` ``WhisperEncoder`` and
+``WhisperFeatureExtractor`` (tests/parity), except that the input may be any length up
+to 30 s: the sinusoidal positions are cut, nothing is padded.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import librosa
+import numpy as np
+
+from mldg_jax.models.layers import LoRADense, SelfAttention
+
+SAMPLE_RATE = 16_000
+WINDOW, HOP = 400, 160  # samples: 25 ms, 10 ms
+
+
+@functools.lru_cache
+def _filters(mels: int) -> np.ndarray:
+    """Slaney mel filters (window / 2 + 1, mels), float32."""
+    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=mels).T
+
+
+def log_mel(waveform: jax.Array, mels: int = 80) -> jax.Array:
+    """Whisper's log-mel spectrogram.
+
+    Args:
+      waveform: (batch, samples), 16 kHz, within [-1, 1]; at least 400 samples.
+      mels: number of mel bands.
+
+    Returns:
+      (batch, samples // 160, mels), about [-1, 2]; each clip is floored 8 (log10)
+      below its own maximum.
+    """
+    half = WINDOW // 2
+    padded = jnp.pad(waveform, ((0, 0), (half, half)), mode="reflect")
+    frames = waveform.shape[-1] // HOP
+    index = HOP * np.arange(frames)[:, None] + np.arange(WINDOW)[None]
+    windows = padded[:, index]  # (batch, frames, window)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
+    spectrum = jnp.fft.rfft(windows * hann.astype(waveform.dtype))
+    power = spectrum.real**2 + spectrum.imag**2  # (batch, frames, bins)
+    # Full precision on TPU too: this is a measurement, not a layer.
+    mel = jnp.matmul(power, _filters(mels), precision="highest")
+    log = jnp.log10(jnp.maximum(mel, 1e-10))
+    log = jnp.maximum(log, log.max(axis=(1, 2), keepdims=True) - 8.0)
+    return (log + 4.0) / 4.0
+
+
+class WhisperLayer(nn.Module):
+    """One pre-norm transformer layer on (batch · frames, dim)."""
+
+    heads: int
+    hidden: int
+    lora_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, batch: int) -> jax.Array:
+        y = nn.LayerNorm(epsilon=1e-5, name="attention_norm")(x)
+        x = x + SelfAttention(
+            self.heads, key_bias=False, lora_scale=self.lora_scale, name="attention"
+        )(y, batch)
+        y = nn.LayerNorm(epsilon=1e-5, name="mlp_norm")(x)
+        y = LoRADense(self.hidden, lora_scale=self.lora_scale, name="mlp_in")(y)
+        y = nn.gelu(y, approximate=False)
+        y = LoRADense(x.shape[-1], lora_scale=self.lora_scale, name="mlp_out")(y)
+        return x + y
+
+
+class WhisperEncoder(nn.Module):
+    """Whisper's encoder; the defaults are the shape of tiny and tiny.en.
+
+    Attributes:
+      layers, dim, heads, hidden: depth, width, attention heads, feed-forward width.
+      mels: mel bands of the input.
+      positions: longest input in frames of 20 ms.
+      lora_scale: alpha / rank of LoRA factors, when there are any.
+    """
+
+    layers: int = 4
+    dim: int = 384
+    heads: int = 6
+    hidden: int = 1536
+    mels: int = 80
+    positions: int = 1500
+    lora_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, waveform: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        """Encodes speech.
+
+        Args:
+          waveform: (batch, samples) float32, 16 kHz, within [-1, 1]; 400 samples to
+            30 s.
+
+        Returns:
+          ``(frames, hidden)``: the normalised output (batch, frames, dim) at 50 frames
+          a second, and the stem's and every layer's output, ``layers + 1`` arrays of
+          that shape.
+        """
+        mel = log_mel(waveform, self.mels)
+        x = nn.gelu(self._conv("conv1", 1)(mel), approximate=False)
+        x = nn.gelu(self._conv("conv2", 2)(x), approximate=False)
+        positions = self.param("positions", _sinusoids, (self.positions, self.dim))
+        batch, frames, _ = x.shape
+        x = x + positions[:frames]
+        hidden = [x]
+        x = x.reshape(batch * frames, self.dim)
+        for i in range(self.layers):
+            layer = WhisperLayer(
+                self.heads, self.hidden, self.lora_scale, name=f"layers_{i}"
+            )
+            x = layer(x, batch)
+            hidden.append(x.reshape(batch, frames, self.dim))
+        x = nn.LayerNorm(epsilon=1e-5, name="final_norm")(x)
+        return x.reshape(batch, frames, self.dim), hidden
+
+    def _conv(self, name: str, stride: int) -> nn.Conv:
+        return nn.Conv(self.dim, (3,), strides=stride, padding=[(1, 1)], name=name)
+
+
+def _sinusoids(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    """Whisper's fixed positions: sine half, cosine half, periods up to 10,000."""
+    del key
+    length, channels = shape
+    rate = np.log(10_000) / (channels // 2 - 1)
+    angle = np.arange(length)[:, None] * np.exp(-rate * np.arange(channels // 2))
+    return jnp.asarray(np.concatenate([np.sin(angle), np.cos(angle)], 1), jnp.float32)

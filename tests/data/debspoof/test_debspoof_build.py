@@ -1,0 +1,204 @@
+"""Rendering and writing, with ten synthetic clips."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("av")
+pytest.importorskip("pyworld")
+
+from mldg_jax.data.debspoof import builder, corpus, engines, render
+from mldg_jax.data.debspoof.plan import Clip, Plan
+from mldg_jax.data.debspoof.voices import Recording
+from mldg_jax.errors import UserError
+
+RATE = 16_000
+
+
+@pytest.fixture
+def tiny(tmp_path, vowel):
+    """A cache with six recordings (one too short) and a plan of 9 wanted clips."""
+    rows = []
+    for i in range(6):
+        path = tmp_path / "cache" / "x" / "pkg" / f"{i}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        length = 0.5 if i == 1 else 2.0 + 0.1 * i
+        soundfile.write(path, vowel[: int(length * RATE)], RATE)
+        rows.append(
+            Recording(
+                *("v", "fr", "f", f"x/pkg/{i}.wav", "un texte", None, None),
+                *("pkg", "CC0", length),
+            )
+        )
+    clips = []
+    for split in builder.SPLITS:
+        for kind in ("-", "phase_voc"):
+            for i, row in enumerate(rows):
+                label = "bonafide" if kind == "-" else "spoof"
+                cell = f"{split}/bonafide/v" if kind == "-" else f"{split}/{kind}"
+                clips.append(
+                    Clip(
+                        *(f"{split}_{label}_{i}", split, label, kind, "v", "fr"),
+                        *("un texte", "pkg", "CC0", cell),
+                        recording=row,
+                    )
+                )
+    # one voice alone: the cap of a tenth leaves one bona fide clip
+    quotas = {clip.cell: 3 if clip.label == "spoof" else 1 for clip in clips}
+    return Plan("small", tuple(clips), quotas), tmp_path
+
+
+class InProcess:
+    """Stands in for the process pool, which costs seconds to start."""
+
+    def __init__(self, workers):
+        del workers
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def submit(self, function, *arguments):
+        from concurrent.futures import Future
+
+        future = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    monkeypatch.setattr(render, "_pool", InProcess)
+    monkeypatch.setattr(engines, "prepare_kokoro", lambda cache: cache)
+
+
+def run(plan, folder):
+    build = builder.build_folder(folder, "small")
+    clips, _ = render.render(plan, folder / "cache", build, workers=1, progress=False)
+    builder.write_rows(build, [corpus.row(clip) for clip in clips])
+    return clips, builder.corpus_hash(builder.prepare(folder, "small"))
+
+
+def test_round_trip(tiny, fast):
+    plan, folder = tiny
+    clips, _ = run(plan, folder)
+    assert len(clips) == 3 + 9
+    # recording 1 is too short: its place goes to the next in line
+    names = [clip.utterance for clip in clips if clip.cell == "train/phase_voc"]
+    assert names == ["train_spoof_0", "train_spoof_2", "train_spoof_3"]
+    failure = builder.build_folder(folder, "small") / "clips/train_spoof_1.failed"
+    assert failure.read_text() == "less than 1.3 s of speech"
+    target = builder.corpus_folder(folder, "small")
+    assert list(target.glob("*.array_record*"))
+    data = builder.DebSpoof(config="small", data_dir=str(folder))
+    examples = list(data.as_data_source(split="train"))
+    expected = [clip for clip in clips if clip.split == "train"]
+    assert len(examples) == len(expected)
+    for item, clip in zip(examples, expected, strict=True):
+        path = builder.build_folder(folder, "small") / f"clips/{clip.utterance}.flac"
+        assert item["utterance"].decode() == clip.utterance
+        assert item["label"] == (clip.label == "bonafide")
+        assert item["codec"].decode() == "g722"
+        np.testing.assert_array_equal(item["audio"], builder.read_clip(path))
+        assert item["duration"] == pytest.approx(len(item["audio"]) / RATE)
+
+
+def test_resume_gives_the_same_hash(tiny, fast):
+    plan, folder = tiny
+    _, first = run(plan, folder)
+    build = builder.build_folder(folder, "small")
+    made = sorted((build / "clips").glob("*.flac"))
+    times = {path.name: path.stat().st_mtime_ns for path in made}
+    for path in made[::2]:
+        path.unlink()
+    left = builder.corpus_folder(folder, "small").parent / "incomplete.X_1.0.0"
+    left.mkdir()  # as a killed run would leave it
+    _, second = run(plan, folder)
+    assert second == first
+    kept = {path.name for path in made[1::2]}
+    assert not left.exists()
+    for path in (build / "clips").glob("*.flac"):
+        same = path.stat().st_mtime_ns == times[path.name]
+        assert same == (path.name in kept)
+
+
+def test_another_plan_forgets_the_clips(tiny, fast):
+    plan, folder = tiny
+    run(plan, folder)
+    clips = builder.build_folder(folder, "small") / "clips"
+    marked = clips / "train_bonafide_0.flac"
+    before = marked.stat().st_mtime_ns
+    changed = tuple(replace(clip, longest=1.5) for clip in plan.clips)
+    build = builder.build_folder(folder, "small")
+    other = Plan("small", changed, plan.quotas)
+    render.render(other, folder / "cache", build, workers=1, progress=False)
+    assert marked.stat().st_mtime_ns != before
+
+
+def test_broken_synthesiser_is_named(tiny, fast):
+    plan, folder = tiny
+    broken = tuple(
+        replace(clip, attack="nonesuch") if clip.label == "spoof" else clip
+        for clip in plan.clips
+    )
+    build = builder.build_folder(folder, "small")
+    with pytest.raises(UserError, match=r"Only 0 of 3.*nonesuch"):
+        render.render(
+            Plan("small", broken, plan.quotas),
+            *(folder / "cache", build),
+            workers=1,
+            progress=False,
+        )
+
+
+def test_needed_replaces_failures_only(tiny):
+    plan, _ = tiny
+    first = [c.utterance for c in render.needed(plan, {}) if c.cell == "dev/phase_voc"]
+    assert first == ["dev_spoof_0", "dev_spoof_1", "dev_spoof_2"]
+    state = {"dev_spoof_0": True, "dev_spoof_1": False, "dev_spoof_2": True}
+    then = [
+        c.utterance for c in render.needed(plan, state) if c.cell == "dev/phase_voc"
+    ]
+    assert then == ["dev_spoof_3"]
+
+
+def test_festival_clips_share_a_process(tiny):
+    plan, _ = tiny
+    clips = [
+        replace(clip, attack="fest_hts", voice="v", recording=None)
+        for clip in plan.clips[:12]
+    ]
+    assert sorted(len(task) for task in render.batches(clips)) == [4, 8]
+    assert sorted(len(task) for task in render.batches(plan.clips)) == [1] * 36
+
+
+def test_build_is_skipped_when_done(tmp_path):
+    target = builder.corpus_folder(tmp_path, "small")
+    target.mkdir(parents=True)
+    (target / "corpus.json").write_text("{}")
+    assert corpus.build("small", tmp_path) == target
+
+
+def test_unknown_size(tmp_path):
+    with pytest.raises(UserError, match="'huge'"):
+        corpus.build("huge", tmp_path)
+
+
+def test_attribution_names_every_package(tiny):
+    plan, _ = tiny
+    text = corpus.attribution(plan.clips, {"pkg": "1.0-2"})
+    assert "| pkg | 1.0-2 | CC0 | 18 bona fide clips, 18 re-synthesised clips |" in text
+
+
+def test_no_tensorflow():
+    program = (
+        "import sys, mldg_jax.data.debspoof.builder; "
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,147 @@
+from collections import Counter, defaultdict
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mldg_jax.data.debspoof import plan as planning
+from mldg_jax.data.debspoof import splits
+from mldg_jax.errors import UserError
+
+counts = st.lists(st.integers(1, 300), min_size=10, max_size=30)
+
+
+@given(counts)
+def test_largest_cap_keeps_every_voice_within_a_tenth(numbers):
+    cap = splits.largest_cap(numbers)
+    total = sum(min(n, cap) for n in numbers)
+    assert max(min(n, cap) for n in numbers) <= 0.1 * total + 1e-9
+    more = sum(min(n, cap + 1) for n in numbers)
+    assert cap == max(numbers) or cap + 1 > 0.1 * more
+
+
+@given(counts, st.integers(10, 400))
+def test_voice_quotas(numbers, wanted):
+    available = {f"v{i}": n for i, n in enumerate(numbers)}
+    quotas = splits.voice_quotas(available, wanted)
+    assert all(0 < quotas[voice] <= available[voice] for voice in available)
+    assert max(quotas.values()) <= 0.1 * sum(quotas.values()) + 1e-9
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(1, 40), min_size=1, max_size=8))
+def test_spread_is_in_proportion_everywhere(numbers):
+    order = splits.spread(numbers)
+    assert Counter(order) == numbers
+    total = sum(numbers.values())
+    for n in range(1, total + 1):
+        for name, count in Counter(order[:n]).items():
+            assert abs(count - n * numbers[name] / total) <= len(numbers)
+
+
+@pytest.fixture(scope="module", params=["small", "full"])
+def plan(rows, request):
+    return planning.make_plan(rows, request.param)
+
+
+def test_plan_is_deterministic_and_ignores_row_places(rows, plan):
+    again = planning.make_plan(list(rows), plan.size)
+    assert again == plan and again.digest == plan.digest
+    other = planning.make_plan(rows, plan.size, seed=1)
+    assert other.digest != plan.digest
+
+
+def test_utterances_are_unique(plan):
+    names = [clip.utterance for clip in plan.clips]
+    assert len(names) == len(set(names))
+
+
+def test_speakers_are_disjoint(plan):
+    homes = defaultdict(set)
+    for clip in plan.clips:
+        homes[clip.speaker].add(clip.split)
+        for row in (clip.recording, clip.target):
+            if row is not None:
+                homes[row.voice].add(clip.split)
+    shared = {speaker for speaker, where in homes.items() if len(where) > 1}
+    # Piper has one voice
+    assert all(speaker.startswith("piper_vits_") for speaker in shared)
+
+
+def test_texts_are_disjoint(plan):
+    homes = defaultdict(set)
+    for clip in plan.clips:
+        if clip.text:
+            homes[splits.normal_text(clip.text)].add(clip.split)
+    assert all(len(where) == 1 for where in homes.values())
+
+
+def test_no_voice_above_a_tenth(plan):
+    for split in splits.SPLITS:
+        quotas = [
+            n for cell, n in plan.quotas.items() if cell.startswith(f"{split}/bonafide")
+        ]
+        assert max(quotas) <= 0.1 * sum(quotas) + 1e-9
+
+
+def test_every_cell_has_spare_candidates(plan):
+    candidates = Counter(clip.cell for clip in plan.clips)
+    for cell, quota in plan.quotas.items():
+        if "/bonafide/" not in cell:
+            assert candidates[cell] >= 1.25 * quota
+
+
+def test_unseen_attacks_are_in_eval_only(plan):
+    for clip in plan.clips:
+        assert clip.split == "eval" or clip.attack not in planning.UNSEEN_ATTACKS
+
+
+def test_unit_selection_never_says_its_own_sentences(plan):
+    for clip in plan.clips:
+        if clip.attack == "fest_clunits":
+            assert clip.package != "pkg-fest_ru"
+
+
+def test_copies_use_the_languages_of_bonafide(plan):
+    for split in splits.SPLITS:
+        shares = []
+        for attack in ("-", "gl_mel"):
+            found = [
+                clip.language
+                for clip in plan.clips
+                if clip.split == split and clip.attack == attack
+            ]
+            shares.append({k: v / len(found) for k, v in Counter(found).items()})
+        for language, share in shares[0].items():
+            assert shares[1].get(language, 0) == pytest.approx(share, abs=0.1)
+
+
+def test_world_swap_targets_another_voice(plan):
+    swaps = [clip for clip in plan.clips if clip.attack == "world_swap"]
+    assert swaps
+    assert all(clip.target.voice != clip.recording.voice for clip in swaps)
+
+
+def test_unknown_size(rows):
+    with pytest.raises(UserError, match=r"'tiny'.*small and full"):
+        planning.make_plan(rows, "tiny")
+
+
+def test_a_poor_voice_is_named(rows):
+    poor = [
+        row for row in rows if row.voice != "tux_bg" or row.path < "x/pkg-tux_bg/003"
+    ]
+    with pytest.raises(UserError, match="tux_bg has 3 usable"):
+        planning.make_plan(poor, "small")
+
+
+def test_too_few_voices(rows):
+    few = [row for row in rows if not row.voice.startswith(("tux", "kt", "fil", "ami"))]
+    with pytest.raises(UserError, match=r"Only \d+ human voices"):
+        planning.make_plan(few, "small")
+
+
+def test_missing_transcripts_are_named(rows):
+    silent = [replace(row, text="") for row in rows]
+    with pytest.raises(UserError, match="no texts for the attack"):
+        planning.make_plan(silent, "small")

@@ -1,0 +1,89 @@
+"""The command line: exit statuses and one clear line an error."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from mldg_jax import cli, training
+from tests.test_training import smoke
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    from tests.conftest import corpus
+
+    workdir = tmp_path_factory.mktemp("cli") / "erm"
+    config = smoke("erm", "steps=1")
+    training.train(config, workdir, corpus.__wrapped__(), progress=lambda step: None)
+    return workdir
+
+
+@pytest.fixture
+def recording(tmp_path):
+    path = tmp_path / "speech.wav"
+    noise = np.random.default_rng(0).normal(size=44_100)
+    soundfile.write(path, np.stack([0.1 * noise, 0.1 * noise], 1), 44_100)
+    return path
+
+
+def test_score_prints_name_and_score(run, recording, capsys):
+    assert cli.main(["score", str(run), str(recording)]) == 0
+    name, score = capsys.readouterr().out.split()
+    assert name == str(recording) and np.isfinite(float(score))
+
+
+def test_score_writes_a_file_on_request(run, recording, tmp_path, capsys):
+    output = tmp_path / "out" / "scores.txt"
+    arguments = ["score", str(run), str(recording), "--output", str(output)]
+    assert cli.main(arguments) == 0
+    assert not capsys.readouterr().out
+    assert output.read_text().startswith(str(recording))
+
+
+def test_bad_recordings_are_named_and_the_good_ones_scored(
+    run, recording, tmp_path, capsys
+):
+    text, short = tmp_path / "text.wav", tmp_path / "short.wav"
+    text.write_text("not audio")
+    soundfile.write(short, 0.1 * np.ones(1_600), 16_000)
+    files = [str(text), str(recording), str(short), str(tmp_path / "none.wav")]
+    assert cli.main(["score", str(run), *files]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.split()[0] == str(recording)
+    problems = captured.err.splitlines()
+    assert len(problems) == 3
+    for problem, words in zip(
+        problems, ("cannot be read", "0.10 s long", "no such file"), strict=True
+    ):
+        assert problem.startswith("mldg: ") and words in problem
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["score", "no/such/run", "a.wav"], "is no run folder"),
+        (["train", "--config", "none.py:mldg", "--workdir", "w"], "no config file"),
+        (["train", "--config", "configs/debspoof.py:x", "--workdir", "w"], "arms are"),
+        (
+            ["train", "--config", "configs/debspoof.py:mldg", "--workdir", "w",
+             "--data-dir", "no/data"],
+            "mldg corpus build debspoof --size small",
+        ),
+        (
+            ["train", "--config", "configs/debspoof.py:mldg", "--workdir", "w",
+             "--set", "optimizer.typo=1"],
+            "typo",
+        ),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_one_line_and_status_2(arguments, words, capsys):
+    assert cli.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert words in message and message.count("\n") == 1
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    assert "higher for bona fide" in capsys.readouterr().out

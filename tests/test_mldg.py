@@ -1,0 +1,176 @@
+"""The meta-objective against the MLDG authors' code and its own identities."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mldg_jax import mldg
+
+GOLDEN = Path(__file__).parent / "golden" / "mldg_li2018.npz"
+KEY = jax.random.key(0)
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+@pytest.fixture
+def oracle():
+    return np.load(GOLDEN)
+
+
+def parameters(oracle):
+    return {k: jnp.asarray(oracle[k]) for k in ("W1", "b1", "W2", "b2")}
+
+
+def summed_loss(params, batch, key):
+    """Cross-entropy of the oracle's 5 → 8 → 2 tanh net, summed over domains."""
+    del key
+
+    def one(x, y):
+        hidden = jnp.tanh(x @ params["W1"].T + params["b1"])
+        log_p = jax.nn.log_softmax(hidden @ params["W2"].T + params["b2"])
+        return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], 1))
+
+    return jnp.sum(jax.vmap(one)(batch["x"], batch["y"])), {}
+
+
+def episode(oracle):
+    def stack(*domains):
+        return {
+            "x": jnp.stack([jnp.asarray(oracle[f"x{d}"]) for d in domains]),
+            "y": jnp.stack([jnp.asarray(oracle[f"y{d}"]) for d in domains]),
+        }
+
+    return {"meta_train": stack(0, 1, 2), "meta_test": stack(3)}
+
+
+def value_and_grad(objective, oracle):
+    params = parameters(oracle)
+    return jax.value_and_grad(objective, has_aux=True)(params, episode(oracle), KEY)
+
+
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_equals_the_authors_code(oracle, order):
+    objective = mldg.mldg(
+        summed_loss,
+        inner_lr=float(oracle["inner_lr"]),
+        beta=float(oracle["beta"]),
+        order=order,
+    )
+    (_, aux), gradient = value_and_grad(objective, oracle)
+    for name in ("meta_train_loss", "meta_test_loss"):
+        assert aux[name] == pytest.approx(oracle[f"{order}_order/{name}"], abs=1e-12)
+    for name, value in gradient.items():
+        expected = oracle[f"{order}_order/grad_{name}"]
+        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-12)
+
+
+def test_orders_differ(oracle):
+    """Otherwise the test above could pass with one of them broken."""
+    first, second = (oracle[f"{o}_order/grad_W1"] for o in ("first", "second"))
+    assert np.abs(first - second).max() > 1e-4
+
+
+def test_first_order_is_second_order_with_a_constant_inner_gradient(oracle):
+    """d/dφ [F(φ) + β G(φ − α c)] at c = ∇F(φ)."""
+    params, halves = parameters(oracle), episode(oracle)
+    constant = jax.grad(lambda p: summed_loss(p, halves["meta_train"], KEY)[0])(params)
+
+    def written_out(p):
+        adapted = jax.tree.map(lambda x, g: x - 0.3 * g, p, constant)
+        f, g = (
+            summed_loss(p, halves["meta_train"], KEY)[0],
+            summed_loss(adapted, halves["meta_test"], KEY)[0],
+        )
+        return f + 0.7 * g
+
+    objective = mldg.mldg(summed_loss, inner_lr=0.3, beta=0.7, order="first")
+    _, gradient = value_and_grad(objective, oracle)
+    expected = jax.grad(written_out)(params)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, atol=1e-14), gradient, expected
+    )
+
+
+def test_beta_zero_is_erm_on_meta_train(oracle):
+    objective = mldg.mldg(summed_loss, inner_lr=0.3, beta=0.0, order="second")
+    (value, _), gradient = value_and_grad(objective, oracle)
+    only = {"meta_train": episode(oracle)["meta_train"]}
+    (expected, _), expected_gradient = jax.value_and_grad(
+        mldg.erm(summed_loss), has_aux=True
+    )(parameters(oracle), only, KEY)
+    assert value == expected
+    jax.tree.map(np.testing.assert_array_equal, gradient, expected_gradient)
+
+
+def test_inner_lr_zero_is_both_losses_at_the_same_parameters(oracle):
+    objective = mldg.mldg(summed_loss, inner_lr=0.0, beta=1.0, order="second")
+    (value, _), gradient = value_and_grad(objective, oracle)
+    (pooled, _), expected = value_and_grad(mldg.erm(summed_loss), oracle)
+    # the loss is a sum over domains
+    assert value == pytest.approx(float(pooled), abs=1e-14)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, atol=1e-14), gradient, expected
+    )
+
+
+def test_second_order_gradient_agrees_with_finite_differences(oracle):
+    objective = mldg.mldg(summed_loss, inner_lr=0.3, beta=0.7, order="second")
+    _, gradient = value_and_grad(objective, oracle)
+    params, direction = parameters(oracle), jax.tree.map(jnp.cos, parameters(oracle))
+
+    def along(t):
+        moved = jax.tree.map(lambda p, d: p + t * d, params, direction)
+        return objective(moved, episode(oracle), KEY)[0]
+
+    numeric = (along(1e-5) - along(-1e-5)) / 2e-5
+    exact = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, gradient, direction)))
+    assert numeric == pytest.approx(float(exact), rel=1e-8)
+
+
+def test_taylor_remainder_shrinks_with_the_square_of_inner_lr(oracle):
+    """G(φ') = G(φ) − α F'·G' + O(α²)."""
+    params, halves = parameters(oracle), episode(oracle)
+    f_grad = jax.grad(lambda p: summed_loss(p, halves["meta_train"], KEY)[0])(params)
+    g, g_grad = jax.value_and_grad(
+        lambda p: summed_loss(p, halves["meta_test"], KEY)[0]
+    )(params)
+    inner = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, f_grad, g_grad)))
+    rates = np.array([1e-2, 1e-3])
+    remainders = []
+    for rate in rates:
+        objective = mldg.mldg(summed_loss, inner_lr=rate)
+        (_, aux), _ = value_and_grad(objective, oracle)
+        remainders.append(abs(aux["meta_test_loss"] - (g - rate * inner)))
+    slope = np.diff(np.log(remainders)) / np.diff(np.log(rates))
+    assert slope == pytest.approx(2.0, abs=0.05)
+
+
+def test_gradient_cosine_is_that_of_two_separate_gradients(oracle):
+    objective = mldg.mldg(summed_loss, inner_lr=0.3, beta=0.7)
+    (_, aux), gradient = value_and_grad(objective, oracle)
+    params, halves = parameters(oracle), episode(oracle)
+    f_grad = jax.grad(lambda p: summed_loss(p, halves["meta_train"], KEY)[0])(params)
+    adapted = jax.tree.map(lambda p, g: p - 0.3 * g, params, f_grad)
+    g_grad = jax.grad(lambda p: summed_loss(p, halves["meta_test"], KEY)[0])(adapted)
+    a, b = (
+        np.concatenate([np.ravel(x) for x in jax.tree.leaves(t)])
+        for t in (f_grad, g_grad)
+    )
+    expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    found = mldg.gradient_cosine(gradient, aux["inner_gradient"], 0.7)
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"inner_lr": -0.1},
+        {"inner_lr": 0.1, "beta": -1},
+        {"inner_lr": 1, "order": "third"},
+    ],
+)
+def test_impossible_options_are_refused(options):
+    with pytest.raises(ValueError, match=r"must be"):
+        mldg.mldg(summed_loss, **options)

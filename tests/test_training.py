@@ -1,0 +1,169 @@
+"""Training on the real front-end with short audio: resume, refusal, logs, scores."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import traverse_util
+
+import mldg_jax
+from mldg_jax import checkpoint, configs, jobs, scoring, training
+from mldg_jax.errors import UserError
+
+CONFIG = str(Path(__file__).parents[1] / "configs" / "debspoof.py")
+
+
+def smoke(arm: str, *overrides: str):
+    return configs.read(f"{CONFIG}:{arm},smoke", overrides)
+
+
+def flat(workdir):
+    trainable, _ = checkpoint.read_trainable(workdir)
+    return traverse_util.flatten_dict(trainable, sep="/")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished MLDG run and the corpus it was trained on."""
+    from tests.conftest import corpus
+
+    made = corpus.__wrapped__()
+    workdir = tmp_path_factory.mktemp("run") / "mldg"
+    training.train(smoke("mldg"), workdir, made, progress=lambda step: None)
+    return workdir, made
+
+
+def test_a_run_folder_holds_what_the_design_says(finished):
+    workdir, _ = finished
+    names = {path.name for path in workdir.iterdir()}
+    assert names == {
+        "config.json", "metrics.jsonl", "checkpoints", "trainable.safetensors"
+    }  # fmt: skip
+    text = (workdir / "metrics.jsonl").read_text()
+    lines = [json.loads(x) for x in text.splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert {"meta_train_loss", "meta_test_loss", "gradient_cosine"} <= lines[0].keys()
+    assert all(-1 <= line["gradient_cosine"] <= 1 for line in lines)
+
+
+def test_adapters_and_head_are_trained_and_nothing_else(finished):
+    paths = flat(finished[0])
+    adapters = {p for p in paths if p.startswith("frontend/")}
+    assert len(adapters) == 2 * 4 * 2  # layers × projections × factors
+    assert all(p.split("/")[-1] in ("lora_a", "lora_b") for p in adapters)
+    assert all(np.any(paths[p]) for p in adapters)  # B has left zero
+    assert {p for p in paths if p.startswith("head/")} == paths.keys() - adapters
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
+    """To the last bit: the sampler is a function of the step number."""
+    workdir, corpus = finished
+
+    class Killed(Exception):
+        pass
+
+    def die_at_3(step):
+        if step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        training.train(smoke("mldg"), tmp_path, corpus, progress=die_at_3)
+    assert not (tmp_path / checkpoint.TRAINABLE).exists()
+    steps = []
+    training.train(smoke("mldg"), tmp_path, corpus, progress=steps.append)
+    assert steps == [3, 4]  # from the checkpoint after step 2
+    ours, theirs = flat(tmp_path), flat(workdir)
+    assert ours.keys() == theirs.keys()
+    for path, value in theirs.items():
+        np.testing.assert_array_equal(ours[path], value, err_msg=path)
+    logs = [(w / "metrics.jsonl").read_text() for w in (tmp_path, workdir)]
+    assert logs[0] == logs[1]
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    workdir, corpus = finished
+    steps = []
+    training.train(smoke("mldg"), workdir, corpus, progress=steps.append)
+    assert not steps
+
+
+def test_another_config_in_the_same_folder_is_refused(finished):
+    workdir, corpus = finished
+    with pytest.raises(UserError, match=r"optimizer\.lr: 0\.001 → 0\.5"):
+        training.train(smoke("mldg", "optimizer.lr=0.5"), workdir, corpus)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step(corpus, tmp_path):
+    config = smoke("erm", "optimizer.lr=.inf")
+    with pytest.raises(UserError, match=r"loss is (nan|inf) at step \d"):
+        training.train(config, tmp_path, corpus, progress=lambda step: None)
+
+
+def test_loading_scores_without_the_training_corpus(finished):
+    workdir, corpus = finished
+    detector = mldg_jax.load(workdir)
+    clip = corpus.waveform(0)
+    alone = detector.score(clip, 16_000)
+    batch = scoring.score_waveforms(detector, [corpus.waveform(i) for i in range(40)])
+    assert batch.shape == (40,) and np.isfinite(batch).all()
+    assert alone == pytest.approx(batch[0], abs=1e-5)  # whatever its batch
+
+
+def test_windows_cover_a_recording_evenly():
+    ramp = np.arange(10, dtype=np.float32)
+    found = scoring.windows(ramp, 4)
+    assert found[:, 0].tolist() == [0, 3, 6] and found[-1, -1] == 9
+    assert scoring.windows(ramp[:4], 4).tolist() == [[0, 1, 2, 3]]
+    assert scoring.windows(ramp[:3], 4).tolist() == [[0, 1, 2, 0]]
+
+
+def test_parameters_of_another_model_are_refused(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    path = tmp_path / "run" / checkpoint.CONFIG
+    config = json.loads(path.read_text())
+    config["model"]["lora"]["rank"] = 4
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match="does not fit"):
+        scoring.load(tmp_path / "run")
+
+
+def test_score_files_keep_name_attack_key_and_score(corpus, tmp_path):
+    scores = np.linspace(-1, 1, len(corpus.label))
+    jobs.write_scores(tmp_path / "scores.txt", corpus, scores)
+    first = (tmp_path / "scores.txt").read_text().splitlines()[0]
+    assert first == "u000 - bonafide -1"
+    np.testing.assert_allclose(
+        jobs.read_scores(tmp_path / "scores.txt", corpus), scores, rtol=1e-8
+    )
+
+
+def test_four_emulated_devices_train_like_one(tmp_path):
+    """Same gradients and parameters, both orders; in a process of its own."""
+    program = Path(__file__).parent / "four_devices.py"
+    done = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1] == "equal"
+
+
+def test_one_compilation_serves_every_split_of_the_attacks(finished):
+    from mldg_jax.data import episodes
+    from mldg_jax.models import detector as detectors
+
+    config = smoke("mldg")
+    detector = detectors.create(config.model)
+    frontend = training.load_frontend(config.model)
+    state, frozen = training.init_state(config, detector, frontend, np.ones((1, 4_000)))
+    step = jax.jit(training.make_step(config, detector))
+    domains = episodes.group(finished[1])
+    for number in range(3):
+        drawn = episodes.draw(domains, seed=0, step=number, meta_test=3, examples=2)
+        episode = episodes.cut(drawn, finished[1], samples=config.samples)
+        state, _ = step(state, frozen, episode)
+    assert step._cache_size() == 1
