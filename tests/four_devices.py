@@ -15,7 +15,7 @@ from mldg_jax import configs, parallel, training
 from mldg_jax.data import episodes
 from mldg_jax.models.detector import Detector
 from mldg_jax.models.whisper import WhisperEncoder
-from tests.conftest import corpus as make_corpus
+from tests import signals
 
 SMALL = {"layers": 1, "dim": 32, "heads": 2, "hidden": 64, "positions": 100}
 
@@ -49,7 +49,7 @@ def run(devices, order, corpus):
 
 
 def main():
-    corpus = make_corpus.__wrapped__()
+    corpus = signals.corpus()
     results = {}
     for order in ("first", "second"):
         one, metrics_1 = run(jax.devices()[:1], order, corpus)

@@ -144,9 +144,12 @@ def test_score_files_keep_name_attack_key_and_score(corpus, tmp_path):
 
 def test_four_emulated_devices_train_like_one(tmp_path):
     """Same gradients and parameters, both orders; in a process of its own."""
-    program = Path(__file__).parent / "four_devices.py"
     done = subprocess.run(
-        [sys.executable, program], capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", "tests.four_devices"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == "equal"

@@ -74,7 +74,7 @@ class InProcess:
 
 @pytest.fixture
 def fast(monkeypatch):
-    monkeypatch.setattr(render, "_pool", InProcess)
+    monkeypatch.setattr(render, "pool", InProcess)
     monkeypatch.setattr(engines, "prepare_kokoro", lambda cache: cache)
 
 
