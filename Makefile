@@ -10,6 +10,7 @@ help:
 	@echo "make demo         build the corpus, train four arms, write runs/demo/report.html"
 	@echo "make test         the tests: no corpus, no torch, offline once installed"
 	@echo "make test-parity  the tests against live torch, transformers, peft"
+	@echo "make test-full    all tests, also those of full-size models"
 	@echo "make install      only .venv with pinned dependencies"
 	@echo "make lint         ruff format and check"
 	@echo "make bench        what is in benchmarks/"
@@ -36,10 +37,10 @@ test: install
 	@$(BIN)/python -m pytest -m "not parity and not full"
 
 test-parity: $(VENV)/.parity
-	@$(BIN)/python -m pytest -m parity
+	@$(BIN)/python -m pytest -m "parity and not full"
 
-test-full: install
-	@$(BIN)/python -m pytest -m "not parity"
+test-full: $(VENV)/.parity
+	@$(BIN)/python -m pytest
 
 lint: install
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
@@ -51,7 +52,8 @@ bench: install
 	@for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 golden: $(VENV)/.parity
-	@$(BIN)/python -m tests.parity.reference
+	@for maker in whisper wav2vec2 make_torch_files; do \
+	  $(BIN)/python -m tests.parity.$$maker; done
 
 clean:
 	rm -rf $(VENV) *.egg-info

@@ -6,7 +6,6 @@ checkpoints or none.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
+from mldg_jax.atomic import replacing
 from mldg_jax.errors import UserError
 
 CONFIG = "config.json"
@@ -25,10 +25,8 @@ TRAINABLE = "trainable.safetensors"
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(text)
-    part.replace(path)
+    with replacing(path) as part:
+        part.write_text(text)
 
 
 def write_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
@@ -116,9 +114,10 @@ def write_trainable(workdir: Path, trainable: Any, batch_stats: Any) -> None:
     """Writes what training made; its presence says the run is finished."""
     tree = {**trainable, "batch_stats": batch_stats}
     flat = traverse_util.flatten_dict(tree, sep="/")
-    part = workdir / f".{TRAINABLE}.part"
-    save_file({k: np.asarray(v) for k, v in flat.items()}, part)
-    part.replace(workdir / TRAINABLE)
+    # (save_file writes raw memory, so it must be in C order)
+    arrays = {name: np.ascontiguousarray(value) for name, value in flat.items()}
+    with replacing(workdir / TRAINABLE) as part:
+        save_file(arrays, part)
 
 
 def read_trainable(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:

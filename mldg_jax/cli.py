@@ -55,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--seeds", type=int, default=3, help="runs an arm; default 3")
     demo.add_argument("--size", choices=("small", "full"), default="small")
     demo.add_argument(
-        "--workers", type=int, help="processes; one a CPU core by default"
+        "--workers",
+        type=int,
+        help="processes; one a CPU core by default (use 1 with a GPU or TPU)",
     )
     _add_data_dir(demo)
     _add_overrides(demo)

@@ -8,7 +8,6 @@ second than one run with several threads.
 
 import functools
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
@@ -156,10 +155,7 @@ def write_scores(path: Path, rows: Corpus, scores: np.ndarray) -> None:
         f"{u} {a} {k} {s:.9g}\n"
         for u, a, k, s in zip(rows.utterance, rows.attack, keys, scores, strict=True)
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text("".join(lines))
-    part.replace(path)
+    checkpoint.write_text(path, "".join(lines))
 
 
 def read_scores(path: Path, rows: Corpus) -> np.ndarray:

@@ -131,6 +131,17 @@ def init(
     return _nest(adapters)
 
 
+def scale(rank: int, alpha: float, *, rank_stabilised: bool = False) -> float:
+    """What multiplies A @ B: alpha / rank, or alpha / √rank (rsLoRA).
+
+    Rank-stabilised scaling is Kalajdzievski 2023 (arXiv 2312.03732). Rank 0 (no
+    adapters) gives 1.
+    """
+    if not rank:
+        return 1.0
+    return alpha / (rank**0.5 if rank_stabilised else rank)
+
+
 def merge(params: Params, adapters: Params, *, scale: float) -> dict[str, Any]:
     """Returns ``params`` with ``kernel + scale · A @ B`` at every adapted kernel.
 

@@ -65,7 +65,12 @@ def load(run: str | Path) -> Scorer:
     examples = jax.ShapeDtypeStruct((1, config.samples), np.float32)
     *expected, _ = jax.eval_shape(
         lambda key, x: detectors.init(
-            key, detector, frontend, x, rank=config.model.lora.rank
+            key,
+            detector,
+            frontend,
+            x,
+            rank=config.model.lora.rank,
+            adapted=config.model.lora.get("targets", detectors.PROJECTIONS),
         ),
         jax.random.key(0),
         examples,

@@ -1,6 +1,6 @@
 """Training: a config and a corpus in, a run folder out.
 
-    state = {"trainable", "batch_stats", "opt_state", "step", "key"}
+    state = {"trainable", "average", "batch_stats", "opt_state", "step", "key"}
     step(state, frozen, episode) -> (state, metrics)
 
 The frozen parameters are an argument, never part of the state or of the compiled
@@ -84,11 +84,17 @@ def init_state(
     """
     init_key, key = jax.random.split(jax.random.key(config.seed))
     trainable, batch_stats, frozen = detectors.init(
-        init_key, detector, frontend, examples, rank=config.model.lora.rank
+        init_key,
+        detector,
+        frontend,
+        examples,
+        rank=config.model.lora.rank,
+        adapted=config.model.lora.get("targets", detectors.PROJECTIONS),
     )
     opt_state = make_optimizer(config.optimizer).init(trainable)
     state = {
         "trainable": trainable,
+        "average": jax.tree.map(jnp.copy, trainable),
         "batch_stats": batch_stats,
         "opt_state": opt_state,
         "step": jnp.zeros((), jnp.int32),
@@ -121,6 +127,8 @@ def make_step(
         gradient = mean(gradient)
 
         updates, opt_state = optimizer.update(gradient, state["opt_state"], trainable)
+        # Batch statistics are those of meta-train at φ: what φ' saw is discarded.
+        updated = aux.get("meta_train_aux", aux.get("loss_aux"))["batch_stats"]
         metrics = {k: mean(v) for k, v in aux.items() if k.endswith("loss")}
         metrics |= {
             "gradient_norm": optax.tree.norm(gradient),
@@ -131,9 +139,14 @@ def make_step(
             metrics["gradient_cosine"] = mldg.gradient_cosine(
                 gradient, aux["inner_gradient"], config.objective.beta
             )
+        trainable = optax.apply_updates(trainable, updates)
         state = {
             **state,
-            "trainable": optax.apply_updates(trainable, updates),
+            "trainable": trainable,
+            "average": _averaged(
+                config.averaging, state["average"], trainable, state["step"]
+            ),
+            "batch_stats": mean(updated),
             "opt_state": opt_state,
             "step": state["step"] + 1,
         }
@@ -142,26 +155,22 @@ def make_step(
     return step
 
 
+def _averaged(decay: float, average: Any, trainable: Any, step: jax.Array) -> Any:
+    """One step of the exponential moving average of φ, its start forgotten."""
+    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return optax.incremental_update(trainable, average, 1.0 - decay)
+
+
 def load_frontend(config: Any) -> dict:
     """Loads the pretrained front-end of a config's ``model`` section.
 
     With ``frontend.layers`` below the pretrained depth the upper layers are dropped.
 
     Raises:
-      UserError: an unknown name, or weights that are not installed.
+      UserError: an unknown kind, or weights that are not there or do not fit.
     """
-    if config.weights != "whisper-tiny.en":
-        raise UserError(
-            f"model.weights is {config.weights!r}; the available one is "
-            "'whisper-tiny.en'"
-        )
-    params = pretrained.whisper_tiny_en()
-    depth = sum(name.startswith("layers_") for name in params)
-    kept = config.frontend.get("layers", depth)
-    if not 1 <= kept <= depth:
-        raise UserError(f"model.frontend.layers is {kept}; it must be 1 … {depth}")
-    dropped = {f"layers_{i}" for i in range(kept, depth)}
-    return {name: value for name, value in params.items() if name not in dropped}
+    module = detectors.create(config).frontend
+    return pretrained.load(config.weights, config.frontend.kind, module)
 
 
 def train(
@@ -208,11 +217,12 @@ def train(
         episode = episodes.cut(drawn, corpus, samples=config.samples, augment=augment)
         return drawn, episode
 
-    detector = detectors.create(config.model)
+    axis_name = parallel.axis_name(devices)
+    detector = detectors.create(config.model, axis_name)
     frontend = load_frontend(config.model)
     examples = _examples([episode_of(i)[1] for i in range(EXAMPLE_EPISODES)])
     state, frozen = init_state(config, detector, frontend, examples)
-    step = make_step(config, detector, axis_name=parallel.axis_name(devices))
+    step = make_step(config, detector, axis_name=axis_name)
     step = parallel.compile_step(step, devices)
     frozen = parallel.replicate(frozen, devices)
 
@@ -227,7 +237,7 @@ def train(
             if (number + 1) % config.log_every == 0 or number + 1 == config.steps:
                 _write(log, number, metrics, drawn, domains)
             checkpoint.save(manager, number + 1, state, last=number + 1 == config.steps)
-    checkpoint.write_trainable(workdir, state["trainable"], state["batch_stats"])
+    checkpoint.write_trainable(workdir, state["average"], state["batch_stats"])
     return workdir
 
 

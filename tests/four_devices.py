@@ -8,12 +8,12 @@ import jax
 
 jax.config.update("jax_enable_x64", True)
 
-import flax
 import numpy as np
 
 from mldg_jax import configs, parallel, training
 from mldg_jax.data import episodes
 from mldg_jax.models.detector import Detector
+from mldg_jax.models.pooling import PoolingHead
 from mldg_jax.models.whisper import WhisperEncoder
 from tests import signals
 
@@ -26,8 +26,8 @@ def run(devices, order, corpus):
         "configs/debspoof.py:mldg,smoke",
         [f"objective.order={order}", "objective.inner_lr=0.1", "optimizer.lr=1e-2"],
     )
-    detector = Detector(flax.core.freeze(SMALL), flax.core.freeze({"dim": 16}))
     encoder = WhisperEncoder(**SMALL)
+    detector = Detector(encoder, PoolingHead(dim=16))
     frontend = encoder.init(jax.random.key(1), np.zeros((1, 1_600)))["params"]
     state, frozen = training.init_state(config, detector, frontend, np.ones((1, 1_600)))
     state, frozen = jax.tree.map(

@@ -1,0 +1,39 @@
+"""The models: front-ends, back-ends, and the detector made of one of each."""
+
+from typing import Any
+
+import flax.linen as nn
+
+from mldg_jax.models import aasist, wav2vec2, whisper
+
+KINDS = ("wav2vec2", "whisper", "aasist", "ssl_aasist")
+
+
+def build(kind: str, config: Any = None) -> nn.Module:
+    """Builds a model by name.
+
+    Args:
+      kind: "wav2vec2" or "whisper", (batch, samples) → frames (batch, frames, dim);
+        "aasist", (batch, samples) → logits (batch, 2); "ssl_aasist", frames (batch,
+        frames, 1024) → logits. Column 1 of logits is bona fide.
+      config: a ``transformers`` config or its dictionary (wav2vec2, whisper), the
+        official AASIST ``model_config`` dictionary (aasist), or our module's
+        attributes. None is XLS-R 300M, Whisper tiny.en, AASIST and the
+        paper's back-end.
+
+    Raises:
+      ValueError: an unknown kind, or a config that the module cannot be.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
+    config = dict(config.to_dict() if hasattr(config, "to_dict") else config or {})
+    if kind == "wav2vec2":
+        foreign = {"model_type", "hidden_size", "num_hidden_layers"} & config.keys()
+        return wav2vec2.Wav2Vec2(**wav2vec2.from_hf(config) if foreign else config)
+    if kind == "whisper":
+        foreign = {"model_type", "d_model", "encoder_layers"} & config.keys()
+        return whisper.WhisperEncoder(**whisper.from_hf(config) if foreign else config)
+    if kind == "aasist":
+        foreign = {"architecture", "gat_dims"} & config.keys()
+        return aasist.AASIST(**aasist.from_official(config) if foreign else config)
+    return aasist.AASISTHead(**config)

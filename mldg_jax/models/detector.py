@@ -3,9 +3,13 @@
 The only place that says what is frozen and what is trained:
 
     params = {"frontend": pretrained, never trained here, "head": trained}
-    batch_stats = {"head": measured, neither trained nor frozen weights}
+    batch_stats = {"head": neither trained nor frozen, see the head}
     arm "frozen":  φ = head
-    arm "lora":    φ = head ∪ adapters in the front-end's attention
+    arm "lora":    φ = head ∪ adapters in the front-end's transformer
+
+Training mode concerns the head and the adapters only: BatchNorm takes the statistics of
+its batch (over all devices), dropout takes its key. The frozen front-end is always in
+evaluation mode: its dropouts were for its own training.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,43 +22,102 @@ import jax.numpy as jnp
 import optax
 
 from mldg_jax import lora
+from mldg_jax.errors import UserError
+from mldg_jax.models.aasist import AASISTHead
 from mldg_jax.models.pooling import PoolingHead, statistics
+from mldg_jax.models.wav2vec2 import Wav2Vec2
 from mldg_jax.models.whisper import WhisperEncoder
 
-ATTENTION = r"frontend/.*/attention/(query|key|value|out)/kernel"
+FRONTENDS = {"whisper": WhisperEncoder, "wav2vec2": Wav2Vec2}
+HEADS = {"pooling": PoolingHead, "aasist": AASISTHead}
+PROJECTIONS = ("query", "key", "value", "out")  # of attention
+FEED_FORWARD = ("mlp_in", "mlp_out")
 
 
 class Detector(nn.Module):
     """Waveform → logits.
 
     Attributes:
-      frontend: keyword arguments of ``WhisperEncoder``.
-      head: keyword arguments of ``PoolingHead``.
-      lora_scale: alpha / rank.
+      frontend: a front-end, (batch, samples) → frames (batch, frames, dim).
+      head: a back-end; ``PoolingHead`` takes the states of every layer, others the
+        front-end's output.
     """
 
-    frontend: Mapping[str, Any]
-    head: Mapping[str, Any]
-    lora_scale: float = 1.0
+    frontend: nn.Module
+    head: nn.Module
 
-    @nn.compact
-    def __call__(self, waveform: jax.Array) -> jax.Array:
+    def __call__(self, waveform: jax.Array, train: bool = False) -> jax.Array:
         """Maps (batch, samples) at 16 kHz to (batch, 2) logits, column 1 bona fide."""
-        encoder = WhisperEncoder(
-            **self.frontend, lora_scale=self.lora_scale, name="frontend"
-        )
-        _, hidden = encoder(waveform)
-        return PoolingHead(**self.head, name="head")(hidden)
+        return self.head(self.features(waveform, train), train)
+
+    def features(self, waveform: jax.Array, train: bool = False) -> Any:
+        """What the head takes."""
+        if isinstance(self.head, PoolingHead):
+            return self.frontend(waveform, train=train, hidden_states=True)[1]
+        return self.frontend(waveform, train=train)
 
 
-def create(config: Any) -> Detector:
-    """Builds the detector a config's ``model`` section describes."""
-    rank = config.lora.rank
+def create(config: Any, axis_name: str | None = None) -> Detector:
+    """Builds the detector a config's ``model`` section describes.
+
+    Args:
+      config: ``frontend`` and ``head``: a ``kind`` and the module's attributes;
+        ``lora``: ``rank``, ``alpha`` and, if not the defaults, ``dropout`` and
+        ``rank_stabilised``.
+      axis_name: the pmap axis over which BatchNorm is synchronised in training.
+
+    Raises:
+      UserError: an unknown kind or attribute.
+    """
+    options = config.lora
+    frontend = _build("frontend", FRONTENDS, config.frontend) | {
+        "lora_scale": lora.scale(
+            options.rank,
+            options.alpha,
+            rank_stabilised=options.get("rank_stabilised", False),
+        ),
+        "lora_dropout": options.get("dropout", 0.0),
+    }
+    head = _build("head", HEADS, config.head)
+    if config.head.kind == "aasist":
+        head["axis_name"] = axis_name
     return Detector(
-        frontend=flax.core.freeze(dict(config.frontend)),  # hashable
-        head=flax.core.freeze(dict(config.head)),
-        lora_scale=config.lora.alpha / rank if rank else 1.0,
+        FRONTENDS[config.frontend.kind](**frontend), HEADS[config.head.kind](**head)
     )
+
+
+def _build(part: str, kinds: Mapping[str, type], config: Any) -> dict[str, Any]:
+    """The attributes of a part, checked."""
+    attributes = {k: v for k, v in dict(config).items() if k != "kind"}
+    if config.kind not in kinds:
+        raise UserError(
+            f"model.{part}.kind is {config.kind!r}; it must be one of "
+            f"{', '.join(kinds)}"
+        )
+    known = kinds[config.kind].__dataclass_fields__
+    for name in attributes.keys() - known.keys():
+        raise UserError(
+            f"model.{part}.{name} is unknown; {config.kind} has "
+            f"{', '.join(k for k in known if k not in ('name', 'parent'))}"
+        )
+    return flax.core.unfreeze(flax.core.freeze(attributes))
+
+
+def targets(names: Any) -> str:
+    """The pattern of the kernels that get adapters.
+
+    Args:
+      names: of ``PROJECTIONS`` and ``FEED_FORWARD``, in every layer.
+
+    Raises:
+      UserError: no name or an unknown one.
+    """
+    known = PROJECTIONS + FEED_FORWARD
+    if not names or set(names) - set(known):
+        raise UserError(
+            f"model.lora.targets is {tuple(names)}; it takes some of {', '.join(known)}"
+        )
+    return rf"frontend/layers_\d+/(attention/)?({'|'.join(names)})/kernel"
 
 
 def init(
@@ -64,6 +127,7 @@ def init(
     examples: jax.Array,
     *,
     rank: int,
+    adapted: Any = PROJECTIONS,
 ) -> tuple[dict, dict, dict]:
     """Makes the parameter split.
 
@@ -72,8 +136,9 @@ def init(
       detector: the model.
       frontend: pretrained front-end parameters.
       examples: (n, samples) training waveforms, on which the head's input is
-        standardised.
+        standardised, if it is.
       rank: LoRA rank; 0 leaves the front-end frozen and trains the head only.
+      adapted: which kernels get adapters, see ``targets``.
 
     Returns:
       ``(trainable, batch_stats, frozen)``, see ``variables``.
@@ -82,28 +147,31 @@ def init(
       ValueError: the front-end's paths or shapes are not the model's.
     """
     head_key, lora_key = jax.random.split(key)
-    encoder = WhisperEncoder(**detector.frontend)
 
     def shapes(tree):
         return jax.tree.map(jnp.shape, tree)
 
-    expected = jax.eval_shape(encoder.init, head_key, examples[:1])["params"]
-    if shapes(expected) != shapes(frontend):
+    expected = jax.eval_shape(detector.frontend.init, head_key, examples[:1])["params"]
+    if shapes(expected) != shapes(dict(frontend)):
         raise ValueError("the front-end's parameters are not of this model's shape")
 
     @jax.jit
     def init_head(key, frontend, examples):
-        _, hidden = encoder.apply({"params": frontend}, examples)
-        params = PoolingHead(**detector.head).init(key, hidden)["params"]
-        return params, statistics(hidden)
+        if not isinstance(detector.head, PoolingHead):
+            examples = examples[:1]  # nothing to measure, only shapes count
+        params = {"params": {"frontend": frontend}}
+        features = detector.apply(params, examples, method="features")
+        made = detector.head.init(key, features)
+        if isinstance(detector.head, PoolingHead):
+            return made["params"], statistics(features)
+        return made["params"], made.get("batch_stats", {})
 
-    head, measured = init_head(head_key, frontend, examples)
-    trainable, batch_stats = {"head": head}, {"head": measured}
-    frozen = {"frontend": frontend}
+    head, batch_stats = init_head(head_key, frontend, examples)
+    trainable, frozen = {"head": head}, {"frontend": frontend}
     if rank:
-        adapters = lora.init(lora_key, frozen, [ATTENTION], rank=rank)
+        adapters = lora.init(lora_key, frozen, [targets(adapted)], rank=rank)
         trainable = lora.join(trainable, adapters)
-    return trainable, batch_stats, frozen
+    return trainable, {"head": batch_stats}, frozen
 
 
 def variables(
@@ -126,19 +194,25 @@ def loss(
     """Returns the ``loss_fn(trainable, batch, key)`` that ``mldg`` takes.
 
     A batch is ``{"waveform": (domains, examples, samples), "label": (domains,
-    examples)}``, labels 1 bona fide and 0 spoof. The loss is cross-entropy averaged
-    over examples, then over domains; aux holds it ``by_domain`` (domains,).
+    examples)}``, labels 1 bona fide and 0 spoof. The loss is cross-entropy in training
+    mode, averaged over examples, then over domains; aux holds it ``by_domain``
+    (domains,), and the head's updated ``batch_stats``.
     """
 
     def loss_fn(trainable, batch, key):
-        del key  # nothing random in this detector
         waveform, label = batch["waveform"], batch["label"]
         flat = waveform.reshape(-1, waveform.shape[-1])
-        logits = detector.apply(variables(trainable, batch_stats, frozen), flat)
+        logits, updated = detector.apply(
+            variables(trainable, batch_stats, frozen),
+            flat,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
         loss = optax.softmax_cross_entropy_with_integer_labels(
             logits.reshape(*label.shape, 2), label
         )
         by_domain = loss.mean(axis=1)
-        return by_domain.mean(), {"by_domain": by_domain}
+        return by_domain.mean(), {"by_domain": by_domain, **updated}
 
     return loss_fn

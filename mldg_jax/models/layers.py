@@ -18,16 +18,21 @@ class LoRADense(nn.Module):
     Attributes:
       features: output width.
       use_bias: whether there is a bias.
-      lora_scale: alpha / rank.
+      lora_scale: what multiplies A @ B, see ``lora.scale``.
+      lora_dropout: rate of the dropout in front of A, in training.
     """
 
     features: int
     use_bias: bool = True
     lora_scale: float = 1.0
+    lora_dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps (rows, in) to (rows, features); rows are flattened leading axes."""
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Maps (rows, in) to (rows, features); rows are flattened leading axes.
+
+        In training with ``lora_dropout`` it needs the rng ``dropout``.
+        """
         kernel = self.param(
             "kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features)
         )
@@ -37,6 +42,7 @@ class LoRADense(nn.Module):
         if self.has_variable("params", lora.A):
             a = self.get_variable("params", lora.A)
             b = self.get_variable("params", lora.B)
+            x = nn.Dropout(self.lora_dropout)(x, deterministic=not train)
             y = y + self.lora_scale * ((x @ a) @ b)
         return y
 
@@ -47,32 +53,99 @@ class SelfAttention(nn.Module):
     Attributes:
       heads: number of heads; the width is divided among them.
       key_bias: whether the key projection has a bias (Whisper's has none).
-      lora_scale: alpha / rank.
+      lora_scale, lora_dropout: see ``LoRADense``.
     """
 
     heads: int
     key_bias: bool = True
     lora_scale: float = 1.0
+    lora_dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, x: jax.Array, batch: int) -> jax.Array:
+    def __call__(
+        self,
+        x: jax.Array,
+        batch: int,
+        mask: jax.Array | None = None,
+        train: bool = False,
+    ) -> jax.Array:
         """Maps (batch · frames, dim) to the same shape.
 
         Rows stay two-dimensional through every matmul (3-D ``dot_general`` costs 14 %
         of a training step on CPU) and are only unfolded around the attention core.
+
+        Args:
+          x: (batch · frames, dim).
+          batch: number of utterances.
+          mask: (batch, frames) bool, True where there is speech to attend to.
+          train: whether LoRA dropout is on.
         """
         dim = x.shape[-1]
 
-        def project(name, use_bias=True):
-            return LoRADense(dim, use_bias, self.lora_scale, name=name)
+        def project(name, x, use_bias=True):
+            options = (self.lora_scale, self.lora_dropout)
+            return LoRADense(dim, use_bias, *options, name=name)(x, train)
 
         def heads_of(y):
             return y.reshape(batch, -1, self.heads, dim // self.heads)
 
-        query = heads_of(project("query")(x))  # (batch, frames, heads, head_dim)
-        key = heads_of(project("key", self.key_bias)(x))
-        value = heads_of(project("value")(x))
+        query = heads_of(project("query", x))  # (batch, frames, heads, head_dim)
+        key = heads_of(project("key", x, self.key_bias))
+        value = heads_of(project("value", x))
         logits = jnp.einsum("bqhd,bkhd->bhqk", query, key)
-        weights = jax.nn.softmax(logits * (dim // self.heads) ** -0.5)
+        logits = logits * (dim // self.heads) ** -0.5
+        if mask is not None:
+            lowest = jnp.finfo(logits.dtype).min
+            logits = jnp.where(mask[:, None, None], logits, lowest)
+        weights = jax.nn.softmax(logits)
         mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, value)
-        return project("out")(mixed.reshape(x.shape))
+        return project("out", mixed.reshape(x.shape))
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and a feed-forward block on (batch · frames, dim).
+
+    Attributes:
+      heads: attention heads.
+      hidden: feed-forward width.
+      pre_norm: normalise before each block (Whisper, XLS-R: "stable layer norm") or
+        after adding it to its input (wav2vec 2.0 base).
+      key_bias, lora_scale, lora_dropout: see ``SelfAttention``.
+    """
+
+    heads: int
+    hidden: int
+    pre_norm: bool = True
+    key_bias: bool = True
+    lora_scale: float = 1.0
+    lora_dropout: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        batch: int,
+        mask: jax.Array | None = None,
+        train: bool = False,
+    ) -> jax.Array:
+        """Arguments as for ``SelfAttention``."""
+        lora_options = {
+            "lora_scale": self.lora_scale,
+            "lora_dropout": self.lora_dropout,
+        }
+
+        def attention(y):
+            layer = SelfAttention(
+                self.heads, self.key_bias, **lora_options, name="attention"
+            )
+            return layer(y, batch, mask, train)
+
+        def mlp(y):
+            y = LoRADense(self.hidden, **lora_options, name="mlp_in")(y, train)
+            y = nn.gelu(y, approximate=False)
+            return LoRADense(x.shape[-1], **lora_options, name="mlp_out")(y, train)
+
+        for name, block in (("attention_norm", attention), ("mlp_norm", mlp)):
+            norm = nn.LayerNorm(epsilon=1e-5, name=name)
+            x = x + block(norm(x)) if self.pre_norm else norm(x + block(x))
+        return x

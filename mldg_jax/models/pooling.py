@@ -21,11 +21,12 @@ class PoolingHead(nn.Module):
     dim: int = 128
 
     @nn.compact
-    def __call__(self, hidden: list[jax.Array]) -> jax.Array:
+    def __call__(self, hidden: list[jax.Array], train: bool = False) -> jax.Array:
         """Maps arrays (batch, frames, width), one a layer, to (batch, 2) logits.
 
-        Column 1 is bona fide.
+        Column 1 is bona fide. Training mode is the same.
         """
+        del train
         shape = (len(hidden), hidden[0].shape[-1])
         shift = self.variable("batch_stats", "shift", jnp.zeros, shape).value
         scale = self.variable("batch_stats", "scale", jnp.ones, shape).value

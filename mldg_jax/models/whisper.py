@@ -8,6 +8,8 @@ to 30 s: the sinusoidal positions are cut, nothing is padded.
 """
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,7 +17,7 @@ import jax.numpy as jnp
 import librosa
 import numpy as np
 
-from mldg_jax.models.layers import LoRADense, SelfAttention
+from mldg_jax.models.layers import TransformerLayer
 
 SAMPLE_RATE = 16_000
 WINDOW, HOP = 400, 160  # samples: 25 ms, 10 ms
@@ -53,26 +55,6 @@ def log_mel(waveform: jax.Array, mels: int = 80) -> jax.Array:
     return (log + 4.0) / 4.0
 
 
-class WhisperLayer(nn.Module):
-    """One pre-norm transformer layer on (batch · frames, dim)."""
-
-    heads: int
-    hidden: int
-    lora_scale: float = 1.0
-
-    @nn.compact
-    def __call__(self, x: jax.Array, batch: int) -> jax.Array:
-        y = nn.LayerNorm(epsilon=1e-5, name="attention_norm")(x)
-        x = x + SelfAttention(
-            self.heads, key_bias=False, lora_scale=self.lora_scale, name="attention"
-        )(y, batch)
-        y = nn.LayerNorm(epsilon=1e-5, name="mlp_norm")(x)
-        y = LoRADense(self.hidden, lora_scale=self.lora_scale, name="mlp_in")(y)
-        y = nn.gelu(y, approximate=False)
-        y = LoRADense(x.shape[-1], lora_scale=self.lora_scale, name="mlp_out")(y)
-        return x + y
-
-
 class WhisperEncoder(nn.Module):
     """Whisper's encoder; the defaults are the shape of tiny and tiny.en.
 
@@ -80,7 +62,7 @@ class WhisperEncoder(nn.Module):
       layers, dim, heads, hidden: depth, width, attention heads, feed-forward width.
       mels: mel bands of the input.
       positions: longest input in frames of 20 ms.
-      lora_scale: alpha / rank of LoRA factors, when there are any.
+      lora_scale, lora_dropout: of LoRA factors, when there are any.
     """
 
     layers: int = 4
@@ -90,19 +72,24 @@ class WhisperEncoder(nn.Module):
     mels: int = 80
     positions: int = 1500
     lora_scale: float = 1.0
+    lora_dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, waveform: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+    def __call__(
+        self, waveform: jax.Array, *, train: bool = False, hidden_states: bool = False
+    ) -> Any:
         """Encodes speech.
 
         Args:
           waveform: (batch, samples) float32, 16 kHz, within [-1, 1]; 400 samples to
             30 s.
+          train: whether LoRA dropout is on.
+          hidden_states: whether to return them too.
 
         Returns:
-          ``(frames, hidden)``: the normalised output (batch, frames, dim) at 50 frames
-          a second, and the stem's and every layer's output, ``layers + 1`` arrays of
-          that shape.
+          The normalised output (batch, frames, dim) at 50 frames a second; with
+          ``hidden_states`` a pair of it and a list of the stem's and every layer's
+          output, ``layers + 1`` arrays of that shape, before the last normalisation.
         """
         mel = log_mel(waveform, self.mels)
         x = nn.gelu(self._conv("conv1", 1)(mel), approximate=False)
@@ -110,16 +97,22 @@ class WhisperEncoder(nn.Module):
         positions = self.param("positions", _sinusoids, (self.positions, self.dim))
         batch, frames, _ = x.shape
         x = x + positions[:frames]
-        hidden = [x]
+        states = [x]
         x = x.reshape(batch * frames, self.dim)
         for i in range(self.layers):
-            layer = WhisperLayer(
-                self.heads, self.hidden, self.lora_scale, name=f"layers_{i}"
+            layer = TransformerLayer(
+                self.heads,
+                self.hidden,
+                key_bias=False,
+                lora_scale=self.lora_scale,
+                lora_dropout=self.lora_dropout,
+                name=f"layers_{i}",
             )
-            x = layer(x, batch)
-            hidden.append(x.reshape(batch, frames, self.dim))
+            x = layer(x, batch, train=train)
+            states.append(x.reshape(batch, frames, self.dim))
         x = nn.LayerNorm(epsilon=1e-5, name="final_norm")(x)
-        return x.reshape(batch, frames, self.dim), hidden
+        x = x.reshape(batch, frames, self.dim)
+        return (x, states) if hidden_states else x
 
     def _conv(self, name: str, stride: int) -> nn.Conv:
         return nn.Conv(self.dim, (3,), strides=stride, padding=[(1, 1)], name=name)
@@ -132,3 +125,22 @@ def _sinusoids(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
     rate = np.log(10_000) / (channels // 2 - 1)
     angle = np.arange(length)[:, None] * np.exp(-rate * np.arange(channels // 2))
     return jnp.asarray(np.concatenate([np.sin(angle), np.cos(angle)], 1), jnp.float32)
+
+
+def from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of ``WhisperEncoder`` from a ``transformers`` config (config.json).
+
+    Raises:
+      ValueError: a model of another kind.
+    """
+    kind = config.get("model_type", "whisper")
+    if kind != "whisper":
+        raise ValueError(f"model_type is {kind!r}; it must be 'whisper'")
+    return {
+        "layers": config.get("encoder_layers", 4),
+        "dim": config.get("d_model", 384),
+        "heads": config.get("encoder_attention_heads", 6),
+        "hidden": config.get("encoder_ffn_dim", 1536),
+        "mels": config.get("num_mel_bins", 80),
+        "positions": config.get("max_source_positions", 1500),
+    }

@@ -30,7 +30,8 @@ def test_log_mel_is_whispers(golden):
 
 def test_every_layer_equals_transformers(frontend, golden):
     waveform = jnp.asarray(speech_like(12_800))
-    final, hidden = WhisperEncoder().apply({"params": frontend}, waveform)
+    encoder = WhisperEncoder()
+    final, hidden = encoder.apply({"params": frontend}, waveform, hidden_states=True)
     ours = np.stack([*hidden, final])[:, :, golden["frames"]]
     assert ours.shape == golden["hidden"].shape  # (stem + 4 layers + final, 2, 10, 384)
     # The last layer has activations near 30, where float32 resolves 2e-6 of the value.
@@ -54,8 +55,8 @@ def test_b_zero_is_the_frozen_encoder_bit_for_bit(frontend):
     adapters = lora.init(jax.random.key(0), frontend, [ATTENTION], rank=8)
     assert lora.count(adapters) == 4 * 4 * 8 * (384 + 384)
     encoder = WhisperEncoder(lora_scale=2.0)
-    plain, _ = encoder.apply({"params": frontend}, waveform)
-    adapted, _ = encoder.apply({"params": lora.join(frontend, adapters)}, waveform)
+    plain = encoder.apply({"params": frontend}, waveform)
+    adapted = encoder.apply({"params": lora.join(frontend, adapters)}, waveform)
     np.testing.assert_array_equal(adapted, plain)
 
 
@@ -64,9 +65,9 @@ def test_merged_adapters_give_the_same_frames(frontend):
     adapters = lora.init(jax.random.key(0), frontend, [ATTENTION], rank=8)
     adapters = jax.tree.map(lambda x: x + 0.01, adapters)
     encoder = WhisperEncoder(lora_scale=0.5)
-    factored, _ = encoder.apply({"params": lora.join(frontend, adapters)}, waveform)
+    factored = encoder.apply({"params": lora.join(frontend, adapters)}, waveform)
     merged = lora.merge(frontend, adapters, scale=0.5)
-    dense, _ = encoder.apply({"params": merged}, waveform)
-    plain, _ = encoder.apply({"params": frontend}, waveform)
+    dense = encoder.apply({"params": merged}, waveform)
+    plain = encoder.apply({"params": frontend}, waveform)
     assert np.abs(factored - plain).max() > 0.1
     np.testing.assert_allclose(dense, factored, rtol=0, atol=1e-4)

@@ -1,8 +1,8 @@
 """The Whisper tiny.en encoder in torch ``transformers``, with our weights put in.
 
-    python -m tests.parity.reference        freezes tests/golden/whisper.npz
+    python -m tests.parity.whisper        freezes tests/golden/whisper.npz
 
-Needs torch and transformers (``make install-parity``).
+Needs torch and transformers (``make golden``).
 """
 
 from pathlib import Path

@@ -1,0 +1,263 @@
+"""Residual blocks of AASIST, and the pieces that they are made of.
+
+Images are (batch, height, width, channels): height is spectral, width is temporal.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+@jax.custom_jvp
+def selu(x: jax.Array) -> jax.Array:
+    """Scaled exponential linear unit (Klambauer et al. 2017), any shape.
+
+    Its derivative is read off its value, which saves the exponential and an array.
+    """
+    negative = SELU_ALPHA * jnp.expm1(jnp.minimum(x, 0))
+    return SELU_SCALE * jnp.where(x > 0, x, negative)
+
+
+@selu.defjvp
+def _selu_jvp(primals, tangents):
+    y = selu(*primals)
+    slope = jnp.where(y > 0, SELU_SCALE, y + SELU_SCALE * SELU_ALPHA)
+    return y, slope * tangents[0]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+    """Convolution with stride 1, whose gradient is fast on CPU too.
+
+    XLA's own gradient of ``lax.conv`` with respect to a kernel of few channels is
+    pathological on CPU (14 times torch's); ``_correlate`` is in its place. The two are
+    closed under reverse differentiation, of any order; forward mode is not defined.
+
+    Args:
+      x: (batch, height, width, in).
+      kernel: (kernel height, kernel width, in, out).
+      padding: zeros before and after, of height and of width.
+
+    Returns:
+      (batch, height + padding − kernel height + 1, …, out).
+    """
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), padding, dimension_numbers=layout
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _correlate(x: jax.Array, y: jax.Array, padding: Padding) -> jax.Array:
+    """Gradient of ``convolve`` with respect to its kernel, as matmuls.
+
+    Args:
+      x: ``convolve``'s input.
+      y: gradient with respect to its output.
+      padding: ``convolve``'s.
+
+    Returns:
+      (kernel height, kernel width, in, out).
+    """
+    (top, bottom), (left, right) = padding
+    _, height, width, channels = y.shape
+    kernel_height = x.shape[1] + top + bottom - height + 1
+    kernel_width = x.shape[2] + left + right - width + 1
+    x = jnp.pad(x, ((0, 0), (top, bottom), (0, 0), (0, 0)))
+    # Rows of x and y belong together once y is shifted against x; side by side, all
+    # horizontal shifts are one matmul.
+    back = (kernel_width - 1 - left, kernel_width - 1 - right)
+    y = jnp.pad(y, ((0, 0), (0, 0), back, (0, 0)))
+    shifts = [
+        y[:, :, kernel_width - 1 - j :][:, :, : x.shape[2]] for j in range(kernel_width)
+    ]
+    y = jnp.concatenate(shifts, -1).reshape(-1, kernel_width * channels)
+    taps = [
+        (x[:, i : i + height].reshape(-1, x.shape[-1]).T @ y).reshape(
+            x.shape[-1], kernel_width, channels
+        )
+        for i in range(kernel_height)
+    ]
+    return jnp.stack(taps).swapaxes(1, 2)
+
+
+def _transposed(kernel: jax.Array, padding: Padding) -> tuple[jax.Array, Padding]:
+    """Kernel and padding of the convolution that maps output back to input."""
+    (top, bottom), (left, right) = padding
+    height, width = kernel.shape[0] - 1, kernel.shape[1] - 1
+    back = ((height - top, height - bottom), (width - left, width - right))
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3), back
+
+
+def _convolve_fwd(x, kernel, padding):
+    return convolve(x, kernel, padding), (x, kernel)
+
+
+def _convolve_bwd(padding, saved, gradient):
+    x, kernel = saved
+    return convolve(gradient, *_transposed(kernel, padding)), _correlate(
+        x, gradient, padding
+    )
+
+
+def _correlate_fwd(x, y, padding):
+    return _correlate(x, y, padding), (x, y)
+
+
+def _correlate_bwd(padding, saved, gradient):
+    x, y = saved
+    return convolve(y, *_transposed(gradient, padding)), convolve(x, gradient, padding)
+
+
+convolve.defvjp(_convolve_fwd, _convolve_bwd)
+_correlate.defvjp(_correlate_fwd, _correlate_bwd)
+
+
+def max_pool(x: jax.Array, height: int, width: int) -> jax.Array:
+    """Maximum over windows that touch but do not overlap; an incomplete one is dropped.
+
+    A maximum of strided slices: the gradient of ``lax.reduce_window`` is slow on CPU.
+
+    Args:
+      x: (batch, H, W, channels).
+      height, width: the window.
+
+    Returns:
+      (batch, H // height, W // width, channels).
+    """
+    rows, columns = x.shape[1] // height, x.shape[2] // width
+    x = x[:, : rows * height, : columns * width]
+    x = x.reshape(x.shape[0], rows, height, columns, width, x.shape[-1])
+    parts = [x[:, :, i, :, j] for i in range(height) for j in range(width)]
+    return functools.reduce(jnp.maximum, parts)
+
+
+class BatchNorm(nn.Module):
+    """Normalises every channel over all other axes, with torch's running statistics.
+
+    torch keeps the unbiased variance and normalises with the biased one;
+    ``nn.BatchNorm`` keeps the biased one.
+
+    Attributes:
+      axis_name: mapped axis over which the batch is spread, if it is.
+      momentum: share of the old running statistics that a training step keeps.
+      epsilon: added to the variance.
+    """
+
+    axis_name: str | None = None
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Maps (…, channels) to the same shape."""
+        shape = x.shape[-1:]
+        scale = self.param("scale", nn.initializers.ones, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
+        running_var = self.variable("batch_stats", "var", jnp.ones, shape)
+        if not train:
+            factor = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
+            return x * factor + (bias - running_mean.value * factor)
+        mean, var, count = self._moments(x, running_mean.value)
+        if self.is_mutable_collection("batch_stats") and not self.is_initializing():
+            unbiased = var * (count / (count - 1))
+            for running, new in ((running_mean, mean), (running_var, unbiased)):
+                new = jax.lax.stop_gradient(new)
+                running.value += (1 - self.momentum) * (new - running.value)
+        factor = scale * jax.lax.rsqrt(var + self.epsilon)
+        return x * factor + (bias - mean * factor)
+
+    def _moments(
+        self, x: jax.Array, shift: jax.Array
+    ) -> tuple[jax.Array, jax.Array, int]:
+        """Mean, biased variance, and the number of values they come from.
+
+        In one pass, of the values' distance from ``shift``: exact for any shift, and
+        without cancellation where it is near the mean.
+        """
+        axes = tuple(range(x.ndim - 1))
+        count = x.size // x.shape[-1]
+        x = x - jax.lax.stop_gradient(shift)
+        mean, square = x.mean(axes), jnp.square(x).mean(axes)
+        if self.axis_name is not None and not self.is_initializing():
+            mean, square = jax.lax.pmean((mean, square), self.axis_name)
+            count *= jax.lax.axis_size(self.axis_name)
+        return mean + shift, jnp.maximum(square - jnp.square(mean), 0), count
+
+
+class Convolution(nn.Module):
+    """``convolve`` with a kernel and a bias of its own."""
+
+    features: int
+    window: tuple[int, int]
+    padding: Padding
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (*self.window, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, shape[-1:])
+        return convolve(x, kernel, self.padding) + bias
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions 2 × 3 around a normalisation, and a shortcut.
+
+    Attributes:
+      features: output channels.
+      first: the network's first block, which has no ``norm1``.
+      axis_name: see ``BatchNorm``.
+    """
+
+    features: int
+    first: bool = False
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Maps (batch, height, width, in) to (batch, height, width, features)."""
+        if not self.first:
+            # The published code normalises the block's input, then convolves the raw
+            # input all the same. So this has parameters and keeps statistics, for the
+            # published weights to fit, and nothing reads its output.
+            BatchNorm(self.axis_name, name="norm1")(x, train)
+        y = Convolution(self.features, (2, 3), ((1, 1), (1, 1)), name="conv1")(x)
+        y = selu(BatchNorm(self.axis_name, name="norm2")(y, train))
+        y = Convolution(self.features, (2, 3), ((0, 0), (1, 1)), name="conv2")(y)
+        if x.shape[-1] != self.features:
+            pad = ((0, 0), (1, 1))
+            x = Convolution(self.features, (1, 3), pad, name="shortcut")(x)
+        return x + y
+
+
+class Encoder(nn.Module):
+    """First normalisation and six residual blocks.
+
+    Attributes:
+      channels: output channels of each block.
+      pool: width of the max-pooling after each block; 1 for none.
+      axis_name: see ``BatchNorm``.
+    """
+
+    channels: Sequence[int] = (32, 32, 64, 64, 64, 64)
+    pool: int = 1
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Maps (batch, height, width, 1) to (batch, height, width', channels[-1])."""
+        x = selu(BatchNorm(self.axis_name, name="norm")(x, train))
+        for i, features in enumerate(self.channels):
+            block = ResidualBlock(features, i == 0, self.axis_name, name=f"block_{i}")
+            x = block(x, train)
+            if self.pool > 1:
+                x = max_pool(x, 1, self.pool)
+        return x

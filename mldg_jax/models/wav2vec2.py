@@ -1,0 +1,333 @@
+"""wav2vec 2.0 as a front-end: waveform → frames, every public shape of the family.
+
+Baevski et al. 2020 (arXiv 2006.11477); XLS-R: Babu et al. 2021 (arXiv 2111.09296).
+Equal to ``transformers`` ``Wav2Vec2Model`` in evaluation (tests/parity). The defaults
+are the shape of XLS-R 300M, the paper's front-end: 315,438,720 parameters.
+
+Shapes differ in three attributes: ``extractor_norm`` ("group" in base models, "layer"
+in large and XLS-R), ``conv_bias``, and ``pre_norm`` (off in base).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mldg_jax.models.layers import TransformerLayer
+
+SAMPLE_RATE = 16_000
+
+
+class Extractor(nn.Module):
+    """Seven convolutions: waveform → (batch, frames, channels), 20 ms a frame.
+
+    Attributes:
+      channels, kernels, strides: one of each a convolution.
+      use_bias: whether the convolutions have one.
+      norm: "layer" normalises the channels after every convolution, "group" each
+        channel over time after the first.
+    """
+
+    channels: tuple[int, ...]
+    kernels: tuple[int, ...]
+    strides: tuple[int, ...]
+    use_bias: bool
+    norm: str
+
+    @nn.compact
+    def __call__(self, waveform: jax.Array) -> jax.Array:
+        x = waveform[..., None]  # (batch, samples, 1)
+        shapes = zip(self.channels, self.kernels, self.strides, strict=True)
+        for i, (channels, width, stride) in enumerate(shapes):
+            x = nn.Conv(
+                channels,
+                (width,),
+                stride,
+                padding="VALID",
+                use_bias=self.use_bias,
+                name=f"conv_{i}",
+            )(x)
+            if self.norm == "layer":
+                x = nn.LayerNorm(epsilon=1e-5, name=f"norm_{i}")(x)
+            elif i == 0:
+                x = nn.GroupNorm(
+                    num_groups=None, group_size=1, epsilon=1e-5, name="norm_0"
+                )(x)
+            x = nn.gelu(x, approximate=False)
+        return x
+
+
+class PositionalConv(nn.Module):
+    """A grouped, weight-normed convolution over time, added as a position embedding.
+
+    The kernel is ``gain · direction / ‖direction‖``, the norm taken for each tap.
+    Computed by a Fourier transform written as matmuls: a grouped convolution 128 taps
+    wide costs five times as much on a CPU, in XLA and in torch.
+
+    Attributes:
+      width: taps, even.
+      groups: channel groups.
+    """
+
+    width: int = 128
+    groups: int = 16
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps (batch, frames, dim) to the same shape."""
+        dim = x.shape[-1]
+        shape = (self.width, dim // self.groups, dim)  # (taps, in a group, out)
+        direction = self.param("direction", nn.initializers.lecun_normal(), shape)
+        gain = self.param("gain", nn.initializers.ones, (self.width,))
+        bias = self.param("bias", nn.initializers.zeros, (dim,))
+        norm = jnp.sqrt(jnp.sum(direction**2, axis=(1, 2)))
+        kernel = (gain / norm)[:, None, None] * direction
+        return nn.gelu(grouped_conv(x, kernel, self.groups) + bias, approximate=False)
+
+
+def grouped_conv(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+    """Cross-correlates every group of channels with its kernel, same length.
+
+    Frame t of the output sees frames t − width/2 … t + width/2 − 1, zero outside.
+
+    Args:
+      x: (batch, frames, dim).
+      kernel: (width, dim / groups, dim), width even.
+      groups: number of groups.
+
+    Returns:
+      (batch, frames, dim).
+    """
+    batch, frames, dim = x.shape
+    width, inner, _ = kernel.shape
+    # Long enough that what wraps around falls on frames that are not asked for.
+    length = frames + width // 2
+    forward, inverse, taps = (m.astype(x.dtype) for m in _fourier(frames, width))
+    bins = length // 2 + 1
+
+    # Real and imaginary parts, stacked in the leading axis of every matrix.
+    spectrum = jnp.einsum("ft,btd->fbd", forward, x)
+    spectrum = spectrum.reshape(2, bins, batch, groups, inner)
+    filters = (taps @ kernel.reshape(width, -1)).reshape(2, bins, inner, groups, inner)
+
+    def product(a, b):
+        return jnp.einsum("fbgi,figo->fbgo", a, b)
+
+    real = product(spectrum[0], filters[0]) + product(spectrum[1], filters[1])
+    imaginary = product(spectrum[1], filters[0]) - product(spectrum[0], filters[1])
+    mixed = jnp.stack([real, imaginary]).reshape(2 * bins, batch, dim)
+    return jnp.einsum("tf,fbd->btd", inverse, mixed)
+
+
+def _fourier(frames: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Real Fourier transforms of length frames + width / 2 as matrices.
+
+    Returns:
+      frames → spectrum (2 · bins, frames); spectrum → frames (frames, 2 · bins); taps →
+      spectrum (2 · bins, width), with tap k at time k − width / 2. A spectrum is its
+      real parts, then its imaginary parts.
+    """
+    length = frames + width // 2
+    bins = np.arange(length // 2 + 1)
+
+    def matrix(times):
+        angle = 2 * np.pi * ((bins[:, None] * times[None]) % length) / length
+        return np.concatenate([np.cos(angle), -np.sin(angle)])
+
+    weight = np.full(len(bins), 2.0)
+    weight[0] = 1.0
+    if length % 2 == 0:
+        weight[-1] = 1.0
+    time = np.arange(frames)
+    inverse = (matrix(time) * np.tile(weight, 2)[:, None]).T / length
+    return matrix(time), inverse, matrix(np.arange(width) - width // 2)
+
+
+class Wav2Vec2(nn.Module):
+    """wav2vec 2.0's encoder.
+
+    Attributes:
+      layers, dim, heads, hidden: depth, width, attention heads, feed-forward width.
+      channels, kernels, strides, conv_bias, extractor_norm: see ``Extractor``.
+      pre_norm: see ``TransformerLayer``.
+      positional_width, positional_groups: see ``PositionalConv``.
+      mask_embedding: whether there is an embedding for masked frames.
+      normalize: whether every waveform is brought to mean 0 and variance 1 first, as
+        ``Wav2Vec2FeatureExtractor`` does for the models whose ``do_normalize`` is set.
+      lora_scale, lora_dropout: see ``LoRADense``.
+    """
+
+    layers: int = 24
+    dim: int = 1024
+    heads: int = 16
+    hidden: int = 4096
+    channels: tuple[int, ...] = (512,) * 7
+    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    conv_bias: bool = True
+    extractor_norm: str = "layer"
+    pre_norm: bool = True
+    positional_width: int = 128
+    positional_groups: int = 16
+    mask_embedding: bool = True
+    normalize: bool = False
+    lora_scale: float = 1.0
+    lora_dropout: float = 0.0
+
+    @nn.compact
+    def __call__(
+        self,
+        waveform: jax.Array,
+        lengths: jax.Array | None = None,
+        *,
+        masked: jax.Array | None = None,
+        train: bool = False,
+        hidden_states: bool = False,
+    ) -> Any:
+        """Encodes speech.
+
+        Args:
+          waveform: (batch, samples) float32, 16 kHz; at least 400 samples.
+          lengths: (batch,) int, samples of each utterance where they are padded at the
+            end. With ``extractor_norm`` "layer" every utterance then gets what it gets
+            alone; frames past its end are meaningless.
+          masked: (batch, frames) bool, frames to replace by the mask embedding.
+          train: whether LoRA dropout is on.
+          hidden_states: whether to return them too.
+
+        Returns:
+          (batch, frames, dim), ``frame_count(samples)`` frames; with ``hidden_states``
+          a pair of it and a list of ``layers + 1`` such arrays: the transformer's input
+          and every layer's output, before the last normalisation.
+        """
+        if self.normalize:
+            waveform = standardize(waveform, lengths)
+        x = Extractor(
+            self.channels,
+            self.kernels,
+            self.strides,
+            self.conv_bias,
+            self.extractor_norm,
+            name="extractor",
+        )(waveform)
+        x = nn.LayerNorm(epsilon=1e-5, name="projection_norm")(x)
+        batch, frames, _ = x.shape
+        x = nn.Dense(self.dim, name="projection")(x.reshape(batch * frames, -1))
+        x = x.reshape(batch, frames, self.dim)
+        if self.mask_embedding:
+            embedding = self.param(
+                "mask_embedding", nn.initializers.uniform(1.0), (self.dim,)
+            )
+            if masked is not None:
+                x = jnp.where(masked[..., None], embedding, x)
+        mask = None
+        if lengths is not None:
+            mask = np.arange(frames) < self.frame_count(lengths)[:, None]
+            x = jnp.where(mask[..., None], x, 0)
+        x = x + PositionalConv(
+            self.positional_width, self.positional_groups, name="positional"
+        )(x)
+        return self._transformer(x, mask, train, hidden_states)
+
+    def _transformer(self, x, mask, train, hidden_states):
+        batch, frames, dim = x.shape
+        norm = nn.LayerNorm(epsilon=1e-5, name="encoder_norm")
+        x = x.reshape(batch * frames, dim)
+        if not self.pre_norm:
+            x = norm(x)
+        states = [x]
+        for i in range(self.layers):
+            layer = TransformerLayer(
+                self.heads,
+                self.hidden,
+                self.pre_norm,
+                lora_scale=self.lora_scale,
+                lora_dropout=self.lora_dropout,
+                name=f"layers_{i}",
+            )
+            x = layer(x, batch, mask, train)
+            states.append(x)
+        if self.pre_norm:
+            x = norm(x)
+        x, *states = (y.reshape(batch, frames, dim) for y in (x, *states))
+        return (x, states) if hidden_states else x
+
+    def frame_count(self, samples: Any) -> Any:
+        """Number of frames that so many samples give."""
+        for width, stride in zip(self.kernels, self.strides, strict=True):
+            samples = (samples - width) // stride + 1
+        return samples
+
+
+def standardize(waveform: jax.Array, lengths: jax.Array | None) -> jax.Array:
+    """Brings every waveform to mean 0 and variance 1 (+ 1e-7); padding becomes 0."""
+    samples = waveform.shape[-1]
+    if lengths is None:
+        lengths = jnp.full(waveform.shape[:1], samples)
+    inside = np.arange(samples) < lengths[:, None]
+    mean = jnp.where(inside, waveform, 0).sum(1, keepdims=True) / lengths[:, None]
+    centred = jnp.where(inside, waveform - mean, 0)
+    variance = (centred**2).sum(1, keepdims=True) / lengths[:, None]
+    return centred / jnp.sqrt(variance + 1e-7)
+
+
+def from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of ``Wav2Vec2`` from a ``transformers`` config.
+
+    Args:
+      config: the content of config.json; what it leaves out has the default of
+        ``transformers``.
+
+    Raises:
+      ValueError: a model of another kind, or an activation that is not "gelu".
+    """
+    kind = config.get("model_type", "wav2vec2")
+    if kind != "wav2vec2":
+        raise ValueError(f"model_type is {kind!r}; it must be 'wav2vec2'")
+    for name in ("hidden_act", "feat_extract_activation"):
+        if config.get(name, "gelu") != "gelu":
+            raise ValueError(f"{name} is {config[name]!r}; only 'gelu' is supported")
+    epsilon = config.get("layer_norm_eps", 1e-5)
+    if epsilon != 1e-5 or config.get("add_adapter", False):
+        raise ValueError("layer_norm_eps must be 1e-5, and add_adapter off")
+    masks = (config.get("mask_time_prob", 0.05), config.get("mask_feature_prob", 0.0))
+    return {
+        "layers": config.get("num_hidden_layers", 12),
+        "dim": config.get("hidden_size", 768),
+        "heads": config.get("num_attention_heads", 12),
+        "hidden": config.get("intermediate_size", 3072),
+        "channels": tuple(config.get("conv_dim", (512,) * 7)),
+        "kernels": tuple(config.get("conv_kernel", (10, 3, 3, 3, 3, 2, 2))),
+        "strides": tuple(config.get("conv_stride", (5, 2, 2, 2, 2, 2, 2))),
+        "conv_bias": config.get("conv_bias", False),
+        "extractor_norm": config.get("feat_extract_norm", "group"),
+        "pre_norm": config.get("do_stable_layer_norm", False),
+        "positional_width": config.get("num_conv_pos_embeddings", 128),
+        "positional_groups": config.get("num_conv_pos_embedding_groups", 16),
+        "mask_embedding": any(p > 0 for p in masks),
+    }
+
+
+def to_hf(model: Wav2Vec2) -> dict[str, Any]:
+    """The inverse of ``from_hf``: what config.json of an export says."""
+    return {
+        "model_type": "wav2vec2",
+        "architectures": ["Wav2Vec2Model"],
+        "num_hidden_layers": model.layers,
+        "hidden_size": model.dim,
+        "num_attention_heads": model.heads,
+        "intermediate_size": model.hidden,
+        "conv_dim": list(model.channels),
+        "conv_kernel": list(model.kernels),
+        "conv_stride": list(model.strides),
+        "num_feat_extract_layers": len(model.channels),
+        "conv_bias": model.conv_bias,
+        "feat_extract_norm": model.extractor_norm,
+        "do_stable_layer_norm": model.pre_norm,
+        "num_conv_pos_embeddings": model.positional_width,
+        "num_conv_pos_embedding_groups": model.positional_groups,
+        "mask_time_prob": 0.05 if model.mask_embedding else 0.0,
+    }

@@ -1,0 +1,332 @@
+"""AASIST against frozen numbers of the published code, and what training relies on.
+
+The golden files hold published weights (MIT, see aasist.LICENSE there) and the outputs
+of the published code in evaluation mode. Training mode against torch is in
+tests/parity.
+"""
+
+import functools
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mldg_jax import lora
+from mldg_jax.models import blocks
+from mldg_jax.models.aasist import AASIST, AASIST_L, AASISTHead, sinc_filters
+from mldg_jax.models.blocks import BatchNorm, Encoder, convolve
+from mldg_jax.pretrained import convert, tables
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+# Every kind of layer, and compiled in seconds.
+SMALL = AASISTHead(dim=12, channels=(3, 4))
+# Tiny arrays: what takes time is compiling.
+quick_jit = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
+
+
+def shapes(model, *shape):
+    """Variables of a model on input of a shape, nothing computed."""
+    made = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
+    return {"params": made["params"], "batch_stats": made["batch_stats"]}
+
+
+def published(file, table, expected):
+    """A golden file, and its weights as our variables."""
+    golden = np.load(GOLDEN / file)
+    state = {
+        name.removeprefix("param/"): golden[name]
+        for name in golden.files
+        if name.startswith("param/")
+    }
+    return golden, state, convert.to_ours(table, state, expected)
+
+
+def run(model, variables, x):
+    """Logits and the read-out vector."""
+    apply = quick_jit(functools.partial(model.apply, mutable="intermediates"))
+    logits, sown = apply(variables, x)
+    return logits, sown["intermediates"]["logits"]["hidden"][0]
+
+
+@pytest.mark.parametrize("frames", [49, 201])
+def test_head_equals_the_published_code(frames):
+    model = AASISTHead()
+    golden, _, variables = published(
+        "ssl_aasist.npz", tables.SSL_AASIST, shapes(model, 1, 49, 1024)
+    )
+    logits, hidden = run(model, variables, golden[f"features_{frames}"])
+    np.testing.assert_allclose(logits, golden[f"logits_{frames}"], rtol=0, atol=1e-5)
+    assert hidden.shape == (len(logits), 160)
+
+
+@pytest.mark.parametrize("samples", [32_000, 64_600])
+def test_raw_model_equals_the_published_code(samples):
+    model = AASIST()
+    golden, _, variables = published(
+        "aasist.npz", tables.AASIST, shapes(model, 1, 4_000)
+    )
+    logits, hidden = run(model, variables, golden[f"x_{samples}"])
+    np.testing.assert_allclose(logits, golden[f"logits_{samples}"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(hidden, golden[f"hidden_{samples}"], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("file", "table", "model", "shape"),
+    [
+        ("ssl_aasist.npz", tables.SSL_AASIST, AASISTHead(), (1, 49, 1024)),
+        ("aasist.npz", tables.AASIST, AASIST(), (1, 4_000)),
+    ],
+)
+def test_tables_are_inverted_exactly(file, table, model, shape):
+    _, state, variables = published(file, table, shapes(model, *shape))
+    back = convert.to_theirs(table, variables)
+    assert back.keys() == state.keys()
+    for name, value in state.items():
+        np.testing.assert_array_equal(back[name], value)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "count"),
+    [
+        (AASISTHead(), (1, 201, 1024), 447_242),
+        (AASIST(), (1, 64_600), 297_866),
+        (AASIST(**AASIST_L), (1, 64_600), 85_306),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(model, shape, count):
+    assert lora.count(shapes(model, *shape)["params"]) == count
+
+
+@pytest.mark.parametrize(
+    ("model", "lengths"),
+    [
+        (AASISTHead(), [(3, 32), (4, 32), (50, 32), (1499, 32)]),
+        (AASIST(), [(2_315,), (16_000,), (160_000,)]),
+    ],
+)
+def test_any_length(model, lengths):
+    for length in lengths:
+        made = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, *length)))
+        logits = jax.eval_shape(model.apply, made, jnp.zeros((2, *length)))
+        assert logits.shape == (2, 2)
+
+
+def test_filters_divide_the_band():
+    """Without the window they would add up to an impulse; its centre is 1 anyway."""
+    total = sinc_filters(70, 128).sum(axis=1)
+    impulse = np.zeros(129)
+    impulse[64] = 1.0
+    np.testing.assert_allclose(total, impulse, atol=1e-12)
+
+
+# ---- pieces ----
+
+
+@pytest.mark.parametrize(
+    ("window", "padding"),
+    [
+        ((2, 3), ((1, 1), (1, 1))),
+        ((2, 3), ((0, 0), (1, 1))),
+        ((1, 3), ((0, 0), (2, 0))),
+    ],
+)
+def test_convolution_is_lax_conv_twice_differentiated(float64, window, padding):
+    keys = jax.random.split(jax.random.key(0), 4)
+    x = jax.random.normal(keys[0], (2, 5, 7, 3))
+    kernel = jax.random.normal(keys[1], (*window, 3, 4))
+    direction = (
+        jax.random.normal(keys[2], x.shape),
+        jax.random.normal(keys[3], kernel.shape),
+    )
+
+    def plain(x, kernel):
+        layout = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), padding, dimension_numbers=layout
+        )
+
+    def derivatives(convolution):
+        def loss(args):
+            return jnp.sin(convolution(*args)).sum()
+
+        def slope(args):
+            inner = zip(jax.grad(loss)(args), direction, strict=True)
+            return sum(jnp.vdot(g, d) for g, d in inner)
+
+        return (
+            loss((x, kernel)),
+            jax.grad(loss)((x, kernel)),
+            jax.grad(slope)((x, kernel)),
+        )
+
+    ours = derivatives(lambda x, kernel: convolve(x, kernel, padding))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12),
+        ours,
+        derivatives(plain),
+    )
+
+
+def test_max_pool_is_flax_max_pool():
+    x = jax.random.normal(jax.random.key(0), (2, 7, 11, 3))
+    np.testing.assert_array_equal(
+        blocks.max_pool(x, 3, 2), nn.max_pool(x, (3, 2), (3, 2))
+    )
+
+
+def test_selu_and_its_derivatives(float64):
+    x = jnp.linspace(-8.0, 8.0, 50)
+    ours, reference = blocks.selu, jax.nn.selu
+    for _ in range(3):
+        np.testing.assert_allclose(
+            jax.vmap(ours)(x), jax.vmap(reference)(x), rtol=1e-12, atol=1e-15
+        )
+        ours, reference = jax.grad(ours), jax.grad(reference)
+
+
+def test_statistics_move_as_in_torch():
+    """running += 0.1 · (batch − running), with the UNBIASED variance."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(5.0, 2.0, size=(4, 3, 2)).astype(np.float32)
+    norm = BatchNorm()
+    variables = norm.init(jax.random.key(0), x)
+    y, state = norm.apply(variables, x, True, mutable="batch_stats")
+    mean, var = x.mean((0, 1)), x.var((0, 1))
+    stats = state["batch_stats"]
+    np.testing.assert_allclose(y, (x - mean) / np.sqrt(var + 1e-5), atol=1e-5)
+    np.testing.assert_allclose(stats["mean"], 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * var * 12 / 11, rtol=1e-5)
+
+
+def test_normalisation_is_exact_far_from_zero():
+    """Once the running mean is near, a large mean cancels nothing."""
+    x = 1000 + np.random.default_rng(0).normal(size=(256, 1)).astype(np.float32)
+    variables = {
+        "params": {"scale": jnp.ones(1), "bias": jnp.zeros(1)},
+        "batch_stats": {"mean": jnp.full(1, 999.0), "var": jnp.ones(1)},
+    }
+    y, _ = BatchNorm().apply(variables, x, True, mutable="batch_stats")
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(y, (wide - wide.mean()) / wide.std(), atol=2e-3)
+
+
+@pytest.mark.parametrize("devices", ["vmap", "pmap"])
+def test_statistics_over_an_axis_are_the_whole_batchs(float64, devices):
+    """Output, statistics and gradient, with the batch in one piece or in slices."""
+    x = jax.random.normal(jax.random.key(1), (4, 6, 9, 1))
+    whole, sliced = Encoder((3, 4)), Encoder((3, 4), axis_name="batch")
+    variables = quick_jit(whole.init)(jax.random.key(0), x)
+    slices = 2 if devices == "vmap" else 1
+    options = {"axis_name": "batch", "in_axes": (None, 0)}
+    spread = {"vmap": jax.vmap, "pmap": jax.pmap}[devices]
+
+    def loss(params, model, x, spread):
+        def forward(params, x):
+            parts = {"params": params, "batch_stats": variables["batch_stats"]}
+            return model.apply(parts, x, True, mutable="batch_stats")
+
+        y, state = spread(forward)(params, x)
+        return jnp.square(y - 1).sum(), (y, state)
+
+    gradient = quick_jit(jax.grad(loss, has_aux=True), static_argnums=(1, 3))
+    expected, (y, state) = gradient(variables["params"], whole, x, lambda f: f)
+    pieces = x.reshape(slices, -1, *x.shape[1:])
+    found, (ys, states) = gradient(
+        variables["params"], sliced, pieces, functools.partial(spread, **options)
+    )
+
+    def close(a, b):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+    close(ys.reshape(y.shape), y)
+    for i in range(slices):
+        jax.tree.map(lambda a, b: close(a[i], b), states, state)  # noqa: B023
+    jax.tree.map(close, found, expected)
+
+
+# ---- training mode of the whole head ----
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Variables of ``SMALL`` and features (4, 14, 6) in float64."""
+    with jax.enable_x64(True):
+        x = jax.random.normal(jax.random.key(1), (4, 14, 6))
+        return quick_jit(SMALL.init)(jax.random.key(0), x), x
+
+
+@quick_jit
+def train_mode(variables, x, key):
+    """Logits and the new statistics of ``SMALL``."""
+    rngs = {"dropout": key}
+    return SMALL.apply(variables, x, True, rngs=rngs, mutable="batch_stats")
+
+
+def test_dropout_follows_its_key(float64, small):
+    one, again, other = (train_mode(*small, jax.random.key(i))[0] for i in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one - other).max() > 1e-3
+
+
+def test_every_statistic_moves(float64, small):
+    _, state = train_mode(*small, jax.random.key(0))
+    before, after = small[0]["batch_stats"], state["batch_stats"]
+    moved = jax.tree.map(lambda a, b: bool((a != b).all()), before, after)
+    assert all(jax.tree.leaves(moved))
+
+
+def test_examples_are_independent_in_evaluation(float64, small):
+    variables, x = small
+    apply = quick_jit(SMALL.apply)
+    together = apply(variables, x)
+    np.testing.assert_allclose(apply(variables, x[2:3]), together[2:3], rtol=1e-9)
+
+
+def test_vmap_over_parameters(float64, small):
+    variables, x = small
+    both = jax.tree.map(lambda v: jnp.stack([v, 1.1 * v]), variables)
+    together = quick_jit(jax.vmap(SMALL.apply, in_axes=(0, None)))(both, x)
+    for i in range(2):
+        alone = quick_jit(SMALL.apply)(jax.tree.map(lambda v: v[i], both), x)  # noqa: B023
+        np.testing.assert_allclose(together[i], alone, rtol=1e-9)
+
+
+def test_first_and_second_derivatives_are_the_finite_differences(float64, small):
+    """In training mode, with respect to every parameter and the features."""
+    variables, x = small
+    point = {"params": variables["params"], "x": x}
+    keys = iter(jax.random.split(jax.random.key(3), 1000))
+    direction = jax.tree.map(lambda v: jax.random.normal(next(keys), v.shape), point)
+
+    def loss(point):
+        parts = {"params": point["params"], "batch_stats": variables["batch_stats"]}
+        logits, _ = train_mode.__wrapped__(parts, point["x"], jax.random.key(0))
+        return -jax.nn.log_softmax(logits)[:, 1].mean()
+
+    def slope(point):
+        products = jax.tree.map(jnp.vdot, jax.grad(loss)(point), direction)
+        return sum(jax.tree.leaves(products))
+
+    @quick_jit
+    def derivatives(point):
+        """Loss; its slope along the direction; that slope's gradient."""
+        return loss(point), *jax.value_and_grad(slope)(point)
+
+    def move(step):
+        return jax.tree.map(lambda v, d: v + step * d, point, direction)
+
+    step = 1e-6
+    (ahead, slope_ahead, _), (behind, slope_behind, _) = map(
+        derivatives, (move(step), move(-step))
+    )
+    _, first, second = derivatives(point)
+    np.testing.assert_allclose(first, (ahead - behind) / (2 * step), rtol=1e-6)
+    products = jax.tree.map(jnp.vdot, second, direction)
+    curvature = (slope_ahead - slope_behind) / (2 * step)
+    assert abs(curvature) > 1e-2
+    np.testing.assert_allclose(sum(jax.tree.leaves(products)), curvature, rtol=1e-5)

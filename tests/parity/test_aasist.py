@@ -1,0 +1,98 @@
+"""AASIST in training and evaluation mode against a torch model, in double precision.
+
+Both without dropout, whose draws cannot agree.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mldg_jax.models import aasist, graph
+from mldg_jax.pretrained import convert, tables
+
+pytestmark = pytest.mark.parity
+
+CASES = {
+    "head": (aasist.AASISTHead(), tables.SSL_AASIST, (3, 31, 12)),
+    "raw": (aasist.AASIST(), tables.AASIST, (2, 9_000)),
+}
+
+
+@pytest.fixture
+def no_dropout(monkeypatch):
+    for name in ("INPUT_DROPOUT", "POOL_DROPOUT", "BRANCH_DROPOUT"):
+        monkeypatch.setattr(graph, name, 0.0)
+    monkeypatch.setattr(aasist, "HIDDEN_DROPOUT", 0.0)
+
+
+def theirs(kind, x, train):
+    """Logits, gradients by name, the input's gradient; parameters before, state after.
+
+    Of the weighted sum of the logits.
+    """
+    import torch
+
+    from tests.parity import torch_aasist
+
+    torch.manual_seed(0)
+    models = {
+        "head": lambda: torch_aasist.Head(width=x.shape[-1]),
+        "raw": torch_aasist.Raw,
+    }
+    model = models[kind]().double().train(train)
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            normalises = "running" in name or "bn" in name
+            if normalises and value.is_floating_point():  # nothing at its initial value
+                value.add_(torch.rand(value.shape) * 0.5)
+    before = {name: v.numpy().copy() for name, v in model.state_dict().items()}
+    x = torch.tensor(x, requires_grad=True)
+    logits = model(x)
+    (logits * torch.tensor(weights(len(x)))).sum().backward()
+    gradients = {
+        name: np.zeros(p.shape) if p.grad is None else p.grad.numpy()
+        for name, p in model.named_parameters()
+    }
+    after = {name: v.numpy() for name, v in model.state_dict().items()}
+    return logits.detach().numpy(), gradients, x.grad.numpy(), before, after
+
+
+def weights(batch):
+    """What the logits are summed with."""
+    return np.random.default_rng(1).normal(size=(batch, 2))
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("kind", CASES)
+def test_logits_statistics_and_every_gradient(float64, no_dropout, kind, train):
+    model, table, shape = CASES[kind]
+    x = np.random.default_rng(0).normal(size=shape)
+    logits, gradients, x_gradient, before, after = theirs(kind, x, train)
+    made = jax.eval_shape(model.init, jax.random.key(0), jnp.asarray(x))
+    variables = convert.to_ours(table, before, made)
+
+    @jax.jit
+    def ours(params, x):
+        def weighted(params, x):
+            parts = {"params": params, "batch_stats": variables["batch_stats"]}
+            y, state = model.apply(parts, x, train, mutable="batch_stats")
+            return (y * weights(len(x))).sum(), (y, state)
+
+        return jax.grad(weighted, argnums=(0, 1), has_aux=True)(params, x)
+
+    (found, x_found), (y, state) = ours(variables["params"], jnp.asarray(x))
+    np.testing.assert_allclose(y, logits, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(
+        x_found, x_gradient, rtol=0, atol=1e-7 * np.abs(x_gradient).max()
+    )
+    largest = max(np.abs(g).max() for g in gradients.values())
+    names = convert.to_theirs(table, {"params": found})
+    assert names.keys() == gradients.keys()
+    for name, gradient in names.items():
+        # some vanish, such as a bias's before a normalisation: absolute then
+        scale = max(np.abs(gradients[name]).max(), 1e-4 * largest)
+        error = np.abs(gradient - gradients[name]).max() / scale
+        assert error < 1e-7, (name, error)
+    for name, value in convert.to_theirs(table, state).items():
+        np.testing.assert_allclose(value, after[name], rtol=1e-8, err_msg=name)
