@@ -71,11 +71,12 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
 
     if "smoke" in extras:
         config.optimizer.warmup = 1
-        config.update(dict(steps=4, samples=4_000, log_every=1, checkpoint_every=2))
+        config.update(dict(steps=4, samples=6_000, log_every=1, checkpoint_every=2))
         config.model.weights = "random"
         config.model.frontend.update(
             dict(layers=2, dim=32, heads=2, hidden=64, channels=(16,) * 7)
         )
+        config.model.head.update(dict(dim=12, channels=(3, 4)))
         config.model.lora.alpha = 4.0
         config.model.lora.rank = min(config.model.lora.rank, 4)
         config.episode.examples = 2

@@ -20,8 +20,9 @@ def selu(x: jax.Array) -> jax.Array:
     """Scaled exponential linear unit (Klambauer et al. 2017), any shape.
 
     Its derivative is read off its value, which saves the exponential and an array.
+    ``exp − 1``, not ``expm1``: an absolute error of 1e-7 and half the time.
     """
-    negative = SELU_ALPHA * jnp.expm1(jnp.minimum(x, 0))
+    negative = SELU_ALPHA * (jnp.exp(jnp.minimum(x, 0)) - 1)
     return SELU_SCALE * jnp.where(x > 0, x, negative)
 
 
@@ -37,8 +38,8 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     """Convolution with stride 1, whose gradient is fast on CPU too.
 
     XLA's own gradient of ``lax.conv`` with respect to a kernel of few channels is
-    pathological on CPU (14 times torch's); ``_correlate`` is in its place. The two are
-    closed under reverse differentiation, of any order; forward mode is not defined.
+    pathological on CPU (13 times slower); ``_correlate`` is in its place. The two are
+    closed under reverse differentiation of any order. Forward mode is not defined.
 
     Args:
       x: (batch, height, width, in).
@@ -48,6 +49,10 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     Returns:
       (batch, height + padding − kernel height + 1, …, out).
     """
+    return _native(x, kernel, padding)
+
+
+def _native(x, kernel, padding):
     layout = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), padding, dimension_numbers=layout
@@ -56,7 +61,7 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _correlate(x: jax.Array, y: jax.Array, padding: Padding) -> jax.Array:
-    """Gradient of ``convolve`` with respect to its kernel, as matmuls.
+    """Gradient of ``convolve`` with respect to its kernel.
 
     Args:
       x: ``convolve``'s input.
@@ -66,26 +71,51 @@ def _correlate(x: jax.Array, y: jax.Array, padding: Padding) -> jax.Array:
     Returns:
       (kernel height, kernel width, in, out).
     """
+    return jax.lax.platform_dependent(
+        x,
+        y,
+        cpu=functools.partial(_correlate_matmul, padding=padding),
+        default=functools.partial(_correlate_native, padding=padding),
+    )
+
+
+def _kernel_shape(x, y, padding):
+    height, width = (x.shape[i] + sum(padding[i - 1]) - y.shape[i] + 1 for i in (1, 2))
+    return height, width, x.shape[-1], y.shape[-1]
+
+
+def _correlate_native(x: jax.Array, y: jax.Array, *, padding: Padding) -> jax.Array:
+    kernel = jax.ShapeDtypeStruct(_kernel_shape(x, y, padding), x.dtype)
+    (result,) = jax.linear_transpose(lambda k: _native(x, k, padding), kernel)(y)
+    return result
+
+
+def _correlate_matmul(x: jax.Array, y: jax.Array, *, padding: Padding) -> jax.Array:
+    """As matmuls of shifted images, summed over examples.
+
+    One example at a time: its shifted copies stay in cache, which is 3 times faster
+    than the batch at once.
+    """
     (top, bottom), (left, right) = padding
-    _, height, width, channels = y.shape
-    kernel_height = x.shape[1] + top + bottom - height + 1
-    kernel_width = x.shape[2] + left + right - width + 1
-    x = jnp.pad(x, ((0, 0), (top, bottom), (0, 0), (0, 0)))
-    # Rows of x and y belong together once y is shifted against x; side by side, all
-    # horizontal shifts are one matmul.
-    back = (kernel_width - 1 - left, kernel_width - 1 - right)
-    y = jnp.pad(y, ((0, 0), (0, 0), back, (0, 0)))
-    shifts = [
-        y[:, :, kernel_width - 1 - j :][:, :, : x.shape[2]] for j in range(kernel_width)
-    ]
-    y = jnp.concatenate(shifts, -1).reshape(-1, kernel_width * channels)
-    taps = [
-        (x[:, i : i + height].reshape(-1, x.shape[-1]).T @ y).reshape(
-            x.shape[-1], kernel_width, channels
-        )
-        for i in range(kernel_height)
-    ]
-    return jnp.stack(taps).swapaxes(1, 2)
+    height, width, channels, features = _kernel_shape(x, y, padding)
+
+    def add(total, example):
+        x, y = example
+        rows, columns = y.shape[0], x.shape[1]
+        # Either image may be shifted against the other. All shifts of y by columns lie
+        # side by side in one matrix; x is shifted by rows, which leaves it in order.
+        x = jnp.pad(x, ((top, bottom), (0, 0), (0, 0)))
+        back = (width - 1 - left, width - 1 - right)
+        y = jnp.pad(y, ((0, 0), back, (0, 0)))
+        starts = range(width - 1, -1, -1)
+        y = jnp.concatenate([y[:, s : s + columns] for s in starts], axis=-1)
+        y = y.reshape(-1, width * features)
+        taps = [x[i : i + rows].reshape(-1, channels).T @ y for i in range(height)]
+        return total + jnp.stack(taps), None
+
+    start = jnp.zeros((height, channels, width * features), x.dtype)
+    total, _ = jax.lax.scan(add, start, (x, y))
+    return total.reshape(height, channels, width, features).swapaxes(1, 2)
 
 
 def _transposed(kernel: jax.Array, padding: Padding) -> tuple[jax.Array, Padding]:
@@ -166,7 +196,7 @@ class BatchNorm(nn.Module):
         if not train:
             factor = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
             return x * factor + (bias - running_mean.value * factor)
-        mean, var, count = self._moments(x, running_mean.value)
+        mean, var, count = self._moments(x)
         if self.is_mutable_collection("batch_stats") and not self.is_initializing():
             unbiased = var * (count / (count - 1))
             for running, new in ((running_mean, mean), (running_var, unbiased)):
@@ -175,22 +205,18 @@ class BatchNorm(nn.Module):
         factor = scale * jax.lax.rsqrt(var + self.epsilon)
         return x * factor + (bias - mean * factor)
 
-    def _moments(
-        self, x: jax.Array, shift: jax.Array
-    ) -> tuple[jax.Array, jax.Array, int]:
+    def _moments(self, x: jax.Array) -> tuple[jax.Array, jax.Array, int]:
         """Mean, biased variance, and the number of values they come from.
 
-        In one pass, of the values' distance from ``shift``: exact for any shift, and
-        without cancellation where it is near the mean.
+        In one pass: the two-pass variance is an array more, 3 % of a training step.
         """
         axes = tuple(range(x.ndim - 1))
         count = x.size // x.shape[-1]
-        x = x - jax.lax.stop_gradient(shift)
         mean, square = x.mean(axes), jnp.square(x).mean(axes)
         if self.axis_name is not None and not self.is_initializing():
             mean, square = jax.lax.pmean((mean, square), self.axis_name)
             count *= jax.lax.axis_size(self.axis_name)
-        return mean + shift, jnp.maximum(square - jnp.square(mean), 0), count
+        return mean, jnp.maximum(square - jnp.square(mean), 0), count
 
 
 class Convolution(nn.Module):

@@ -15,7 +15,6 @@ evaluation mode: its dropouts were for its own training.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -100,7 +99,9 @@ def _build(part: str, kinds: Mapping[str, type], config: Any) -> dict[str, Any]:
             f"model.{part}.{name} is unknown; {config.kind} has "
             f"{', '.join(k for k in known if k not in ('name', 'parent'))}"
         )
-    return flax.core.unfreeze(flax.core.freeze(attributes))
+    return {  # hashable: a config read from JSON has lists
+        k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items()
+    }
 
 
 def targets(names: Any) -> str:

@@ -1,0 +1,173 @@
+"""The detector: what is trained and what is not, with both front-ends and back-ends."""
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from mldg_jax import configs, lora, pretrained, scoring, training
+from mldg_jax.errors import UserError
+from mldg_jax.models import detector as detectors
+from tests import signals
+
+XLSR = "configs/xlsr.py"
+
+
+def small(*overrides):
+    """The paper's model with tiny layers, of shapes that the head has nowhere."""
+    return configs.read(
+        f"{XLSR}:mldg,smoke",
+        ["model.frontend.dim=48", "model.frontend.hidden=56", *overrides],
+    )
+
+
+def parts(config):
+    """Detector, ``(trainable, batch_stats, frozen)``, and a batch of two domains."""
+    detector = detectors.create(config.model)
+    frontend = training.load_frontend(config.model)
+    waveform = signals.speech_like(config.samples)
+    made = detectors.init(
+        jax.random.key(0),
+        detector,
+        frontend,
+        waveform,
+        rank=config.model.lora.rank,
+        adapted=config.model.lora.targets,
+    )
+    batch = {
+        "waveform": jnp.asarray(np.stack([waveform, waveform[::-1]])),
+        "label": jnp.array([[0, 1], [1, 0]]),
+    }
+    return detector, made, batch
+
+
+def test_parameter_counts_of_the_paper():
+    """3.6 M trained of 318 M; nothing is allocated."""
+    config = configs.read(f"{XLSR}:mldg")
+    detector = detectors.create(config.model)
+    audio = jax.ShapeDtypeStruct((1, config.samples), np.float32)
+    frontend = jax.eval_shape(detector.frontend.init, jax.random.key(0), audio)
+    trainable, _, frozen = jax.eval_shape(
+        lambda key, frontend, x: detectors.init(key, detector, frontend, x, rank=16),
+        jax.random.key(0),
+        frontend["params"],
+        audio,
+    )
+    assert lora.count(frozen) == 315_438_720
+    assert lora.count(trainable["head"]) == 447_242
+    assert lora.count(trainable["frontend"]) == 3_145_728
+    assert lora.count(trainable) == 3_592_970
+
+
+def products(jaxpr):
+    """Shapes of the results of all matrix products and convolutions."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+            yield equation.outvars[0].aval.shape
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            yield from products(inner)
+
+
+@pytest.mark.parametrize("targets", ["[query, key, value, out]", "[out, mlp_in]"])
+def test_no_gradient_of_a_frozen_matrix_is_formed(targets):
+    config = small(f"model.lora.targets={targets}")
+    detector, (trainable, batch_stats, frozen), batch = parts(config)
+
+    def loss(trainable, frozen):
+        loss_fn = detectors.loss(detector, batch_stats, frozen)
+        return loss_fn(trainable, batch, jax.random.key(0))[0]
+
+    def formed(argnums):
+        jaxpr = jax.make_jaxpr(jax.grad(loss, argnums))(trainable, frozen)
+        return set(products(jaxpr.jaxpr))
+
+    layers = [v for k, v in frozen["frontend"].items() if k.startswith("layers_")]
+    matrices = {x.shape for x in jax.tree.leaves(layers) if x.ndim == 2}
+    assert matrices == {(48, 48), (48, 56), (56, 48)}
+    assert not formed(0) & matrices
+    # With respect to everything they are formed: the check can fail.
+    assert formed((0, 1)) >= matrices
+
+
+def test_targets_choose_what_is_adapted():
+    config = small("model.lora.targets=[query, mlp_out]")
+    _, (trainable, _, _), _ = parts(config)
+    owners = {
+        name.rsplit("/", 1)[0]
+        for name in traverse_util.flatten_dict(trainable["frontend"], sep="/")
+    }
+    assert owners == {
+        f"layers_{i}/{name}"
+        for i in range(2)
+        for name in ("attention/query", "mlp_out")
+    }
+
+
+def test_training_mode_updates_the_statistics_and_drops_units():
+    detector, (trainable, batch_stats, frozen), batch = parts(small())
+    loss_fn = jax.jit(detectors.loss(detector, batch_stats, frozen))
+    one, aux = loss_fn(trainable, batch, jax.random.key(1))
+    other, _ = loss_fn(trainable, batch, jax.random.key(2))
+    again, _ = loss_fn(trainable, batch, jax.random.key(1))
+    assert one == again
+    assert one != other
+    assert jax.tree.structure(aux["batch_stats"]) == jax.tree.structure(batch_stats)
+    changed = jax.tree.map(
+        lambda a, b: bool((a != b).any()), aux["batch_stats"], batch_stats
+    )
+    assert any(jax.tree.leaves(changed))
+
+
+@pytest.mark.parametrize("arm", ["frozen", "mldg"])
+def test_the_papers_recipe_trains_and_scores(arm, tmp_path):
+    """Start to finish, with a tiny random encoder and the real back-end."""
+    config = configs.read(f"{XLSR}:{arm},smoke")
+    corpus = signals.corpus()
+    training.train(config, tmp_path, corpus, progress=lambda step: None)
+    scorer = scoring.load(tmp_path)
+    score = scorer.score(corpus.waveform(0), 16_000)
+    assert np.isfinite(score)
+    assert score == scorer.score(corpus.waveform(0), 16_000)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.frontend.kind=hubert", "kind is 'hubert'; it must be one of whisper"),
+        ("model.head.kind=mlp", "kind is 'mlp'; it must be one of pooling, aasist"),
+        ("model.lora.targets=[q]", r"targets is \('q',\); it takes some of query"),
+        ("model.weights=no/such/folder", "neither a file nor a folder"),
+        ("model.weights=whisper-tiny.en", "set it to 'whisper'"),
+    ],
+)
+def test_an_impossible_model_gets_one_clear_message(override, message):
+    config = configs.read(f"{XLSR}:mldg,smoke", [override])
+    with pytest.raises(UserError, match=message):
+        parts(config)
+
+
+def test_an_unknown_attribute_is_named():
+    config = configs.read(f"{XLSR}:mldg,smoke")
+    with config.unlocked():
+        config.model.frontend.depth = 3
+    with pytest.raises(UserError, match=r"model\.frontend\.depth is unknown.*layers"):
+        detectors.create(config.model)
+
+
+def test_upper_layers_can_be_dropped(tmp_path):
+    from safetensors.numpy import save_file
+
+    from mldg_jax.pretrained import convert, tables
+
+    whole = detectors.create(small().model).frontend
+    params = jax.jit(whole.init)(jax.random.key(0), np.zeros((1, 4_000)))
+    save_file(
+        convert.to_theirs(tables.WAV2VEC2_HF, params), tmp_path / "model.safetensors"
+    )
+    lower = pretrained.load(str(tmp_path), "wav2vec2", whole.clone(layers=1))
+    kept = {k: v for k, v in params["params"].items() if k != "layers_1"}
+    jax.tree.map(np.testing.assert_array_equal, lower, kept)
+    with pytest.raises(UserError, match="layers"):
+        pretrained.load(str(tmp_path), "wav2vec2", whole.clone(layers=3))
