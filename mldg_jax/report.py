@@ -154,7 +154,7 @@ def _selection_sentences(results: dict[str, Any]) -> list[str]:
     if held_out:
         text.append(
             f"They were chosen on other speakers (split dev) with the training attacks "
-            f"{_listed(held_out)} held out; nothing of the test was looked at."
+            f"{_listed(held_out)} held out, without a look at the test."
         )
     return text
 

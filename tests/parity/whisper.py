@@ -76,10 +76,12 @@ def log_mel(waveform: np.ndarray) -> np.ndarray:
     return features["input_features"].transpose(0, 2, 1)
 
 
-def hidden_states(waveform: np.ndarray) -> list[np.ndarray]:
+def hidden_states(waveform: np.ndarray, double: bool = False) -> list[np.ndarray]:
     """Stem output, every layer's output, and the normalised output, of a batch."""
     mel = torch.tensor(log_mel(waveform)).transpose(1, 2)
     model, layers = encoder(mel.shape[-1] // 2), []
+    if double:
+        mel, model = mel.double(), model.double()
     hooks = [
         layer.register_forward_hook(
             lambda _, __, out: layers.append(out[0] if isinstance(out, tuple) else out)
