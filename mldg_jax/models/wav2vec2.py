@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mldg_jax.models.layers import TransformerLayer
+from mldg_jax.models.layers import TransformerLayer, gelu
 
 SAMPLE_RATE = 16_000
 
@@ -39,6 +39,7 @@ class Extractor(nn.Module):
 
     @nn.compact
     def __call__(self, waveform: jax.Array) -> jax.Array:
+        """Maps (batch, samples) to (batch, frames, channels)."""
         x = waveform[..., None]  # (batch, samples, 1)
         shapes = zip(self.channels, self.kernels, self.strides, strict=True)
         for i, (channels, width, stride) in enumerate(shapes):
@@ -56,7 +57,7 @@ class Extractor(nn.Module):
                 x = nn.GroupNorm(
                     num_groups=None, group_size=1, epsilon=1e-5, name="norm_0"
                 )(x)
-            x = nn.gelu(x, approximate=False)
+            x = gelu(x)
         return x
 
 
@@ -84,11 +85,12 @@ class PositionalConv(nn.Module):
         gain = self.param("gain", nn.initializers.ones, (self.width,))
         bias = self.param("bias", nn.initializers.zeros, (dim,))
         norm = jnp.sqrt(jnp.sum(direction**2, axis=(1, 2)))
-        kernel = (gain / norm)[:, None, None] * direction
-        return nn.gelu(grouped_conv(x, kernel, self.groups) + bias, approximate=False)
+        return gelu(grouped_conv(x, direction, gain / norm, self.groups) + bias)
 
 
-def grouped_conv(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+def grouped_conv(
+    x: jax.Array, kernel: jax.Array, gain: jax.Array, groups: int
+) -> jax.Array:
     """Cross-correlates every group of channels with its kernel, same length.
 
     Frame t of the output sees frames t − width/2 … t + width/2 − 1, zero outside.
@@ -96,6 +98,7 @@ def grouped_conv(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
     Args:
       x: (batch, frames, dim).
       kernel: (width, dim / groups, dim), width even.
+      gain: (width,), multiplies the taps.
       groups: number of groups.
 
     Returns:
@@ -103,27 +106,35 @@ def grouped_conv(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
     """
     batch, frames, dim = x.shape
     width, inner, _ = kernel.shape
-    # Long enough that what wraps around falls on frames that are not asked for.
-    length = frames + width // 2
     forward, inverse, taps = (m.astype(x.dtype) for m in _fourier(frames, width))
-    bins = length // 2 + 1
+    taps = taps * gain
+    bins = len(taps) // 2
 
     # Real and imaginary parts, stacked in the leading axis of every matrix.
     spectrum = jnp.einsum("ft,btd->fbd", forward, x)
-    spectrum = spectrum.reshape(2, bins, batch, groups, inner)
-    filters = (taps @ kernel.reshape(width, -1)).reshape(2, bins, inner, groups, inner)
+    spectrum = spectrum.reshape(2, bins, batch, groups, inner).transpose(3, 0, 1, 2, 4)
+    kernel = kernel.reshape(width, inner, groups, inner).transpose(2, 0, 1, 3)
 
-    def product(a, b):
-        return jnp.einsum("fbgi,figo->fbgo", a, b)
+    def convolve(group):
+        signal, kernel = group  # (2, bins, batch, inner), (width, inner, inner)
+        filters = (taps @ kernel.reshape(width, -1)).reshape(2, bins, inner, inner)
 
-    real = product(spectrum[0], filters[0]) + product(spectrum[1], filters[1])
-    imaginary = product(spectrum[1], filters[0]) - product(spectrum[0], filters[1])
-    mixed = jnp.stack([real, imaginary]).reshape(2 * bins, batch, dim)
-    return jnp.einsum("tf,fbd->btd", inverse, mixed)
+        def product(a, b):
+            return jnp.einsum("fbi,fio->fbo", signal[a], filters[b])
+
+        real = product(0, 0) + product(1, 1)
+        imaginary = product(1, 0) - product(0, 1)
+        return jnp.concatenate([real, imaginary])
+
+    # One group at a time: all filters together do not fit a cache.
+    mixed = jax.lax.map(convolve, (spectrum, kernel)).transpose(1, 2, 0, 3)
+    return jnp.einsum("tf,fbd->btd", inverse, mixed.reshape(2 * bins, batch, dim))
 
 
 def _fourier(frames: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Real Fourier transforms of length frames + width / 2 as matrices.
+
+    Long enough that what wraps around falls on frames that are not asked for.
 
     Returns:
       frames → spectrum (2 · bins, frames); spectrum → frames (frames, 2 · bins); taps →
@@ -205,14 +216,7 @@ class Wav2Vec2(nn.Module):
         """
         if self.normalize:
             waveform = standardize(waveform, lengths)
-        x = Extractor(
-            self.channels,
-            self.kernels,
-            self.strides,
-            self.conv_bias,
-            self.extractor_norm,
-            name="extractor",
-        )(waveform)
+        x = self._extract(waveform)
         x = nn.LayerNorm(epsilon=1e-5, name="projection_norm")(x)
         batch, frames, _ = x.shape
         x = nn.Dense(self.dim, name="projection")(x.reshape(batch * frames, -1))
@@ -231,6 +235,29 @@ class Wav2Vec2(nn.Module):
             self.positional_width, self.positional_groups, name="positional"
         )(x)
         return self._transformer(x, mask, train, hidden_states)
+
+    def _extract(self, waveform):
+        extractor = Extractor(
+            self.channels,
+            self.kernels,
+            self.strides,
+            self.conv_bias,
+            self.extractor_norm,
+            parent=None,
+        )
+        params = self.param(
+            "extractor", lambda key: extractor.init(key, waveform[:1])["params"]
+        )
+
+        def batched(waveform):
+            return extractor.apply({"params": params}, waveform)
+
+        def one_by_one(waveform):
+            return jax.lax.map(lambda x: batched(x[None])[0], waveform)
+
+        # The first layer makes 26 MB of an utterance of 4 s: a batch of them leaves
+        # the caches, and the CPU's allocator maps fresh pages at every call.
+        return jax.lax.platform_dependent(waveform, cpu=one_by_one, default=batched)
 
     def _transformer(self, x, mask, train, hidden_states):
         batch, frames, dim = x.shape

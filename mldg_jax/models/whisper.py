@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import librosa
 import numpy as np
 
-from mldg_jax.models.layers import TransformerLayer
+from mldg_jax.models.layers import TransformerLayer, gelu
 
 SAMPLE_RATE = 16_000
 WINDOW, HOP = 400, 160  # samples: 25 ms, 10 ms
@@ -92,8 +92,8 @@ class WhisperEncoder(nn.Module):
           output, ``layers + 1`` arrays of that shape, before the last normalisation.
         """
         mel = log_mel(waveform, self.mels)
-        x = nn.gelu(self._conv("conv1", 1)(mel), approximate=False)
-        x = nn.gelu(self._conv("conv2", 2)(x), approximate=False)
+        x = gelu(self._conv("conv1", 1)(mel))
+        x = gelu(self._conv("conv2", 2)(x))
         positions = self.param("positions", _sinusoids, (self.positions, self.dim))
         batch, frames, _ = x.shape
         x = x + positions[:frames]
