@@ -86,6 +86,20 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("run", help="a finished run folder, e.g. runs/demo/mldg-0")
     score.add_argument("audio", nargs="+", help="any rate, channels and length ≥ 0.2 s")
     score.add_argument("--output", help="a file to write instead of standard output")
+
+    export = add(
+        commands, "export", _export,
+        "Write a run's front-end for torch: its adapters, or merged with them.",
+    )  # fmt: skip
+    export.add_argument("run", help="a finished run folder")
+    export.add_argument("folder", help="where to write")
+    export.add_argument(
+        "--format",
+        choices=("peft", "merged"),
+        default="peft",
+        help="peft: adapters for peft.PeftModel; merged: an encoder for transformers; "
+        "default: %(default)s",
+    )
     return parser
 
 
@@ -145,6 +159,13 @@ def _train(arguments: argparse.Namespace) -> None:
     )
     print(f"{arguments.workdir}: finished; score with it: "
           f"mldg score {arguments.workdir} your.wav")  # fmt: skip
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from mldg_jax import exporting
+
+    exporting.export(arguments.run, arguments.folder, arguments.format)
+    print(f"{arguments.folder}: written")
 
 
 def _score(arguments: argparse.Namespace) -> int:

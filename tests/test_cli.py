@@ -5,16 +5,15 @@ import pytest
 import soundfile
 
 from mldg_jax import cli, training
+from tests import signals
 from tests.test_training import smoke
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    from tests.conftest import corpus
-
     workdir = tmp_path_factory.mktemp("cli") / "erm"
     config = smoke("erm", "steps=1")
-    training.train(config, workdir, corpus.__wrapped__(), progress=lambda step: None)
+    training.train(config, workdir, signals.corpus(), progress=lambda step: None)
     return workdir
 
 
@@ -87,3 +86,26 @@ def test_help_teaches(capsys):
         cli.main(["--help"])
     assert stop.value.code == 0
     assert "higher for bona fide" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("form", "files"),
+    [
+        ("peft", {"adapter_model.safetensors", "adapter_config.json"}),
+        ("merged", {"model.safetensors", "config.json"}),
+    ],
+)
+def test_export_writes_what_torch_loads(run, form, files, tmp_path):
+    """That torch loads it: tests/parity/test_export.py."""
+    folder = tmp_path / "out"
+    assert cli.main(["export", str(run), str(folder), "--format", form]) == 0
+    assert {path.name for path in folder.iterdir()} == files
+
+
+def test_a_run_without_adapters_has_nothing_to_export(tmp_path, capsys):
+    training.train(
+        smoke("frozen", "steps=1"), tmp_path, signals.corpus(), progress=lambda s: None
+    )
+    assert cli.main(["export", str(tmp_path), str(tmp_path / "out")]) == 2
+    assert "trained no adapters" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -14,6 +14,7 @@ from flax import traverse_util
 import mldg_jax
 from mldg_jax import checkpoint, configs, jobs, scoring, training
 from mldg_jax.errors import UserError
+from tests import signals
 
 CONFIG = str(Path(__file__).parents[1] / "configs" / "debspoof.py")
 
@@ -30,9 +31,7 @@ def flat(workdir):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished MLDG run and the corpus it was trained on."""
-    from tests.conftest import corpus
-
-    made = corpus.__wrapped__()
+    made = signals.corpus()
     workdir = tmp_path_factory.mktemp("run") / "mldg"
     training.train(smoke("mldg"), workdir, made, progress=lambda step: None)
     return workdir, made

@@ -144,3 +144,17 @@ def from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
         "mels": config.get("num_mel_bins", 80),
         "positions": config.get("max_source_positions", 1500),
     }
+
+
+def to_hf(model: WhisperEncoder) -> dict[str, Any]:
+    """The inverse of ``from_hf``: what config.json of an export says."""
+    return {
+        "model_type": "whisper",
+        "architectures": ["WhisperEncoder"],
+        "encoder_layers": model.layers,
+        "d_model": model.dim,
+        "encoder_attention_heads": model.heads,
+        "encoder_ffn_dim": model.hidden,
+        "num_mel_bins": model.mels,
+        "max_source_positions": model.positions,
+    }

@@ -136,6 +136,24 @@ def test_b_zero_is_the_frozen_encoder_bit_for_bit(shape):
     )
 
 
+def test_merged_adapters_give_the_same_frames():
+    model, variables, _ = small("xlsr")
+    params = variables["params"]
+    adapters = lora.init(jax.random.key(0), params, [r"layers_.*/kernel"], rank=4)
+    adapters = jax.tree.map(lambda x: x + 0.3, adapters)
+    model = model.clone(lora_scale=0.5)
+    factored = model.apply({"params": lora.join(params, adapters)}, speech_like(2_000))
+    merged = lora.merge(params, adapters, scale=0.5)
+    dense = model.apply({"params": merged}, speech_like(2_000))
+    assert np.abs(dense - model.apply(variables, speech_like(2_000))).max() > 0.1
+    np.testing.assert_allclose(dense, factored, rtol=0, atol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6),
+        lora.unmerge(merged, adapters, scale=0.5),
+        params,
+    )
+
+
 def test_lora_dropout_needs_training_and_follows_its_key():
     model, variables, _ = small("xlsr")
     adapters = lora.init(

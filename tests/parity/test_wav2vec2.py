@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mldg_jax import models, pretrained
+from mldg_jax.pretrained import convert, tables
 from tests.signals import speech_like
 
 pytestmark = pytest.mark.parity
@@ -68,3 +69,56 @@ def test_mask_is_the_attention_mask():
         np.testing.assert_allclose(
             ours[row, :kept], expected[row, :kept], rtol=0, atol=2e-5
         )
+
+
+def write(made, form, folder):
+    """Writes a torch model in one of the formats it is published in."""
+    import torch
+    from safetensors.torch import save_file
+
+    state = made.state_dict()
+    if form == "safetensors":
+        save_file(state, folder / "model.safetensors")
+    elif form == "old weight norm":  # pytorch_model.bin of the hub, with its prefix
+        old = {"original0": "weight_g", "original1": "weight_v"}
+        named = {}
+        for name, value in state.items():
+            *front, last = name.split(".")
+            if last in old:
+                name = ".".join([*front[:-2], old[last]])
+            named[f"wav2vec2.{name}"] = value
+        named["quantizer.codevectors"] = torch.zeros(1, 2, 3)
+        torch.save(named, folder / "pytorch_model.bin")
+    elif form == "legacy bin":
+        path = folder / "pytorch_model.bin"
+        torch.save(state, path, _use_new_zipfile_serialization=False)
+    else:
+        arrays = convert.to_theirs(
+            tables.WAV2VEC2_FAIRSEQ,
+            pretrained.from_torch(
+                "wav2vec2", {k: v.numpy() for k, v in state.items()}, made.config
+            ),
+        )
+        tensors = {name: torch.tensor(value) for name, value in arrays.items()}
+        tensors["quantizer.vars"] = torch.zeros(2)
+        torch.save({"model": tensors, "cfg": {"a": 1}}, folder / "xlsr2_300m.pt")
+        return folder / "xlsr2_300m.pt"
+    return folder
+
+
+@pytest.mark.parametrize(
+    "options", ["small", pytest.param("full", marks=pytest.mark.full)]
+)
+@pytest.mark.parametrize(
+    "form", ["safetensors", "old weight norm", "legacy bin", "fairseq"]
+)
+def test_loads_from_every_format(form, options, tmp_path):
+    """To the last bit what the torch model holds."""
+    from tests.parity import wav2vec2 as reference
+
+    shape = reference.SMALL if options == "small" else reference.FULL["large"]
+    made = reference.model(**shape, **reference.LAYER_NORM)
+    module = models.build("wav2vec2", made.config)
+    expected = pretrained.from_torch("wav2vec2", reference.state(made), made.config)
+    loaded = pretrained.load(str(write(made, form, tmp_path)), "wav2vec2", module)
+    jax.tree.map(np.testing.assert_array_equal, loaded, expected["params"])
