@@ -57,9 +57,11 @@ def erm(loss_fn: LossFn) -> Objective:
 def mldg(
     loss_fn: LossFn,
     *,
-    inner_lr: float,
+    inner_lr: float | None = None,
     beta: float = 1.0,
+    inner_steps: int = 1,
     order: Order = "first",
+    inner_optimizer: optax.GradientTransformation | None = None,
     axis_name: str | None = None,
 ) -> Objective:
     """The MLDG objective F(φ) + beta · G(φ − inner_lr · ∇F(φ)).
@@ -69,38 +71,51 @@ def mldg(
       inner_lr: step size of the inner gradient step, ≥ 0. Zero leaves F + beta · G at
         the same φ.
       beta: weight of the meta-test loss, ≥ 0. Zero leaves ERM on meta-train.
+      inner_steps: how many such steps lead to φ', ≥ 1; F is the loss before the first.
       order: ``"second"`` differentiates through ∇F (Li et al. 2018); ``"first"`` treats
         it as a constant (their stop-gradient flag, and what arXiv 2502.10838 uses).
+      inner_optimizer: makes the inner steps instead of plain gradient descent, from a
+        fresh state in every objective; then there is no ``inner_lr``.
       axis_name: the pmap axis over which the inner gradient is averaged.
 
     Returns:
       An objective whose aux holds ``loss`` (the value), ``meta_train_loss`` F,
-      ``meta_test_loss`` G, ``inner_gradient`` ∇F (same tree as φ) and the loss's own
-      aux of both halves, ``meta_train_aux`` and ``meta_test_aux``.
+      ``meta_test_loss`` G, ``inner_gradient`` ∇F(φ) (same tree as φ) and the loss's own
+      aux of both halves, ``meta_train_aux`` (at φ) and ``meta_test_aux`` (at φ').
 
     Raises:
-      ValueError: inner_lr or beta negative, or an unknown order.
+      ValueError: inner_lr or beta negative, inner_steps < 1, an unknown order, or not
+        exactly one of inner_lr and inner_optimizer.
     """
     if order not in ("first", "second"):
         raise ValueError(f"order is {order!r}; it must be 'first' or 'second'")
     for name, value in (("inner_lr", inner_lr), ("beta", beta)):
         if isinstance(value, int | float) and value < 0:
             raise ValueError(f"{name} is {value}; it must be at least 0")
+    if inner_steps < 1:
+        raise ValueError(f"inner_steps is {inner_steps}; it must be at least 1")
+    if (inner_lr is None) == (inner_optimizer is None):
+        raise ValueError("give either inner_lr or inner_optimizer")
+    optimizer = inner_optimizer or optax.sgd(inner_lr)
 
     def objective(trainable, episode, key):
-        train_key, test_key = jax.random.split(key)
+        *train_keys, test_key = jax.random.split(key, inner_steps + 1)
+        adapted, state = trainable, optimizer.init(trainable)
+        for step, train_key in enumerate(train_keys):
+            # F(φ) and ∇F(φ)
+            (loss, aux), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
+                adapted, episode["meta_train"], train_key
+            )
+            if axis_name is not None:
+                gradient = jax.lax.pmean(gradient, axis_name)
+            if order == "first":
+                gradient = jax.lax.stop_gradient(gradient)
+            if step == 0:
+                f, f_aux, inner_gradient = loss, aux, gradient
 
-        # F(φ) and ∇F(φ)
-        (f, f_aux), inner_gradient = jax.value_and_grad(loss_fn, has_aux=True)(
-            trainable, episode["meta_train"], train_key
-        )
-        if axis_name is not None:
-            inner_gradient = jax.lax.pmean(inner_gradient, axis_name)
-        if order == "first":
-            inner_gradient = jax.lax.stop_gradient(inner_gradient)
-
-        # φ' = φ − inner_lr · ∇F(φ)
-        adapted = jax.tree.map(lambda p, g: p - inner_lr * g, trainable, inner_gradient)
+            # φ' = φ − inner_lr · ∇F(φ)
+            updates, state = optimizer.update(gradient, state, adapted)
+            adapted = optax.apply_updates(adapted, updates)
 
         # F(φ) + beta · G(φ')
         g, g_aux = loss_fn(adapted, episode["meta_test"], test_key)
@@ -113,6 +128,53 @@ def mldg(
             "meta_train_aux": f_aux,
             "meta_test_aux": g_aux,
         }
+
+    return objective
+
+
+def domainbed(
+    loss_fn: LossFn,
+    *,
+    inner_optimizer: optax.GradientTransformation,
+    beta: float = 1.0,
+    num_domains: int,
+    axis_name: str | None = None,
+) -> Objective:
+    """MLDG as DomainBed (Gulrajani and Lopez-Paz, arXiv 2007.01434) implements it.
+
+    It differs from ``mldg`` in three ways: first order over pairs of one meta-train and
+    one meta-test domain; a fresh step of the outer optimiser (Adam, at the outer
+    learning rate) as the inner step; and the sum over pairs divided by the number of
+    *all* domains of the batch.
+
+    Args:
+      loss_fn: ``(trainable, batch, key) -> (loss, aux)``.
+      inner_optimizer: e.g. ``optax.adam(lr)``.
+      beta: weight of the meta-test loss, ≥ 0.
+      num_domains: what the sum is divided by, ≥ 1.
+      axis_name: as for ``mldg``.
+
+    Returns:
+      An objective of episodes whose leaves are stacked over pairs (a leading axis); aux
+      as for ``mldg``, the losses summed over pairs and divided by ``num_domains``, the
+      other entries stacked.
+
+    Raises:
+      ValueError: num_domains < 1 or beta negative.
+    """
+    if num_domains < 1:
+        raise ValueError(f"num_domains is {num_domains}; it must be at least 1")
+    pair = mldg(
+        loss_fn, beta=beta, inner_optimizer=inner_optimizer, axis_name=axis_name
+    )
+
+    def objective(trainable, episode, key):
+        pairs = len(jax.tree.leaves(episode)[0])
+        keys = jax.random.split(key, pairs)
+        values, aux = jax.vmap(pair, in_axes=(None, 0, 0))(trainable, episode, keys)
+        for name in ("loss", "meta_train_loss", "meta_test_loss"):
+            aux[name] = aux[name].sum() / num_domains
+        return values.sum() / num_domains, aux
 
     return objective
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from mldg_jax import mldg
@@ -160,7 +161,7 @@ def test_gradient_cosine_is_that_of_two_separate_gradients(oracle):
     )
     expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
     found = mldg.gradient_cosine(gradient, aux["inner_gradient"], 0.7)
-    assert found == pytest.approx(expected, abs=1e-12)
+    assert found == pytest.approx(float(expected), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -173,4 +174,111 @@ def test_gradient_cosine_is_that_of_two_separate_gradients(oracle):
 )
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match=r"must be"):
+        mldg.mldg(summed_loss, **options)
+
+
+def domainbed_oracle():
+    """The golden file, its initial parameters, loss and episode of stacked pairs."""
+    golden = np.load(GOLDEN.with_name("mldg_domainbed.npz"))
+    params = {
+        k.removeprefix("before/"): jnp.asarray(golden[k])
+        for k in golden.files
+        if k.startswith("before/")
+    }
+
+    def loss_fn(params, batch, key):
+        del key
+        hidden = batch["x"] @ params["0.weight"].T + params["0.bias"]
+        logits = hidden @ params["1.weight"].T + params["1.bias"]
+        return optax.softmax_cross_entropy_with_integer_labels(
+            logits, batch["y"]
+        ).mean(), {}
+
+    def stack(domains):
+        return {
+            "x": jnp.stack([jnp.asarray(golden[f"x{d}"]) for d in domains]),
+            "y": jnp.stack([jnp.asarray(golden[f"y{d}"]) for d in domains]),
+        }
+
+    train, test = golden["pairs"].T
+    return (
+        golden,
+        params,
+        loss_fn,
+        {"meta_train": stack(train), "meta_test": stack(test)},
+    )
+
+
+def test_equals_domainbed():
+    """Loss, accumulated gradient and the parameters after one Adam step."""
+    golden, params, loss_fn, pairs = domainbed_oracle()
+    # torch adds epsilon outside the square root, as optax does
+    adam = optax.adam(float(golden["lr"]))
+    objective = mldg.domainbed(
+        loss_fn, inner_optimizer=adam, beta=float(golden["beta"]), num_domains=3
+    )
+    (value, aux), gradient = jax.value_and_grad(objective, has_aux=True)(
+        params, pairs, KEY
+    )
+    updates, _ = adam.update(gradient, adam.init(params))
+    after = optax.apply_updates(params, updates)
+    assert value == aux["loss"] == pytest.approx(golden["loss"], abs=1e-12)
+    for name in params:
+        for ours, theirs in ((gradient, "grad"), (after, "after")):
+            np.testing.assert_allclose(
+                ours[name], golden[f"{theirs}/{name}"], rtol=0, atol=1e-12
+            )
+
+
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_inner_steps_are_a_loop_of_gradient_steps(oracle, order):
+    params, halves = parameters(oracle), episode(oracle)
+
+    def descend(p, batch):
+        gradient = jax.grad(lambda p: summed_loss(p, batch, KEY)[0])(p)
+        if order == "first":
+            gradient = jax.lax.stop_gradient(gradient)
+        return jax.tree.map(lambda x, g: x - 0.1 * g, p, gradient)
+
+    def written_out(p):
+        adapted = p
+        for _ in range(3):
+            adapted = descend(adapted, halves["meta_train"])
+        f = summed_loss(p, halves["meta_train"], KEY)[0]
+        return f + 0.7 * summed_loss(adapted, halves["meta_test"], KEY)[0]
+
+    objective = mldg.mldg(
+        summed_loss, inner_lr=0.1, beta=0.7, inner_steps=3, order=order
+    )
+    (value, _), gradient = value_and_grad(objective, oracle)
+    expected, expected_gradient = jax.value_and_grad(written_out)(params)
+    assert value == pytest.approx(float(expected), abs=1e-12)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-12),
+        gradient,
+        expected_gradient,
+    )
+
+
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_an_inner_optimiser_of_plain_descent_is_the_inner_learning_rate(oracle, order):
+    plain = mldg.mldg(summed_loss, inner_lr=0.3, order=order)
+    same = mldg.mldg(summed_loss, inner_optimizer=optax.sgd(0.3), order=order)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        value_and_grad(plain, oracle),
+        value_and_grad(same, oracle),
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "either inner_lr or inner_optimizer"),
+        ({"inner_lr": 0.1, "inner_optimizer": optax.sgd(0.1)}, "either inner_lr or"),
+        ({"inner_lr": 0.1, "inner_steps": 0}, "inner_steps is 0"),
+    ],
+)
+def test_impossible_inner_steps_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
         mldg.mldg(summed_loss, **options)
