@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mldg_jax import lora, models, pretrained
-from mldg_jax.models import wav2vec2
+from mldg_jax.models import positional, wav2vec2
 from mldg_jax.models.wav2vec2 import Wav2Vec2
 from tests.signals import speech_like
 
@@ -102,7 +102,7 @@ def test_grouped_conv_is_the_convolution(frames, width, float64):
         dimension_numbers=("NHC", "HIO", "NHC"),
     )
     gain = rng.normal(size=width)
-    ours = wav2vec2.grouped_conv(
+    ours = positional.grouped_conv(
         jnp.asarray(x), jnp.asarray(kernel / gain[:, None, None]), gain, groups=3
     )
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-11)
