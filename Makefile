@@ -48,7 +48,7 @@ lint: install
 format: install
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-bench: install
+bench: $(VENV)/.parity
 	@for script in benchmarks/*.py; do $(BIN)/python $$script; done
 
 golden: $(VENV)/.parity
