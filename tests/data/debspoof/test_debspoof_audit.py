@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("av")
-
 from mldg_jax.data.debspoof import audit
 
 

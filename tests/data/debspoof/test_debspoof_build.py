@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 
-pytest.importorskip("av")
-pytest.importorskip("pyworld")
-
 from mldg_jax.data.debspoof import builder, corpus, engines, render
 from mldg_jax.data.debspoof.plan import Clip, Plan
 from mldg_jax.data.debspoof.voices import Recording

@@ -1,11 +1,8 @@
 import inspect
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-pytest.importorskip("av")
 
 from mldg_jax.data.debspoof import neutralise as n
 

@@ -2,8 +2,6 @@ import numpy as np
 import pytest
 import scipy.signal
 
-pytest.importorskip("pyworld")
-
 from mldg_jax.data.debspoof import vocoders
 
 RATE = 16_000
