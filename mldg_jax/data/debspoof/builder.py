@@ -11,6 +11,8 @@ import numpy as np
 import soundfile
 import tensorflow_datasets as tfds
 
+from mldg_jax.atomic import replacing
+
 SPLITS = ("train", "dev", "eval")
 LABELS = ("spoof", "bonafide")
 """Class names: bona fide is 1, so that a score is higher for bona fide."""
@@ -81,10 +83,9 @@ def read_rows(folder: Path) -> list[dict]:
 
 def write_rows(folder: Path, rows: list[dict]) -> None:
     """Writes `rows.jsonl` (each row: split, utterance, label and the text fields)."""
-    staged = folder / "rows.jsonl.part"
     lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows]
-    staged.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    staged.replace(folder / "rows.jsonl")
+    with replacing(folder / "rows.jsonl") as part:
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def example(row: dict, clips: Path) -> dict:

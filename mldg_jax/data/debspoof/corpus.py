@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mldg_jax.atomic import replacing
 from mldg_jax.data.debspoof import audit as cue_audit
 from mldg_jax.data.debspoof import engines, sources
 from mldg_jax.data.debspoof.plan import QUOTAS, Clip, make_plan
@@ -85,9 +86,9 @@ def build(
     versions |= _python_versions()
     summary = summarise(clips, plan.digest, digest, versions, result)
     (target / "ATTRIBUTION.md").write_text(attribution(clips, versions), "utf-8")
-    staged = target / "corpus.json.part"
-    staged.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    staged.replace(target / "corpus.json")  # last: it says that the build is complete
+    text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
+    with replacing(target / "corpus.json") as part:
+        part.write_text(text, "utf-8")  # last: it says that the build is complete
     if progress:
         print(report(summary, watch.seconds, spent))
         print(cue_audit.table(result))

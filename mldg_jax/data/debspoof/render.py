@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from mldg_jax.atomic import replacing
 from mldg_jax.data.debspoof import engines
 from mldg_jax.data.debspoof.neutralise import RATE, neutralise
 from mldg_jax.data.debspoof.plan import Clip, Plan
@@ -179,15 +180,13 @@ def _finish(clip: Clip, sound) -> tuple[np.ndarray | None, str]:
 
 
 def _write_flac(path: Path, samples: np.ndarray) -> None:
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    soundfile.write(staged, samples, RATE, format="FLAC", subtype="PCM_16")
-    staged.replace(path)
+    with replacing(path) as part:
+        soundfile.write(part, samples, RATE, format="FLAC", subtype="PCM_16")
 
 
 def _write(path: Path, content: bytes) -> None:
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    staged.write_bytes(content)
-    staged.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(content)
 
 
 def _state(plan: Plan, clips: Path) -> dict[str, bool]:
