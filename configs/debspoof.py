@@ -55,6 +55,9 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     # averaging) steps [ours]: on held-out attacks (dev) it is several points better
     # than the last step, for every arm.
     config.averaging = 0.98
+    # The front-end's dtype, float32 or bfloat16; remat computes its layers again in the
+    # backward pass; micro_batches is in how many parts it takes each half [ours].
+    config.compute = dict(dtype="float32", remat=False, micro_batches=1)
 
     # How `mldg demo` chooses: with these training attacks held out [ours].
     config.selection = dict(

@@ -68,6 +68,9 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     # Adam [base]; LoRA wants more than the base's 1e-6 [ours]
     config.optimizer = dict(lr=1e-4, head_lr=1e-4, warmup=100)
     config.averaging = 0.99  # of the trained parameters, for the detector [ours]
+    # The front-end's dtype, float32 or bfloat16; remat computes its layers again in the
+    # backward pass; micro_batches is in how many parts it takes each half [ours].
+    config.compute = dict(dtype="bfloat16", remat=False, micro_batches=1)
 
     if "smoke" in extras:
         config.optimizer.warmup = 1
@@ -80,4 +83,5 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
         config.model.lora.alpha = 4.0
         config.model.lora.rank = min(config.model.lora.rank, 4)
         config.episode.examples = 2
+        config.compute.dtype = "float32"
     return config

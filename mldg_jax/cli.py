@@ -75,7 +75,14 @@ def _parser() -> argparse.ArgumentParser:
     train = add(commands, "train", _train, "Train a run; started again it continues.")
     train.add_argument("--config", required=True, help="FILE.py:ARM")
     train.add_argument("--workdir", required=True, help="the run folder")
-    train.add_argument("--devices", type=int, default=1, help="how many; default 1")
+    train.add_argument("--devices", type=int, help="how many; all by default")
+    train.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="of process 0, to train in several processes; 'auto' on a TPU slice",
+    )
+    train.add_argument("--processes", type=int, help="with HOST:PORT: how many")
+    train.add_argument("--process", type=int, help="with HOST:PORT: which one this is")
     _add_data_dir(train)
     _add_overrides(train)
 
@@ -150,6 +157,8 @@ def _train(arguments: argparse.Namespace) -> None:
     from mldg_jax.data import corpus as corpora
 
     config = configs.read(arguments.config, arguments.overrides)
+    if arguments.coordinator:
+        parallel.connect(arguments.coordinator, arguments.processes, arguments.process)
     folder = corpora.find(config.corpus.name, config.corpus.config, arguments.data_dir)
     training.train(
         config,
@@ -157,8 +166,9 @@ def _train(arguments: argparse.Namespace) -> None:
         corpora.load(folder, "train"),
         devices=parallel.devices(arguments.devices),
     )
-    print(f"{arguments.workdir}: finished; score with it: "
-          f"mldg score {arguments.workdir} your.wav")  # fmt: skip
+    if parallel.leads():
+        print(f"{arguments.workdir}: finished; score with it: "
+              f"mldg score {arguments.workdir} your.wav")  # fmt: skip
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -6,6 +6,9 @@ AAAI 2018, arXiv 1710.03463), with every domain a spoofing attack:
     φ' = φ − inner_lr · ∇F(φ)                 F: loss on the meta-train attacks
     objective(φ) = F(φ) + beta · G(φ')        G: loss on the meta-test attacks
 
+``mldg_gc`` and ``mldg_gn`` are the variants of the same paper, ``domainbed`` the other
+published reference code, ``erm`` the control.
+
 There is no hand-written backward pass: the objective is a pure function of the trained
 parameters φ and differentiating it *is* the method. First order is one
 ``stop_gradient``, around ∇F inside φ'.
@@ -16,9 +19,14 @@ episode is ``{"meta_train": batch, "meta_test": batch}``. An objective is
 
 Nothing here knows speech, LoRA or devices. With ``axis_name`` set the objective is
 meant to run under ``jax.pmap(axis_name=…)`` with each device holding a slice of every
-domain: the inner gradient is averaged over devices before the inner step, so that
-averaging the objective's gradient over devices afterwards gives the meta-gradient of
-the whole episode, in both orders.
+domain: every gradient inside the objective is averaged over devices, so that averaging
+the objective's gradient over devices afterwards gives the meta-gradient of the whole
+episode, in both orders.
+
+What else happens in a meta-step is the loss's business, and defined once. Every
+evaluation of the loss has a key of its own: F at φ and G at φ' are different batches,
+and dropout draws anew for each. Batch statistics are those of the batch that is
+evaluated. Nothing that an evaluation returns in its aux reaches another evaluation.
 """
 
 from collections.abc import Callable
@@ -32,6 +40,41 @@ Batch = Any
 LossFn = Callable[[Any, Batch, jax.Array], tuple[jax.Array, Any]]
 Objective = Callable[[Any, dict[str, Batch], jax.Array], tuple[jax.Array, dict]]
 Order = Literal["first", "second"]
+
+
+def _value_and_grad(loss_fn: LossFn, axis_name: str | None) -> Callable:
+    """``loss_fn`` with its gradient, averaged over devices if there are several."""
+
+    def evaluate(trainable, batch, key):
+        found, gradient = jax.value_and_grad(loss_fn, has_aux=True)(
+            trainable, batch, key
+        )
+        if axis_name is not None:
+            gradient = jax.lax.pmean(gradient, axis_name)
+        return found, gradient
+
+    return evaluate
+
+
+def _check(**options: Any) -> None:
+    """Refuses negative numbers; traced values pass."""
+    for name, value in options.items():
+        if isinstance(value, int | float) and not value >= 0:
+            raise ValueError(f"{name} is {value}; it must be at least 0")
+
+
+def _result(value, f, f_aux, g, g_aux, inner_gradient, adapted) -> tuple:
+    """What every meta-objective returns."""
+    return value, {
+        "loss": value,
+        "meta_train_loss": f,
+        "meta_test_loss": g,
+        "inner_gradient": inner_gradient,
+        "inner_gradient_norm": optax.tree.norm(jax.lax.stop_gradient(inner_gradient)),
+        "adapted": adapted,
+        "meta_train_aux": f_aux,
+        "meta_test_aux": g_aux,
+    }
 
 
 def erm(loss_fn: LossFn) -> Objective:
@@ -80,8 +123,9 @@ def mldg(
 
     Returns:
       An objective whose aux holds ``loss`` (the value), ``meta_train_loss`` F,
-      ``meta_test_loss`` G, ``inner_gradient`` ∇F(φ) (same tree as φ) and the loss's own
-      aux of both halves, ``meta_train_aux`` (at φ) and ``meta_test_aux`` (at φ').
+      ``meta_test_loss`` G, ``inner_gradient`` ∇F(φ) and ``adapted`` φ' (trees like φ),
+      ``inner_gradient_norm`` ‖∇F(φ)‖, and the loss's own aux of both halves,
+      ``meta_train_aux`` (at φ) and ``meta_test_aux`` (at φ').
 
     Raises:
       ValueError: inner_lr or beta negative, inner_steps < 1, an unknown order, or not
@@ -89,25 +133,22 @@ def mldg(
     """
     if order not in ("first", "second"):
         raise ValueError(f"order is {order!r}; it must be 'first' or 'second'")
-    for name, value in (("inner_lr", inner_lr), ("beta", beta)):
-        if isinstance(value, int | float) and value < 0:
-            raise ValueError(f"{name} is {value}; it must be at least 0")
+    _check(inner_lr=inner_lr, beta=beta)
     if inner_steps < 1:
         raise ValueError(f"inner_steps is {inner_steps}; it must be at least 1")
     if (inner_lr is None) == (inner_optimizer is None):
         raise ValueError("give either inner_lr or inner_optimizer")
     optimizer = inner_optimizer or optax.sgd(inner_lr)
+    value_and_grad = _value_and_grad(loss_fn, axis_name)
 
     def objective(trainable, episode, key):
         *train_keys, test_key = jax.random.split(key, inner_steps + 1)
         adapted, state = trainable, optimizer.init(trainable)
         for step, train_key in enumerate(train_keys):
             # F(φ) and ∇F(φ)
-            (loss, aux), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
+            (loss, aux), gradient = value_and_grad(
                 adapted, episode["meta_train"], train_key
             )
-            if axis_name is not None:
-                gradient = jax.lax.pmean(gradient, axis_name)
             if order == "first":
                 gradient = jax.lax.stop_gradient(gradient)
             if step == 0:
@@ -119,15 +160,80 @@ def mldg(
 
         # F(φ) + beta · G(φ')
         g, g_aux = loss_fn(adapted, episode["meta_test"], test_key)
-        value = f + beta * g
-        return value, {
-            "loss": value,
-            "meta_train_loss": f,
-            "meta_test_loss": g,
-            "inner_gradient": inner_gradient,
-            "meta_train_aux": f_aux,
-            "meta_test_aux": g_aux,
-        }
+        return _result(f + beta * g, f, f_aux, g, g_aux, inner_gradient, adapted)
+
+    return objective
+
+
+def mldg_gc(
+    loss_fn: LossFn,
+    *,
+    inner_lr: float,
+    beta: float = 1.0,
+    axis_name: str | None = None,
+) -> Objective:
+    """MLDG-GC: F(φ) + beta · G(φ) − beta · inner_lr · cos(∇F(φ), ∇G(φ)).
+
+    The first-order Taylor expansion of ``mldg`` in inner_lr, with the gradients' inner
+    product replaced by their cosine (Li et al. 2018). Nothing is adapted: φ' = φ, and
+    inner_lr is the weight of the cosine. Its gradient is of second order.
+
+    Args:
+      loss_fn, beta, axis_name: as for ``mldg``.
+      inner_lr: ≥ 0.
+
+    Returns:
+      An objective with the aux of ``mldg``; its value is NaN where a gradient vanishes.
+
+    Raises:
+      ValueError: inner_lr or beta negative.
+    """
+    _check(inner_lr=inner_lr, beta=beta)
+    value_and_grad = _value_and_grad(loss_fn, axis_name)
+
+    def objective(trainable, episode, key):
+        train_key, test_key = jax.random.split(key)
+        (f, f_aux), f_grad = value_and_grad(trainable, episode["meta_train"], train_key)
+        (g, g_aux), g_grad = value_and_grad(trainable, episode["meta_test"], test_key)
+        value = f + beta * g - beta * inner_lr * cosine(f_grad, g_grad)
+        return _result(value, f, f_aux, g, g_aux, f_grad, trainable)
+
+    return objective
+
+
+def mldg_gn(
+    loss_fn: LossFn,
+    *,
+    inner_lr: float,
+    beta: float = 1.0,
+    axis_name: str | None = None,
+) -> Objective:
+    """MLDG-GN: F(φ) + beta · ‖∇G(φ')‖² with φ' = φ − inner_lr · ∇F(φ).
+
+    Asks that the step on meta-train leads where the meta-test loss is flat (Li et al.
+    2018). Its gradient is of second order.
+
+    Args:
+      loss_fn, beta, axis_name: as for ``mldg``.
+      inner_lr: ≥ 0.
+
+    Returns:
+      An objective with the aux of ``mldg``; ``meta_test_loss`` is G(φ'), which the
+      value does not contain.
+
+    Raises:
+      ValueError: inner_lr or beta negative.
+    """
+    _check(inner_lr=inner_lr, beta=beta)
+    value_and_grad = _value_and_grad(loss_fn, axis_name)
+
+    def objective(trainable, episode, key):
+        train_key, test_key = jax.random.split(key)
+        (f, f_aux), f_grad = value_and_grad(trainable, episode["meta_train"], train_key)
+        adapted = optax.tree.add_scale(trainable, -inner_lr, f_grad)
+        (g, g_aux), g_grad = value_and_grad(adapted, episode["meta_test"], test_key)
+        value = f + beta * optax.tree.vdot(g_grad, g_grad)
+        return _result(value, f, f_aux, g, g_aux, f_grad, adapted)
 
     return objective
 
@@ -157,7 +263,7 @@ def domainbed(
     Returns:
       An objective of episodes whose leaves are stacked over pairs (a leading axis); aux
       as for ``mldg``, the losses summed over pairs and divided by ``num_domains``, the
-      other entries stacked.
+      other entries stacked. ``pairs`` makes such episodes.
 
     Raises:
       ValueError: num_domains < 1 or beta negative.
@@ -179,16 +285,38 @@ def domainbed(
     return objective
 
 
-def gradient_cosine(meta_gradient: Any, inner_gradient: Any, beta: float) -> jax.Array:
-    """Cosine between ∇F(φ) and the rest of the meta-gradient, ∇φ G(φ').
-
-    Costs no backward pass: the meta-gradient is ∇F + beta · ∇φ G(φ'), so the second
-    term is their difference. In a first-order step it is G'(φ'), the meta-test gradient
-    at the adapted parameters. Positive: following the meta-train attacks also serves
-    the held-out ones.
+def pairs(episode: dict[str, Batch]) -> dict[str, Batch]:
+    """The episode ``domainbed`` takes: every domain with the one after it.
 
     Args:
-      meta_gradient: gradient of the ``mldg`` objective.
+      episode: halves whose leaves lead with a domain axis, d domains together, in the
+        random order in which the sampler drew them.
+
+    Returns:
+      Leaves (d, 1, …): meta-train domain k goes with meta-test domain k + 1 mod d.
+    """
+    both = episode["meta_train"], episode["meta_test"]
+    pooled = jax.tree.map(lambda *x: jnp.concatenate(x)[:, None], *both)
+    following = jax.tree.map(lambda x: jnp.roll(x, -1, axis=0), pooled)
+    return {"meta_train": pooled, "meta_test": following}
+
+
+def cosine(x: Any, y: Any) -> jax.Array:
+    """Cosine between two trees of the same shape, in [−1, 1]; NaN where one is zero."""
+    return optax.tree.vdot(x, y) / (optax.tree.norm(x) * optax.tree.norm(y))
+
+
+def gradient_cosine(
+    meta_gradient: Any, inner_gradient: Any, beta: float | jax.Array
+) -> jax.Array:
+    """Cosine between ∇F(φ) and ∇G(φ') of a first-order ``mldg`` step.
+
+    Costs no backward pass: the first-order meta-gradient is ∇F(φ) + beta · ∇G(φ').
+    Positive: following the meta-train attacks also serves the held-out ones. (In a
+    second-order step ∇G(φ') takes a backward pass of its own, at ``aux["adapted"]``.)
+
+    Args:
+      meta_gradient: gradient of the ``mldg`` objective, first order.
       inner_gradient: ``aux["inner_gradient"]`` of the same step.
       beta: the objective's beta, > 0.
 
@@ -196,5 +324,4 @@ def gradient_cosine(meta_gradient: Any, inner_gradient: Any, beta: float) -> jax
       Scalar in [−1, 1]; NaN where one of the two gradients vanishes.
     """
     rest = jax.tree.map(lambda m, i: (m - i) / beta, meta_gradient, inner_gradient)
-    inner = optax.tree.vdot(inner_gradient, rest)
-    return inner / (optax.tree.norm(inner_gradient) * optax.tree.norm(rest))
+    return cosine(inner_gradient, rest)

@@ -1,9 +1,11 @@
-"""The only file that knows devices.
+"""The only file that knows devices and processes.
 
-The same step function runs under ``jit`` on one device and under ``pmap`` on several.
-Under pmap every device holds a slice of *every* domain's examples: all devices work on
-meta-train, then all on meta-test, and gradients are averaged over the axis ``AXIS``.
-State and frozen parameters are replicated and have no device axis.
+The same step function runs under ``jit`` on one device and under ``pmap`` on several,
+in one process or in many. Under pmap every device holds a slice of *every* domain's
+examples: all devices work on meta-train, then all on meta-test, and gradients are
+averaged over the axis ``AXIS``. State and frozen parameters are replicated and have no
+device axis. Every process draws the same episode and cuts only the utterances of its
+own devices out of the corpus.
 """
 
 import os
@@ -18,24 +20,23 @@ from mldg_jax.errors import UserError
 
 AXIS = "devices"
 
+Step = Callable[[Any, Any, Any], tuple[Any, Any]]
+
 
 def axis_name(devices: Sequence[jax.Device]) -> str | None:
     """The axis to average over: None on one device."""
     return AXIS if len(devices) > 1 else None
 
 
-def compile_step(
-    step: Callable[[Any, Any, Any], tuple[Any, Any]], devices: Sequence[jax.Device]
-) -> Callable[[Any, Any, Any], tuple[Any, Any]]:
-    """Compiles ``step(state, frozen, episode) -> (state, metrics)``.
+def map_step(step: Step, devices: Sequence[jax.Device]) -> Any:
+    """The step under ``jit`` or ``pmap``, to be called or lowered.
 
     Args:
-      step: a pure function that averages over ``axis_name(devices)`` itself. The old
-        state's buffers are donated.
-      devices: one device, or several for pmap.
-
-    Returns:
-      The compiled function; its episode comes from ``shard(episode, devices)``.
+      step: a pure function ``(state, frozen, episode) -> (state, metrics)`` that
+        averages over ``axis_name(devices)`` itself. The old state's buffers are
+        donated.
+      devices: one device, or several for pmap; of all processes, in the same order in
+        each.
     """
     if len(devices) == 1:
         return jax.jit(step, donate_argnums=0)
@@ -45,34 +46,59 @@ def compile_step(
         in_axes=(None, None, 0),
         out_axes=(None, None),
         devices=list(devices),
+        donate_argnums=0,
     )
 
 
+def compile_step(step: Step, devices: Sequence[jax.Device]) -> Step:
+    """``map_step`` for training; its episode is laid out by ``shard``."""
+    mapped = map_step(step, devices)
+    if len(devices) == 1 or devices[0].platform != "cpu":
+        return mapped
+
+    # More emulated devices than cores: collectives that queue up time out.
+    def one_at_a_time(*arguments):
+        return jax.block_until_ready(mapped(*arguments))
+
+    return one_at_a_time
+
+
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """Puts a tree on every device once, without a device axis."""
+    """Puts a tree on every device once, without a device axis.
+
+    In several processes each passes the same values.
+    """
     if len(devices) == 1:
         return jax.device_put(tree, devices[0])
-    mesh = Mesh(np.array(devices), (AXIS,))
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
+
+    def put(x):
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(x)))
+        x = np.asarray(x)
+        return jax.make_array_from_callback(x.shape, everywhere, lambda index: x[index])
+
+    return jax.tree.map(put, tree)
 
 
-def shard(episode: Any, devices: Sequence[jax.Device]) -> Any:
-    """Lays an episode out for ``compile_step``.
+def shard(drawn: Any, devices: Sequence[jax.Device]) -> Any:
+    """Lays an episode out for ``compile_step``: decisions or arrays of utterances.
 
-    On several devices (domains, examples, …) becomes (devices, domains, examples /
-    devices, …), every device with the same share of spoof and bona fide; leaves without
-    an examples axis are repeated.
+    On several devices (domains, examples, …) becomes (devices of this process, domains,
+    examples / all devices, …), every device with the same share of spoof and bona fide;
+    leaves without an examples axis are repeated.
 
     Raises:
       UserError: the examples a domain cannot be divided by the devices.
     """
     count = len(devices)
     if count == 1:
-        return episode
+        return drawn
+    here = [i for i, x in enumerate(devices) if x.process_index == jax.process_index()]
 
     def lay_out(x):
         if x.ndim < 2:
-            return np.broadcast_to(x, (count, *x.shape))
+            return np.broadcast_to(x, (len(here), *x.shape))
         examples = x.shape[1]
         if examples % count:
             raise UserError(
@@ -81,9 +107,48 @@ def shard(episode: Any, devices: Sequence[jax.Device]) -> Any:
             )
         # Example i goes to device i mod count, which spreads spoof and bona fide.
         split = x.reshape(x.shape[0], examples // count, count, *x.shape[2:])
-        return np.moveaxis(split, 2, 0)
+        return np.moveaxis(split, 2, 0)[here]
 
-    return jax.tree.map(lay_out, episode)
+    return jax.tree.map(lay_out, drawn)
+
+
+def connect(coordinator: str, processes: int | None, process: int | None) -> None:
+    """Joins this process to the others of a run; call it before anything else of JAX.
+
+    Args:
+      coordinator: ``HOST:PORT`` of process 0, or "auto" on TPU slices, SLURM and the
+        other clusters that JAX recognises.
+      processes: how many there are; None with "auto".
+      process: this one's number; None with "auto".
+
+    Raises:
+      UserError: they cannot find each other, or the arguments do not fit together.
+    """
+    if coordinator == "auto":
+        arguments = {}
+    elif processes is None or process is None or not 0 <= process < processes:
+        raise UserError(
+            f"process {process} of {processes} at {coordinator}: with --coordinator "
+            "HOST:PORT give --processes N and --process 0 … N − 1"
+        )
+    else:
+        arguments = {
+            "coordinator_address": coordinator,
+            "num_processes": processes,
+            "process_id": process,
+        }
+    try:
+        jax.distributed.initialize(**arguments)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"cannot join the processes at {coordinator}: {reason}"
+        ) from None
+
+
+def leads() -> bool:
+    """Whether this process is the one that writes files."""
+    return jax.process_index() == 0
 
 
 def one_core_per_process(core: int) -> None:
@@ -102,13 +167,14 @@ def cache_compilations(folder: str | os.PathLike) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def devices(count: int) -> list[jax.Device]:
-    """The first devices of the default platform.
+def devices(count: int | None = None) -> list[jax.Device]:
+    """The first devices of the default platform, of all processes; all if None.
 
     Raises:
       UserError: there are fewer.
     """
     found = jax.devices()
+    count = len(found) if count is None else count
     if not 1 <= count <= len(found):
         raise UserError(
             f"{count} devices asked for; this machine shows {len(found)} "

@@ -119,15 +119,7 @@ def test_inner_lr_zero_is_both_losses_at_the_same_parameters(oracle):
 def test_second_order_gradient_agrees_with_finite_differences(oracle):
     objective = mldg.mldg(summed_loss, inner_lr=0.3, beta=0.7, order="second")
     _, gradient = value_and_grad(objective, oracle)
-    params, direction = parameters(oracle), jax.tree.map(jnp.cos, parameters(oracle))
-
-    def along(t):
-        moved = jax.tree.map(lambda p, d: p + t * d, params, direction)
-        return objective(moved, episode(oracle), KEY)[0]
-
-    numeric = (along(1e-5) - along(-1e-5)) / 2e-5
-    exact = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, gradient, direction)))
-    assert numeric == pytest.approx(float(exact), rel=1e-8)
+    agrees_with_finite_differences(objective, gradient, oracle)
 
 
 def test_taylor_remainder_shrinks_with_the_square_of_inner_lr(oracle):
@@ -282,3 +274,97 @@ def test_an_inner_optimiser_of_plain_descent_is_the_inner_learning_rate(oracle, 
 def test_impossible_inner_steps_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         mldg.mldg(summed_loss, **options)
+
+
+def two_gradients(oracle):
+    """∇F and ∇G at φ, as flat vectors, and the losses."""
+    params, halves = parameters(oracle), episode(oracle)
+    found = [
+        jax.value_and_grad(lambda p, half=half: summed_loss(p, halves[half], KEY)[0])(
+            params
+        )
+        for half in ("meta_train", "meta_test")
+    ]
+    losses = [loss for loss, _ in found]
+    return losses, [jax.flatten_util.ravel_pytree(g)[0] for _, g in found]
+
+
+def test_mldg_gc_is_its_equation(oracle):
+    """F + β G − β α F'·G' / (‖F'‖ ‖G'‖)."""
+    (f, g), (f_grad, g_grad) = two_gradients(oracle)
+    objective = mldg.mldg_gc(summed_loss, inner_lr=0.3, beta=0.7)
+    (value, aux), gradient = value_and_grad(objective, oracle)
+    angle = f_grad @ g_grad / jnp.sqrt((f_grad @ f_grad) * (g_grad @ g_grad))
+    assert value == pytest.approx(float(f + 0.7 * g - 0.21 * angle), abs=1e-12)
+    norm = float(jnp.linalg.norm(f_grad))
+    assert aux["inner_gradient_norm"] == pytest.approx(norm, abs=1e-12)
+    agrees_with_finite_differences(objective, gradient, oracle)
+
+
+def test_mldg_gn_is_its_equation(oracle):
+    """F + β ‖G'(φ − α F')‖²."""
+    objective = mldg.mldg_gn(summed_loss, inner_lr=0.3, beta=0.7)
+    (value, aux), gradient = value_and_grad(objective, oracle)
+    (f, _), _ = two_gradients(oracle)
+    moved = mldg.mldg(summed_loss, inner_lr=0.3)
+    (_, moved_aux), _ = value_and_grad(moved, oracle)
+    halves = episode(oracle)
+    g_grad = jax.grad(lambda p: summed_loss(p, halves["meta_test"], KEY)[0])(
+        moved_aux["adapted"]
+    )
+    square = sum(jnp.sum(x**2) for x in jax.tree.leaves(g_grad))
+    assert value == pytest.approx(float(f + 0.7 * square), abs=1e-12)
+    assert aux["meta_test_loss"] == pytest.approx(float(moved_aux["meta_test_loss"]))
+    agrees_with_finite_differences(objective, gradient, oracle)
+
+
+def test_mldg_gc_is_the_expansion_of_mldg_when_gradients_are_unit(oracle):
+    """At inner_lr = |F'| |G'| · α its value is that of MLDG at α, up to α²."""
+    _, (f_grad, g_grad) = two_gradients(oracle)
+    scale = float(jnp.linalg.norm(f_grad) * jnp.linalg.norm(g_grad))
+    rates, remainders = np.array([1e-2, 1e-3]), []
+    for rate in rates:
+        expanded = mldg.mldg_gc(summed_loss, inner_lr=rate * scale)
+        whole = mldg.mldg(summed_loss, inner_lr=rate)
+        (a, _), _ = value_and_grad(expanded, oracle)
+        (b, _), _ = value_and_grad(whole, oracle)
+        remainders.append(abs(a - b))
+    slope = np.diff(np.log(remainders)) / np.diff(np.log(rates))
+    assert slope == pytest.approx(2.0, abs=0.05)
+
+
+def agrees_with_finite_differences(objective, gradient, oracle):
+    params, direction = parameters(oracle), jax.tree.map(jnp.cos, parameters(oracle))
+
+    def along(t):
+        moved = jax.tree.map(lambda p, d: p + t * d, params, direction)
+        return objective(moved, episode(oracle), KEY)[0]
+
+    numeric = (along(1e-5) - along(-1e-5)) / 2e-5
+    exact = sum(jax.tree.leaves(jax.tree.map(jnp.vdot, gradient, direction)))
+    assert numeric == pytest.approx(float(exact), rel=1e-8)
+
+
+@pytest.mark.parametrize("variant", [mldg.mldg_gc, mldg.mldg_gn])
+def test_variants_refuse_what_mldg_refuses(variant):
+    with pytest.raises(ValueError, match=r"inner_lr is -0\.1; it must be at least 0"):
+        variant(summed_loss, inner_lr=-0.1)
+    with pytest.raises(ValueError, match=r"beta is nan; it must be at least 0"):
+        variant(summed_loss, inner_lr=0.1, beta=float("nan"))
+
+
+def test_pairs_hold_every_domain_once_on_each_side():
+    halves = {"meta_train": {"x": jnp.arange(4)}, "meta_test": {"x": jnp.arange(4, 6)}}
+    found = mldg.pairs(halves)
+    assert found["meta_train"]["x"][:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert found["meta_test"]["x"][:, 0].tolist() == [1, 2, 3, 4, 5, 0]
+
+
+def test_no_objective_has_state(oracle):
+    """The same arguments give the same bits, whatever was computed in between."""
+    objective = mldg.mldg(summed_loss, inner_lr=0.3, inner_optimizer=None)
+    first = value_and_grad(objective, oracle)
+    objective(parameters(oracle), episode(oracle), jax.random.key(7))
+    jax.tree.map(
+        np.testing.assert_array_equal, first, value_and_grad(objective, oracle)
+    )

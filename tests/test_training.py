@@ -2,11 +2,8 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from flax import traverse_util
@@ -141,31 +138,25 @@ def test_score_files_keep_name_attack_key_and_score(corpus, tmp_path):
     )
 
 
-def test_four_emulated_devices_train_like_one(tmp_path):
-    """Same gradients and parameters, both orders; in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.four_devices"],
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines()[-1] == "equal"
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("episode.meta_test=6", r"meta_test is 6 of 6 attacks"),
+        ("episode.examples=3", r"examples is 3; half of"),
+        ("objective.inner_lr=-1", r"inner_lr is -1\.0; it must be at least 0"),
+        ("compute.dtype=float16", r"compute.dtype is 'float16'; it must be one of"),
+    ],
+)
+def test_an_impossible_config_is_refused_in_one_line(
+    override, message, corpus, tmp_path
+):
+    with pytest.raises(UserError, match=message) as caught:
+        training.train(smoke("mldg", override), tmp_path, corpus)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())  # the corrected config may use the folder
 
 
-def test_one_compilation_serves_every_split_of_the_attacks(finished):
-    from mldg_jax.data import episodes
-    from mldg_jax.models import detector as detectors
-
-    config = smoke("mldg")
-    detector = detectors.create(config.model)
-    frontend = training.load_frontend(config.model)
-    state, frozen = training.init_state(config, detector, frontend, np.ones((1, 4_000)))
-    step = jax.jit(training.make_step(config, detector))
-    domains = episodes.group(finished[1])
-    for number in range(3):
-        drawn = episodes.draw(domains, seed=0, step=number, meta_test=3, examples=2)
-        episode = episodes.cut(drawn, finished[1], samples=config.samples)
-        state, _ = step(state, frozen, episode)
-    assert step._cache_size() == 1
+def test_one_attack_is_too_few(corpus, tmp_path):
+    one = corpus.take(np.isin(corpus.attack, ["-", "A01"]))
+    with pytest.raises(UserError, match="1 attacks and 70 bona fide"):
+        training.train(smoke("mldg"), tmp_path, one)

@@ -10,6 +10,11 @@ The only place that says what is frozen and what is trained:
 Training mode concerns the head and the adapters only: BatchNorm takes the statistics of
 its batch (over all devices), dropout takes its key. The frozen front-end is always in
 evaluation mode: its dropouts were for its own training.
+
+In a meta-step F at φ and G at φ' are each normalised by the statistics of their own
+half, over all its attacks and all devices, as two batches of ordinary training are. The
+running statistics, which evaluation uses, move once a step, by meta-train at φ alone:
+φ' is discarded after the step, and what it saw with it.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,6 +36,7 @@ FRONTENDS = {"whisper": WhisperEncoder, "wav2vec2": Wav2Vec2}
 HEADS = {"pooling": PoolingHead, "aasist": AASISTHead}
 PROJECTIONS = ("query", "key", "value", "out")  # of attention
 FEED_FORWARD = ("mlp_in", "mlp_out")
+DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}  # None: that of the parameters
 
 
 class Detector(nn.Module):
@@ -47,16 +53,26 @@ class Detector(nn.Module):
 
     def __call__(self, waveform: jax.Array, train: bool = False) -> jax.Array:
         """Maps (batch, samples) at 16 kHz to (batch, 2) logits, column 1 bona fide."""
-        return self.head(self.features(waveform, train), train)
+        return self.classify(self.features(waveform, train), train)
 
     def features(self, waveform: jax.Array, train: bool = False) -> Any:
-        """What the head takes."""
+        """What the head takes, in float32 at least."""
         if isinstance(self.head, PoolingHead):
-            return self.frontend(waveform, train=train, hidden_states=True)[1]
-        return self.frontend(waveform, train=train)
+            found = self.frontend(waveform, train=train, hidden_states=True)[1]
+        else:
+            found = self.frontend(waveform, train=train)
+        return jax.tree.map(
+            lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), found
+        )
+
+    def classify(self, features: Any, train: bool = False) -> jax.Array:
+        """Maps the features of a batch to (batch, 2) logits."""
+        return self.head(features, train)
 
 
-def create(config: Any, axis_name: str | None = None) -> Detector:
+def create(
+    config: Any, axis_name: str | None = None, compute: Any | None = None
+) -> Detector:
     """Builds the detector a config's ``model`` section describes.
 
     Args:
@@ -64,11 +80,20 @@ def create(config: Any, axis_name: str | None = None) -> Detector:
         ``lora``: ``rank``, ``alpha`` and, if not the defaults, ``dropout`` and
         ``rank_stabilised``.
       axis_name: the pmap axis over which BatchNorm is synchronised in training.
+      compute: a config's ``compute`` section: the front-end's ``dtype``, "float32" or
+        "bfloat16", and ``remat``. float32 without remat if None. The head, the losses
+        and all statistics are float32 always.
 
     Raises:
-      UserError: an unknown kind or attribute.
+      UserError: an unknown kind, attribute or dtype.
     """
     options = config.lora
+    compute = compute or {"dtype": "float32", "remat": False}
+    if compute["dtype"] not in DTYPES:
+        raise UserError(
+            f"compute.dtype is {compute['dtype']!r}; it must be one of "
+            f"{', '.join(DTYPES)}"
+        )
     frontend = _build("frontend", FRONTENDS, config.frontend) | {
         "lora_scale": lora.scale(
             options.rank,
@@ -76,6 +101,8 @@ def create(config: Any, axis_name: str | None = None) -> Detector:
             rank_stabilised=options.get("rank_stabilised", False),
         ),
         "lora_dropout": options.get("dropout", 0.0),
+        "dtype": DTYPES[compute["dtype"]],
+        "remat": compute["remat"],
     }
     head = _build("head", HEADS, config.head)
     if config.head.kind == "aasist":
@@ -189,8 +216,23 @@ def score(logits: jax.Array) -> jax.Array:
     return logits[..., 1] - logits[..., 0]
 
 
+def store(frozen: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    """The frozen parameters as a training step holds them.
+
+    Nothing is ever added to them, so the matrices may be stored in the compute dtype,
+    which halves their memory; vectors stay as they are.
+    """
+    to = DTYPES[dtype]
+    return jax.tree.map(
+        lambda x: x.astype(to) if to is not None and x.ndim == 2 else x, frozen
+    )
+
+
 def loss(
-    detector: Detector, batch_stats: Mapping[str, Any], frozen: Mapping[str, Any]
+    detector: Detector,
+    batch_stats: Mapping[str, Any],
+    frozen: Mapping[str, Any],
+    micro_batches: int = 1,
 ) -> Callable[[Any, Any, jax.Array], tuple[jax.Array, dict]]:
     """Returns the ``loss_fn(trainable, batch, key)`` that ``mldg`` takes.
 
@@ -198,17 +240,33 @@ def loss(
     examples)}``, labels 1 bona fide and 0 spoof. The loss is cross-entropy in training
     mode, averaged over examples, then over domains; aux holds it ``by_domain``
     (domains,), and the head's updated ``batch_stats``.
+
+    With ``micro_batches`` the front-end, where the memory goes, takes the batch in so
+    many parts and computes each again in the backward pass; the head takes the whole.
+    So its batch statistics, the loss and every gradient, of any order, are those of the
+    whole batch, and memory is that of one part. (LoRA dropout draws other masks.)
+
+    Raises:
+      UserError: the utterances of a half cannot be divided by ``micro_batches``.
     """
+
+    def front_end(params, waveform, key):
+        options = {"train": True, "rngs": {"dropout": key}, "method": "features"}
+        return detector.apply({"params": params}, waveform, **options)
 
     def loss_fn(trainable, batch, key):
         waveform, label = batch["waveform"], batch["label"]
         flat = waveform.reshape(-1, waveform.shape[-1])
+        made = variables(trainable, batch_stats, frozen)
+        front_key, head_key = jax.random.split(key)
+        features = _in_parts(front_end, micro_batches)(made["params"], flat, front_key)
         logits, updated = detector.apply(
-            variables(trainable, batch_stats, frozen),
-            flat,
+            made,
+            features,
             train=True,
             mutable=["batch_stats"],
-            rngs={"dropout": key},
+            rngs={"dropout": head_key},
+            method="classify",
         )
         loss = optax.softmax_cross_entropy_with_integer_labels(
             logits.reshape(*label.shape, 2), label
@@ -217,3 +275,23 @@ def loss(
         return by_domain.mean(), {"by_domain": by_domain, **updated}
 
     return loss_fn
+
+
+def _in_parts(function: Callable, parts: int) -> Callable:
+    """``function(params, batch, key)`` of parts of the batch, one after the other."""
+    if parts == 1:
+        return function
+
+    def in_parts(params, batch, key):
+        if len(batch) % parts:
+            raise UserError(
+                f"{len(batch)} utterances of a half (on each device) cannot be divided "
+                f"into {parts} micro-batches: change compute.micro_batches or "
+                "episode.examples"
+            )
+        split = batch.reshape(parts, -1, *batch.shape[1:]), jax.random.split(key, parts)
+        again = jax.checkpoint(function)
+        found = jax.lax.map(lambda part: again(params, *part), split)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
+
+    return in_parts

@@ -1,8 +1,11 @@
 """Layers shared by the front-ends."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 
 from mldg_jax import lora
 
@@ -20,12 +23,14 @@ class LoRADense(nn.Module):
       use_bias: whether there is a bias.
       lora_scale: what multiplies A @ B, see ``lora.scale``.
       lora_dropout: rate of the dropout in front of A, in training.
+      dtype: what it computes in; its parameters' and input's if None.
     """
 
     features: int
     use_bias: bool = True
     lora_scale: float = 1.0
     lora_dropout: float = 0.0
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -36,12 +41,14 @@ class LoRADense(nn.Module):
         kernel = self.param(
             "kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features)
         )
+        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
         y = x @ kernel
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,))
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            y = y + bias.astype(y.dtype)
         if self.has_variable("params", lora.A):
-            a = self.get_variable("params", lora.A)
-            b = self.get_variable("params", lora.B)
+            factors = (self.get_variable("params", name) for name in (lora.A, lora.B))
+            x, a, b = promote_dtype(x, *factors, dtype=self.dtype)
             x = nn.Dropout(self.lora_dropout)(x, deterministic=not train)
             y = y + self.lora_scale * ((x @ a) @ b)
         return y
@@ -53,13 +60,14 @@ class SelfAttention(nn.Module):
     Attributes:
       heads: number of heads; the width is divided among them.
       key_bias: whether the key projection has a bias (Whisper's has none).
-      lora_scale, lora_dropout: see ``LoRADense``.
+      lora_scale, lora_dropout, dtype: see ``LoRADense``.
     """
 
     heads: int
     key_bias: bool = True
     lora_scale: float = 1.0
     lora_dropout: float = 0.0
+    dtype: Any = None
 
     @nn.compact
     def __call__(
@@ -83,7 +91,7 @@ class SelfAttention(nn.Module):
         dim = x.shape[-1]
 
         def project(name, x, use_bias=True):
-            options = (self.lora_scale, self.lora_dropout)
+            options = (self.lora_scale, self.lora_dropout, self.dtype)
             return LoRADense(dim, use_bias, *options, name=name)(x, train)
 
         query, key, value = (
@@ -107,7 +115,8 @@ def attend(
 
     Three times as fast on a CPU as the textbook's einsums: one batch axis of utterances
     and heads, the key transposed beforehand, and the softmax divided after its product
-    with the value, where there is less to divide.
+    with the value, where there is less to divide. The softmax is computed in float32 at
+    least.
 
     Args:
       query, key, value: (batch · frames, dim).
@@ -128,14 +137,15 @@ def attend(
     query = unfold(query * width**-0.5, (1, 3))  # (batch · heads, frames, width)
     key = unfold(key, (3, 1))  # (batch · heads, width, frames)
     value = unfold(value, (1, 3))
-    logits = jnp.einsum("bqd,bdk->bqk", query, key)
+    wide = {"preferred_element_type": jnp.promote_types(query.dtype, jnp.float32)}
+    logits = jnp.einsum("bqd,bdk->bqk", query, key, **wide)
     if mask is not None:
         inside = jnp.repeat(mask, heads, axis=0)[:, None]
         logits = jnp.where(inside, logits, jnp.finfo(logits.dtype).min)
     top = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
     weights = jnp.exp(logits - top)
-    mixed = jnp.einsum("bqk,bkd->bqd", weights, value)
-    mixed = mixed / weights.sum(axis=-1, keepdims=True)
+    mixed = jnp.einsum("bqk,bkd->bqd", weights.astype(value.dtype), value, **wide)
+    mixed = (mixed / weights.sum(axis=-1, keepdims=True)).astype(value.dtype)
     mixed = mixed.reshape(batch, heads, -1, width).transpose(0, 2, 1, 3)
     return mixed.reshape(-1, dim)
 
@@ -157,7 +167,7 @@ class TransformerLayer(nn.Module):
       hidden: feed-forward width.
       pre_norm: normalise before each block (Whisper, XLS-R: "stable layer norm") or
         after adding it to its input (wav2vec 2.0 base).
-      key_bias, lora_scale, lora_dropout: see ``SelfAttention``.
+      key_bias, lora_scale, lora_dropout, dtype: see ``SelfAttention``.
     """
 
     heads: int
@@ -166,6 +176,7 @@ class TransformerLayer(nn.Module):
     key_bias: bool = True
     lora_scale: float = 1.0
     lora_dropout: float = 0.0
+    dtype: Any = None
 
     @nn.compact
     def __call__(
@@ -176,23 +187,35 @@ class TransformerLayer(nn.Module):
         train: bool = False,
     ) -> jax.Array:
         """Arguments as for ``SelfAttention``."""
-        lora_options = {
+        options = {
             "lora_scale": self.lora_scale,
             "lora_dropout": self.lora_dropout,
+            "dtype": self.dtype,
         }
 
         def attention(y):
             layer = SelfAttention(
-                self.heads, self.key_bias, **lora_options, name="attention"
+                self.heads, self.key_bias, **options, name="attention"
             )
             return layer(y, batch, mask, train)
 
         def mlp(y):
-            y = LoRADense(self.hidden, **lora_options, name="mlp_in")(y, train)
+            y = LoRADense(self.hidden, **options, name="mlp_in")(y, train)
             y = gelu(y)
-            return LoRADense(x.shape[-1], **lora_options, name="mlp_out")(y, train)
+            return LoRADense(x.shape[-1], **options, name="mlp_out")(y, train)
 
         for name, block in (("attention_norm", attention), ("mlp_norm", mlp)):
-            norm = nn.LayerNorm(epsilon=1e-5, name=name)
+            norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name=name)
             x = x + block(norm(x)) if self.pre_norm else norm(x + block(x))
         return x
+
+
+def transformer_layer(remat: bool) -> type[TransformerLayer]:
+    """``TransformerLayer``, or one that keeps only its input for the backward pass.
+
+    With ``remat`` the layer is computed again where its gradient is: a third more
+    arithmetic for a small part of the memory.
+    """
+    if not remat:
+        return TransformerLayer
+    return nn.remat(TransformerLayer, static_argnums=(2, 4))  # batch, train

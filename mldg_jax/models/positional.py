@@ -18,6 +18,9 @@ class PositionalConv(nn.Module):
     Attributes:
       width: taps, even.
       groups: channel groups.
+
+    It computes in float32 at least and returns its input's dtype: the detour by the
+    spectrum rounds more often than a convolution does.
     """
 
     width: int = 128
@@ -26,13 +29,15 @@ class PositionalConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps (batch, frames, dim) to the same shape."""
-        dim = x.shape[-1]
+        dim, dtype = x.shape[-1], x.dtype
+        x = x.astype(jnp.promote_types(dtype, jnp.float32))
         shape = (self.width, dim // self.groups, dim)  # (taps, in a group, out)
         direction = self.param("direction", nn.initializers.lecun_normal(), shape)
         gain = self.param("gain", nn.initializers.ones, (self.width,))
         bias = self.param("bias", nn.initializers.zeros, (dim,))
         norm = jnp.sqrt(jnp.sum(direction**2, axis=(1, 2)))
-        return gelu(grouped_conv(x, direction, gain / norm, self.groups) + bias)
+        y = grouped_conv(x, direction, gain / norm, self.groups)
+        return gelu(y + bias).astype(dtype)
 
 
 def grouped_conv(

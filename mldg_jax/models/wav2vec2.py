@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mldg_jax.models.layers import TransformerLayer, gelu
+from mldg_jax.models.layers import gelu, transformer_layer
 from mldg_jax.models.positional import PositionalConv
 
 SAMPLE_RATE = 16_000
@@ -30,6 +30,8 @@ class Extractor(nn.Module):
       use_bias: whether the convolutions have one.
       norm: "layer" normalises the channels after every convolution, "group" each
         channel over time after the first.
+      dtype: what it computes in after the first convolution, which takes the waveform
+        in full precision on every platform.
     """
 
     channels: tuple[int, ...]
@@ -37,6 +39,7 @@ class Extractor(nn.Module):
     strides: tuple[int, ...]
     use_bias: bool
     norm: str
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, waveform: jax.Array) -> jax.Array:
@@ -50,13 +53,19 @@ class Extractor(nn.Module):
                 stride,
                 padding="VALID",
                 use_bias=self.use_bias,
+                dtype=self.dtype if i else None,
+                precision=None if i else "highest",
                 name=f"conv_{i}",
             )(x)
             if self.norm == "layer":
-                x = nn.LayerNorm(epsilon=1e-5, name=f"norm_{i}")(x)
+                x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name=f"norm_{i}")(x)
             elif i == 0:
                 x = nn.GroupNorm(
-                    num_groups=None, group_size=1, epsilon=1e-5, name="norm_0"
+                    num_groups=None,
+                    group_size=1,
+                    epsilon=1e-5,
+                    dtype=self.dtype,
+                    name="norm_0",
                 )(x)
             x = gelu(x)
         return x
@@ -73,7 +82,9 @@ class Wav2Vec2(nn.Module):
       mask_embedding: whether there is an embedding for masked frames.
       normalize: whether every waveform is brought to mean 0 and variance 1 first, as
         ``Wav2Vec2FeatureExtractor`` does for the models whose ``do_normalize`` is set.
-      lora_scale, lora_dropout: see ``LoRADense``.
+      lora_scale, lora_dropout, dtype: see ``LoRADense`` and ``Extractor``; its
+        parameters may be float32 whatever the dtype.
+      remat: see ``transformer_layer``.
     """
 
     layers: int = 24
@@ -92,6 +103,8 @@ class Wav2Vec2(nn.Module):
     normalize: bool = False
     lora_scale: float = 1.0
     lora_dropout: float = 0.0
+    dtype: Any = None
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -122,16 +135,17 @@ class Wav2Vec2(nn.Module):
         if self.normalize:
             waveform = standardize(waveform, lengths)
         x = self._extract(waveform)
-        x = nn.LayerNorm(epsilon=1e-5, name="projection_norm")(x)
+        x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="projection_norm")(x)
         batch, frames, _ = x.shape
-        x = nn.Dense(self.dim, name="projection")(x.reshape(batch * frames, -1))
+        projection = nn.Dense(self.dim, dtype=self.dtype, name="projection")
+        x = projection(x.reshape(batch * frames, -1))
         x = x.reshape(batch, frames, self.dim)
         if self.mask_embedding:
             embedding = self.param(
                 "mask_embedding", nn.initializers.uniform(1.0), (self.dim,)
             )
             if masked is not None:
-                x = jnp.where(masked[..., None], embedding, x)
+                x = jnp.where(masked[..., None], embedding.astype(x.dtype), x)
         mask = None
         if lengths is not None:
             mask = np.arange(frames) < self.frame_count(lengths)[:, None]
@@ -148,6 +162,7 @@ class Wav2Vec2(nn.Module):
             self.strides,
             self.conv_bias,
             self.extractor_norm,
+            self.dtype,
             parent=None,
         )
         params = self.param(
@@ -166,18 +181,20 @@ class Wav2Vec2(nn.Module):
 
     def _transformer(self, x, mask, train, hidden_states):
         batch, frames, dim = x.shape
-        norm = nn.LayerNorm(epsilon=1e-5, name="encoder_norm")
+        norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="encoder_norm")
+        layer_of = transformer_layer(self.remat)
         x = x.reshape(batch * frames, dim)
         if not self.pre_norm:
             x = norm(x)
         states = [x]
         for i in range(self.layers):
-            layer = TransformerLayer(
+            layer = layer_of(
                 self.heads,
                 self.hidden,
                 self.pre_norm,
                 lora_scale=self.lora_scale,
                 lora_dropout=self.lora_dropout,
+                dtype=self.dtype,
                 name=f"layers_{i}",
             )
             x = layer(x, batch, mask, train)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import librosa
 import numpy as np
 
-from mldg_jax.models.layers import TransformerLayer, gelu
+from mldg_jax.models.layers import gelu, transformer_layer
 
 SAMPLE_RATE = 16_000
 WINDOW, HOP = 400, 160  # samples: 25 ms, 10 ms
@@ -62,7 +62,9 @@ class WhisperEncoder(nn.Module):
       layers, dim, heads, hidden: depth, width, attention heads, feed-forward width.
       mels: mel bands of the input.
       positions: longest input in frames of 20 ms.
-      lora_scale, lora_dropout: of LoRA factors, when there are any.
+      lora_scale, lora_dropout, dtype: see ``LoRADense``; the log-mel spectrogram is
+        computed in the waveform's dtype, and parameters may be float32.
+      remat: see ``transformer_layer``.
     """
 
     layers: int = 4
@@ -73,6 +75,8 @@ class WhisperEncoder(nn.Module):
     positions: int = 1500
     lora_scale: float = 1.0
     lora_dropout: float = 0.0
+    dtype: Any = None
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -96,26 +100,29 @@ class WhisperEncoder(nn.Module):
         x = gelu(self._conv("conv2", 2)(x))
         positions = self.param("positions", _sinusoids, (self.positions, self.dim))
         batch, frames, _ = x.shape
-        x = x + positions[:frames]
+        x = x + positions[:frames].astype(x.dtype)
         states = [x]
         x = x.reshape(batch * frames, self.dim)
+        layer_of = transformer_layer(self.remat)
         for i in range(self.layers):
-            layer = TransformerLayer(
+            layer = layer_of(
                 self.heads,
                 self.hidden,
                 key_bias=False,
                 lora_scale=self.lora_scale,
                 lora_dropout=self.lora_dropout,
+                dtype=self.dtype,
                 name=f"layers_{i}",
             )
-            x = layer(x, batch, train=train)
+            x = layer(x, batch, None, train)
             states.append(x.reshape(batch, frames, self.dim))
-        x = nn.LayerNorm(epsilon=1e-5, name="final_norm")(x)
+        x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="final_norm")(x)
         x = x.reshape(batch, frames, self.dim)
         return (x, states) if hidden_states else x
 
     def _conv(self, name: str, stride: int) -> nn.Conv:
-        return nn.Conv(self.dim, (3,), strides=stride, padding=[(1, 1)], name=name)
+        padding, dtype = [(1, 1)], self.dtype
+        return nn.Conv(self.dim, (3,), stride, padding, dtype=dtype, name=name)
 
 
 def _sinusoids(key: jax.Array, shape: tuple[int, int]) -> jax.Array:

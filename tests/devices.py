@@ -1,0 +1,103 @@
+"""Five training steps on some devices; writes what they led to. Run as a process.
+
+    python -m tests.devices OUT.npz --devices 1 4 --orders first --dtypes float64
+    python -m tests.devices OUT.npz --devices 4 --emulate 2 --coordinator HOST:PORT \
+        --processes 2 --process 0
+
+OUT holds, for "order/dtype/devices/", the first step's meta-gradient, and after five
+steps how far the parameters moved, the batch statistics and the last metrics.
+"""
+
+import argparse
+import os
+
+import numpy as np
+
+
+def arguments():
+    """Parses the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out")
+    parser.add_argument("--devices", type=int, nargs="+")
+    parser.add_argument("--orders", nargs="+", default=["first", "second"])
+    parser.add_argument("--dtypes", nargs="+", default=["float64"])
+    parser.add_argument("--emulate", type=int, default=8)
+    parser.add_argument("--coordinator")
+    parser.add_argument("--processes", type=int)
+    parser.add_argument("--process", type=int)
+    return parser.parse_args()
+
+
+def run(devices, order, cast):
+    """Five steps, as a flat dictionary of arrays."""
+    import jax
+
+    from mldg_jax import parallel, steps
+    from tests import small
+
+    config = small.config(f"objective.order={order}")
+    axis_name = parallel.axis_name(devices)
+    detector = small.detector(axis_name)
+    state, frozen = cast(small.init(config, detector))
+    start = jax.tree.map(np.array, state["trainable"])
+    step = parallel.compile_step(
+        steps.make_step(config, detector, axis_name=axis_name), devices
+    )
+    state, frozen = (parallel.replicate(x, devices) for x in (state, frozen))
+    corpus, domains = small.domains()
+    for number in range(5):
+        drawn = parallel.shard(small.draw(domains, number), devices)
+        state, metrics = step(state, frozen, cast(small.cut(drawn, corpus)))
+        if number == 0:
+            # after one step Adam's first moment is a tenth of the gradient
+            gradient = jax.tree.map(np.asarray, first_moments(state["opt_state"]))
+    found = {
+        "gradient": jax.tree.map(lambda x: 10 * x, gradient),
+        "moved": jax.tree.map(
+            lambda x, y: np.asarray(x) - y, state["trainable"], start
+        ),
+        "batch_stats": state["batch_stats"],
+        "metrics": metrics,
+    }
+    flat, _ = jax.tree_util.tree_flatten_with_path(found)
+    return {jax.tree_util.keystr(path): np.asarray(x) for path, x in flat}
+
+
+def first_moments(opt_state):
+    """Adam's first moments, of all parts."""
+    import jax
+
+    def has(x):
+        return hasattr(x, "mu")
+
+    return [x.mu for x in jax.tree.leaves(opt_state, is_leaf=has) if has(x)]
+
+
+def main():
+    """Writes the results of every combination asked for."""
+    options = arguments()
+    os.environ["XLA_FLAGS"] = (
+        f"--xla_force_host_platform_device_count={options.emulate}"
+    )
+    import jax
+
+    from mldg_jax import parallel
+    from tests import small
+
+    if options.coordinator:
+        parallel.connect(options.coordinator, options.processes, options.process)
+    found = {}
+    for dtype in options.dtypes:
+        double = dtype == "float64"
+        jax.config.update("jax_enable_x64", double)
+        for order in options.orders:
+            for count in options.devices:
+                cast = small.double if double else lambda tree: tree
+                result = run(parallel.devices(count), order, cast)
+                name = f"{order}/{dtype}/{count}/"
+                found |= {name + key: value for key, value in result.items()}
+    np.savez(options.out, **found)
+
+
+if __name__ == "__main__":
+    main()

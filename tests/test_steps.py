@@ -1,0 +1,279 @@
+"""The training step: compiled once, nothing baked in, the same however it is computed.
+
+Also the meta-gradient through a whole detector with LoRA, attention and AASIST.
+"""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mldg_jax import configs, mldg, steps
+from mldg_jax.errors import UserError
+from mldg_jax.models import detector as detectors
+from tests import small
+
+KEY = jax.random.key(3)
+
+
+def gradient_of(config, episode, **options):
+    """Meta-gradient of one episode, and the aux, in double precision."""
+    detector = small.detector(**options)
+    state, frozen = small.double(small.init(config, small.detector()))
+    parts = config.compute.micro_batches
+
+    @jax.jit
+    def run(trainable, frozen, episode):
+        loss_fn = detectors.loss(detector, state["batch_stats"], frozen, parts)
+        objective = steps.make_objective(config, loss_fn)
+        return jax.grad(objective, has_aux=True)(trainable, episode, KEY)
+
+    return run(state["trainable"], frozen, small.double(episode))
+
+
+@pytest.fixture
+def episode():
+    corpus, domains = small.domains()
+    return small.cut(small.draw(domains, 0, examples=2), corpus)
+
+
+def assert_close(one, other, atol):
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=atol), one, other
+    )
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("order", ["first", "second"])
+def test_micro_batches_and_remat_leave_the_meta_gradient_exact(order, episode):
+    """Batch statistics included: the head sees the whole half."""
+    plain = small.config(f"objective.order={order}")
+    parts = small.config(f"objective.order={order}", "compute.micro_batches=2")
+    gradient, aux = gradient_of(plain, episode)
+    in_parts, parts_aux = gradient_of(parts, episode)
+    again, _ = gradient_of(plain, episode, remat=True)
+    assert_close(in_parts, gradient, 1e-12)
+    assert_close(again, gradient, 1e-12)
+    assert_close(parts_aux["meta_train_aux"], aux["meta_train_aux"], 1e-12)
+
+
+@pytest.mark.usefixtures("float64")
+def test_micro_batches_that_do_not_divide_are_refused(episode):
+    config = small.config("compute.micro_batches=3")
+    with pytest.raises(UserError, match=r"8 utterances .* into 3 micro-batches"):
+        gradient_of(config, episode)
+
+
+def test_bfloat16_points_where_float32_does(episode):
+    """Computed in bfloat16, kept in float32: parameters, gradient, statistics."""
+    gradients = {}
+    for dtype in ("float32", "bfloat16"):
+        config = small.config(f"compute.dtype={dtype}")
+        detector = small.detector(dtype=detectors.DTYPES[dtype])
+        state, frozen = small.init(config, detector)
+        loss_fn = detectors.loss(detector, state["batch_stats"], frozen)
+        objective = steps.make_objective(config, loss_fn)
+        compute = jax.jit(jax.grad(objective, has_aux=True))
+        gradients[dtype], aux = compute(state["trainable"], episode, KEY)
+    found = jax.tree.leaves((gradients["bfloat16"], aux["meta_train_aux"]))
+    assert {x.dtype for x in found} == {jnp.dtype("float32")}
+    matrices = [x for x in jax.tree.leaves(frozen) if x.ndim == 2]
+    assert {x.dtype for x in matrices} == {jnp.dtype("bfloat16")}
+    assert mldg.cosine(gradients["bfloat16"], gradients["float32"]) > 0.99
+    assert any(
+        np.any(x != y)
+        for x, y in zip(*map(jax.tree.leaves, gradients.values()), strict=True)
+    )
+
+
+def test_the_step_compiles_once_over_twenty_splits_of_the_attacks():
+    config, detector = small.config(), small.detector()
+    state, frozen = small.init(config, detector)
+    step = jax.jit(steps.make_step(config, detector), donate_argnums=0)
+    corpus, domains = small.domains()
+    held_out = set()
+    for number in range(20):
+        drawn = small.draw(domains, number, examples=2)
+        held_out.add(tuple(sorted(drawn["meta_test"]["domain"])))
+        state, _ = step(state, frozen, small.cut(drawn, corpus))
+    assert len(held_out) > 5 and step._cache_size() == 1
+
+
+def test_frozen_parameters_are_no_constants_of_the_program(episode):
+    config, detector = small.config(), small.detector()
+    state, frozen = small.init(config, detector)
+    lowered = jax.jit(steps.make_step(config, detector)).lower(state, frozen, episode)
+    text = lowered.compile().as_text()
+    shapes = re.findall(r" = \w+\[([\d,]*)\]\S* constant\(", text)
+    constants = [int(np.prod([int(n) for n in x.split(",") if n])) for x in shapes]
+    assert 201 * 80 in constants  # the mel filters are, so this finds constants
+    kernels = {x.size for x in jax.tree.leaves(frozen) if x.ndim > 1}
+    assert len(kernels) > 3 and not kernels & set(constants)
+
+
+def test_the_step_never_calls_the_host(episode):
+    config, detector = small.config("objective.order=second"), small.detector()
+    state, frozen = small.init(config, detector)
+    text = str(
+        jax.make_jaxpr(steps.make_step(config, detector))(state, frozen, episode)
+    )
+    assert "dot_general" in text and "callback" not in text and "infeed" not in text
+
+
+@pytest.mark.parametrize("arm", ["erm", "mldg", "mldg2"])
+@pytest.mark.parametrize("file", ["xlsr", "debspoof"])
+def test_the_step_lowers_for_cpu_cuda_and_tpu(file, arm):
+    """As configured for training, from shapes alone; no device is needed."""
+    overrides = ["compute.dtype=bfloat16", "compute.remat=true"]
+    config = configs.read(f"configs/{file}.py:{arm},smoke", overrides)
+    detector = detectors.create(config.model, None, config.compute)
+    waveform = jax.ShapeDtypeStruct((4, 2, config.samples), jnp.float32)
+    key = jax.random.key(0)
+    frontend = jax.eval_shape(detector.frontend.init, key, waveform.update(
+        shape=(1, config.samples)
+    ))["params"]  # fmt: skip
+    state, frozen = jax.eval_shape(
+        lambda frontend, x: steps.init_state(config, detector, frontend, x),
+        frontend,
+        jax.ShapeDtypeStruct((2, config.samples), jnp.float32),
+    )
+    label = jax.ShapeDtypeStruct((4, 2), jnp.int32)
+    domain = jax.ShapeDtypeStruct((4,), jnp.int32)
+    half = {"waveform": waveform, "label": label, "domain": domain}
+    step = jax.jit(steps.make_step(config, detector))
+    platforms = ("cpu", "cuda", "tpu")
+    exported = jax.export.export(step, platforms=platforms)(
+        state, frozen, {"meta_train": half, "meta_test": half}
+    )
+    assert exported.platforms == platforms
+
+
+def test_the_logged_cosine_is_that_of_both_gradients_in_both_orders(episode):
+    """Free in a first-order step; in a second-order step made when it is logged."""
+    found = {}
+    for order in ("first", "second"):
+        for every in (1, 2):
+            config = small.config(f"objective.order={order}", f"log_every={every}")
+            detector = small.detector()
+            state, frozen = small.init(config, detector)
+            step = jax.jit(steps.make_step(config, detector))
+            found[order, every] = step(state, frozen, episode)[1]["gradient_cosine"]
+    assert found["second", 1] == pytest.approx(float(found["first", 1]), abs=1e-5)
+    assert found["first", 2] == found["first", 1]
+    assert np.isnan(found["second", 2])
+
+
+@pytest.mark.parametrize("name", ["mldg_gc", "mldg_gn", "domainbed"])
+def test_every_published_variant_trains(name, episode):
+    config = small.config()
+    options = {"name": name, "beta": 1.0}
+    if name != "domainbed":
+        options["inner_lr"] = 0.1
+    with config.unlocked():
+        config.objective = options
+    detector = small.detector()
+    state, frozen = small.init(config, detector)
+    step = jax.jit(steps.make_step(config, detector))
+    after, metrics = step(state, frozen, episode)
+    assert all(np.isfinite(x) for x in metrics.values()), metrics
+    moved = jax.tree.map(lambda x, y: x - y, after["trainable"], state["trainable"])
+    assert optax.tree.norm(moved) == 0  # the warm-up begins at 0
+    after, _ = step(after, frozen, episode)
+    assert after["step"] == 2 and not np.allclose(
+        after["trainable"]["head"]["logits"]["kernel"],
+        state["trainable"]["head"]["logits"]["kernel"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [
+        ({"name": "mldg", "inner_lr": -0.1}, "inner_lr is -0.1"),
+        ({"name": "mldg", "inner_lr": 0.1, "order": "third"}, "order is 'third'"),
+        ({"name": "mldg_gc", "inner_lr": 0.1, "order": "first"}, "unexpected keyword"),
+        ({"name": "domainbed", "beta": -1}, "beta is -1"),
+        ({"name": "maml"}, "must be erm, mldg, mldg_gc, mldg_gn or domainbed"),
+    ],
+)
+def test_an_impossible_objective_is_refused_before_anything_is_loaded(
+    objective, message
+):
+    config = small.config()
+    with config.unlocked():
+        config.objective = objective
+    with pytest.raises(UserError, match=message):
+        steps.make_step(config, small.detector())
+
+
+@pytest.fixture(scope="module")
+def whole_detector():
+    """LoRA + attention + AASIST in float64, some φ, and one compiled program.
+
+    ``evaluate(φ, inner_lr)`` is value, aux and second-order gradient of an episode.
+    """
+    with jax.enable_x64(True):
+        config = configs.read("configs/xlsr.py:mldg2,smoke")
+        detector = detectors.create(config.model)
+        waveform = np.ones((1, config.samples), np.float32)
+        frontend = detector.frontend.init(jax.random.key(1), waveform)["params"]
+        state, frozen = steps.init_state(config, detector, frontend, waveform)
+        state, frozen = small.double((state, frozen))
+        corpus, domains = small.domains()
+        drawn = small.draw(domains, 0, examples=2)
+        episode = small.double(
+            small.episodes.cut(drawn, corpus, samples=config.samples)
+        )
+
+        @jax.jit
+        def run(trainable, inner_lr, batch_stats, frozen, episode):
+            loss_fn = detectors.loss(detector, batch_stats, frozen)
+            objective = mldg.mldg(loss_fn, inner_lr=inner_lr, order="second")
+            return jax.value_and_grad(objective, has_aux=True)(trainable, episode, KEY)
+
+        def evaluate(trainable, inner_lr):
+            (value, aux), gradient = run(
+                trainable, inner_lr, state["batch_stats"], frozen, episode
+            )
+            return value, aux, gradient
+
+        yield small.fill(state["trainable"]), evaluate
+
+
+def along(tree, direction, t):
+    return jax.tree.map(lambda x, d: x + t * d, tree, direction)
+
+
+def test_finite_differences_through_the_whole_detector(whole_detector):
+    """Of the second-order meta-gradient, along itself."""
+    trainable, evaluate = whole_detector
+    with jax.enable_x64(True):
+        _, _, gradient = evaluate(trainable, 0.01)
+        norm = optax.tree.norm(gradient)
+        direction = jax.tree.map(lambda g: g / norm, gradient)
+        above, below = (
+            evaluate(along(trainable, direction, t), 0.01)[0] for t in (1e-5, -1e-5)
+        )
+        assert (above - below) / 2e-5 == pytest.approx(float(norm), rel=1e-6)
+
+
+def test_taylor_remainder_of_the_whole_detector(whole_detector):
+    """G(φ') − [G(φ) − α F'·G'] shrinks with α²."""
+    trainable, evaluate = whole_detector
+    with jax.enable_x64(True):
+        # at inner_lr = 0 the meta-gradient is F' + G'
+        _, at_zero, both = evaluate(trainable, 0.0)
+        f_grad = at_zero["inner_gradient"]
+        inner = optax.tree.vdot(f_grad, along(both, f_grad, -1))
+        rates = np.array([1e-4, 1e-5])
+        remainders = [
+            abs(
+                evaluate(trainable, float(rate))[1]["meta_test_loss"]
+                - (at_zero["meta_test_loss"] - rate * inner)
+            )
+            for rate in rates
+        ]
+        slope = np.diff(np.log(remainders)) / np.diff(np.log(rates))
+        assert slope == pytest.approx(2.0, abs=0.1)
