@@ -63,11 +63,12 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
 
     # Of the six attacks two are held out at random in every step, with bona fide
     # utterances of their own [ours].
-    config.episode = dict(meta_test=2, examples=4, without=())
+    config.episode = dict(meta_test=2, examples=4, without=(), attacks=0, weights={})
     config.augment = dict(speed=0.0, equaliser=0.0)  # RawBoost [base] is to come
     # Adam [base]; LoRA wants more than the base's 1e-6 [ours]
     config.optimizer = dict(lr=1e-4, head_lr=1e-4, warmup=100)
     config.averaging = 0.99  # of the trained parameters, for the detector [ours]
+    config.loader = dict(threads=2, workers=0)  # that make episodes ahead of the step
     # The front-end's dtype, float32 or bfloat16; remat computes its layers again in the
     # backward pass; micro_batches is in how many parts it takes each half [ours].
     config.compute = dict(dtype="bfloat16", remat=False, micro_batches=1)

@@ -51,7 +51,7 @@ def map_step(step: Step, devices: Sequence[jax.Device]) -> Any:
 
 
 def compile_step(step: Step, devices: Sequence[jax.Device]) -> Step:
-    """``map_step`` for training; its episode is laid out by ``shard``."""
+    """``map_step`` for training; its episode is laid out as ``share`` says."""
     mapped = map_step(step, devices)
     if len(devices) == 1 or devices[0].platform != "cpu":
         return mapped
@@ -81,35 +81,14 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
     return jax.tree.map(put, tree)
 
 
-def shard(drawn: Any, devices: Sequence[jax.Device]) -> Any:
-    """Lays an episode out for ``compile_step``: decisions or arrays of utterances.
+def share(devices: Sequence[jax.Device]) -> tuple[int, list[int]]:
+    """How many devices there are, and the numbers of this process's own.
 
-    On several devices (domains, examples, …) becomes (devices of this process, domains,
-    examples / all devices, …), every device with the same share of spoof and bona fide;
-    leaves without an examples axis are repeated.
-
-    Raises:
-      UserError: the examples a domain cannot be divided by the devices.
+    What ``data.loader.lay_out`` needs to lay an episode out for ``compile_step``.
     """
-    count = len(devices)
-    if count == 1:
-        return drawn
-    here = [i for i, x in enumerate(devices) if x.process_index == jax.process_index()]
-
-    def lay_out(x):
-        if x.ndim < 2:
-            return np.broadcast_to(x, (len(here), *x.shape))
-        examples = x.shape[1]
-        if examples % count:
-            raise UserError(
-                f"{examples} examples a domain cannot be divided by {count} devices: "
-                f"set episode.examples to a multiple of {count}"
-            )
-        # Example i goes to device i mod count, which spreads spoof and bona fide.
-        split = x.reshape(x.shape[0], examples // count, count, *x.shape[2:])
-        return np.moveaxis(split, 2, 0)[here]
-
-    return jax.tree.map(lay_out, drawn)
+    process = jax.process_index()
+    own = [i for i, device in enumerate(devices) if device.process_index == process]
+    return len(devices), own
 
 
 def connect(coordinator: str, processes: int | None, process: int | None) -> None:

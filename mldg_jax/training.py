@@ -4,6 +4,7 @@ The step is in ``steps``. The episode is a pure function of (seed, step), so the
 and the config are all that a resumed run needs.
 """
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mldg_jax import checkpoint, parallel, pretrained, steps
-from mldg_jax.data import episodes
+from mldg_jax.data import episodes, loader
 from mldg_jax.data.augment import augmenter
 from mldg_jax.data.corpus import Corpus
 from mldg_jax.errors import UserError
@@ -63,32 +64,32 @@ def train(
         checkpoint.check_config(workdir, config)
         return workdir
     devices = list(devices or jax.local_devices()[:1])
-    domains = episodes.group(corpus, without=tuple(config.episode.without))
-    augment = augmenter(**config.augment)
-
-    def draw(number):
-        return episodes.draw(
-            domains,
-            seed=config.seed,
-            step=number,
-            meta_test=config.episode.meta_test,
-            examples=config.episode.examples,
-        )
-
-    def cut(drawn):
-        return episodes.cut(drawn, corpus, samples=config.samples, augment=augment)
+    domains = episodes.group(
+        corpus, without=config.episode.without, weights=config.episode.weights
+    )
+    options = {k: config.episode[k] for k in ("meta_test", "examples", "attacks")}
+    make = functools.partial(
+        loader.sampler,
+        domains,
+        corpus,
+        seed=config.seed,
+        options=options,
+        samples=config.samples,
+        augment=augmenter(**config.augment),
+    )
 
     # What cannot be is refused before anything large is loaded.
     axis_name = parallel.axis_name(devices)
     detector = detectors.create(config.model, axis_name, config.compute)
     step = steps.make_step(config, detector, axis_name=axis_name)
     step = parallel.compile_step(step, devices)
-    parallel.shard(draw(0), devices)
+    episode_of = make(devices=parallel.share(devices))
+    episode_of(0)
 
     leads = parallel.leads()
     if leads:
         checkpoint.write_config(workdir, config)
-    examples = _examples([cut(draw(i)) for i in range(EXAMPLE_EPISODES)])
+    examples = _examples([make()(i)[1] for i in range(EXAMPLE_EPISODES)])
     state, frozen = steps.init_state(
         config, detector, load_frontend(config.model), examples
     )
@@ -100,9 +101,10 @@ def train(
         log = workdir / "metrics.jsonl"
         if leads:
             checkpoint.trim_log(log, first)
-        for number in _counter(first, config.steps, progress if leads else _silent):
-            drawn = draw(number)
-            episode = cut(parallel.shard(drawn, devices))
+        steps_left = range(first, config.steps)
+        counter = _counter(first, config.steps, progress if leads else _silent)
+        served = loader.serve(episode_of, steps_left, **config.loader)
+        for number, (drawn, episode) in zip(counter, served, strict=True):
             state, metrics = step(state, frozen, episode)
             last = number + 1 == config.steps
             if (number + 1) % config.log_every == 0 or last:

@@ -33,6 +33,7 @@ def run(devices, order, cast):
     import jax
 
     from mldg_jax import parallel, steps
+    from mldg_jax.data import loader
     from tests import small
 
     config = small.config(f"objective.order={order}")
@@ -46,7 +47,8 @@ def run(devices, order, cast):
     state, frozen = (parallel.replicate(x, devices) for x in (state, frozen))
     corpus, domains = small.domains()
     for number in range(5):
-        drawn = parallel.shard(small.draw(domains, number), devices)
+        drawn = small.draw(domains, number)
+        drawn = loader.lay_out(drawn, *parallel.share(devices))
         state, metrics = step(state, frozen, cast(small.cut(drawn, corpus)))
         if number == 0:
             # after one step Adam's first moment is a tenth of the gradient

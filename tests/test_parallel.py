@@ -96,38 +96,6 @@ def test_every_number_of_devices_trains_like_one(tmp_path):
         assert_equal(one, out, ("first", "second"), "float32", count, 1e-5)
 
 
-class Device:
-    """What ``shard`` looks at."""
-
-    def __init__(self, process_index):
-        self.process_index = process_index
-
-
-def test_every_device_has_its_share_of_every_domain_and_class():
-    drawn = {
-        "row": np.arange(2 * 8).reshape(2, 8),
-        "label": np.repeat([[0, 1]], 4, axis=1).repeat(2, axis=0),
-        "domain": np.array([5, 3]),
-    }
-    laid_out = parallel.shard(drawn, [Device(0)] * 4)
-    assert laid_out["row"].shape == (4, 2, 2)
-    assert sorted(laid_out["row"].ravel()) == list(range(16))
-    assert (laid_out["label"].sum(axis=2) == 1).all()  # one bona fide, one spoof
-    assert (laid_out["domain"] == [5, 3]).all()
-
-
-def test_a_process_cuts_only_what_its_devices_take():
-    drawn = {"row": np.arange(2 * 8).reshape(2, 8)}
-    whole = parallel.shard(drawn, [Device(0)] * 4)["row"]
-    ours = parallel.shard(drawn, [Device(0), Device(0), Device(1), Device(1)])["row"]
-    np.testing.assert_array_equal(ours, whole[:2])
-
-
-def test_examples_that_do_not_divide_are_refused():
-    with pytest.raises(UserError, match=r"6 examples .* 4 devices: set episode"):
-        parallel.shard({"row": np.zeros((2, 6))}, [Device(0)] * 4)
-
-
 def test_more_devices_than_there_are_are_refused():
     with pytest.raises(UserError, match="99 devices asked for"):
         parallel.devices(99)

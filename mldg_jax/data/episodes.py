@@ -4,13 +4,14 @@ An episode holds two halves, ``meta_train`` and ``meta_test``. Each has some att
 (domains), and of every attack the same number of examples: half the attack's spoof,
 half bona fide. The halves share no attack and no bona fide utterance.
 
-Every step deals all attacks anew between the halves, so each attack is met once a step.
+Every step deals the attacks anew between the halves. By default all of them take part,
+so each is met once a step; with fewer a step, each is met as often as its weight says.
 Bona fide is drawn speaker first, then utterance: a voice with many recordings weighs no
 more than one with few. Nothing is stored between steps: resuming needs the step number
 and nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,31 +29,47 @@ class Domains(NamedTuple):
       attacks: names, sorted; a domain's number is its place here.
       spoof: for each attack, the rows of its utterances.
       bonafide: for each speaker, the rows of its bona fide utterances.
+      weights: (attacks,) float64 > 0, how often an attack is met relative to others
+        where a step does not take all.
     """
 
     attacks: tuple[str, ...]
     spoof: tuple[np.ndarray, ...]
     bonafide: tuple[np.ndarray, ...]
+    weights: np.ndarray
 
 
-def group(corpus: Corpus, *, without: tuple[str, ...] = ()) -> Domains:
+def group(
+    corpus: Corpus,
+    *,
+    without: Sequence[str] = (),
+    weights: Mapping[str, float] | None = None,
+) -> Domains:
     """Groups a corpus by attack and bona fide speaker.
 
     Args:
       corpus: the training corpus.
       without: attacks to leave out (for leave-attacks-out validation).
+      weights: of some attacks; 1 for the others.
 
     Raises:
-      UserError: an attack to leave out is not there, fewer than two attacks remain, or
-        there is no bona fide utterance.
+      UserError: an attack that is named is not there, a weight is not positive, fewer
+        than two attacks remain, or there is no bona fide utterance.
     """
     attacks = set(corpus.attack[corpus.label == SPOOF])
-    unknown = sorted(set(without) - attacks)
-    if unknown:
-        raise UserError(
-            f"cannot leave out attack {unknown[0]!r}: the corpus has "
-            f"{', '.join(sorted(attacks))}"
-        )
+    weights = dict(weights or {})
+    for what, names in (("leave out", without), ("weigh", weights)):
+        for name in sorted(set(names) - attacks):
+            raise UserError(
+                f"cannot {what} attack {name!r}: the corpus has "
+                f"{', '.join(sorted(attacks))}"
+            )
+    for name, weight in weights.items():
+        if not 0 < weight < np.inf:
+            raise UserError(
+                f"episode.weights.{name} is {weight}; a weight must be above 0: leave "
+                "an attack out with episode.without"
+            )
     attacks = sorted(attacks - set(without) - {NO_ATTACK})
     bonafide = corpus.label == BONAFIDE
     if len(attacks) < 2 or not bonafide.any():
@@ -70,11 +87,45 @@ def group(corpus: Corpus, *, without: tuple[str, ...] = ()) -> Domains:
         bonafide=tuple(
             np.flatnonzero(bonafide & (corpus.speaker == s)) for s in speakers
         ),
+        weights=np.array([weights.get(a, 1.0) for a in attacks]),
+    )
+
+
+def leave_attacks_out(
+    attacks: Sequence[str], *, folds: int, seed: int
+) -> tuple[tuple[str, ...], ...]:
+    """Deals attacks into folds for validation on attacks that training never met.
+
+    Args:
+      attacks: names.
+      folds: how many, 2 … number of attacks.
+      seed: of the deal, ≥ 0.
+
+    Returns:
+      For each fold the attacks to hold out (``episode.without``); every attack is in
+      one fold, and folds differ in size by one at most.
+
+    Raises:
+      UserError: an impossible number of folds.
+    """
+    if not 2 <= folds <= len(attacks):
+        raise UserError(
+            f"{folds} folds of {len(attacks)} attacks; choose 2 … {len(attacks)}"
+        )
+    order = np.random.default_rng(seed).permutation(len(attacks))
+    return tuple(
+        tuple(sorted(attacks[i] for i in order[fold::folds])) for fold in range(folds)
     )
 
 
 def draw(
-    domains: Domains, *, seed: int, step: int, meta_test: int, examples: int
+    domains: Domains,
+    *,
+    seed: int,
+    step: int,
+    meta_test: int,
+    examples: int,
+    attacks: int = 0,
 ) -> dict[str, dict[str, np.ndarray]]:
     """Decides one episode.
 
@@ -84,6 +135,7 @@ def draw(
       step: the training step, ≥ 0.
       meta_test: attacks in the meta-test half; the others are meta-train.
       examples: utterances a domain, even.
+      attacks: how many take part in a step; 0 for all.
 
     Returns:
       For each half ``domain`` (domains,) int32, ``label`` and ``row`` (domains,
@@ -94,10 +146,10 @@ def draw(
     Raises:
       UserError: an impossible number of attacks, examples or bona fide utterances.
     """
-    total = len(domains.attacks)
-    _check(domains, meta_test, examples)
+    total = attacks or len(domains.attacks)
+    _check(domains, total, meta_test, examples)
     rng = np.random.default_rng((seed, step))
-    order = rng.permutation(total).astype(np.int32)
+    order = _choose(rng, domains.weights, total)
     half = examples // 2
     bonafide = _draw_bonafide(rng, domains.bonafide, total * half)
     spoof = [
@@ -107,7 +159,7 @@ def draw(
     row = np.concatenate([np.stack(spoof), bonafide.reshape(total, half)], axis=1)
     label = np.repeat(np.array([[SPOOF, BONAFIDE]]), half, axis=1)
     columns = {
-        "domain": order,
+        "domain": order.astype(np.int32),
         "label": np.repeat(label, total, axis=0).astype(np.int32),
         "row": row.astype(np.int32),
         "start": rng.random((total, examples)),
@@ -120,8 +172,37 @@ def draw(
     }
 
 
-def _check(domains: Domains, meta_test: int, examples: int) -> None:
-    total = len(domains.attacks)
+def _choose(rng: np.random.Generator, weights: np.ndarray, count: int) -> np.ndarray:
+    """``count`` different attacks in random order (systematic sampling).
+
+    Each is among them with a probability proportional to its weight, at most 1.
+    """
+    order = rng.permutation(len(weights))
+    if count == len(weights):
+        return order
+    share = _shares(weights, count)[order]
+    points = rng.random() + np.arange(count)
+    found = np.searchsorted(np.cumsum(share), points, side="right")
+    return rng.permutation(order[np.minimum(found, len(order) - 1)])
+
+
+def _shares(weights: np.ndarray, count: int) -> np.ndarray:
+    """Probabilities that sum to ``count``, proportional to weights, none above 1."""
+    share = np.zeros(len(weights))
+    while True:
+        free = share < 1
+        share[free] = weights[free] * (count - (~free).sum()) / weights[free].sum()
+        if (share <= 1).all():
+            return share
+        share = np.minimum(share, 1)
+
+
+def _check(domains: Domains, total: int, meta_test: int, examples: int) -> None:
+    if not 2 <= total <= len(domains.attacks):
+        raise UserError(
+            f"{total} attacks a step of {len(domains.attacks)}: set episode.attacks to "
+            f"2 … {len(domains.attacks)}, or 0 for all"
+        )
     if not 0 < meta_test < total:
         raise UserError(
             f"meta_test is {meta_test} of {total} attacks; both halves need one: set "
@@ -169,7 +250,8 @@ def cut(
 
     Returns:
       The episode: for each half ``waveform`` (domains, examples, samples) float32 in
-      [-1, 1], ``label`` (domains, examples) int32, ``domain`` (domains,) int32.
+      [-1, 1], ``label`` (domains, examples) int32, ``domain`` (domains,) int32; with a
+      leading axis of devices if ``loader.lay_out`` made one.
     """
 
     def example(row, start, seed):

@@ -131,3 +131,77 @@ def test_leaving_out_what_is_not_there_is_refused(corpus):
         episodes.group(corpus, without=("A99",))
     with pytest.raises(UserError, match="at least 2 attacks"):
         episodes.group(corpus, without=("A01", "A02", "A03", "A04", "A05"))
+
+
+def drawn_attacks(domains, steps, **options):
+    """How often each attack is met, and how often in meta-test."""
+    met = np.zeros((2, len(domains.attacks)))
+    for step in range(steps):
+        drawn = episodes.draw(domains, seed=1, step=step, examples=2, **options)
+        for half, count in zip(("meta_train", "meta_test"), met, strict=True):
+            assert len(set(drawn[half]["domain"])) == len(drawn[half]["domain"])
+            count[drawn[half]["domain"]] += 1
+    return met
+
+
+def test_attacks_are_met_as_often_as_their_weights_say():
+    corpus = random_corpus(0, 6, speakers=8)
+    domains = episodes.group(corpus, weights={"A0": 2.0, "A5": 0.5})
+    train, test = drawn_attacks(domains, 3_000, meta_test=1, attacks=3)
+    expected = 3 * np.array([2, 1, 1, 1, 1, 0.5]) / 6.5
+    np.testing.assert_allclose((train + test) / 3_000, expected, atol=0.03)
+    np.testing.assert_allclose(test / 3_000, expected / 3, atol=0.03)
+
+
+def test_an_attack_is_met_once_a_step_at_most_whatever_its_weight():
+    domains = episodes.group(random_corpus(0, 4, 8), weights={"A1": 100.0})
+    train, test = drawn_attacks(domains, 400, meta_test=1, attacks=2)
+    assert (train + test)[1] == 400  # in every step, once
+    np.testing.assert_allclose(np.delete(train + test, 1) / 400, 1 / 3, atol=0.08)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    weights=st.lists(st.floats(0.01, 100), min_size=2, max_size=12),
+    data=st.data(),
+)
+def test_shares_are_probabilities_in_the_order_of_the_weights(weights, data):
+    weights = np.array(weights)
+    count = data.draw(st.integers(1, len(weights) - 1))
+    share = episodes._shares(weights, count)
+    assert share.sum() == pytest.approx(count)
+    assert (share > 0).all() and (share <= 1 + 1e-12).all()
+    assert (np.diff(share[np.argsort(weights)]) >= -1e-12).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(count=st.integers(2, 20), seed=st.integers(0, 9), data=st.data())
+def test_folds_hold_every_attack_out_once(count, seed, data):
+    attacks = [f"A{i:02d}" for i in range(count)]
+    folds = data.draw(st.integers(2, count))
+    dealt = episodes.leave_attacks_out(attacks, folds=folds, seed=seed)
+    assert sorted(sum(dealt, ())) == attacks
+    assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
+    assert dealt == episodes.leave_attacks_out(attacks, folds=folds, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda c: episodes.group(c, weights={"A9": 1}), "cannot weigh attack 'A9'"),
+        (lambda c: episodes.group(c, weights={"A01": 0}), "A01 is 0; a weight must"),
+        (
+            lambda c: episodes.draw(
+                episodes.group(c), seed=0, step=0, meta_test=1, examples=2, attacks=9
+            ),
+            "9 attacks a step of 6",
+        ),
+        (
+            lambda c: episodes.leave_attacks_out(["A", "B"], folds=3, seed=0),
+            "3 folds of 2 attacks",
+        ),
+    ],
+)
+def test_impossible_weights_attacks_and_folds_are_refused(corpus, call, message):
+    with pytest.raises(UserError, match=message):
+        call(corpus)

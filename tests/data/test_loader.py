@@ -1,0 +1,117 @@
+"""The loader: the episodes of a plain loop, from any step, whoever makes them."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mldg_jax.data import episodes, loader
+from mldg_jax.errors import UserError
+from tests.data.test_episodes import random_corpus
+
+
+def make(corpus, **options):
+    return loader.sampler(
+        episodes.group(corpus),
+        corpus,
+        seed=3,
+        options={"meta_test": 2, "examples": 4, "attacks": 0},
+        samples=500,
+        **options,
+    )
+
+
+def assert_same(served, expected):
+    served = list(served)
+    assert len(served) == len(expected)
+    jax.tree.map(np.testing.assert_array_equal, served, expected)
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+@pytest.mark.parametrize("first", [0, 4])
+def test_it_serves_every_step_in_order_from_any_step_on(corpus, threads, first):
+    one = make(corpus)
+    expected = [one(step) for step in range(first, 7)]
+    steps = range(first, 7)
+    assert_same(loader.serve(one, steps, threads=threads, workers=0), expected)
+
+
+@pytest.mark.full
+def test_worker_processes_make_the_same_episodes(corpus):
+    one = make(corpus)
+    expected = [one(step) for step in range(2, 6)]
+    assert_same(loader.serve(one, range(2, 6), threads=1, workers=2), expected)
+
+
+def test_nothing_is_served_when_no_step_is_left(corpus):
+    assert_same(loader.serve(make(corpus), range(5, 5), threads=1, workers=0), [])
+
+
+def test_a_process_reads_only_what_its_devices_take(corpus):
+    read = []
+
+    class Recording(list):
+        def __getitem__(self, i):
+            read.append(i)
+            return super().__getitem__(i)
+
+    watched = corpus._replace(audio=Recording(corpus.audio))
+    drawn, episode = make(watched, devices=(2, [1]))(0)
+    assert episode["meta_train"]["waveform"].shape == (1, 4, 2, 500)
+    both = [loader.lay_out(drawn, 2, [i]) for i in (0, 1)]
+    rows = [np.concatenate([h["row"].ravel() for h in x.values()]) for x in both]
+    assert sorted(read) == sorted(rows[1]) and len(read) == 12
+    assert not set(rows[0]) & set(rows[1])
+
+
+def test_an_error_of_a_recording_reaches_the_caller(corpus):
+    class Broken(list):
+        def __getitem__(self, i):
+            raise UserError(f"recording {i} cannot be read")
+
+    broken = make(corpus._replace(audio=Broken(corpus.audio)))
+    with pytest.raises(UserError, match=r"recording \d+ cannot be read"):
+        list(loader.serve(broken, range(3), threads=2, workers=0))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 99),
+    attacks=st.integers(2, 5),
+    processes=st.sampled_from([1, 2, 4]),
+    each=st.sampled_from([1, 2]),
+    step=st.integers(0, 10**6),
+)
+def test_the_shares_of_all_processes_are_the_episode(
+    seed, attacks, processes, each, step
+):
+    """No utterance twice, none lost; and every device has both classes alike."""
+    corpus = random_corpus(seed, attacks, speakers=20)
+    count = processes * each
+    drawn = episodes.draw(
+        episodes.group(corpus), seed=seed, step=step, meta_test=1, examples=2 * count
+    )
+    shares = [
+        loader.lay_out(drawn, count, range(i * each, (i + 1) * each))
+        for i in range(processes)
+    ]
+    for half, whole in drawn.items():
+        if count == 1:
+            np.testing.assert_array_equal(shares[0][half]["row"], whole["row"])
+            continue
+        rows = np.concatenate([share[half]["row"] for share in shares])
+        assert rows.shape == (count, len(whole["row"]), 2)
+        merged = np.moveaxis(rows, 0, 1).reshape(len(whole["row"]), -1)
+        np.testing.assert_array_equal(np.sort(merged), np.sort(whole["row"]))
+        for share in shares:
+            assert (share[half]["label"].sum(axis=2) == 1).all()
+            assert (share[half]["domain"] == whole["domain"]).all()
+
+
+def test_examples_that_do_not_divide_are_refused(corpus):
+    drawn = episodes.draw(
+        episodes.group(corpus), seed=0, step=0, meta_test=2, examples=6
+    )
+    with pytest.raises(UserError, match=r"6 examples .* 4 devices: set episode"):
+        loader.lay_out(drawn, 4, range(4))
