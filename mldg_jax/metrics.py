@@ -7,6 +7,8 @@ A score is higher for bona fide. Labels are 1 = bona fide, 0 = spoof; scores are
 Confidence intervals: `mldg_jax.bootstrap`.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy import ndarray as Array
 
@@ -113,20 +115,30 @@ def min_tdcf(
         asv_pmiss: fraction of target trials that it rejects.
         asv_pmiss_spoof: fraction of spoof trials that it rejects.
     """
-    rates = {
-        "asv_pfa": asv_pfa, "asv_pmiss": asv_pmiss, "asv_pmiss_spoof": asv_pmiss_spoof
-    }  # fmt: skip
-    for name, rate in rates.items():
+    cost = tandem_cost(asv_pfa, asv_pmiss, asv_pmiss_spoof)
+    miss, false_alarm, _ = det_curve(bonafide_scores, spoof_scores)
+    return float(cost(miss, false_alarm).min())
+
+
+def tandem_cost(
+    asv_pfa: float, asv_pmiss: float, asv_pmiss_spoof: float
+) -> Callable[[Array, Array], Array]:
+    """The normalised cost of `min_tdcf` as a function of (miss, false alarm)."""
+    for name, rate in (
+        ("asv_pfa", asv_pfa),
+        ("asv_pmiss", asv_pmiss),
+        ("asv_pmiss_spoof", asv_pmiss_spoof),
+    ):
         fix = "give a fraction, not per cent"
         require(0 <= rate <= 1, f"{name} is {rate}, must be in [0, 1]; {fix}")
     c0 = P_TARGET * C_MISS * asv_pmiss + P_NONTARGET * C_FALSE_ALARM * asv_pfa
     c1 = P_TARGET * C_MISS - c0
     c2 = P_SPOOF * C_FALSE_ALARM * (1 - asv_pmiss_spoof)
-    require(c1 >= 0, f"{rates}: rejecting everyone costs less; are two swapped?")
+    found = f"asv_pfa {asv_pfa}, asv_pmiss {asv_pmiss}: rejecting everyone costs less"
+    require(c1 >= 0, f"{found} than this verifier; are the two swapped?")
     default = c0 + min(c1, c2)
-    require(default > 0, f"{rates}: no error can cost anything; check the three rates")
-    miss, false_alarm, _ = det_curve(bonafide_scores, spoof_scores)
-    return float((c0 + c1 * miss + c2 * false_alarm).min() / default)
+    require(default > 0, "all three rates are perfect: nothing can cost; check them")
+    return lambda miss, false_alarm: (c0 + c1 * miss + c2 * false_alarm) / default
 
 
 def asv_rates(target: Array, nontarget: Array, spoof: Array) -> dict[str, float]:

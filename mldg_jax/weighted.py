@@ -130,11 +130,21 @@ def eer(scores: Array, real: Array, cluster: Array, clusters: int) -> Statistic:
     return statistic
 
 
-def min_dcf(scores: Array, real: Array, cluster: Array, clusters: int) -> Statistic:
-    """`metrics.min_dcf` of the repeated trials; arguments as in `eer`.
+def min_dcf(
+    scores: Array,
+    real: Array,
+    cluster: Array,
+    clusters: int,
+    cost: Callable[[Array, Array], Array] = metrics.normalised_cost,
+) -> Statistic:
+    """`metrics.min_dcf` of the repeated trials; other arguments as in `eer`.
 
     Within a bin miss is at least that at its left edge, false alarm at least that at
     its right: bins whose bound is not below the best edge are not looked into.
+
+    Args:
+        cost: of (miss, false alarm), increasing in both; `metrics.tandem_cost(…)` makes
+            it `metrics.min_tdcf`.
     """
     path = _path(scores, real, cluster, clusters)
 
@@ -143,16 +153,14 @@ def min_dcf(scores: Array, real: Array, cluster: Array, clusters: int) -> Statis
         n, m = missed[:, -1:], refused[:, -1:]
         defined = ((n > 0) & (m > 0))[:, 0]
         n, m = np.maximum(n, 1), np.maximum(m, 1)
-        best = metrics.normalised_cost(missed / n, (m - refused) / m).min(axis=1)
-        bound = metrics.normalised_cost(missed[:, :-1] / n, (m - refused)[:, 1:] / m)
+        best = cost(missed / n, (m - refused) / m).min(axis=1)
+        bound = cost(missed[:, :-1] / n, (m - refused)[:, 1:] / m)
         candidates = np.nonzero(defined[:, None] & (bound < best[:, None]))
         for rows, bins in _blocks(candidates, path.real.shape[1]):
             before = missed[rows, bins], refused[rows, bins]
             _, lost, kept_out = path.inside(counts, rows, bins, *before)
-            cost = metrics.normalised_cost(
-                lost / n[rows], (m[rows] - kept_out) / m[rows]
-            )
-            np.minimum.at(best, rows, cost.min(axis=1))
+            inside = cost(lost / n[rows], (m[rows] - kept_out) / m[rows])
+            np.minimum.at(best, rows, inside.min(axis=1))
         return np.where(defined, best, np.nan)
 
     return statistic

@@ -72,6 +72,20 @@ def test_statistics_of_counts_equal_metrics_of_resampled_arrays(name, decimals):
     np.testing.assert_allclose(statistic(counts), expected, rtol=0, atol=1e-12)
 
 
+def test_weighted_tandem_cost_equals_that_of_resampled_arrays():
+    scores, labels, _, speakers = random_trials(1, 301)
+    rates = {"asv_pfa": 0.02, "asv_pmiss": 0.03, "asv_pmiss_spoof": 0.5}
+    clusters = bootstrap.across_classes(labels, speakers)
+    cost = metrics.tandem_cost(**rates)
+    statistic = weighted.min_dcf(scores, labels == 1, clusters.index, 8, cost)
+    counts = np.random.default_rng(0).integers(0, 4, (40, 8))
+    explicit = explicit_pooled(
+        scores, labels, lambda real, fake: metrics.min_tdcf(real, fake, **rates)
+    )
+    expected = explicit(counts[:, clusters.index])
+    np.testing.assert_allclose(statistic(counts), expected, rtol=0, atol=1e-12)
+
+
 def test_weighted_eer_equals_repeated_arrays_to_the_bit():
     # Few distinct scores and class sizes in simple ratios: points exactly as far from
     # the diagonal on either side, where the reference depends on rounding.

@@ -173,7 +173,7 @@ SCORES, LABELS, ATTACKS, SPEAKERS = random_trials()
             lambda: metrics.min_tdcf(
                 [1.0], [0.0], asv_pfa=0.5, asv_pmiss=0.98, asv_pmiss_spoof=0.5
             ),
-            "are two swapped",
+            "are the two swapped",
         ),
     ],
 )
