@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mldg_jax import cli_evaluate
 from mldg_jax.errors import UserError
 
 DESCRIPTION = """\
@@ -17,6 +18,7 @@ examples:
   mldg corpus build debspoof --size small      only the corpus
   mldg train --config configs/debspoof.py:mldg --workdir runs/mldg
   mldg score runs/demo/mldg-0 my_recording.wav
+  mldg evaluate --scores scores.txt --keys trial_metadata.txt --html report.html
 """
 
 
@@ -106,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
         default="peft",
         help="peft: adapters for peft.PeftModel; merged: an encoder for transformers; "
         "default: %(default)s",
+    )
+    cli_evaluate.add_evaluate(
+        add(commands, "evaluate", cli_evaluate.evaluate, cli_evaluate.EVALUATE)
+    )
+    cli_evaluate.add_check(
+        add(commands, "check", cli_evaluate.check, cli_evaluate.CHECK)
     )
     return parser
 

@@ -25,7 +25,17 @@ import ml_collections
 import numpy as np
 from tqdm import tqdm
 
-from mldg_jax import checkpoint, configs, figures, jobs, lora, metrics, page, report
+from mldg_jax import (
+    bootstrap,
+    checkpoint,
+    configs,
+    figures,
+    jobs,
+    lora,
+    metrics,
+    page,
+    report,
+)
 from mldg_jax.data import corpus as corpora
 from mldg_jax.data.corpus import BONAFIDE, NO_ATTACK, SPOOF, Corpus
 from mldg_jax.jobs import Job
@@ -280,7 +290,7 @@ def _eer(scores: np.ndarray, rows: Corpus) -> float:
 
 def _interval(scores: np.ndarray, rows: Corpus, one: dict[str, Any]) -> dict[str, Any]:
     by_seed = [_point(s, rows, one) for s in scores]
-    low, high = metrics.eer_interval(
+    low, high = bootstrap.eer_interval(
         scores[:, one["keep"]], replicas=REPLICAS, **_columns(rows, one)
     )
     return {
@@ -292,7 +302,7 @@ def _interval(scores: np.ndarray, rows: Corpus, one: dict[str, Any]) -> dict[str
 
 
 def _difference(a, b, rows: Corpus, one: dict[str, Any]) -> dict[str, float]:
-    difference, low, high = metrics.paired_difference(
+    difference, low, high = bootstrap.paired_difference(
         a[:, one["keep"]], b[:, one["keep"]], replicas=REPLICAS, **_columns(rows, one)
     )
     return {"difference": difference, "low": low, "high": high}

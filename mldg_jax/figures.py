@@ -1,12 +1,5 @@
-"""The pictures of the demo's report, as SVG text.
+"""The pictures of the demo's report, as SVG text; see `mldg_jax.plots`."""
 
-Text stays text (it can be searched and read aloud) and nothing depends on the time or
-on the process: the same results give the same bytes. Matplotlib is used through its
-objects, so nothing here touches pyplot's global state.
-"""
-
-import io
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,31 +7,14 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.special import ndtri
+from matplotlib.lines import Line2D
 
-from mldg_jax import metrics
+from mldg_jax import plots
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
+from mldg_jax.plots import CHANCE, GRID, Curve, svg
 
-# Okabe and Ito's colours, safe for the colour-blind; markers differ too, for print.
-STYLES = (
-    ("#000000", "s"), ("#009E73", "D"), ("#E69F00", "o"), ("#0072B2", "^"),
-    ("#CC79A7", "v"), ("#D55E00", "P"), ("#56B4E9", "X"),
-)  # fmt: skip
-UNSEEN_TINT, GRID, CHANCE = "#FFF6DD", "#DDDDDD", "#555555"
-FONTS = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+UNSEEN_TINT = "#FFF6DD"
 SMOOTHING = 5  # logged steps in a running mean
-
-_OPTIONS = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "mldg_jax",
-    "text.parse_math": False,  # names may hold dollar signs
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "legend.frameon": False,
-}
 
 
 def figures(
@@ -59,36 +35,23 @@ def figures(
     everything = np.ones(len(rows.label), bool)
     keep = (rows.label == BONAFIDE) | np.isin(rows.attack, unseen)
     drawn = {}
-    with matplotlib.rc_context(_OPTIONS):
-        drawn["attacks"] = _svg("attacks", _attacks(results, rows))
+    with matplotlib.rc_context(plots.OPTIONS):
+        drawn["attacks"] = svg("attacks", _attacks(results, rows))
         if unseen:
             figure = _det(results, rows, scores, keep, "Unseen families")
-            drawn["det_unseen"] = _svg("det_unseen", figure)
+            drawn["det_unseen"] = svg("det_unseen", figure)
         figure = _det(results, rows, scores, everything, "All attacks")
-        drawn["det_all"] = _svg("det_all", figure)
+        drawn["det_all"] = svg("det_all", figure)
         for name, draw in (("loss", _loss), ("cosine", _cosine)):
             if any(_curves(arm, name) for arm in results["arms"].values()):
-                drawn[name] = _svg(name, draw(results))
+                drawn[name] = svg(name, draw(results))
     return drawn
-
-
-def _svg(name: str, figure: Figure) -> str:
-    """A figure as an SVG element whose ids are unique in a page of several."""
-    text = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(text, format="svg", metadata=nothing)
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
-    # Matplotlib names the fonts of its own machine; a reader has others.
-    return re.sub(r"'DejaVu Sans'[^;\"]*sans-serif", FONTS, svg)
 
 
 def _styled(results: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str, str]]:
     """Each arm with its colour and marker."""
     for i, (name, arm) in enumerate(results["arms"].items()):
-        yield name, arm, *STYLES[i % len(STYLES)]
+        yield name, arm, *plots.style(i)
 
 
 def _attacks(results: dict[str, Any], rows: Corpus) -> Figure:
@@ -122,13 +85,17 @@ def _attacks(results: dict[str, Any], rows: Corpus) -> Figure:
             errors = [arm["eer"][which], *(arm["by_attack"][a] for a in hardest)]
             offset = (place - (len(arms) - 1) / 2) * 0.8 / len(arms)
             for y, error in enumerate(errors):
-                highest = max(highest, _interval(ax, error, y + offset, colour, marker))
-        _attack_axes(ax, title, labels, unseen=which == "unseen")
+                highest = max(
+                    highest, plots.error_rate(ax, error, y + offset, colour, marker)
+                )
+        plots.rate_rows(ax, title, labels)
+        if which == "unseen":
+            ax.set_facecolor(UNSEEN_TINT)
     axes[0].set_xlim(0, min(102.0, highest + 4))
     axes[-1].set_xlabel("equal error rate, %, mean over seeds with 95 % interval")
     handles = _legend(results)
     chance = {"color": CHANCE, "ls": "--", "lw": 1, "label": "chance"}
-    handles.append(matplotlib.lines.Line2D([], [], **chance))
+    handles.append(Line2D([], [], **chance))
     figure.legend(
         handles=handles,
         loc="outside upper center",
@@ -139,32 +106,6 @@ def _attacks(results: dict[str, Any], rows: Corpus) -> Figure:
     return figure
 
 
-def _interval(ax: Axes, error: dict[str, Any], y: float, colour: str, marker: str):
-    """Draws one error rate; returns the largest percentage drawn."""
-    point, low, high = (
-        None if error.get(k) is None else 100 * error[k] for k in ("eer", "low", "high")
-    )
-    if low is not None and high is not None:
-        ax.plot([low, high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
-    ax.plot([point], [y], color=colour, marker=marker, ms=6, mec="white", mew=0.6)
-    return max(point, high or 0.0)
-
-
-def _attack_axes(ax: Axes, title: str, labels: list[str], *, unseen: bool) -> None:
-    ax.set_title(title, loc="left")
-    ax.set_yticks(range(len(labels)), labels)
-    ax.get_yticklabels()[0].set_fontweight("bold")
-    ax.set_ylim(len(labels) - 0.5, -0.5)
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x", color=GRID, lw=0.8)
-    ax.axvline(50, color=CHANCE, ls="--", lw=1.2, zorder=1)
-    ax.set_axisbelow(True)
-    for y in range(1, len(labels)):
-        ax.axhline(y - 0.5, color="#888888" if y == 1 else GRID, lw=0.8, zorder=0)
-    if unseen:
-        ax.set_facecolor(UNSEEN_TINT)
-
-
 def _det(
     results: dict[str, Any],
     rows: Corpus,
@@ -172,39 +113,17 @@ def _det(
     keep: np.ndarray,
     title: str,
 ) -> Figure:
-    """DET curves of the first seed on probit axes; the marker is the EER."""
-    figure = Figure(figsize=(4.8, 4.9), layout="constrained")
-    ax = figure.subplots()
+    """DET curves of the first seed."""
     real, fake = keep & (rows.label == BONAFIDE), keep & (rows.label == SPOOF)
-    low, high = 0.005, 0.9
-    for name, arm, colour, marker in _styled(results):
-        first = scores[name][0]
-        miss, false_alarm, _ = metrics.det_curve(first[real], first[fake])
-        inside = (low / 10, 1 - low / 10)  # rates of 0 and 1 lie at infinity
-        x, y = (ndtri(np.clip(rate, *inside)) for rate in (false_alarm, miss))
-        ax.plot(x, y, color=colour, lw=1.6, label=arm["title"])
-        error = np.clip(metrics.eer(first[real], first[fake])[0], low, high)
-        point = [ndtri(error)]
-        ax.plot(point, point, color=colour, marker=marker, ms=7, mec="white", zorder=3)
-    ends = ndtri([low, high])
-    ax.plot(ends, ends, color=CHANCE, ls=":", lw=1)
-    ticks = np.array([0.5, 1, 2, 5, 10, 20, 40, 60, 80])
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_ticks(ndtri(ticks / 100), [f"{t:g}" for t in ticks])
-    ax.set(xlim=ends, ylim=ends, aspect="equal")
-    ax.set_xlabel("spoof accepted, %")
-    ax.set_ylabel("bona fide rejected, %")
-    ax.set_title(title, loc="left")
-    ax.grid(color=GRID, lw=0.8)
-    ax.legend(handles=_legend(results), loc="upper right", framealpha=0.9, frameon=True)
-    return figure
-
-
-def _legend(results: dict[str, Any]) -> list[matplotlib.lines.Line2D]:
-    return [
-        matplotlib.lines.Line2D([], [], color=c, marker=m, lw=1.6, label=arm["title"])
-        for _, arm, c, m in _styled(results)
+    curves = [
+        Curve(arm["title"], style, scores[name][0][real], scores[name][0][fake])
+        for name, arm, *style in _styled(results)
     ]
+    return plots.det(curves, title)
+
+
+def _legend(results: dict[str, Any]) -> list[Line2D]:
+    return [plots.legend_line(arm["title"], c, m) for _, arm, c, m in _styled(results)]
 
 
 def _loss(results: dict[str, Any]) -> Figure:

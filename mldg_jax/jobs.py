@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from mldg_jax import checkpoint
+from mldg_jax import checkpoint, scorefiles
 from mldg_jax.data import corpus as corpora
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
 from mldg_jax.workers import pool
@@ -150,15 +150,18 @@ def write_scores(path: Path, rows: Corpus, scores: np.ndarray) -> None:
 
     The score is higher for bona fide; the attack of bona fide is "-".
     """
-    keys = np.where(rows.label == BONAFIDE, "bonafide", "spoof")
-    lines = [
-        f"{u} {a} {k} {s:.9g}\n"
-        for u, a, k, s in zip(rows.utterance, rows.attack, keys, scores, strict=True)
-    ]
-    checkpoint.write_text(path, "".join(lines))
+    scorefiles.write(
+        path,
+        rows.utterance,
+        scores,
+        "asvspoof2019",
+        labels=rows.label,
+        attacks=rows.attack,
+    )
 
 
 def read_scores(path: Path, rows: Corpus) -> np.ndarray:
     """Reads the scores of a corpus's rows, in their order."""
-    table = dict(line.split()[::3] for line in path.read_text().splitlines())
-    return np.array([float(table[u]) for u in rows.utterance])
+    found = scorefiles.read(path, "asvspoof2019")
+    table = dict(zip(found.utterance.tolist(), found.score.tolist(), strict=True))
+    return np.array([table[u] for u in rows.utterance.tolist()])

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from mldg_jax import metrics, report
+from mldg_jax import layout, metrics, report
 from mldg_jax.data.audio import SAMPLE_RATE
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
 from mldg_jax.figures import figures
+from mldg_jax.layout import html_table, picture
 
 PLAYERS = 3  # clips a class
 
@@ -35,22 +36,22 @@ def html(results: dict[str, Any], rows: Corpus, scores: dict[str, np.ndarray]) -
         f"<p>{escape(report.summary(results, rows))}</p>",
         f'<p class="verdict">{escape(report.verdict(results, rows))}</p>',
         "<h2>Error rates</h2>",
-        _html_table(report.arms_table(results)),
+        html_table(report.arms_table(results)),
         f'<p class="note">{escape(report.arms_note(results))}</p>',
-        _html_table(report.differences_table(results)),
+        html_table(report.differences_table(results)),
         f'<p class="note">{escape(report.DIFFERENCES_NOTE)}</p>',
-        _picture(drawn, ["attacks"], "attacks", _attacks_note(results)),
+        picture(drawn, ["attacks"], "attacks", _attacks_note(results)),
         "<h2>Every threshold</h2>",
-        _picture(drawn, ["det_unseen", "det_all"], "pair", DET_NOTE),
+        picture(drawn, ["det_unseen", "det_all"], "pair", DET_NOTE),
     ]
     training = [name for name in ("loss", "cosine") if name in drawn]
     if training:
         notes = " ".join(TRAINING_NOTES[name] for name in training)
-        body += ["<h2>Training</h2>", _picture(drawn, training, "pair", notes)]
+        body += ["<h2>Training</h2>", picture(drawn, training, "pair", notes)]
     body += ["<h2>Listen</h2>", _players(results, rows, scores)]
     body += ["<h2>Corpus</h2>", _corpus_section(results)]
     body += ["<h2>Reproduce</h2>", _reproduce_section(results)]
-    return PAGE.replace("{title}", TITLE).replace("{body}", "\n".join(body))
+    return layout.page(TITLE, body)
 
 
 def _attacks_note(results: dict[str, Any]) -> str:
@@ -58,31 +59,6 @@ def _attacks_note(results: dict[str, Any]) -> str:
     lows = [one.get("low") for arm in arms for one in arm["by_attack"].values()]
     bare = " A point without a line: too few voices for an interval."
     return ATTACKS_NOTE + (bare if None in lows else "")
-
-
-def _html_table(one: report.Table) -> str:
-    header, rows = one
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    lines = [
-        f'<tr><th scope="row">{escape(first)}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
-        + "</tr>"
-        for first, *rest in rows
-    ]
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
-    )
-
-
-def _picture(drawn: dict[str, str], names: Sequence[str], kind: str, note: str) -> str:
-    pictures = "".join(
-        f'<div class="scroll">{drawn[name]}</div>' for name in names if name in drawn
-    )
-    return (
-        f'<figure><div class="{kind}">{pictures}</div>'
-        f"<figcaption>{escape(note)}</figcaption></figure>"
-    )
 
 
 def _players(
@@ -110,7 +86,7 @@ def _players(
             f"<h3>{escape(kind)}</h3><p>{escape(str(rows.utterance[row]))}, "
             f"language {escape(str(rows.language[row]))}</p>"
             f'<audio controls preload="metadata" src="{audio_uri(rows.audio[row])}">'
-            f"</audio>{_html_table((['arm', 'score', 'decision'], lines))}</article>"
+            f"</audio>{html_table((['arm', 'score', 'decision'], lines))}</article>"
         )
     note = f'<p class="note">{escape(PLAYERS_NOTE)}</p>'
     return f'{note}<div class="players">{"".join(cards)}</div>'
@@ -172,19 +148,19 @@ def _corpus_section(results: dict[str, Any]) -> str:
             + [str(counts.get((split, a), "–")) for split in splits]
             for a in names
         ]
-        parts += ["<h3>Clips</h3>", _html_table((["attack", *splits], lines))]
+        parts += ["<h3>Clips</h3>", html_table((["attack", *splits], lines))]
     audit = corpus.get("audit") or {}
     if audit.get("eer"):
         lines = [[name, f"{100 * e:.1f}"] for name, e in audit["eer"].items()]
         head = ["classifier on trivial cues", "EER, %"]
         parts += ["<h3>Cue audit</h3>", f'<p class="note">{escape(AUDIT_NOTE)}</p>']
-        parts.append(_html_table((head, lines)))
+        parts.append(html_table((head, lines)))
     by_attack = audit.get("by_attack") or {}
     if by_attack:
         lines = [[name, f"{100 * e:.1f}"] for name, e in by_attack.items()]
         best = escape(str(audit.get("best", "see above")))
         parts.append(f"<details><summary>The best ({best}), by attack</summary>")
-        parts.append(_html_table((["attack", "EER, %"], lines)) + "</details>")
+        parts.append(html_table((["attack", "EER, %"], lines)) + "</details>")
     parts.append(
         "<p>Licences and origin of every recording: <code>ATTRIBUTION.md</code> in the "
         "corpus folder.</p>"
@@ -208,7 +184,7 @@ def _reproduce_section(results: dict[str, Any]) -> str:
             for c in candidates
         ]
         parts += ["<h3>Candidates of the selection</h3>"]
-        parts.append(_html_table(([*names, "EER on dev, %"], lines)))
+        parts.append(html_table(([*names, "EER on dev, %"], lines)))
     return "\n".join(parts)
 
 
@@ -244,55 +220,3 @@ AUDIT_NOTE = (
     "bandwidth, language …): near 50 % means that nothing of the kind gives the answer "
     "away."
 )
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { max-width: 56rem; margin: 0 auto; padding: 2rem 1rem 4rem; background: #fff;
-  color: #1b1b1b; font: 1rem/1.55 system-ui, "Segoe UI", Roboto, sans-serif; }
-h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 1rem; }
-h2 { font-size: 1.25rem; margin: 2.5rem 0 .75rem; }
-h3 { font-size: 1rem; margin: 1.25rem 0 .4rem; }
-p { margin: .6rem 0; overflow-wrap: anywhere; }
-.verdict { border-left: 4px solid #0072b2; background: #f0f6fa; padding: .8rem 1rem; }
-.note, figcaption { color: #555; font-size: .875rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; margin: .5rem 0;
-  font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem 1.1rem .35rem 0; text-align: left; white-space: nowrap;
-  border-bottom: 1px solid #ddd; }
-thead th { border-bottom: 2px solid #888; }
-tbody th { font-weight: 500; }
-figure { margin: 1.25rem 0; }
-figcaption { margin-top: .6rem; }
-svg { display: block; width: 100%; height: auto; }
-.attacks svg { max-width: 44rem; }
-.pair { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }
-.players { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr)); }
-article { border: 1px solid #ddd; border-top: 4px solid #009e73; padding: .6rem .8rem; }
-article.fake { border-top-color: #d55e00; }
-article h3 { margin: 0; }
-article p { font-size: .875rem; color: #555; margin: .2rem 0 .5rem; }
-article table { width: 100%; margin-bottom: 0; }
-article th, article td { padding-right: .4rem; font-size: .82rem; }
-audio { width: 100%; }
-code { background: #f3f3f3; padding: .1em .3em; overflow-wrap: anywhere; }
-summary { cursor: pointer; margin: .5rem 0; }
-@media print { body { max-width: none; padding: 0; font-size: 10pt; }
-  figure, article, tr { break-inside: avoid; } h2, h3 { break-after: avoid; }
-  audio { display: none; } * { print-color-adjust: exact; } }
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from mldg_jax import layout
 from mldg_jax.data.corpus import BONAFIDE, Corpus
+from mldg_jax.layout import Table, aligned, points, rate
 
 SETS = {
     "pooled": "pooled",
@@ -24,8 +26,6 @@ DIFFERENCES_NOTE = (
     "* = the interval excludes zero, otherwise the two cannot be told apart."
 )
 
-Table = tuple[list[str], list[list[str]]]  # header, rows
-
 
 def table(results: dict[str, Any]) -> str:
     """The error rates and their paired differences as plain text for a terminal.
@@ -34,24 +34,17 @@ def table(results: dict[str, Any]) -> str:
       results: of ``demo.summarise``.
     """
     arms, paired = arms_table(results), differences_table(results)
-    parts = [_aligned(arms), arms_note(results), "", _aligned(paired)]
+    parts = [aligned(arms), arms_note(results), "", aligned(paired)]
     return "\n".join([*parts, DIFFERENCES_NOTE])
 
 
 def markdown(results: dict[str, Any]) -> str:
     """The tables of ``table`` in Markdown."""
 
-    def lines(one: Table) -> str:
-        header, rows = one
-        rule = ["---"] + ["---:"] * (len(header) - 1)
-        return "\n".join(
-            "| " + " | ".join(_markdown_cell(c) for c in row) + " |"
-            for row in (header, rule, *rows)
-        )
-
     arms, paired = arms_table(results), differences_table(results)
+    tables = [layout.markdown(arms), layout.markdown(paired)]
     notes = [arms_note(results), DIFFERENCES_NOTE.replace("*", "\\*")]
-    return f"{lines(arms)}\n\n{notes[0]}\n\n{lines(paired)}\n\n{notes[1]}\n"
+    return f"{tables[0]}\n\n{notes[0]}\n\n{tables[1]}\n\n{notes[1]}\n"
 
 
 def summary(results: dict[str, Any], rows: Corpus) -> str:
@@ -126,7 +119,7 @@ def _compare(results: dict[str, Any], a: str, b: str) -> str:
             claim = f"{b} has a lower EER than {a}"
         else:
             claim = f"{a} and {b} cannot be told apart"
-        place += f" ({_points(one)})" if numbers else ""
+        place += f" ({points(one)})" if numbers else ""
         claims.setdefault(claim, []).append(place)
     return ", but ".join(f"{claim} {_listed(where)}" for claim, where in claims.items())
 
@@ -164,7 +157,7 @@ def arms_table(results: dict[str, Any]) -> Table:
     rows = []
     for arm in results["arms"].values():
         count = arm.get("trained_parameters")
-        rates = [_rate(arm["eer"][name]) for name in SETS]
+        rates = [rate(arm["eer"][name]) for name in SETS]
         rows.append([arm["title"], "–" if count is None else f"{count:,}", *rates])
     return ["arm", "parameters", *SETS.values()], rows
 
@@ -180,26 +173,8 @@ def differences_table(results: dict[str, Any]) -> Table:
     return ["difference", *SETS.values()], rows
 
 
-def _rate(error: dict[str, Any]) -> str:
-    """An error rate in per cent with its interval, where it has one."""
-    point = f"{100 * error['eer']:.1f}"
-    if error.get("low") is None or error.get("high") is None:
-        return point
-    return f"{point} [{100 * error['low']:.1f}, {100 * error['high']:.1f}]"
-
-
-def _points(one: dict[str, float]) -> str:
-    """A difference in points with its interval."""
-    signed = (
-        # Adding zero keeps "-0.0" from being shown.
-        f"{round(100 * one[k], 1) + 0.0:+.1f}".replace("-", "−")
-        for k in ("difference", "low", "high")
-    )
-    return "{} [{}, {}]".format(*signed)
-
-
 def _starred(one: dict[str, float]) -> str:
-    return _points(one) + (" *" if one["low"] > 0 or one["high"] < 0 else "")
+    return points(one) + (" *" if one["low"] > 0 or one["high"] < 0 else "")
 
 
 def arms_note(results: dict[str, Any]) -> str:
@@ -210,19 +185,6 @@ def arms_note(results: dict[str, Any]) -> str:
         f"EER in %, {over} [95 % interval over seeds and speakers]; macro is the mean "
         "over pairs of speaker and attack; parameters are the trained ones."
     )
-
-
-def _aligned(one: Table) -> str:
-    header, rows = one
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
-        for line in (header, *rows)
-    )
-
-
-def _markdown_cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("*", "\\*")
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -43,3 +43,13 @@ def corpus() -> Corpus:
         language=np.full(len(attacks), "en"),
         audio=[clip(i) for i in range(len(attacks))],
     )
+
+
+def random_trials(seed=0, n=240, decimals=1):
+    """Scores with ties, labels, attacks, speakers (8 of them, all with bona fide)."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(n) % 3 == 0).astype(int)
+    scores = np.round(rng.normal(size=n) + 1.5 * labels, decimals)
+    attacks = np.where(labels == 1, "-", rng.choice(["A07", "A08", "A19"], n))
+    speakers = np.char.add("spk", rng.integers(0, 8, n).astype(str))
+    return scores, labels, attacks, speakers

@@ -1,4 +1,4 @@
-"""Metrics against the challenge's numbers, scikit-learn, hand counts and simulation."""
+"""Metrics against the challenge's numbers, scikit-learn, a_dcf and hand counts."""
 
 import json
 from pathlib import Path
@@ -6,22 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sklearn.metrics
-from scipy.stats import norm
 
 from mldg_jax import metrics
+from tests.signals import random_trials
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "metrics.npz")
 REFERENCE = json.loads(str(GOLDEN["reference"]))
-
-
-def random_trials(seed=0, n=240, decimals=1):
-    """Scores with ties, labels, attacks, speakers (8 of them, all with bona fide)."""
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.arange(n) % 3 == 0).astype(int)
-    scores = np.round(rng.normal(size=n) + 1.5 * labels, decimals)
-    attacks = np.where(labels == 1, "-", rng.choice(["A07", "A08", "A19"], n))
-    speakers = np.char.add("spk", rng.integers(0, 8, n).astype(str))
-    return scores, labels, attacks, speakers
+A_DCF = np.load(Path(__file__).parent / "golden" / "a_dcf.npz")  # by its authors' code
+A_DCF_REFERENCE = json.loads(str(A_DCF["reference"]))
 
 
 @pytest.mark.parametrize("case", REFERENCE)
@@ -34,6 +26,41 @@ def test_equals_the_evaluation_package(case):
     assert result["n_bonafide"] == GOLDEN[f"{case}/bonafide"].size
     assert result["n_spoof"] == GOLDEN[f"{case}/spoof"].size
     json.dumps(result)
+
+
+@pytest.mark.parametrize("case", REFERENCE)
+def test_tandem_cost_equals_the_2021_package(case):
+    bonafide, spoof = GOLDEN[f"{case}/bonafide"], GOLDEN[f"{case}/spoof"]
+    pfa, pmiss, pfa_spoof = GOLDEN["asv_rates"]
+    cost = metrics.min_tdcf(
+        bonafide, spoof, asv_pfa=pfa, asv_pmiss=pmiss, asv_pmiss_spoof=1 - pfa_spoof
+    )
+    assert cost == pytest.approx(REFERENCE[case]["min_tdcf_2021"], abs=1e-9)
+    equal = metrics.eer(bonafide, spoof)[0]
+    assert equal == pytest.approx(REFERENCE[case]["eer_2021"], abs=1e-9)
+
+
+@pytest.mark.parametrize("case", A_DCF_REFERENCE)
+def test_a_dcf_equals_its_authors_package(case):
+    classes = [A_DCF[f"{case}/{name}"] for name in ("target", "nontarget", "spoof")]
+    expected = A_DCF_REFERENCE[case]
+    assert metrics.a_dcf(*classes) == pytest.approx(expected["default"], abs=1e-9)
+    model = json.loads(str(A_DCF["models"]))["a_dcf2"]
+    other = metrics.a_dcf(
+        *classes,
+        priors=(model["Ptrg"], model["Pnontrg"], model["Pspf"]),
+        costs=(model["Cmiss"], model["Cfa_asv"], model["Cfa_cm"]),
+    )
+    assert other == pytest.approx(expected["a_dcf2"], abs=1e-9)
+
+
+def test_asv_rates_by_hand():
+    # The verifier's errors are equal at 1.5; a trial at the threshold is accepted.
+    rates = metrics.asv_rates([1, 3, 4, 5], [-1, 0, 1.5, 2], [0, 2, 2.5, 9, 9])
+    assert rates == {"asv_pfa": 0.5, "asv_pmiss": 0.25, "asv_pmiss_spoof": 0.2}
+    # A verifier that rejects every spoof: the countermeasure can only do harm.
+    perfect = {"asv_pfa": 0.0, "asv_pmiss": 0.25, "asv_pmiss_spoof": 1.0}
+    assert metrics.min_tdcf([1, 2], [0, 3], **perfect) == pytest.approx(1)
 
 
 def test_det_curve_contains_that_of_sklearn():
@@ -88,6 +115,22 @@ def test_by_attack_by_hand():
     }
 
 
+def test_conditions_of_one_class_and_of_both():
+    labels = [1, 1, 1, 0, 0, 0, 0]
+    # An attack has no bona fide trials: all of them are its counterpart.
+    attacks = metrics.groups(labels, ["-", "-", "-", "A", "B", "A", "B"])
+    assert {k: v.tolist() for k, v in attacks.items()} == {
+        "A": [0, 1, 2, 3, 5],
+        "B": [0, 1, 2, 4, 6],
+    }
+    # A codec has both; "gsm" has no spoof and is left out.
+    codecs = metrics.groups(labels, ["pcm", "gsm", "alaw", "pcm", "pcm", "alaw", "pcm"])
+    assert {k: v.tolist() for k, v in codecs.items()} == {
+        "alaw": [2, 5],
+        "pcm": [0, 3, 4, 6],
+    }
+
+
 def test_macro_weighs_pairs_equally():
     # Speaker a (5 trials) is perfect, b (10) fails on "y" only, c (4) is left out.
     scores = np.r_[np.full(5, 9.0), np.full(10, 3.0), np.full(4, -9), [1, 2], [5, 6, 7]]
@@ -102,156 +145,7 @@ def test_macro_weighs_pairs_equally():
     )
 
 
-def repeated(values, weights):
-    return [np.repeat(values, w) for w in weights]
-
-
-def explicit_pooled(scores, labels):
-    def statistic(weights):
-        pairs = zip(repeated(scores, weights), repeated(labels, weights), strict=True)
-        return np.array([metrics.eer(s[k == 1], s[k == 0])[0] for s, k in pairs])
-
-    return statistic
-
-
-def explicit_macro(scores, labels, attacks, speakers):
-    """Resampled arrays in which every draw of a speaker is a speaker of its own."""
-
-    def one(weights):
-        parts = [np.repeat(np.flatnonzero(labels == 0), weights[labels == 0])]
-        names = [speakers[parts[0]]]
-        for speaker in np.unique(speakers):
-            trials = np.flatnonzero((labels == 1) & (speakers == speaker))
-            for copy in range(weights[trials[0]]):
-                parts.append(trials)
-                names.append(np.full(trials.size, f"{speaker}/{copy}"))
-        index = np.concatenate(parts)
-        return metrics.macro_eer(
-            scores[index], labels[index], attacks[index], np.concatenate(names)
-        )
-
-    return lambda weights: np.array([one(w) for w in weights])
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("block", [1_000, 2_000_000])
-def test_weighted_replicas_equal_resampled_arrays(monkeypatch, seed, block):
-    monkeypatch.setattr(metrics, "_BLOCK", block)
-    scores, labels, attacks, speakers = random_trials(seed)
-    options = {"replicas": 60, "level": 0.8, "seed": seed}
-    interval = metrics.eer_interval(scores, labels, speakers, **options)
-    explicit = explicit_pooled(scores, labels)
-    assert interval == metrics.bootstrap(explicit, labels, speakers, **options)
-    groups = {"attacks": attacks, "speakers": speakers}
-    macro = metrics.eer_interval(
-        scores, labels, speakers, **options, statistic="macro", **groups
-    )
-    explicit = explicit_macro(scores, labels, **groups)
-    assert macro == pytest.approx(
-        metrics.bootstrap(explicit, labels, speakers, **options), abs=1e-12
-    )
-
-
-def test_weighted_eer_equals_repeated_arrays_with_random_weights():
-    # Few distinct scores and class sizes in simple ratios: points exactly as far from
-    # the diagonal on either side, where the reference depends on rounding.
-    rng = np.random.default_rng(3)
-    for _ in range(300):
-        n = int(rng.integers(2, 12))
-        scores, labels = rng.integers(0, 4, n) / 10, np.arange(n) % 2
-        weights = rng.integers(0, 4, (1, n))
-        weights[0, :2] += 1
-        got = metrics._pooled(scores, labels == 1)(weights)
-        assert got == explicit_pooled(scores, labels)(weights)
-
-
-def test_replica_without_a_class_is_undefined():
-    weights = np.array([[1, 1, 0], [0, 0, 2], [1, 0, 1]])
-    values = metrics._pooled(np.array([1.0, 2, 0]), np.array([True, True, False]))
-    np.testing.assert_array_equal(values(weights), [np.nan, np.nan, 0])
-
-
-def test_bootstrap_resamples_whole_clusters_within_a_class():
-    labels, clusters = np.array([1, 1, 1, 0, 0]), ["s", "s", "t", "s", "u"]
-    seen = []
-
-    def statistic(weights):
-        seen.append(weights)
-        return weights[:, 0].astype(float)
-
-    low, high = metrics.bootstrap(statistic, labels, clusters, level=0.99)
-    weights = np.concatenate(seen)
-    assert (low, high) == (0, 2)
-    assert weights.shape == (1000, 5)
-    np.testing.assert_array_equal(weights[:, 0], weights[:, 1])
-    np.testing.assert_array_equal(weights[:, 0] + weights[:, 2], 2)
-    np.testing.assert_array_equal(weights[:, 3] + weights[:, 4], 2)
-    assert np.any(weights[:, 0] != weights[:, 3])  # "s" is drawn for each class
-    assert weights.mean(axis=0) == pytest.approx(np.ones(5), abs=0.1)
-
-
-def simulated_coverage(cluster_ids):
-    """How often the 95 % interval holds the true EER when speakers differ."""
-    rng = np.random.default_rng(5)
-    speakers, clips, runs, gap, spread = 40, 10, 200, 2.0, 1.0
-    truth = norm.cdf(-gap / 2 / np.hypot(1, spread))  # scores are ±gap/2 + N(0, 1 + 1)
-    labels = np.repeat([1, 0], speakers * clips)
-    owner = np.repeat(np.arange(2 * speakers), clips)
-    covered = 0
-    for _ in range(runs):
-        offset = rng.normal(scale=spread, size=2 * speakers)[owner]
-        scores = gap * (labels - 0.5) + offset + rng.normal(size=owner.size)
-        clusters = owner if cluster_ids == "speaker" else np.arange(owner.size)
-        low, high = metrics.eer_interval(scores, labels, clusters, replicas=200)
-        covered += low <= truth <= high
-    return covered / runs
-
-
-def test_interval_covers_the_truth_only_if_clustered_by_speaker():
-    assert 0.89 <= simulated_coverage("speaker") <= 0.99
-    assert simulated_coverage("utterance") < 0.75
-
-
-def test_paired_difference_equals_resampled_arrays():
-    scores, labels, _, speakers = random_trials()
-    other = scores + np.random.default_rng(1).normal(size=scores.size)
-    options = {"replicas": 50, "seed": 4}
-    result = metrics.paired_difference(scores, other, labels, speakers, **options)
-    a, b = explicit_pooled(scores, labels), explicit_pooled(other, labels)
-    ones = np.ones((1, labels.size), int)
-    low, high = metrics.bootstrap(lambda w: a(w) - b(w), labels, speakers, **options)
-    assert result == pytest.approx(((a(ones) - b(ones)).item(), low, high), abs=1e-12)
-    same = metrics.paired_difference(scores, scores, labels, speakers, **options)
-    assert same == (0, 0, 0)
-
-
-def test_seeds_are_averaged_and_resampled():
-    labels = np.repeat([1, 0], 10)
-    good, bad = labels.astype(float), -labels.astype(float)
-    clusters = np.arange(20)
-    # A is perfect with one seed and inverted with the other: EER 0 and 1 in every
-    # replica, so only the draw of seeds moves the mean: 0, 1/2, 1 (1/4, 1/2, 1/4).
-    a, b = np.stack([good, bad]), np.stack([good, good])
-    options = {"seed": 2, "replicas": 400}
-    result = metrics.paired_difference(a, b, labels, clusters, **options)
-    assert result == (0.5, 0, 1)
-    assert metrics.eer_interval(a, labels, clusters, **options) == (0, 1)
-    narrow = metrics.paired_difference(a, b, labels, clusters, level=0.4, **options)
-    assert narrow == (0.5, 0.5, 0.5)
-    # The same seeds for both systems: the difference of A from itself is 0 always.
-    assert metrics.paired_difference(a, a, labels, clusters, **options) == (0, 0, 0)
-
-
-def test_intervals_are_functions_of_the_seed():
-    scores, labels, _, speakers = random_trials(decimals=8)
-    first, again, other = (
-        metrics.eer_interval(scores, labels, speakers, seed=s) for s in (0, 0, 1)
-    )
-    assert first == again != other
-
-
 SCORES, LABELS, ATTACKS, SPEAKERS = random_trials()
-MACRO = {"statistic": "macro", "attacks": ATTACKS, "speakers": SPEAKERS}
 
 
 @pytest.mark.parametrize(
@@ -268,27 +162,18 @@ MACRO = {"statistic": "macro", "attacks": ATTACKS, "speakers": SPEAKERS}
             lambda: metrics.macro_eer(SCORES, LABELS, ATTACKS, SPEAKERS, 100),
             "at most .* need 100",
         ),
-        (lambda: metrics.eer_interval(SCORES, LABELS, SPEAKERS, 0), "replicas is 0"),
-        (lambda: metrics.eer_interval(SCORES, LABELS, SPEAKERS, 9, 95), "level is 95"),
+        (lambda: metrics.a_dcf([1.0], [0.0], [0.0], (1, 1, 1)), "must sum to 1"),
         (
-            lambda: metrics.eer_interval(SCORES, LABELS, LABELS),
-            "bona fide trials form 1 cluster, need 2",
+            lambda: metrics.min_tdcf(
+                [1.0], [0.0], asv_pfa=2, asv_pmiss=0.02, asv_pmiss_spoof=0.5
+            ),
+            r"asv_pfa is 2, must be in \[0, 1\]",
         ),
         (
-            lambda: metrics.eer_interval(SCORES, LABELS, SPEAKERS, statistic="mean"),
-            "'mean'.*'pooled' or 'macro'",
-        ),
-        (
-            lambda: metrics.eer_interval(SCORES, LABELS, SPEAKERS, statistic="macro"),
-            "speakers is .*must be",
-        ),
-        (
-            lambda: metrics.eer_interval(SCORES, LABELS, np.arange(240), **MACRO),
-            "use speakers as clusters",
-        ),
-        (
-            lambda: metrics.paired_difference(SCORES, SCORES[1:], LABELS, SPEAKERS),
-            r"scores_a is \(240,\), scores_b \(239,\)",
+            lambda: metrics.min_tdcf(
+                [1.0], [0.0], asv_pfa=0.5, asv_pmiss=0.98, asv_pmiss_spoof=0.5
+            ),
+            "are the two swapped",
         ),
     ],
 )

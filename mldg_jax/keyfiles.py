@@ -1,0 +1,179 @@
+"""Key files: what each trial is, in the formats of the corpora.
+
+A key file is told by its first line: the protocols of ASVspoof 2019 and 5, the
+trial_metadata.txt of 2021 (LA, PA, DF), In-the-Wild's meta.csv, FakeAVCeleb's
+meta_data.csv, a score file of ASVspoof 2019 (which carries its keys), or any file with
+a header that has a column for the utterance and one for the label.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mldg_jax.data.corpus import BONAFIDE, NO_ATTACK
+from mldg_jax.errors import UserError
+from mldg_jax.scorefiles import LABELS, UTTERANCE_NAMES, column, read_lines, split_rows
+
+UNKNOWN = "-"  # what the protocols write where they say nothing
+LABEL_NAMES = ("label", "cm-label", "cm_label", "key")
+ALIASES = {
+    "attack_anon": "attack", "attack_type": "attack", "spk": "speaker",
+    "tar_spk_anon": "speaker", "split": "subset", "lang": "language",
+}  # fmt: skip
+
+# Columns of the protocols without a header, as their readmes and the challenges'
+# scripts name them. "_" is not kept.
+LAYOUTS = {
+    "ASVspoof 2019 protocol": "speaker utterance environment attack label",
+    "ASVspoof 2019 scores": "utterance attack label _",
+    "ASVspoof 2021 LA": "speaker utterance codec transmission attack label trim subset",
+    "ASVspoof 2021 PA": "speaker utterance asv_room asv_mic distance attacker_room "
+    "attacker_mic attacker_distance replay_distance label trim subset",
+    "ASVspoof 2021 DF": "speaker utterance codec source attack label trim subset "
+    "vocoder task team gender language",
+    "ASVspoof 5": "speaker utterance gender codec codec_quality _ _ attack label _",
+    "utterance and label": "utterance label",
+}
+
+
+class Keys(NamedTuple):
+    """Trials in the order of the key file.
+
+    Attributes:
+      utterance: (n,) str.
+      label: (n,) int32, 1 bona fide, 0 spoof.
+      columns: what else is known, by name, each (n,) str: attack ("-" for bona fide),
+        speaker, codec, language, subset, …; a column that says nothing is left out.
+      format: for messages, e.g. "ASVspoof 2021 LA".
+    """
+
+    utterance: np.ndarray
+    label: np.ndarray
+    columns: dict[str, np.ndarray]
+    format: str
+
+    def take(self, rows: np.ndarray) -> "Keys":
+        """Selects rows by a mask or by indices."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return Keys(self.utterance[rows], self.label[rows], columns, self.format)
+
+
+def read(path: str | Path) -> Keys:
+    """Reads a key file; see the module for what it may be.
+
+    Raises:
+      UserError: no such file, no format it could be, or a line that does not fit.
+    """
+    lines = read_lines(path)
+    cells = lines[0].split()
+    for format, layout in LAYOUTS.items():
+        names = layout.split()
+        place = names.index("label")
+        if len(names) == len(cells) and cells[place].lower() in LABELS:
+            return _keys(path, format, names, [line.split() for line in lines])
+    header, rows = split_rows(lines)
+    if rows and len(rows[0]) == len(header) + 1:
+        header = [*header, ""]  # FakeAVCeleb's last column has no name
+    if {"source", "method", "type", "path"} <= set(header):
+        return _fakeavceleb(path, header, rows)
+    if set(header) & set(UTTERANCE_NAMES) and set(header) & set(LABEL_NAMES):
+        header[column(header, UTTERANCE_NAMES, path)] = "utterance"
+        header[column(header, LABEL_NAMES, path)] = "label"
+        names = [ALIASES.get(name, name) for name in header]
+        return _keys(path, "table with a header", names, rows)
+    raise UserError(
+        f"{path} starts with {lines[0].strip()[:80]!r}, which is no line of a key file "
+        f"({', '.join(LAYOUTS)}) and no header with a column for the utterance and one "
+        "for the label. A list of ids alone is not enough: the keys of ASVspoof 2021 "
+        "are in keys/LA/CM/trial_metadata.txt"
+    )
+
+
+def subset(keys: Keys, name: str | None = None) -> Keys:
+    """The trials of one subset; by default "eval" where there are several.
+
+    Args:
+      keys: of `read`.
+      name: a subset, or "all".
+
+    Raises:
+      UserError: there is no such subset, or none is called eval and one must be named.
+    """
+    there = sorted(set(keys.columns.get("subset", np.array([])).tolist()))
+    if name == "all" or (name is None and len(there) < 2):
+        return keys
+    if (name or "eval") not in there:
+        has = f"the subsets {', '.join(there)}" if there else "no subsets"
+        raise UserError(
+            f"the key file has {has}, so not {name or 'eval'!r}: choose one with "
+            "--subset, or --subset all"
+        )
+    return keys.take(keys.columns["subset"] == (name or "eval"))
+
+
+def _keys(
+    path: str | Path, format: str, names: Sequence[str], rows: list[list[str]]
+) -> Keys:
+    label = list(names).index("label")
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(names) or row[label].lower() not in LABELS:
+            raise UserError(
+                f"{path}: entry {number:,} is {' '.join(row)[:80]!r}, but {format} has "
+                f"{len(names)} columns with bonafide or spoof in column {label + 1}; "
+                "mend that line or get the file again"
+            )
+    table = dict(zip(names, zip(*rows, strict=True), strict=True))
+    codes = np.array([LABELS[x.lower()] for x in table.pop("label")], np.int32)
+    names = table.pop("utterance")
+    if len(set(names)) < len(names):
+        name, times = Counter(names).most_common(1)[0]
+        raise UserError(
+            f"{path} has {len(names) - len(set(names)):,} trials more than once "
+            f"({name}: {times} times); keep one line an utterance"
+        )
+    utterance = np.array(names, str)
+    return Keys(utterance, codes, _known(table, codes == BONAFIDE), format)
+
+
+def _known(table: dict[str, Sequence[str]], real: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns that say something."""
+    columns = {}
+    for name, values in table.items():
+        if name in ("", "_", UNKNOWN):
+            continue
+        cells = np.array(values, str)
+        cells[cells == ""] = UNKNOWN
+        if name == "attack":
+            cells = np.where(real, NO_ATTACK, cells)
+            if np.any(cells != UNKNOWN):
+                cells = np.where(~real & (cells == UNKNOWN), "unknown", cells)
+        if np.any(cells != UNKNOWN):
+            columns[name] = cells
+    return columns
+
+
+def _fakeavceleb(path: str | Path, header: list[str], rows: list[list[str]]) -> Keys:
+    """The label is that of the audio; a trial is named folder/file.
+
+    A line is `id00076,-,-,real,A,RealVideo-RealAudio,African,men,00109.mp4,FakeAVCeleb/
+    RealVideo-RealAudio/African/men/id00076`: the last column has no name.
+    """
+    made = []
+    for number, row in enumerate(rows, 1):
+        cells = dict(zip(header, row, strict=False))
+        audio = cells.get("type", "").lower().rpartition("-")[2]
+        if audio not in ("realaudio", "fakeaudio"):
+            raise UserError(
+                f"{path}: entry {number:,} is {','.join(row)[:80]!r}, whose type ends "
+                "in neither RealAudio nor FakeAudio; mend that line"
+            )
+        folder = cells.get("", "").strip("/").partition("/")[2]
+        attack = NO_ATTACK if audio == "realaudio" else cells["method"]
+        name = f"{folder}/{cells['path']}".lstrip("/")
+        kind = "bonafide" if audio == "realaudio" else "spoof"
+        made.append([name, kind, attack, cells["source"], cells.get("race", "")])
+    names = ["utterance", "label", "attack", "speaker", "race"]
+    return _keys(path, "FakeAVCeleb", names, made)

@@ -1,0 +1,239 @@
+"""Metrics of trials that are repeated: the statistics of a cluster bootstrap.
+
+A replica draws clusters of trials (speakers) with replacement, so it is a vector of
+counts, one a cluster, and every trial has its cluster's count. Each function here
+sorts the trials of one system once and returns a statistic `counts (r, clusters) ->
+(r,)` that equals the metric of the repeated arrays, for r replicas at once; NaN where a
+class is not drawn at all.
+
+A million trials and a thousand replicas are 10⁹ weights, too many to add up. So the
+sorted trials are cut into about √n bins; a sparse matrix holds how many trials of each
+cluster a bin has, its product with the counts gives the error counts at every bin's
+edge, and only bins that can hold the answer are looked into trial by trial. All
+counts are integers: nothing is approximated.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse
+from numpy import ndarray as Array
+
+from mldg_jax import metrics
+
+Statistic = Callable[[Array], Array]
+_BLOCK = 4_000_000  # weights looked at together (32 MB)
+
+
+class _Path(NamedTuple):
+    """Trials along the path of `metrics.det_curve`, in bins of equal width.
+
+    Attributes:
+        real: (bins, width) bool, bona fide.
+        cluster: (bins, width) int.
+        present: (bins, width) bool; false where the last bin is padded.
+        totals: of bona fide and of spoof, (bins, clusters) sparse int64: trials.
+    """
+
+    real: Array
+    cluster: Array
+    present: Array
+    totals: tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]
+
+    def edges(self, counts: Array) -> tuple[Array, Array]:
+        """Bona fide and spoof trials before each bin's edge, each (r, bins + 1)."""
+        weights = np.ascontiguousarray(counts.T)
+        found = []
+        for totals in self.totals:
+            sums = np.cumsum(totals @ weights, axis=0).T
+            found.append(np.pad(sums, ((0, 0), (1, 0))))
+        return found[0], found[1]
+
+    def inside(
+        self, counts: Array, rows: Array, bins: Array, *before: Array
+    ) -> tuple[Array, ...]:
+        """The trials of some bins, each in some replica.
+
+        Args:
+            counts: (r, clusters).
+            rows, bins: (k,) each.
+            before: what `edges` has there, bona fide and spoof, each (k,).
+
+        Returns:
+            Each trial's own weight, and bona fide and spoof up to it, each (k, width).
+        """
+        own = counts[rows[:, None], self.cluster[bins]] * self.present[bins]
+        missed = np.cumsum(own * self.real[bins], axis=1)
+        refused = np.cumsum(own, axis=1) - missed
+        return own, missed + before[0][:, None], refused + before[1][:, None]
+
+
+def _path(scores: Array, real: Array, cluster: Array, clusters: int) -> _Path:
+    order = np.lexsort((~real, scores))
+    width = max(1, round(np.sqrt(order.size)))
+    bins = -(-order.size // width)
+    padding = (0, bins * width - order.size)
+
+    def shaped(column: Array) -> Array:
+        return np.pad(column[order], padding).reshape(bins, width)
+
+    place = np.empty(order.size, np.intp)
+    place[order] = np.arange(order.size) // width
+    totals = []
+    for its in (real, ~real):
+        ones = np.ones(np.sum(its), np.int64)
+        where = (place[its], cluster[its])
+        totals.append(
+            scipy.sparse.coo_array((ones, where), (bins, clusters)).tocsr()
+        )  # (coo to csr adds duplicates)
+    present = shaped(np.ones(order.size, bool))
+    return _Path(shaped(real), shaped(cluster), present, (totals[0], totals[1]))
+
+
+def eer(scores: Array, real: Array, cluster: Array, clusters: int) -> Statistic:
+    """`metrics.eer` of the repeated trials, to the bit.
+
+    miss − false_alarm increases along the path of `metrics.det_curve`, so only the two
+    points around its zero matter; they may lie between the repeats of one trial.
+
+    Args:
+        scores: (trials,) finite.
+        real: (trials,) bool, bona fide.
+        cluster: (trials,) int in [0, clusters).
+    """
+    path = _path(scores, real, cluster, clusters)
+
+    def statistic(counts: Array) -> Array:
+        rows = np.arange(len(counts))
+        missed, refused = path.edges(counts)
+        n, m = missed[:, -1], refused[:, -1]  # bona fide, spoof
+        defined = (n > 0) & (m > 0)
+        # n m (miss − false_alarm) in integers; the crossing trial brings it to zero.
+        below = missed * m[:, None] + refused * n[:, None] < (n * m)[:, None]
+        bins = np.maximum(below.argmin(axis=1) - 1, 0)
+        before = missed[rows, bins], refused[rows, bins]
+        weights, missed, refused = path.inside(counts, rows, bins, *before)
+        below = missed * m[:, None] + refused * n[:, None] < (n * m)[:, None]
+        crossing = below.argmin(axis=1)
+        kind, own = path.real[bins, crossing], weights[rows, crossing]
+        missed = missed[rows, crossing] - own * kind
+        refused = refused[rows, crossing] - own * ~kind
+        n, m = np.maximum(n, 1), np.maximum(m, 1)
+        left = (n * m - missed * m - refused * n) // np.where(kind, m, n)
+        repeat = np.stack([left, left + 1])  # of the crossing trial
+        miss = (missed + repeat * kind) / n
+        false_alarm = (m - refused - repeat * ~kind) / m
+        best = np.abs(miss - false_alarm).argmin(axis=0)
+        return np.where(defined, (miss + false_alarm)[best, rows] / 2, np.nan)
+
+    return statistic
+
+
+def min_dcf(
+    scores: Array,
+    real: Array,
+    cluster: Array,
+    clusters: int,
+    cost: Callable[[Array, Array], Array] = metrics.normalised_cost,
+) -> Statistic:
+    """`metrics.min_dcf` of the repeated trials; other arguments as in `eer`.
+
+    Within a bin miss is at least that at its left edge, false alarm at least that at
+    its right: bins whose bound is not below the best edge are not looked into.
+
+    Args:
+        cost: of (miss, false alarm), increasing in both; `metrics.tandem_cost(…)` makes
+            it `metrics.min_tdcf`.
+    """
+    path = _path(scores, real, cluster, clusters)
+
+    def statistic(counts: Array) -> Array:
+        missed, refused = path.edges(counts)
+        n, m = missed[:, -1:], refused[:, -1:]
+        defined = ((n > 0) & (m > 0))[:, 0]
+        n, m = np.maximum(n, 1), np.maximum(m, 1)
+        best = cost(missed / n, (m - refused) / m).min(axis=1)
+        bound = cost(missed[:, :-1] / n, (m - refused)[:, 1:] / m)
+        candidates = np.nonzero(defined[:, None] & (bound < best[:, None]))
+        for rows, bins in _blocks(candidates, path.real.shape[1]):
+            before = missed[rows, bins], refused[rows, bins]
+            _, lost, kept_out = path.inside(counts, rows, bins, *before)
+            inside = cost(lost / n[rows], (m[rows] - kept_out) / m[rows])
+            np.minimum.at(best, rows, inside.min(axis=1))
+        return np.where(defined, best, np.nan)
+
+    return statistic
+
+
+def _blocks(pairs: tuple[Array, Array], width: int) -> Iterator[tuple[Array, Array]]:
+    size = max(1, _BLOCK // width)
+    for start in range(0, len(pairs[0]), size):
+        yield tuple(part[start : start + size] for part in pairs)
+
+
+def act_dcf(scores: Array, real: Array, cluster: Array, clusters: int) -> Statistic:
+    """`metrics.act_dcf` of the repeated trials; arguments as in `eer`."""
+    accepted = scores >= metrics.BAYES_THRESHOLD
+    miss = metrics.normalised_cost(1.0, 0.0) * (real & ~accepted)
+    false_alarm = metrics.normalised_cost(0.0, 1.0) * (~real & accepted)
+    return _class_means(miss + false_alarm, real, cluster, clusters)
+
+
+def cllr(scores: Array, real: Array, cluster: Array, clusters: int) -> Statistic:
+    """`metrics.cllr` of the repeated trials; arguments as in `eer`."""
+    bits = np.logaddexp(0, np.where(real, -scores, scores)) / (2 * np.log(2))
+    return _class_means(bits, real, cluster, clusters)
+
+
+def _class_means(cost: Array, real: Array, cluster: Array, clusters: int) -> Statistic:
+    """The mean cost of a bona fide trial plus the mean cost of a spoof trial."""
+    sums = [
+        np.bincount(cluster[its], weights, clusters)
+        for its in (real, ~real)
+        for weights in (cost[its], np.ones(np.sum(its)))
+    ]
+    columns = np.stack(sums, axis=1)
+
+    def statistic(counts: Array) -> Array:
+        bonafide, n, spoof, m = (counts @ columns).T
+        defined = (n > 0) & (m > 0)
+        mean = bonafide / np.maximum(n, 1) + spoof / np.maximum(m, 1)
+        return np.where(defined, mean, np.nan)
+
+    return statistic
+
+
+def macro_eer(
+    scores: Array,
+    pairs: list[tuple[Array, Array]],
+    cluster: Array,
+) -> Statistic:
+    """The macro EER when speakers and voices are drawn; NaN if no pair is left.
+
+    A speaker drawn k times is k speakers with the same trials: a pair of weight k, not
+    a pair whose bona fide trials are repeated. An attack of which no trial is drawn is
+    left out.
+
+    Args:
+        scores: (trials,) finite.
+        pairs: of `metrics.macro_pairs`.
+        cluster: (trials,) int; the bona fide trials of a pair share one.
+    """
+    parts = []
+    for own, spoof in pairs:
+        voices, place = np.unique(cluster[spoof], return_inverse=True)
+        local = np.r_[np.zeros(own.size, np.intp), place + 1]  # 0: drawn once
+        real = np.arange(local.size) < own.size
+        rate = eer(scores[np.r_[own, spoof]], real, local, voices.size + 1)
+        parts.append((cluster[own[0]], voices, rate))
+
+    def statistic(counts: Array) -> Array:
+        total, count = np.zeros(len(counts)), np.zeros(len(counts))
+        for speaker, voices, rate in parts:
+            value = rate(np.pad(counts[:, voices], ((0, 0), (1, 0)), constant_values=1))
+            weight = np.where(np.isnan(value), 0, counts[:, speaker])
+            total, count = total + weight * np.nan_to_num(value), count + weight
+        return np.where(count > 0, total, np.nan) / np.maximum(count, 1)
+
+    return statistic
