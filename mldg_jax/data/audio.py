@@ -1,6 +1,10 @@
-"""Reading recordings: any rate, any channels → float32 mono 16 kHz in [-1, 1]."""
+"""Reading recordings: any rate, channels and common format → mono 16 kHz."""
 
+import importlib.util
+import io
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import librosa
 import numpy as np
@@ -10,6 +14,38 @@ from mldg_jax.errors import UserError
 
 SAMPLE_RATE = 16_000
 SHORTEST = 0.2  # seconds
+LONGEST = 600.0  # seconds, in a corpus
+CLIPPED = 0.1  # share of samples at full scale; loud masters of the web stay below it
+CONTAINERS = (".m4a", ".mp4", ".aac", ".mov", ".mkv", ".webm", ".wma")
+"""Suffixes that PyAV decodes; libsndfile decodes WAV, FLAC, OGG, OPUS, MP3, …"""
+REASONS = (
+    *("unreadable", "empty", "not-finite", "too-short", "too-long"),
+    *("constant", "clipped"),
+)
+
+_FULL_SCALE = 32_767 / 32_768
+
+
+class Unusable(UserError):
+    """A recording that cannot be used; ``reason`` is one of ``REASONS``."""
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
+class Clip(NamedTuple):
+    """A recording as a corpus keeps it.
+
+    Attributes:
+      samples: (samples,) int16, mono, 16 kHz.
+      flac: the same as a FLAC file; the source's own bytes if they are that already.
+      rate: of the source, in Hz.
+    """
+
+    samples: np.ndarray
+    flac: bytes
+    rate: int
 
 
 def read(path: str | Path) -> np.ndarray:
@@ -22,16 +58,59 @@ def read(path: str | Path) -> np.ndarray:
       UserError: missing, unreadable, empty, not finite, silent or shorter than 0.2 s.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: there is no such file")
-    try:
-        waveform, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise UserError(
-            f"{path}: cannot be read as audio ({error}); WAV, FLAC, OGG, OPUS and MP3 "
-            "files can"
-        ) from None
-    return prepare(waveform.T, rate, name=str(path))
+    return prepare(*_decode(path, _bytes(path)), name=str(path))
+
+
+def clip(path: str | Path) -> Clip:
+    """Reads a recording for a corpus.
+
+    Raises:
+      Unusable: as ``read``, or longer than 600 s, or more than 10 % of its samples are
+        at full scale.
+    """
+    path = Path(path)
+    data = _bytes(path)
+    waveform, rate = _decode(path, data, LONGEST)
+    clipped = np.mean(np.abs(waveform) >= _FULL_SCALE) if waveform.size else 0.0
+    mono = prepare(waveform, rate, name=str(path))
+    if clipped > CLIPPED:
+        raise Unusable(
+            "clipped",
+            f"{path}: {clipped:.0%} of the samples are at full scale; at most "
+            f"{CLIPPED:.0%} may be",
+        )
+    samples = to_int16(mono)
+    return Clip(samples, data if _is_ours(data) else to_flac(samples), rate)
+
+
+def to_int16(waveform: np.ndarray) -> np.ndarray:
+    """(samples,) float within [-1, 1] → int16; exact for what was int16 before."""
+    scaled = np.rint(np.asarray(waveform, np.float32) * 32_768)
+    return np.clip(scaled, -32_768, 32_767).astype(np.int16)
+
+
+def to_flac(samples: np.ndarray) -> bytes:
+    """(samples,) int16 at 16 kHz → the bytes of a FLAC file."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
+def from_flac(data: bytes) -> np.ndarray:
+    """The bytes of a FLAC file of a corpus → (samples,) int16 at 16 kHz."""
+    samples, _ = soundfile.read(io.BytesIO(data), dtype="int16")
+    return samples
+
+
+def check_decoders(paths: Iterable[str]) -> None:
+    """Checks, before any work, that the recordings' formats can be decoded here.
+
+    Raises:
+      UserError: some need PyAV and it is not installed.
+    """
+    need = next((p for p in paths if Path(p).suffix.lower() in CONTAINERS), None)
+    if need is not None and importlib.util.find_spec("av") is None:
+        raise UserError(f"{need}: {_no_pyav(Path(need).suffix)}")
 
 
 def prepare(waveform: np.ndarray, rate: int, *, name: str = "waveform") -> np.ndarray:
@@ -59,16 +138,116 @@ def prepare(waveform: np.ndarray, rate: int, *, name: str = "waveform") -> np.nd
         raise UserError(f"{name}: a sampling rate of {rate} Hz; it must be positive")
     if waveform.ndim == 2:
         waveform = waveform.mean(axis=0)
-    seconds = len(waveform) / rate
-    if seconds < SHORTEST:
-        raise UserError(
-            f"{name}: {seconds:.2f} s long; a score needs at least {SHORTEST} s of "
-            "speech, and is more certain from 1.3 s"
-        )
-    if not np.isfinite(waveform).all():
-        raise UserError(f"{name}: holds NaN or infinite samples; re-export the file")
-    if not waveform.any():
-        raise UserError(f"{name}: every sample is zero; there is nothing to score")
+    _check(waveform, len(waveform) / rate, name)
     if rate != SAMPLE_RATE:
         waveform = librosa.resample(waveform, orig_sr=rate, target_sr=SAMPLE_RATE)
     return np.clip(waveform, -1.0, 1.0)
+
+
+def _check(waveform: np.ndarray, seconds: float, name: str) -> None:
+    if seconds < SHORTEST:
+        raise Unusable(
+            "too-short" if len(waveform) else "empty",
+            f"{name}: {seconds:.2f} s long; a score needs at least {SHORTEST} s of "
+            "speech, and is more certain from 1.3 s",
+        )
+    if not np.isfinite(waveform).all():
+        raise Unusable(
+            "not-finite", f"{name}: holds NaN or infinite samples; re-export the file"
+        )
+    if not waveform.any():
+        raise Unusable(
+            "constant", f"{name}: every sample is zero; there is nothing to score"
+        )
+    if np.ptp(waveform) < 2 / 32_768:
+        raise Unusable(
+            "constant",
+            f"{name}: every sample is {waveform[0]:.4f}, a constant voltage; there is "
+            "nothing to score",
+        )
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.exists():
+        raise Unusable("unreadable", f"{path}: there is no such file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Unusable("unreadable", f"{path}: cannot be read ({error})") from None
+
+
+def _decode(
+    path: Path, data: bytes, longest: float = float("inf")
+) -> tuple[np.ndarray, int]:
+    """(channels, samples) float32 and the rate; ``longest`` in seconds."""
+    decode = _with_pyav if path.suffix.lower() in CONTAINERS else _with_libsndfile
+    try:
+        return decode(data, longest)
+    except _TooLong as error:
+        raise Unusable(
+            "too-long",
+            f"{path}: {error.args[0]:.0f} s long; at most {longest:.0f} s are kept",
+        ) from None
+    except (soundfile.LibsndfileError, OSError, RuntimeError, ValueError) as error:
+        words = getattr(error, "error_string", None) or str(error)
+        raise Unusable(
+            "unreadable",
+            f"{path}: cannot be read as audio ({words}); WAV, FLAC, OGG, OPUS and MP3 "
+            "files can, and M4A and MP4 with PyAV",
+        ) from None
+
+
+class _TooLong(Exception):
+    """Its argument is the length in seconds, known before anything is decoded."""
+
+
+def _with_libsndfile(data: bytes, longest: float) -> tuple[np.ndarray, int]:
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        if file.frames > longest * file.samplerate:
+            raise _TooLong(file.frames / file.samplerate)
+        # libsndfile reads what is left of a truncated WAV and only remarks on it
+        if file.format.startswith("WAV") and "(should be" in file.extra_info:
+            raise ValueError("the file is shorter than its header says")
+        waveform = file.read(dtype="float32", always_2d=True)
+        return waveform.T, file.samplerate
+
+
+def _with_pyav(data: bytes, longest: float) -> tuple[np.ndarray, int]:
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise ValueError(_no_pyav("such")) from None
+
+    try:
+        with av.open(io.BytesIO(data)) as container:
+            if not container.streams.audio:
+                raise ValueError("there is no sound track in it")
+            stream = container.streams.audio[0]
+            seconds = float((stream.duration or 0) * stream.time_base)
+            if seconds > longest:
+                raise _TooLong(seconds)
+            planar = av.AudioResampler(format="fltp")  # the layout and the rate stay
+            frames = [*container.decode(stream), None]
+            parts = [
+                out.to_ndarray() for frame in frames for out in planar.resample(frame)
+            ]
+            if not parts:
+                raise ValueError("its sound track is empty")
+            # the encoder fills its last frame up; the container says where it ends
+            samples = round(seconds * stream.rate) or None
+            return np.concatenate(parts, axis=1)[:, :samples], stream.rate
+    except av.FFmpegError as error:
+        raise ValueError(error.strerror or str(error)) from None
+
+
+def _no_pyav(what: str) -> str:
+    return f"{what} files need PyAV: pip install 'mldg_jax[av]'"
+
+
+def _is_ours(data: bytes) -> bool:
+    """Whether a file already is what a corpus keeps: 16-bit mono FLAC at 16 kHz."""
+    if not data.startswith(b"fLaC"):
+        return False
+    with soundfile.SoundFile(io.BytesIO(data)) as file:
+        form = (file.format, file.subtype, file.samplerate, file.channels)
+        return form == ("FLAC", "PCM_16", SAMPLE_RATE, 1)

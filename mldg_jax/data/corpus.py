@@ -1,19 +1,21 @@
-"""A corpus in memory: one row an utterance, read from a prepared TFDS folder.
+"""A prepared corpus: columns in memory, recordings read when they are asked for.
 
-Rows carry what every protocol of the field has in some form: utterance, label, attack,
-speaker, language, codec. Audio is kept as 16-bit integers at 16 kHz, as stored.
+A corpus of 600,000 utterances is some 100 MB of columns and 40 GB of sound.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from mldg_jax.data.audio import from_flac
+from mldg_jax.data.schema import BONAFIDE, NO_ATTACK, SPOOF
 from mldg_jax.errors import UserError
 
-BONAFIDE, SPOOF = 1, 0
-NO_ATTACK = "-"  # the attack of a bona fide row
+__all__ = ["BONAFIDE", "NO_ATTACK", "SPOOF", "Corpus", "find", "index", "load"]
+
+KEPT_SECONDS = 10 * 3600  # a split up to this stays in memory once read: 1.2 GB
 
 
 class Corpus(NamedTuple):
@@ -36,55 +38,137 @@ class Corpus(NamedTuple):
     audio: Sequence[np.ndarray]
 
     def take(self, rows: np.ndarray) -> "Corpus":
-        """Selects rows by a boolean mask or by indices."""
+        """Selects rows by a boolean mask or by indices; reads no audio."""
         rows = np.arange(len(self.label))[rows]
         columns = [column[rows] for column in self[:-1]]
-        return Corpus(*columns, audio=[self.audio[i] for i in rows])
+        return Corpus(*columns, audio=_Chosen(self.audio, rows))
 
     def waveform(self, row: int) -> np.ndarray:
         """One utterance as float32 in [-1, 1)."""
         return self.audio[row].astype(np.float32) / 32768.0
 
 
+class _Chosen(Sequence):
+    """Some items of a sequence, looked up when they are asked for."""
+
+    def __init__(self, items: Sequence[np.ndarray], rows: np.ndarray):
+        self._items, self._rows = items, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self._items[self._rows[i]]
+
+
+class _Recordings(Sequence):
+    """The recordings of a split; each access decodes one."""
+
+    def __init__(self, source: Sequence[Any], keep: bool):
+        self._source = source
+        self._kept: dict[int, np.ndarray] | None = {} if keep else None
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        i = range(len(self))[i]  # negative ones, IndexError
+        if self._kept is None:
+            return from_flac(self._source[i]["audio"])
+        if i not in self._kept:
+            self._kept[i] = from_flac(self._source[i]["audio"])
+        return self._kept[i]
+
+
 def find(name: str, config: str, data_dir: str | Path) -> Path:
     """Returns the folder of a prepared corpus.
 
-    Raises:
-      UserError: it has not been built.
-    """
-    versions = sorted((Path(data_dir) / name / config).glob("*/dataset_info.json"))
-    if not versions:
-        raise UserError(
-            f"There is no corpus {name} ({config}) under {data_dir}. Build it: "
-            f"mldg corpus build {name} --size {config} --data-dir {data_dir}"
-        )
-    return versions[-1].parent
-
-
-def load(folder: str | Path, split: str) -> Corpus:
-    """Reads one split of a prepared corpus.
-
     Args:
-      folder: what ``find`` returned.
-      split: "train", "dev" or "eval".
+      name: of the corpus.
+      config: its size or its table's name; "" if there is no choice.
+      data_dir: where corpora are kept.
+
+    Raises:
+      UserError: it has not been built, or several of its configs have.
     """
-    import tensorflow_datasets as tfds  # two seconds to import; needed only here
-
-    source = tfds.builder_from_directory(str(folder)).as_data_source(split)
-    rows = [source[i] for i in range(len(source))]
-
-    def text(column: str) -> np.ndarray:
-        return np.array([_string(row[column]) for row in rows])
-
-    return Corpus(
-        utterance=text("utterance"),
-        label=np.array([row["label"] for row in rows], np.int32),
-        attack=text("attack"),
-        speaker=text("speaker"),
-        language=text("language"),
-        audio=[np.asarray(row["audio"], np.int16) for row in rows],
+    home = Path(data_dir) / name
+    there = sorted(home.glob("*/*/dataset_info.json"))
+    configs = sorted({path.parent.parent.name for path in there})
+    versions = sorted((home / config).glob("*/dataset_info.json"))
+    if not versions and not config and len(configs) == 1:
+        versions = there
+    if versions:
+        return versions[-1].parent
+    if not config and configs:
+        raise UserError(
+            f"{name} was built as {' and as '.join(configs)}: name one, as in "
+            f"{name}/{configs[0]}"
+        )
+    how = f"--size {config or 'small'}" if name == "debspoof" else "--source SOURCE"
+    what = "/".join(filter(None, (name, config)))
+    raise UserError(
+        f"There is no corpus {what} under {data_dir}. Build it: "
+        f"mldg corpus build {name} {how} --data-dir {data_dir}"
     )
 
 
-def _string(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+def index(
+    folder: str | Path, split: str, names: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Reads the columns of a split, but for the audio.
+
+    Args:
+      folder: what ``find`` returned.
+      split: e.g. "train", "dev" or "eval".
+      names: of the columns to read; None for all.
+
+    Returns:
+      By name: utterance, path, attack, speaker, codec, language (n,) str; label (n,)
+      int32, 1 bona fide; duration (n,) float32 in seconds; rate (n,) int32, the
+      recording's own sampling rate in Hz.
+
+    Raises:
+      UserError: there is no such split, or the corpus is of an older version.
+    """
+    import pyarrow.parquet  # a third of a second to import
+
+    path = Path(folder) / f"index-{split}.parquet"
+    if not path.exists():
+        there = ", ".join(splits(folder))
+        why = "built by an older version of mldg_jax; delete it and build it again"
+        raise UserError(
+            f"{folder}: {f'no split {split!r}; it has {there}' if there else why}"
+        )
+    table = pyarrow.parquet.read_table(path, columns=names)
+    columns = {name: np.array(table[name].to_pylist()) for name in table.column_names}
+    if "label" in columns:
+        columns["label"] = np.where(columns["label"] == "bonafide", BONAFIDE, SPOOF)
+    numbers = {"label": np.int32, "duration": np.float32, "rate": np.int32}
+    for name in numbers.keys() & columns.keys():
+        columns[name] = columns[name].astype(numbers[name])
+    return columns
+
+
+def splits(folder: str | Path) -> list[str]:
+    """The splits of a prepared corpus."""
+    paths = sorted(Path(folder).glob("index-*.parquet"))
+    return [path.stem.removeprefix("index-") for path in paths]
+
+
+def load(folder: str | Path, split: str) -> Corpus:
+    """Opens one split of a prepared corpus.
+
+    Args:
+      folder: what ``find`` returned.
+      split: e.g. "train", "dev" or "eval".
+
+    Raises:
+      UserError: there is no such split.
+    """
+    names = ("utterance", "label", "attack", "speaker", "language")
+    columns = index(folder, split, [*names, "duration"])
+    import tensorflow_datasets as tfds  # two seconds to import; needed only here
+
+    source = tfds.builder_from_directory(str(folder)).as_data_source(split)
+    keep = columns["duration"].sum() <= KEPT_SECONDS
+    return Corpus(*(columns[name] for name in names), audio=_Recordings(source, keep))

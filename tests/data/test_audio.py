@@ -1,11 +1,15 @@
 """Reading recordings, good and bad."""
 
+import io
+import sys
+
 import numpy as np
 import pytest
 import soundfile
 
 from mldg_jax.data import audio
 from mldg_jax.errors import UserError
+from tests.data import miniatures
 
 
 def tone(rate: int, seconds: float = 1.0) -> np.ndarray:
@@ -31,8 +35,8 @@ def test_channels_are_averaged(tmp_path):
 
 
 def test_integers_are_scaled_by_their_range():
-    clip = audio.prepare(np.full(8_000, -16_384, np.int16), 16_000)
-    np.testing.assert_allclose(clip, -0.5)
+    square = np.tile(np.array([-16_384, 8_192], np.int16), 4_000)
+    np.testing.assert_allclose(audio.prepare(square, 16_000), square / 32_768)
 
 
 @pytest.mark.parametrize(
@@ -57,3 +61,133 @@ def test_bad_files_are_named(tmp_path):
     (tmp_path / "text.wav").write_text("this is not audio")
     with pytest.raises(UserError, match=r"text\.wav: cannot be read"):
         audio.read(tmp_path / "text.wav")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "tolerance"),
+    [
+        ("a.flac", {"subtype": "PCM_24"}, 2e-3),
+        ("a.flac", {"subtype": "PCM_S8"}, 8e-3),
+        ("a.wav", {"subtype": "PCM_U8"}, 8e-3),
+        ("a.wav", {"subtype": "DOUBLE"}, 2e-3),
+        ("a.ogg", {"subtype": "VORBIS"}, 2e-2),
+        ("a.opus", {"format": "OGG", "subtype": "OPUS"}, 2e-2),
+        ("a.mp3", {}, 2e-2),
+    ],
+)
+def test_common_formats(tmp_path, name, options, tolerance):
+    soundfile.write(tmp_path / name, tone(48_000), 48_000, **options)
+    clip = audio.read(tmp_path / name)
+    middle = slice(2_000, 14_000)
+    if name == "a.mp3":  # the decoder's delay is left in
+        assert np.abs(clip[middle]).max() == pytest.approx(0.5, abs=tolerance)
+    else:
+        np.testing.assert_allclose(clip[middle], tone(16_000)[middle], atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.mp4"])
+def test_containers_are_read_with_pyav(tmp_path, name):
+    pytest.importorskip("av")
+    written = miniatures.noise(tmp_path / "b.wav", seconds=0.5)
+    miniatures.sound_track(tmp_path / name, written, 16_000)
+    clip = audio.read(tmp_path / name)
+    assert len(clip) == len(written)
+    assert np.corrcoef(clip, written)[0, 1] > 0.9  # noise is hard to code
+
+
+def test_without_pyav_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    (tmp_path / "a.m4a").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"need PyAV: pip install 'mldg_jax\[av\]'"):
+        audio.read(tmp_path / "a.m4a")
+
+
+def test_a_clip_is_flac_at_16_khz(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(44_100), 44_100, subtype="FLOAT")
+    clip = audio.clip(tmp_path / "a.wav")
+    assert clip.samples.dtype == np.int16 and clip.rate == 44_100
+    np.testing.assert_array_equal(audio.from_flac(clip.flac), clip.samples)
+    np.testing.assert_allclose(
+        clip.samples[2_000:14_000], 32_768 * tone(16_000)[2_000:14_000], atol=60
+    )
+    again = audio.clip(tmp_path / "a.wav")
+    assert again.flac == clip.flac
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050])
+def test_official_flac_is_kept_as_it_is(tmp_path, rate):
+    samples = audio.to_int16(tone(rate))
+    soundfile.write(tmp_path / "a.flac", samples, rate)
+    clip = audio.clip(tmp_path / "a.flac")
+    same = rate == 16_000
+    assert (clip.flac == (tmp_path / "a.flac").read_bytes()) == same
+    if same:
+        np.testing.assert_array_equal(clip.samples, samples)
+
+
+def test_16_bit_samples_survive_floats():
+    samples = np.arange(-32_768, 32_768).astype(np.int16)
+    again = audio.to_int16(np.float32(samples) / 32_768)
+    np.testing.assert_array_equal(again, samples)
+    assert audio.to_int16(np.array([1.0, -1.0])).tolist() == [32_767, -32_768]
+
+
+def flac(samples) -> bytes:
+    return audio.to_flac(audio.to_int16(samples))
+
+
+def damaged(data: bytes, place: float) -> bytes:
+    """With one bit turned over."""
+    i = int(place * len(data))
+    return data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :]
+
+
+def square(share: float) -> np.ndarray:
+    """(16000,) a tone of which a share is at full scale."""
+    return np.concatenate([np.sign(tone(16_000, share)), tone(16_000, 1 - share)])
+
+
+def wav(samples, **options) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, 16_000, format="WAV", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "unreadable"),
+        (b"not audio", "unreadable"),
+        (flac(tone(16_000))[:3_000], "unreadable"),
+        (damaged(flac(tone(16_000)), 0.5), "unreadable"),
+        (damaged(flac(tone(16_000)), 0.9), "unreadable"),
+        (wav(tone(16_000))[:20_000], "unreadable"),
+        (wav(np.zeros(0)), "empty"),
+        (wav(tone(16_000, 0.1)), "too-short"),
+        (wav(np.full(16_000, np.nan), subtype="FLOAT"), "not-finite"),
+        (wav(np.r_[np.inf, tone(16_000)], subtype="FLOAT"), "not-finite"),
+        (wav(np.zeros(16_000)), "constant"),
+        (wav(np.full(16_000, 0.3)), "constant"),
+        (wav(square(0.3)), "clipped"),
+    ],
+)
+def test_unusable_recordings_have_a_reason(tmp_path, data, reason):
+    path = tmp_path / "a.flac"
+    path.write_bytes(data)
+    with pytest.raises(audio.Unusable, match=str(path)) as refusal:
+        audio.clip(path)
+    assert refusal.value.reason == reason in audio.REASONS
+
+
+def test_too_long_is_known_before_it_is_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, "LONGEST", 2.0)
+    soundfile.write(tmp_path / "a.flac", tone(16_000, 2.1), 16_000)
+    with pytest.raises(audio.Unusable, match="2 s long; at most 2 s") as refusal:
+        audio.clip(tmp_path / "a.flac")
+    assert refusal.value.reason == "too-long"
+    assert len(audio.read(tmp_path / "a.flac")) == 33_600  # a score may be asked
+
+
+def test_some_clipping_is_life(tmp_path):
+    (tmp_path / "a.wav").write_bytes(wav(square(0.05)))
+    assert len(audio.clip(tmp_path / "a.wav").samples) == 16_000

