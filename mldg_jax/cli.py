@@ -95,8 +95,28 @@ def _parser() -> argparse.ArgumentParser:
         "Score recordings: one line 'name score' each, higher is more bona fide.",
     )  # fmt: skip
     score.add_argument("run", help="a finished run folder, e.g. runs/demo/mldg-0")
-    score.add_argument("audio", nargs="+", help="any rate, channels and length ≥ 0.2 s")
-    score.add_argument("--output", help="a file to write instead of standard output")
+    score.add_argument(
+        "audio",
+        nargs="+",
+        help="recordings of any rate, channels and length ≥ 0.2 s; folders, searched "
+        "through; lists (.txt, .lst) with a path a line; - for such a list on "
+        "standard input",
+    )
+    score.add_argument(
+        "--output", help="a score file to write; interrupted, the command continues it"
+    )
+    score.add_argument(
+        "--timeline",
+        metavar="FOLDER",
+        help="write the score of every window there: where in a recording is the fake?",
+    )
+    score.add_argument(
+        "--overlap",
+        type=float,
+        default=0.0,
+        help="share of a window that neighbours have in common at least; a score is "
+        "the mean over windows; default: %(default)s, the fewest that cover all",
+    )
 
     export = add(
         commands, "export", _export,
@@ -276,21 +296,16 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> int:
-    from mldg_jax import checkpoint, scoring
+    from mldg_jax import recordings
 
-    lines, status = [], 0
-    for name, score, problem in scoring.score_files(arguments.run, arguments.audio):
-        if problem is None:
-            lines.append(f"{name} {score:.6f}")
-        else:
-            print(f"mldg: {problem}", file=sys.stderr)
-            status = 2
-    text = "".join(line + "\n" for line in lines)
-    if arguments.output:
-        checkpoint.write_text(Path(arguments.output), text)
-    else:
-        sys.stdout.write(text)
-    return status
+    failed = recordings.score(
+        arguments.run,
+        arguments.audio,
+        output=arguments.output,
+        timeline=arguments.timeline,
+        overlap=arguments.overlap,
+    )
+    return 2 if failed else 0
 
 
 if __name__ == "__main__":

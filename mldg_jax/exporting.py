@@ -28,13 +28,12 @@ def export(run: str | Path, folder: str | Path, form: str) -> None:
     Raises:
       UserError: no such run, not finished, or one without adapters.
     """
-    scorer = scoring.load(run)
+    scorer = scoring.load_unmerged(run)
     kind, options = scorer.config.model.frontend.kind, scorer.config.model.lora
     if not options.rank:
         raise UserError(f"{run} trained no adapters (LoRA rank 0): nothing to export")
-    adapters, frozen = lora.split(
-        scorer.variables["params"]["frontend"], [rf".*/({lora.A}|{lora.B})"]
-    )
+    frontend = scorer.variables["params"]["frontend"]
+    adapters, frozen = scoring.split_adapters(frontend)
     module = scorer.detector.frontend
     if form == "peft":
         exports.peft(

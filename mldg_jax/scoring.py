@@ -1,12 +1,14 @@
 """Scores: a trained run and recordings in, one number an utterance out.
 
 A score is higher for bona fide: the difference of the two logits. A recording is cut
-into windows as long as the training crops; its score is the mean over them. One window
-shape means one compiled program for recordings of every length.
+into windows as long as the training crops, spread evenly so that they cover it; its
+score is the mean over its windows. One window shape means one compiled program for
+recordings of every length, and windows of several recordings share a batch.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +16,27 @@ import jax
 import ml_collections
 import numpy as np
 
-from mldg_jax import checkpoint, training
+from mldg_jax import checkpoint, lora, training
 from mldg_jax.data import audio
 from mldg_jax.data.episodes import crop
 from mldg_jax.errors import UserError
 from mldg_jax.models import detector as detectors
 
 BATCH = 16
+
+
+class Windows(NamedTuple):
+    """The scores of a recording's windows.
+
+    Attributes:
+      start: (windows,) float64, seconds.
+      end: (windows,) float64, seconds, at most the recording's length.
+      score: (windows,) float64, higher is more bona fide.
+    """
+
+    start: np.ndarray
+    end: np.ndarray
+    score: np.ndarray
 
 
 class Scorer(NamedTuple):
@@ -48,15 +64,45 @@ class Scorer(NamedTuple):
         Raises:
           UserError: empty, too short, silent or not finite.
         """
+        return float(self.timeline(waveform, sample_rate).score.mean())
+
+    def timeline(
+        self, waveform: np.ndarray, sample_rate: int, overlap: float = 0.0
+    ) -> Windows:
+        """Scores the windows of one recording; arguments as ``score`` and ``stream``.
+
+        ``score`` is the mean over the windows with no more overlap than it takes.
+        """
         prepared = audio.prepare(waveform, sample_rate)
-        return float(score_waveforms(self, [prepared])[0])
+        return next(stream(self, [prepared], overlap))
 
 
 def load(run: str | Path) -> Scorer:
-    """Loads a finished run.
+    """Loads a finished run, its adapters merged into the front-end.
 
     Raises:
       UserError: no such run, not finished, or its parameters fit another model.
+    """
+    scorer = load_unmerged(run)
+    frontend = scorer.variables["params"]["frontend"]
+    if scorer.config.model.lora.rank:
+        adapters, frozen = split_adapters(frontend)
+        scale = scorer.detector.frontend.lora_scale
+        frontend = lora.merge(frozen, adapters, scale=scale)
+    params = {**scorer.variables["params"], "frontend": frontend}
+    return scorer._replace(variables={**scorer.variables, "params": params})
+
+
+def split_adapters(frontend: lora.Params) -> tuple[dict, dict]:
+    """Splits a front-end's parameters into adapters and the rest."""
+    return lora.split(frontend, [rf".*/({lora.A}|{lora.B})"])
+
+
+def load_unmerged(run: str | Path) -> Scorer:
+    """Loads a finished run with its adapters beside the front-end's own parameters.
+
+    Raises:
+      UserError: as ``load``.
     """
     config = ml_collections.ConfigDict(checkpoint.read_config(run))
     found = checkpoint.read_trainable(run)
@@ -84,19 +130,27 @@ def load(run: str | Path) -> Scorer:
     return Scorer(detector, variables, config.samples, config)
 
 
-def windows(waveform: np.ndarray, samples: int) -> np.ndarray:
-    """Cuts a recording into the fewest evenly spread windows that cover it.
+def starts(length: int, samples: int, overlap: float = 0.0) -> np.ndarray:
+    """Where the windows of a recording begin: the fewest, evenly spread, that cover it.
 
     Args:
-      waveform: (n,) float32, n ≥ 1; shorter than a window it is repeated.
+      length: of the recording in samples, ≥ 1.
+      samples: of a window.
+      overlap: neighbours share at least this part of a window, in [0, 1).
 
     Returns:
-      (windows, samples) float32.
+      (windows,) int64, from 0 to length − samples; [0] for a recording that is shorter.
+
+    Raises:
+      UserError: an overlap outside [0, 1).
     """
-    count = max(1, -(-len(waveform) // samples))
-    starts = np.arange(count) / max(1, count - 1)
-    # 1.0 would be one past the last start.
-    return np.stack([crop(waveform, samples, min(s, 1 - 1e-9)) for s in starts])
+    if not 0 <= overlap < 1:
+        raise UserError(f"an overlap of {overlap} windows; it must be in [0, 1)")
+    spare = max(0, length - samples)
+    count = 1 + int(np.ceil(spare / max(1, samples * (1 - overlap))))
+    # 1.0 would be one past the last start
+    spread = np.minimum(np.arange(count) / max(1, count - 1), 1 - 1e-9)
+    return (spread * (spare + 1)).astype(np.int64)
 
 
 @functools.partial(jax.jit, static_argnames="detector")
@@ -104,59 +158,68 @@ def _score(variables: Any, waveform: jax.Array, *, detector: detectors.Detector)
     return detectors.score(detector.apply(variables, waveform))
 
 
-def score_waveforms(
-    scorer: Scorer,
-    waveforms: Iterable[np.ndarray],
-    progress: Callable[[int], Any] = lambda clips: None,
-) -> np.ndarray:
-    """Scores prepared recordings (float32 mono 16 kHz).
+def stream(
+    scorer: Scorer, waveforms: Iterable[np.ndarray], overlap: float = 0.0
+) -> Iterator[Windows]:
+    """Scores prepared recordings one after the other, several in a batch.
+
+    A recording is asked for when the batches before it are done, so that any number of
+    them fits in memory.
 
     Args:
       scorer: from ``load``.
-      waveforms: each (samples,) float32 in [-1, 1].
-      progress: called with the number of recordings scored so far.
+      waveforms: each (samples,) float32 in [-1, 1], mono, 16 kHz; one that is shorter
+        than a window is repeated.
+      overlap: see ``starts``.
+
+    Yields:
+      The windows of each recording, in order.
+    """
+    samples = scorer.samples
+    waiting: deque[Windows] = deque()
+    batch: list[tuple[np.ndarray, np.ndarray, int]] = []  # window, where it is scored
+
+    def flush():
+        padded = np.zeros((BATCH, samples), np.float32)
+        padded[: len(batch)] = [window for window, _, _ in batch]
+        found = _score(scorer.variables, padded, detector=scorer.detector)
+        for (_, scores, i), score in zip(batch, np.asarray(found), strict=False):
+            scores[i] = score
+        batch.clear()
+
+    def finished(last=None):
+        """The recordings before ``last`` that have no window in the batch."""
+        open_ones = {id(scores) for _, scores, _ in batch}
+        while waiting and waiting[0] is not last:
+            if id(waiting[0].score) in open_ones:
+                return
+            yield waiting.popleft()
+
+    for waveform in waveforms:
+        first = starts(len(waveform), samples, overlap)
+        end = np.minimum(first + samples, len(waveform))
+        scale = 1.0 / audio.SAMPLE_RATE
+        this = Windows(first * scale, end * scale, np.empty(len(first)))
+        waiting.append(this)
+        for i, at in enumerate(first):
+            batch.append(
+                (crop(waveform[at : at + samples], samples, 0.0), this.score, i)
+            )
+            if len(batch) == BATCH:
+                flush()
+                yield from finished(this)
+        yield from finished()
+    if batch:
+        flush()
+    yield from finished()
+
+
+def score_waveforms(
+    scorer: Scorer, waveforms: Iterable[np.ndarray], overlap: float = 0.0
+) -> np.ndarray:
+    """Scores prepared recordings; arguments as ``stream``.
 
     Returns:
       (n,) float64, higher is more bona fide.
     """
-    cut = [windows(w, scorer.samples) for w in waveforms]
-    owner = np.repeat(np.arange(len(cut)), [len(c) for c in cut])
-    flat = np.concatenate(cut)
-    scores = np.empty(len(flat))
-    for first in range(0, len(flat), BATCH):
-        batch = flat[first : first + BATCH]
-        padding = np.zeros((BATCH - len(batch), scorer.samples), np.float32)
-        padded = np.concatenate([batch, padding])
-        done = _score(scorer.variables, padded, detector=scorer.detector)
-        scores[first : first + BATCH] = done[: len(batch)]
-        progress(int(owner[min(first + BATCH, len(flat)) - 1]) + 1)
-    return np.bincount(owner, scores) / np.bincount(owner)
-
-
-def score_files(
-    run: str | Path, paths: Iterable[str]
-) -> list[tuple[str, float | None, UserError | None]]:
-    """Scores recordings by path.
-
-    Returns:
-      For each path, in order: ``(path, score, None)``, or ``(path, None, problem)``
-      when it cannot be scored.
-
-    Raises:
-      UserError: the run cannot be loaded.
-    """
-    scorer = load(run)
-    results, readable, waveforms = [], [], []
-    for path in paths:
-        try:
-            waveforms.append(audio.read(path))
-            readable.append(len(results))
-            results.append((path, None, None))
-        except UserError as problem:
-            results.append((path, None, problem))
-    if waveforms:
-        for index, score in zip(
-            readable, score_waveforms(scorer, waveforms), strict=True
-        ):
-            results[index] = (results[index][0], float(score), None)
-    return results
+    return np.array([w.score.mean() for w in stream(scorer, waveforms, overlap)])

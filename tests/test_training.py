@@ -110,14 +110,6 @@ def test_loading_scores_without_the_training_corpus(finished):
     assert alone == pytest.approx(batch[0], abs=1e-5)  # whatever its batch
 
 
-def test_windows_cover_a_recording_evenly():
-    ramp = np.arange(10, dtype=np.float32)
-    found = scoring.windows(ramp, 4)
-    assert found[:, 0].tolist() == [0, 3, 6] and found[-1, -1] == 9
-    assert scoring.windows(ramp[:4], 4).tolist() == [[0, 1, 2, 3]]
-    assert scoring.windows(ramp[:3], 4).tolist() == [[0, 1, 2, 0]]
-
-
 def test_parameters_of_another_model_are_refused(finished, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
     path = tmp_path / "run" / checkpoint.CONFIG
