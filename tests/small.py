@@ -23,7 +23,7 @@ class Head(nn.Module):
     def __call__(self, x, train=False):
         """Maps (batch, frames, dim) to (batch, 2)."""
         # no bias: BatchNorm would remove it, and Adam blow up its zero gradient
-        x = nn.Dense(8, use_bias=False, name="project")(x)
+        x = nn.Dense(8, use_bias=False, name="project")(x - x.mean(1, keepdims=True))
         x = nn.tanh(BatchNorm(self.axis_name, name="norm")(x, train))
         return nn.Dense(2, name="logits")(x.mean(axis=1))
 
