@@ -55,6 +55,9 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     # averaging) steps [ours]: on held-out attacks (dev) it is several points better
     # than the last step, for every arm.
     config.averaging = 0.98
+    # `mldg train` ends with a calibration on so many utterances of each class of this
+    # split, which it has not seen; 0: none [ours].
+    config.calibration = dict(split="dev", utterances=1000)
     config.loader = dict(threads=2, workers=0)  # that make episodes ahead of the step
     # The front-end's dtype, float32 or bfloat16; remat computes its layers again in the
     # backward pass; micro_batches is in how many parts it takes each half [ours].

@@ -68,6 +68,9 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     # Adam [base]; LoRA wants more than the base's 1e-6 [ours]
     config.optimizer = dict(lr=1e-4, head_lr=1e-4, warmup=100)
     config.averaging = 0.99  # of the trained parameters, for the detector [ours]
+    # `mldg train` ends with a calibration on so many utterances of each class of this
+    # split, which it has not seen; 0: none [ours].
+    config.calibration = dict(split="dev", utterances=1000)
     config.loader = dict(threads=2, workers=0)  # that make episodes ahead of the step
     # The front-end's dtype, float32 or bfloat16; remat computes its layers again in the
     # backward pass; micro_batches is in how many parts it takes each half [ours].

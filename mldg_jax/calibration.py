@@ -24,6 +24,8 @@ from mldg_jax import trials
 from mldg_jax.atomic import replacing
 from mldg_jax.errors import UserError
 
+FILE = "calibration.json"  # in a run's folder
+
 
 class Calibration(NamedTuple):
     """log-likelihood ratio = scale · score + offset, in nats.

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from mldg_jax.atomic import replacing
 from mldg_jax.errors import UserError
 
-CONFIG = "config.json"
+CONFIG, PROVENANCE = "config.json", "provenance"
 TRAINABLE = "trainable.safetensors"
 
 
@@ -29,12 +29,26 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text)
 
 
-def write_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
-    """Writes config.json, or checks it when the folder has one."""
+def write_config(
+    workdir: Path,
+    config: ml_collections.ConfigDict,
+    provenance: dict[str, Any] | None = None,
+) -> None:
+    """Writes config.json, or checks it when the folder has one.
+
+    Args:
+      workdir: the run folder.
+      config: the run's.
+      provenance: kept beside the config, and no part of it: see ``provenance``.
+    """
     if (workdir / CONFIG).exists():
         check_config(workdir, config)
-    else:
-        write_text(workdir / CONFIG, config.to_json(indent=1, sort_keys=True) + "\n")
+        return
+    content = json.loads(config.to_json(sort_keys=True))
+    if provenance is not None:
+        content[PROVENANCE] = provenance
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    write_text(workdir / CONFIG, text + "\n")
 
 
 def check_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
@@ -60,6 +74,21 @@ def read_config(workdir: str | Path) -> dict[str, Any]:
     Raises:
       UserError: the folder is no run.
     """
+    content = _read(workdir)
+    content.pop(PROVENANCE, None)
+    return content
+
+
+def read_provenance(workdir: str | Path) -> dict[str, Any]:
+    """Reads what ``provenance.gather`` said when a run began; {} if nothing was kept.
+
+    Raises:
+      UserError: the folder is no run.
+    """
+    return _read(workdir).get(PROVENANCE, {})
+
+
+def _read(workdir: str | Path) -> dict[str, Any]:
     path = Path(workdir) / CONFIG
     if not path.exists():
         raise UserError(

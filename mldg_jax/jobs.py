@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from mldg_jax import checkpoint, scorefiles
+from mldg_jax import checkpoint, provenance, scorefiles
 from mldg_jax.data import corpus as corpora
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
 from mldg_jax.workers import pool
@@ -99,8 +99,10 @@ def _load(folder: Path, split: str) -> Corpus:
 
 
 def _work(job: Job, steps: Any) -> None:
-    checkpoint.write_config(job.workdir, job.config)
     trained = _load(job.corpus, "train")
+    left_out = job.config.get("episode", {}).get("without", ())
+    facts = provenance.gather(trained, left_out)
+    checkpoint.write_config(job.workdir, job.config, facts)
     rows = _load(job.corpus, job.split)
     if job.attacks:
         known = (rows.label == BONAFIDE) | np.isin(rows.attack, job.attacks)

@@ -89,6 +89,12 @@ def score(
     scoring.starts(1, 1, overlap)  # refused before anything is loaded
     names = collect(arguments)
     scorer = scoring.load(run)
+    meaning = (
+        "not calibrated: compare them, 0 is no threshold (mldg calibrate)"
+        if scorer.calibration is None
+        else "log-likelihood ratios: at 0 both are equally likely"
+    )
+    print(f"mldg: higher is more bona fide; scores are {meaning}", file=sys.stderr)
     unit = {"total": len(names), "unit": "file", "disable": None}
     if output is None:
         with tqdm(**unit) as bar:

@@ -1,6 +1,7 @@
 """Scores: a trained run and recordings in, one number an utterance out.
 
-A score is higher for bona fide: the difference of the two logits. A recording is cut
+A score is higher for bona fide: the difference of the two logits, or, once the run is
+calibrated, a log-likelihood ratio. A recording is cut
 into windows as long as the training crops, spread evenly so that they cover it; its
 score is the mean over its windows. One window shape means one compiled program for
 recordings of every length, and windows of several recordings share a batch.
@@ -16,6 +17,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from mldg_jax import calibration as calibrations
 from mldg_jax import checkpoint, lora, training
 from mldg_jax.data import audio
 from mldg_jax.data.episodes import crop
@@ -47,12 +49,14 @@ class Scorer(NamedTuple):
       variables: its parameters and statistics.
       samples: window length at 16 kHz.
       config: the run's config.
+      calibration: makes its scores log-likelihood ratios; None if it has none.
     """
 
     detector: detectors.Detector
     variables: Mapping[str, Any]
     samples: int
     config: ml_collections.ConfigDict
+    calibration: calibrations.Calibration | None = None
 
     def score(self, waveform: np.ndarray, sample_rate: int) -> float:
         """Scores one recording; higher is more bona fide.
@@ -80,6 +84,8 @@ class Scorer(NamedTuple):
 def load(run: str | Path) -> Scorer:
     """Loads a finished run, its adapters merged into the front-end.
 
+    If it was calibrated, its scores are log-likelihood ratios.
+
     Raises:
       UserError: no such run, not finished, or its parameters fit another model.
     """
@@ -90,7 +96,11 @@ def load(run: str | Path) -> Scorer:
         scale = scorer.detector.frontend.lora_scale
         frontend = lora.merge(frozen, adapters, scale=scale)
     params = {**scorer.variables["params"], "frontend": frontend}
-    return scorer._replace(variables={**scorer.variables, "params": params})
+    fitted = Path(run) / calibrations.FILE
+    return scorer._replace(
+        variables={**scorer.variables, "params": params},
+        calibration=calibrations.load(fitted) if fitted.exists() else None,
+    )
 
 
 def split_adapters(frontend: lora.Params) -> tuple[dict, dict]:
@@ -183,7 +193,10 @@ def stream(
         padded = np.zeros((BATCH, samples), np.float32)
         padded[: len(batch)] = [window for window, _, _ in batch]
         found = _score(scorer.variables, padded, detector=scorer.detector)
-        for (_, scores, i), score in zip(batch, np.asarray(found), strict=False):
+        found = np.asarray(found, np.float64)
+        if scorer.calibration is not None:
+            found = calibrations.apply(scorer.calibration, found)
+        for (_, scores, i), score in zip(batch, found, strict=False):
             scores[i] = score
         batch.clear()
 

@@ -15,7 +15,7 @@ import ml_collections
 import numpy as np
 from tqdm import tqdm
 
-from mldg_jax import checkpoint, parallel, pretrained, steps
+from mldg_jax import cards, checkpoint, parallel, pretrained, provenance, steps
 from mldg_jax.data import episodes, loader
 from mldg_jax.data.augment import augmenter
 from mldg_jax.data.corpus import Corpus
@@ -50,7 +50,7 @@ def train(
     Args:
       config: see ``configs/``.
       workdir: the run folder. Afterwards it holds config.json, metrics.jsonl,
-        checkpoints/ and trainable.safetensors.
+        checkpoints/, MODEL_CARD.md and trainable.safetensors.
       corpus: training split; ``config.episode.without`` attacks are left out.
       devices: where to run, of all processes; one device by default.
       progress: called with the step number after every step; a progress bar if None.
@@ -88,7 +88,8 @@ def train(
 
     leads = parallel.leads()
     if leads:
-        checkpoint.write_config(workdir, config)
+        facts = provenance.gather(corpus, config.episode.without)
+        checkpoint.write_config(workdir, config, facts)
     examples = _examples([make()(i)[1] for i in range(EXAMPLE_EPISODES)])
     state, frozen = steps.init_state(
         config, detector, load_frontend(config.model), examples
@@ -113,6 +114,7 @@ def train(
                     _write(log, values)
             checkpoint.save(manager, number + 1, state, last=last)
     if leads:
+        cards.write(workdir)
         checkpoint.write_trainable(workdir, state["average"], state["batch_stats"])
     return workdir
 

@@ -38,7 +38,8 @@ def test_a_run_folder_holds_what_the_design_says(finished):
     workdir, _ = finished
     names = {path.name for path in workdir.iterdir()}
     assert names == {
-        "config.json", "metrics.jsonl", "checkpoints", "trainable.safetensors"
+        "config.json", "metrics.jsonl", "checkpoints", "trainable.safetensors",
+        "MODEL_CARD.md",
     }  # fmt: skip
     text = (workdir / "metrics.jsonl").read_text()
     lines = [json.loads(x) for x in text.splitlines()]

@@ -3,6 +3,7 @@
 A corpus of 600,000 utterances is some 100 MB of columns and 40 GB of sound.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,17 @@ from mldg_jax.data.audio import from_flac
 from mldg_jax.data.schema import BONAFIDE, NO_ATTACK, SPOOF
 from mldg_jax.errors import UserError
 
-__all__ = ["BONAFIDE", "NO_ATTACK", "SPOOF", "Corpus", "find", "index", "load"]
+__all__ = [
+    "BONAFIDE",
+    "NO_ATTACK",
+    "SPOOF",
+    "Corpus",
+    "find",
+    "index",
+    "load",
+    "sha256",
+    "splits",
+]
 
 KEPT_SECONDS = 10 * 3600  # a split up to this stays in memory once read: 1.2 GB
 
@@ -153,6 +164,12 @@ def splits(folder: str | Path) -> list[str]:
     """The splits of a prepared corpus."""
     paths = sorted(Path(folder).glob("index-*.parquet"))
     return [path.stem.removeprefix("index-") for path in paths]
+
+
+def sha256(folder: str | Path) -> str:
+    """The fingerprint that a corpus was built with; "" if it has none."""
+    path = Path(folder) / "corpus.json"
+    return json.loads(path.read_text())["corpus_sha256"] if path.exists() else ""
 
 
 def load(folder: str | Path, split: str) -> Corpus:

@@ -1,9 +1,12 @@
-"""The commands ``mldg evaluate`` and ``mldg check``: parses, calls, prints."""
+"""``mldg score``, ``mldg evaluate`` and ``mldg check``."""
 
 import argparse
 import json
 import sys
+from pathlib import Path
+from typing import Any
 
+from mldg_jax.cli.shared import add_command
 from mldg_jax.errors import UserError
 
 EVALUATE = """\
@@ -12,7 +15,43 @@ speakers, and a paired test between systems."""
 CHECK = "Look for everything that is wrong with a score file, each with its fix."
 
 
-def add_evaluate(command: argparse.ArgumentParser) -> None:
+SCORE = "Score recordings: one line 'name score' each, higher is more bona fide."
+
+
+def add(commands: Any) -> None:
+    """Adds the commands."""
+    _add_score(add_command(commands, "score", _score, SCORE))
+    _add_evaluate(add_command(commands, "evaluate", _evaluate, EVALUATE))
+    _add_check(add_command(commands, "check", _check, CHECK))
+
+
+def _add_score(score: argparse.ArgumentParser) -> None:
+    score.add_argument("run", help="a finished run folder, e.g. runs/demo/mldg-0")
+    score.add_argument(
+        "audio",
+        nargs="+",
+        help="recordings of any rate, channels and length ≥ 0.2 s; folders, searched "
+        "through; lists (.txt, .lst) with a path a line; - for such a list on "
+        "standard input",
+    )
+    score.add_argument(
+        "--output", help="a score file to write; interrupted, the command continues it"
+    )
+    score.add_argument(
+        "--timeline",
+        metavar="FOLDER",
+        help="write the score of every window there: where in a recording is the fake?",
+    )
+    score.add_argument(
+        "--overlap",
+        type=float,
+        default=0.0,
+        help="share of a window that neighbours have in common at least; a score is "
+        "the mean over windows; default: %(default)s, the fewest that cover all",
+    )
+
+
+def _add_evaluate(command: argparse.ArgumentParser) -> None:
     """The arguments of ``mldg evaluate``."""
     command.add_argument(
         "--scores", action="append", required=True, metavar="[NAME=]FILE",
@@ -39,6 +78,11 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--html", metavar="FILE", help="write the report")
     command.add_argument(
+        "--card",
+        metavar="RUN",
+        help="add the numbers to the model card of the run that made the scores",
+    )
+    command.add_argument(
         "--figures", metavar="FOLDER", help="write the pictures as SVG and PDF"
     )
     tandem = command.add_argument_group(
@@ -58,7 +102,7 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_check(command: argparse.ArgumentParser) -> None:
+def _add_check(command: argparse.ArgumentParser) -> None:
     """The arguments of ``mldg check``."""
     command.add_argument("scores", help="a score file")
     command.add_argument("--keys", required=True, help="the key file of its trials")
@@ -78,7 +122,7 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
     )
 
 
-def evaluate(arguments: argparse.Namespace) -> None:
+def _evaluate(arguments: argparse.Namespace) -> None:
     """Runs ``mldg evaluate``."""
     from mldg_jax import evaluate as evaluations
     from mldg_jax import evaluation_figures, evaluation_page
@@ -103,10 +147,30 @@ def evaluate(arguments: argparse.Namespace) -> None:
     for name, one in evaluation.results["systems"].items():
         for warning in one["warnings"]:
             print(f"mldg: {name}: {warning}", file=sys.stderr)
+    if arguments.card:
+        _add_to_card(arguments, evaluation)
     if arguments.json:
         print(json.dumps(evaluations.plain(evaluation), allow_nan=False))
     else:
         print(evaluation_page.text(evaluation))
+
+
+def _add_to_card(arguments: argparse.Namespace, evaluation: Any) -> None:
+    from mldg_jax import cards
+
+    systems = evaluation.results["systems"]
+    if len(systems) > 1:
+        raise UserError(
+            f"--card is for the scores of one run; {len(systems)} systems were given"
+        )
+    (one,) = systems.values()
+    name = Path(evaluation.results["keys"]["file"]).stem
+    for attack in cards.add_evaluation(arguments.card, name, one):
+        print(
+            f"mldg: {arguments.card} was trained on {attack}: its error rate says "
+            "nothing of new attacks",
+            file=sys.stderr,
+        )
 
 
 def _asv(arguments: argparse.Namespace) -> dict[str, float] | None:
@@ -125,7 +189,7 @@ def _asv(arguments: argparse.Namespace) -> dict[str, float] | None:
     return rates
 
 
-def check(arguments: argparse.Namespace) -> int:
+def _check(arguments: argparse.Namespace) -> int:
     """Runs ``mldg check``; the status is 2 if anything is wrong."""
     from mldg_jax import checks
 
@@ -141,3 +205,16 @@ def check(arguments: argparse.Namespace) -> int:
     problems = sum(not one.note for one in found)
     print(f"{problems} problem{'s' * (problems > 1)}" if problems else "no problem")
     return 2 if problems else 0
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from mldg_jax import recordings
+
+    failed = recordings.score(
+        arguments.run,
+        arguments.audio,
+        output=arguments.output,
+        timeline=arguments.timeline,
+        overlap=arguments.overlap,
+    )
+    return 2 if failed else 0

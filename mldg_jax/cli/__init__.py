@@ -1,0 +1,46 @@
+"""The command line: parses, calls one function of the rooms above, prints."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from mldg_jax.cli import corpora, runs, scores
+from mldg_jax.errors import UserError
+
+DESCRIPTION = """\
+Train detectors of synthetic speech that hold on attacks they never met, and score
+recordings with them. A score is higher for bona fide (human) speech, everywhere."""
+
+EPILOG = """\
+examples:
+  mldg demo                                    the whole argument in ten minutes
+  mldg corpus build debspoof --size small      only the corpus
+  mldg corpus build asvspoof2019_la --source /data/LA
+  mldg train --config configs/debspoof.py:mldg --workdir runs/mldg
+  mldg score runs/demo/mldg-0 my_recording.wav
+  mldg evaluate --scores scores.txt --keys trial_metadata.txt --html report.html
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit status (0 done, 2 wrong input)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.command(arguments) or 0
+    except UserError as error:
+        print(f"mldg: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mldg: interrupted; the same command continues", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="mldg", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in (runs, corpora, scores):
+        module.add(commands)
+    return parser

@@ -1,0 +1,141 @@
+"""``mldg demo``, ``train``, ``calibrate`` and ``export``."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from mldg_jax.cli import corpora
+from mldg_jax.cli.shared import add_command, add_config, add_data_dir, add_overrides
+from mldg_jax.errors import UserError
+
+
+def add(commands: Any) -> None:
+    """Adds the commands."""
+    demo = add_command(
+        commands, "demo", _demo, "Build DebSpoof, train four arms, write a report."
+    )
+    demo.add_argument(
+        "--config", default="configs/debspoof.py", help="default: %(default)s"
+    )
+    demo.add_argument("--workdir", default="runs/demo", help="default: %(default)s")
+    demo.add_argument("--seeds", type=int, default=3, help="runs an arm; default 3")
+    demo.add_argument("--size", choices=("small", "full"), default="small")
+    demo.add_argument(
+        "--workers",
+        type=int,
+        help="processes; one a CPU core by default (use 1 with a GPU or TPU)",
+    )
+    add_data_dir(demo)
+    add_overrides(demo)
+
+    text = "Train a run; started again it continues."
+    train = add_command(commands, "train", _train, text)
+    add_config(train)
+    train.add_argument("--workdir", required=True, help="the run folder")
+    train.add_argument("--devices", type=int, help="how many; all by default")
+    train.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="of process 0, to train in several processes; 'auto' on a TPU slice",
+    )
+    train.add_argument("--processes", type=int, help="with HOST:PORT: how many")
+    train.add_argument("--process", type=int, help="with HOST:PORT: which one this is")
+    add_data_dir(train)
+
+    text = "Make a run's scores log-likelihood ratios, on a split it has not seen."
+    calibrate = add_command(commands, "calibrate", _calibrate, text)
+    calibrate.add_argument("run", help="a finished run folder")
+    calibrate.add_argument(
+        "--corpus",
+        metavar="NAME[/CONFIG]",
+        help="default: the corpus that the run was trained on",
+    )
+    calibrate.add_argument("--split", default="dev", help="default: %(default)s")
+    calibrate.add_argument(
+        "--utterances",
+        type=int,
+        default=1000,
+        help="at most so many of each class; 0 for all; default: %(default)s",
+    )
+    add_data_dir(calibrate)
+
+    text = "Write a run's front-end for torch: its adapters, or merged with them."
+    export = add_command(commands, "export", _export, text)
+    export.add_argument("run", help="a finished run folder")
+    export.add_argument("folder", help="where to write")
+    export.add_argument(
+        "--format",
+        choices=("peft", "merged"),
+        default="peft",
+        help="peft: adapters for peft.PeftModel; merged: an encoder for transformers; "
+        "default: %(default)s",
+    )
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from mldg_jax import demo, report
+
+    corpus = corpora.build_debspoof(arguments)
+    workdir = Path(arguments.workdir)
+    results = demo.run(
+        arguments.config,
+        corpus,
+        workdir,
+        seeds=arguments.seeds,
+        workers=arguments.workers,
+        overrides=arguments.overrides,
+    )
+    print(report.table(results))
+    print(f"\n{workdir / 'report.html'}: open it in a browser")
+    print(f"{workdir / 'results.json'}: every number of it")
+    print(f"next: mldg score {workdir / 'mldg-0'} your.wav")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from mldg_jax import calibrating, calibration, configs, parallel, training
+    from mldg_jax.data import corpus as corpus_files
+
+    config = configs.read(arguments.config, arguments.overrides)
+    if arguments.coordinator:
+        parallel.connect(arguments.coordinator, arguments.processes, arguments.process)
+    name, size = config.corpus.name, config.corpus.config
+    folder = corpus_files.find(name, size, arguments.data_dir)
+    config.corpus.sha256 = corpus_files.sha256(folder)
+    run = training.train(
+        config,
+        arguments.workdir,
+        corpus_files.load(folder, "train"),
+        devices=parallel.devices(arguments.devices),
+    )
+    if not parallel.leads():
+        return
+    split, utterances = config.calibration.split, config.calibration.utterances
+    new = not (run / calibration.FILE).exists()
+    if new and utterances and split in corpus_files.splits(folder):
+        try:
+            rows = corpus_files.load(folder, split)
+            calibrating.calibrate(run, rows, utterances=utterances)
+        except UserError as problem:  # the run itself is whole
+            print(f"mldg: {run} is not calibrated: {problem}", file=sys.stderr)
+    print(f"{run}: finished; score with it: mldg score {run} your.wav")
+
+
+def _calibrate(arguments: argparse.Namespace) -> None:
+    from mldg_jax import calibrating, checkpoint
+    from mldg_jax.data import corpus as corpus_files
+
+    trained_on = checkpoint.read_config(arguments.run)["corpus"]
+    name = arguments.corpus or f"{trained_on['name']}/{trained_on['config']}"
+    name, _, size = name.partition("/")
+    folder = corpus_files.find(name, size, arguments.data_dir)
+    rows = corpus_files.load(folder, arguments.split)
+    path = calibrating.calibrate(arguments.run, rows, utterances=arguments.utterances)
+    print(f"{path}: written; scores are log-likelihood ratios from now on")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from mldg_jax import exporting
+
+    exporting.export(arguments.run, arguments.folder, arguments.format)
+    print(f"{arguments.folder}: written")

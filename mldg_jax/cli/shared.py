@@ -1,0 +1,40 @@
+"""What several commands share."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+
+def add_command(
+    group: Any,
+    name: str,
+    function: Callable[[argparse.Namespace], int | None],
+    text: str,
+) -> argparse.ArgumentParser:
+    """Adds a command that calls a function; returns its parser."""
+    command = group.add_parser(name, help=text, description=text)
+    command.set_defaults(command=function)
+    return command
+
+
+def add_data_dir(command: argparse.ArgumentParser) -> None:
+    """``--data-dir``."""
+    command.add_argument(
+        "--data-dir",
+        default="data",
+        help="where corpora are kept; default: %(default)s",
+    )
+
+
+def add_config(command: argparse.ArgumentParser) -> None:
+    """``--config`` and ``--set``."""
+    command.add_argument("--config", required=True, help="FILE.py:ARM")
+    add_overrides(command)
+
+
+def add_overrides(command: argparse.ArgumentParser) -> None:
+    """``--set``."""
+    command.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
+        help="change a config value, e.g. --set optimizer.lr=1e-3; may be repeated",
+    )  # fmt: skip

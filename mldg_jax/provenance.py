@@ -1,0 +1,67 @@
+"""What made a run: versions, revision, command, and what it was trained on."""
+
+import datetime
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
+
+PACKAGES = ("mldg_jax", "jax", "flax", "optax", "numpy")
+
+
+def gather(corpus: Corpus, without: Sequence[str] = ()) -> dict[str, Any]:
+    """Plain facts for a run's config.json.
+
+    Args:
+      corpus: the training split.
+      without: attacks of it that are left out.
+
+    Returns:
+      ``started`` (UTC), ``command``, ``versions``, ``revision`` (of the source tree, ""
+      when installed from a package; "+" is appended to one with uncommitted changes)
+      and ``trained_on``: numbers of bona fide utterances, of spoof ones by attack, of
+      speakers, and the languages.
+    """
+    real = corpus.label == BONAFIDE
+    spoof = corpus.attack[(corpus.label == SPOOF) & ~np.isin(corpus.attack, without)]
+    return {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
+        "revision": _revision(),
+        "trained_on": {
+            "bonafide": int(real.sum()),
+            "spoof": dict(sorted(Counter(spoof.tolist()).items())),
+            "speakers": len(set(corpus.speaker)),
+            "languages": sorted(set(corpus.language)),
+        },
+    }
+
+
+def _revision() -> str:
+    """Of the git checkout this package is in."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+" if changed else "") if tracked else ""
+    except (OSError, subprocess.CalledProcessError):
+        return ""
