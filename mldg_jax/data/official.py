@@ -79,14 +79,18 @@ class SourceBuilder(CorpusBuilder):
         self._report(skipped)
         total = Counter(row.split for row in self._listing.rows)
         for split, bad in Counter(skip.split for skip in skipped).items():
-            few = bad <= MOST_SKIPPED * total[split] or self.allow_incomplete
-            if bad == total[split] or not few:
-                raise UserError(
-                    f"{self.report.short()}\n{bad:,} of {total[split]:,} recordings of "
-                    f"split {split} cannot be used; at most {MOST_SKIPPED:.0%} may be "
-                    f"left out. They are named in {self.report_path}. Mend the source, "
-                    "or build without them with --allow-incomplete."
-                )
+            if bad == total[split]:
+                limit, way = "a split needs one that can", ""
+            elif bad > MOST_SKIPPED * total[split] and not self.allow_incomplete:
+                limit = f"at most {MOST_SKIPPED:.0%} may be left out"
+                way = ", or build without them with --allow-incomplete"
+            else:
+                continue
+            raise UserError(
+                f"{self.report.short()}\n{bad:,} of {total[split]:,} recordings of "
+                f"split {split} cannot be used; {limit}. They are named in "
+                f"{self.report_path}. Mend the source{way}."
+            )
 
     def finish(self, folder: Path, digest: str, columns: dict[str, dict]) -> None:
         counts = {
