@@ -172,12 +172,14 @@ def sha256(folder: str | Path) -> str:
     return json.loads(path.read_text())["corpus_sha256"] if path.exists() else ""
 
 
-def load(folder: str | Path, split: str) -> Corpus:
+def load(folder: str | Path, split: str, *, keep: bool | None = None) -> Corpus:
     """Opens one split of a prepared corpus.
 
     Args:
       folder: what ``find`` returned.
       split: e.g. "train", "dev" or "eval".
+      keep: whether recordings stay in memory once read; by default those of a split of
+        up to ten hours do.
 
     Raises:
       UserError: there is no such split.
@@ -187,5 +189,6 @@ def load(folder: str | Path, split: str) -> Corpus:
     import tensorflow_datasets as tfds  # two seconds to import; needed only here
 
     source = tfds.builder_from_directory(str(folder)).as_data_source(split)
-    keep = columns["duration"].sum() <= KEPT_SECONDS
+    if keep is None:
+        keep = columns["duration"].sum() <= KEPT_SECONDS
     return Corpus(*(columns[name] for name in names), audio=_Recordings(source, keep))

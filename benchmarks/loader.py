@@ -1,0 +1,123 @@
+"""Episodes a second from the loader, against what a Whisper-tiny LoRA step consumes.
+
+    python benchmarks/loader.py [--corpus debspoof/small] [--data-dir data]
+
+The step is configs/debspoof.py:mldg. The loader is measured alone, reading the prepared
+corpus: first decoding every recording (as a corpus too large for memory does), then
+with the recordings in memory (as up to ten hours are), with and without the config's
+augmentation. By turns with the step, medians of a few rounds; prints JSON.
+"""
+
+import argparse
+import json
+import statistics
+import time
+
+import jax
+
+from mldg_jax import configs, parallel, steps, training
+from mldg_jax.data import corpus as corpora
+from mldg_jax.data import episodes, loader
+from mldg_jax.data.augment import augmenter
+from mldg_jax.models import detector as detectors
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", default="debspoof/small")
+    parser.add_argument("--data-dir", default="data")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--episodes", type=int, default=20)
+    options = parser.parse_args()
+    name, _, size = options.corpus.partition("/")
+    folder = corpora.find(name, size, options.data_dir)
+    corpus, read = (corpora.load(folder, "train", keep=k) for k in (True, False))
+    config = configs.read("configs/debspoof.py:mldg")
+    domains = episodes.group(corpus)
+
+    def serve(corpus, augment):
+        draw = {k: config.episode[k] for k in ("meta_test", "examples", "attacks")}
+        make = loader.sampler(
+            domains,
+            corpus,
+            seed=0,
+            options=draw,
+            samples=config.samples,
+            augment=augment,
+        )
+
+        def run(start):
+            steps = range(start, start + options.episodes)
+            for _ in loader.serve(make, steps, **config.loader):
+                pass
+
+        return run
+
+    host = augmenter(**config.augment)
+    for row in range(len(corpus.label)):
+        corpus.waveform(row)
+    runs = {
+        "decoding": serve(read, None),
+        "decoding, augmented": serve(read, host),
+        "in memory": serve(corpus, None),
+        "in memory, augmented": serve(corpus, host),
+        "step": step_runner(config, domains, corpus, options.episodes),
+    }
+    seconds = {name: [] for name in runs}
+    for number in range(options.rounds + 1):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run(number * options.episodes)
+            if number:  # the first round warms up
+                seconds[name].append(time.perf_counter() - started)
+    rate = {
+        name: options.episodes / statistics.median(found)
+        for name, found in seconds.items()
+    }
+    print(
+        json.dumps(
+            {
+                "benchmark": "loader",
+                "episodes_per_second": {k: round(v, 2) for k, v in rate.items()},
+                "times_the_step": {
+                    k: round(v / rate["step"], 1)
+                    for k, v in rate.items()
+                    if k != "step"
+                },
+                "clips_per_episode": len(domains.attacks) * config.episode.examples,
+                "samples": config.samples,
+                "corpus": options.corpus,
+            }
+        )
+    )
+
+
+def step_runner(config, domains, corpus, count):
+    """Runs training steps on one episode that is there already."""
+    detector = detectors.create(config.model, None, config.compute)
+    frontend = training.load_frontend(config.model)
+    make = loader.sampler(
+        domains,
+        corpus,
+        seed=0,
+        options={k: config.episode[k] for k in ("meta_test", "examples", "attacks")},
+        samples=config.samples,
+    )
+    _, episode = make(0)
+    examples = episode["meta_train"]["waveform"].reshape(-1, config.samples)
+    state, frozen = steps.init_state(config, detector, frontend, examples)
+    step = parallel.compile_step(steps.make_step(config, detector), jax.devices()[:1])
+    holder = [state]
+
+    def run(start):
+        del start
+        for _ in range(count):
+            holder[0], metrics = step(holder[0], frozen, episode)
+        jax.block_until_ready(metrics)
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
