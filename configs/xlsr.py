@@ -4,7 +4,7 @@
 
 Arms, the word after the colon: ``frozen`` (head only), ``erm`` (LoRA, pooled loss),
 ``mldg`` (LoRA, first order: the paper's), ``mldg2`` (LoRA, second order). ``,smoke``
-has the same parts with a tiny random encoder and runs in seconds.
+has the same parts with a tiny random encoder, takes DebSpoof and runs in seconds.
 
 The weights are fetched from the Hugging Face hub (1.2 GB, Apache-2.0; ``pip install
 'mldg_jax[hub]'``) or read from a folder or fairseq file that ``model.weights`` names.
@@ -34,9 +34,8 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     config.checkpoint_every = 250
     config.log_every = 10
 
-    # The paper trains on ASVspoof 2019 LA, attacks A01–A06 [known]; its builder is not
-    # in this version yet.
-    config.corpus = dict(name="debspoof", config="small", sha256="")
+    # Attacks A01–A06 of its training split [known].
+    config.corpus = dict(name="asvspoof2019_la", config="", sha256="")
     config.model = dict(
         weights="facebook/wav2vec2-xls-r-300m",  # [known]
         frontend=dict(
@@ -79,6 +78,7 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     if "smoke" in extras:
         config.optimizer.warmup = 1
         config.update(dict(steps=4, samples=6_000, log_every=1, checkpoint_every=2))
+        config.corpus.update(dict(name="debspoof", config="small"))
         config.model.weights = "random"
         config.model.frontend.update(
             dict(layers=2, dim=32, heads=2, hidden=64, channels=(16,) * 7)
