@@ -143,12 +143,11 @@ def mldg(
 
     def objective(trainable, episode, key):
         *train_keys, test_key = jax.random.split(key, inner_steps + 1)
+        train, test = episode["meta_train"], episode["meta_test"]
         adapted, state = trainable, optimizer.init(trainable)
         for step, train_key in enumerate(train_keys):
             # F(φ) and ∇F(φ)
-            (loss, aux), gradient = value_and_grad(
-                adapted, episode["meta_train"], train_key
-            )
+            (loss, aux), gradient = value_and_grad(adapted, train, train_key)
             if order == "first":
                 gradient = jax.lax.stop_gradient(gradient)
             if step == 0:
@@ -159,7 +158,7 @@ def mldg(
             adapted = optax.apply_updates(adapted, updates)
 
         # F(φ) + beta · G(φ')
-        g, g_aux = loss_fn(adapted, episode["meta_test"], test_key)
+        g, g_aux = loss_fn(adapted, test, test_key)
         return _result(f + beta * g, f, f_aux, g, g_aux, inner_gradient, adapted)
 
     return objective
