@@ -96,16 +96,16 @@ def match(
       other labels. The findings that are no notes make an evaluation impossible.
     """
     names, known, wanted = (x.utterance.tolist() for x in (scores, everything, keys))
-    if not set(names) & set(known):
+    trials = set(known)
+    if not any(name in trials for name in names):
         stems = [[Path(x).stem for x in its] for its in (names, known, wanted)]
         if len(set(stems[1])) == len(known):
-            names, known, wanted = stems
+            (names, known, wanted), trials = stems, set(stems[1])
     places = dict(zip(reversed(names), reversed(range(len(names))), strict=True))
     rows = np.array([places.get(name, -1) for name in wanted], np.intp)
     if not np.any(rows >= 0):
         return rows, [_wrong_split(names, everything, known, wanted)]
     found = _missing(wanted, rows)
-    trials = set(known)
     if extra := [name for name in places if name not in trials]:
         found.append(
             Finding(

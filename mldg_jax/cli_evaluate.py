@@ -81,8 +81,7 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
 def evaluate(arguments: argparse.Namespace) -> None:
     """Runs ``mldg evaluate``."""
     from mldg_jax import evaluate as evaluations
-    from mldg_jax import evaluation_figures, evaluation_page
-    from mldg_jax.atomic import replacing
+    from mldg_jax import evaluation_page
 
     evaluation = evaluations.evaluate(
         evaluations.named(arguments.scores),
@@ -94,12 +93,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         replicas=arguments.replicas,
     )
     if arguments.html or arguments.figures:
-        drawn = evaluation_figures.draw(evaluation)
-    if arguments.html:
-        with replacing(arguments.html) as part:
-            part.write_text(evaluation_page.html(evaluation, drawn), encoding="utf-8")
-    if arguments.figures:
-        evaluation_figures.write(arguments.figures, drawn)
+        evaluation_page.write(evaluation, arguments.html, arguments.figures)
     for name, one in evaluation.results["systems"].items():
         for warning in one["warnings"]:
             print(f"mldg: {name}: {warning}", file=sys.stderr)

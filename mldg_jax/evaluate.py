@@ -15,6 +15,7 @@ from mldg_jax import (
     keyfiles,
     metrics,
     scorefiles,
+    trials,
     weighted,
 )
 from mldg_jax.data.corpus import BONAFIDE
@@ -150,6 +151,12 @@ def plain(evaluation: Evaluation) -> dict[str, Any]:
     return one | rest
 
 
+def conditions(results: Mapping[str, Any]) -> list[str]:
+    """The conditions that have at least one value to show, e.g. attack."""
+    first = next(iter(results["systems"].values()))
+    return [k.removeprefix("by_") for k, v in first.items() if k[:3] == "by_" and v]
+
+
 def cluster_ids(keys: Keys) -> tuple[np.ndarray, str]:
     """What is resampled together: speakers, or utterances where none are known.
 
@@ -157,18 +164,17 @@ def cluster_ids(keys: Keys) -> tuple[np.ndarray, str]:
       (trials,) ids, and what they are in words. A class in which all trials have one
       speaker (a single synthetic voice) is resampled by utterance.
     """
-    trials = np.char.add("utterance ", np.arange(len(keys.label)).astype(str))
+    real, places = keys.label == BONAFIDE, np.arange(len(keys.label))
     if "speaker" not in keys.columns:
-        return trials, "utterances"
-    speakers = np.where(
-        keys.columns["speaker"] == UNKNOWN, trials, keys.columns["speaker"]
-    )
+        return places, "utterances"
+    names, ids = trials.codes(keys.columns["speaker"])
+    alone = keys.columns["speaker"] == UNKNOWN
     kinds = "speakers"
-    for name, its in (("bona fide", keys.label == 1), ("spoof", keys.label != 1)):
-        if np.all(speakers[its] == speakers[its][0]):
-            speakers = np.where(its, trials, speakers)
+    for name, its in (("bona fide", real), ("spoof", ~real)):
+        if np.all(ids[its] == ids[its][0]):
+            alone = alone | its
             kinds += f" ({name}: utterances, of one voice)"
-    return speakers, kinds
+    return np.where(alone, len(names) + places, ids), kinds
 
 
 def _read_keys(systems: Mapping[str, str | Path], keys_path: str | Path | None) -> Keys:
