@@ -21,8 +21,9 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--keys",
         help="a protocol, trial_metadata.txt, meta.csv or a table with the columns "
-        "utterance and label (and attack, speaker, codec, language, split); not needed "
-        "if the scores are in ASVspoof 2019's format, which carries the keys",
+        "utterance and label, bonafide or spoof (and attack, speaker, codec, language, "
+        "split); not needed if the scores are in ASVspoof 2019's format, which carries "
+        "the keys",
     )
     _add_reading(command)
     command.add_argument(

@@ -93,27 +93,12 @@ def evaluate(
         )
     if replicas < 0:
         raise UserError(f"replicas is {replicas}, must be 0 or more; try 1000")
-    scores = {
-        name: _aligned(path, format, everything, keys) for name, path in systems.items()
-    }
-    groups = {
-        name: metrics.groups(keys.label, keys.columns[name])
-        for name in _conditions(keys, by)
-    }
-    found = {
-        name: _measure(values, keys, groups, asv) for name, values in scores.items()
-    }
-    results = {
-        "keys": {
-            "file": str(keys_path or next(iter(systems.values()))),
-            "format": keys.format,
-            "subset": " ".join(sorted(set(keys.columns.get("subset", [])))),
-            "n_bonafide": int(real.sum()),
-            "n_spoof": int(np.sum(~real)),
-        },
-        "systems": found,
-        "differences": {},
-    }
+    scores = {k: _aligned(p, format, everything, keys) for k, p in systems.items()}
+    columns = {name: keys.columns[name] for name in _conditions(keys, by)}
+    groups = {name: metrics.groups(keys.label, x) for name, x in columns.items()}
+    found = {name: _measure(x, keys, groups, asv) for name, x in scores.items()}
+    trials_of = _described(keys_path or next(iter(systems.values())), keys)
+    results = {"keys": trials_of, "systems": found, "differences": {}}
     ids, kind = cluster_ids(keys)
     if replicas and _enough(ids, real):
         results |= {"replicas": replicas, "clusters": kind}
@@ -186,6 +171,16 @@ def _read_keys(systems: Mapping[str, str | Path], keys_path: str | Path | None) 
             f"{first} has scores and no keys: give the key file with --keys"
         )
     return keyfiles.read(first)
+
+
+def _described(path: str | Path, keys: Keys) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "format": keys.format,
+        "subset": " ".join(sorted(set(keys.columns.get("subset", [])))),
+        "n_bonafide": int(np.sum(keys.label == BONAFIDE)),
+        "n_spoof": int(np.sum(keys.label != BONAFIDE)),
+    }
 
 
 def _aligned(path: str | Path, format: str, everything: Keys, keys: Keys) -> np.ndarray:

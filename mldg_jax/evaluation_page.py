@@ -176,7 +176,8 @@ TANDEM_NOTE = (
 )
 DIFFERENCES_NOTE = (
     "Differences of EER on the same replicas, with 95 % interval and two-sided p of no "
-    "difference (not corrected for the number of pairs)."
+    "difference (at least 2 over the number of replicas; not corrected for the number "
+    "of pairs)."
 )
 CURVES_NOTE = (
     "Left: detection error trade-off on probit axes, lower left is better; the marker "
