@@ -48,9 +48,15 @@ def across_classes(labels: Array, ids: Array) -> Clusters:
 
     For corpora where the spoof trials name the speaker whom they imitate: his voice is
     easy or hard in both classes.
+
+    Args:
+        labels: (trials,) of 0 and 1.
+        ids: (trials,) strings or integers; at least two in each class.
     """
     real = trials.is_bonafide(labels)
-    names, index = trials.codes(trials.ids(ids, real.size, "clusters"))
+    ids = np.asarray(ids)
+    require(ids.shape == real.shape, f"clusters are {ids.shape}, not {real.shape}")
+    names, index = trials.codes(ids)
     _two_each(index, real)
     return Clusters(index, (len(names),))
 

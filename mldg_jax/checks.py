@@ -96,21 +96,22 @@ def match(
       other labels. The findings that are no notes make an evaluation impossible.
     """
     names, known, wanted = (x.utterance.tolist() for x in (scores, everything, keys))
-    if not set(names) & set(known):
+    trials = set(known)
+    if not any(name in trials for name in names):
         stems = [[Path(x).stem for x in its] for its in (names, known, wanted)]
         if len(set(stems[1])) == len(known):
-            names, known, wanted = stems
+            (names, known, wanted), trials = stems, set(stems[1])
     places = dict(zip(reversed(names), reversed(range(len(names))), strict=True))
     rows = np.array([places.get(name, -1) for name in wanted], np.intp)
     if not np.any(rows >= 0):
         return rows, [_wrong_split(names, everything, known, wanted)]
     found = _missing(wanted, rows)
-    trials = set(known)
     if extra := [name for name in places if name not in trials]:
         found.append(
             Finding(
                 "extra",
-                f"{_count(extra)} no trial of the key file ({_first(extra)})",
+                f"{_count(len(extra), 'utterance is', 'utterances are')} scored and no "
+                f"trial of the key file ({_first(extra)})",
                 "Drop them, or give the key file of the set that was scored",
             )
         )
@@ -119,7 +120,8 @@ def match(
         found.append(
             Finding(
                 "duplicate",
-                f"{len(again):,} lines repeat an utterance ({_first(again)})",
+                f"{_count(len(again), 'line repeats', 'lines repeat')} an utterance "
+                f"({_first(again)})",
                 "Keep one score an utterance: were two runs appended to one file?",
             )
         )
@@ -241,7 +243,8 @@ def _values(scores: Scores, rows: np.ndarray, keys: Keys) -> list[Finding]:
         found.append(
             Finding(
                 "not finite",
-                f"{bad.size:,} scores are {kinds} ({_first(keys.utterance[bad])})",
+                f"{_count(bad.size, 'score is', 'scores are')} {kinds} "
+                f"({_first(keys.utterance[bad])})",
                 "Look at those recordings (empty? silent?) and score them again",
             )
         )
@@ -251,7 +254,7 @@ def _values(scores: Scores, rows: np.ndarray, keys: Keys) -> list[Finding]:
             found.append(
                 Finding(
                     "other labels",
-                    f"{other.size:,} trials have another key in the score file than in "
+                    f"{_count(other.size, 'trial has', 'trials have')} another key in "
                     f"the key file ({_first(keys.utterance[other])})",
                     "Give the key file of the set that was scored",
                 )
@@ -268,8 +271,8 @@ def _values(scores: Scores, rows: np.ndarray, keys: Keys) -> list[Finding]:
     return found
 
 
-def _count(names: Sequence[str]) -> str:
-    return f"{len(names):,} scored utterance{'s are' if len(names) > 1 else ' is'}"
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def _first(names: Iterable[str]) -> str:

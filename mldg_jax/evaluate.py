@@ -15,6 +15,7 @@ from mldg_jax import (
     keyfiles,
     metrics,
     scorefiles,
+    trials,
     weighted,
 )
 from mldg_jax.data.corpus import BONAFIDE
@@ -92,27 +93,12 @@ def evaluate(
         )
     if replicas < 0:
         raise UserError(f"replicas is {replicas}, must be 0 or more; try 1000")
-    scores = {
-        name: _aligned(path, format, everything, keys) for name, path in systems.items()
-    }
-    groups = {
-        name: metrics.groups(keys.label, keys.columns[name])
-        for name in _conditions(keys, by)
-    }
-    found = {
-        name: _measure(values, keys, groups, asv) for name, values in scores.items()
-    }
-    results = {
-        "keys": {
-            "file": str(keys_path or next(iter(systems.values()))),
-            "format": keys.format,
-            "subset": " ".join(sorted(set(keys.columns.get("subset", [])))),
-            "n_bonafide": int(real.sum()),
-            "n_spoof": int(np.sum(~real)),
-        },
-        "systems": found,
-        "differences": {},
-    }
+    scores = {k: _aligned(p, format, everything, keys) for k, p in systems.items()}
+    columns = {name: keys.columns[name] for name in _conditions(keys, by)}
+    groups = {name: metrics.groups(keys.label, x) for name, x in columns.items()}
+    found = {name: _measure(x, keys, groups, asv) for name, x in scores.items()}
+    trials_of = _described(keys_path or next(iter(systems.values())), keys)
+    results = {"keys": trials_of, "systems": found, "differences": {}}
     ids, kind = cluster_ids(keys)
     if replicas and _enough(ids, real):
         results |= {"replicas": replicas, "clusters": kind}
@@ -150,6 +136,12 @@ def plain(evaluation: Evaluation) -> dict[str, Any]:
     return one | rest
 
 
+def conditions(results: Mapping[str, Any]) -> list[str]:
+    """The conditions that have at least one value to show, e.g. attack."""
+    first = next(iter(results["systems"].values()))
+    return [k.removeprefix("by_") for k, v in first.items() if k[:3] == "by_" and v]
+
+
 def cluster_ids(keys: Keys) -> tuple[np.ndarray, str]:
     """What is resampled together: speakers, or utterances where none are known.
 
@@ -157,18 +149,17 @@ def cluster_ids(keys: Keys) -> tuple[np.ndarray, str]:
       (trials,) ids, and what they are in words. A class in which all trials have one
       speaker (a single synthetic voice) is resampled by utterance.
     """
-    trials = np.char.add("utterance ", np.arange(len(keys.label)).astype(str))
+    real, places = keys.label == BONAFIDE, np.arange(len(keys.label))
     if "speaker" not in keys.columns:
-        return trials, "utterances"
-    speakers = np.where(
-        keys.columns["speaker"] == UNKNOWN, trials, keys.columns["speaker"]
-    )
+        return places, "utterances"
+    names, ids = trials.codes(keys.columns["speaker"])
+    alone = keys.columns["speaker"] == UNKNOWN
     kinds = "speakers"
-    for name, its in (("bona fide", keys.label == 1), ("spoof", keys.label != 1)):
-        if np.all(speakers[its] == speakers[its][0]):
-            speakers = np.where(its, trials, speakers)
+    for name, its in (("bona fide", real), ("spoof", ~real)):
+        if np.all(ids[its] == ids[its][0]):
+            alone = alone | its
             kinds += f" ({name}: utterances, of one voice)"
-    return speakers, kinds
+    return np.where(alone, len(names) + places, ids), kinds
 
 
 def _read_keys(systems: Mapping[str, str | Path], keys_path: str | Path | None) -> Keys:
@@ -180,6 +171,16 @@ def _read_keys(systems: Mapping[str, str | Path], keys_path: str | Path | None) 
             f"{first} has scores and no keys: give the key file with --keys"
         )
     return keyfiles.read(first)
+
+
+def _described(path: str | Path, keys: Keys) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "format": keys.format,
+        "subset": " ".join(sorted(set(keys.columns.get("subset", [])))),
+        "n_bonafide": int(np.sum(keys.label == BONAFIDE)),
+        "n_spoof": int(np.sum(keys.label != BONAFIDE)),
+    }
 
 
 def _aligned(path: str | Path, format: str, everything: Keys, keys: Keys) -> np.ndarray:

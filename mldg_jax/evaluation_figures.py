@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from mldg_jax import calibration, metrics, plots
 from mldg_jax.atomic import replacing
 from mldg_jax.data.corpus import BONAFIDE
-from mldg_jax.evaluate import Evaluation
+from mldg_jax.evaluate import Evaluation, conditions
 from mldg_jax.plots import CHANCE, GRID, Curve
 
 COLOURS = ("#0072B2", "#D55E00")  # bona fide, spoof
@@ -31,7 +31,7 @@ def draw(evaluation: Evaluation) -> dict[str, tuple[str, bytes]]:
         drawn["det"] = _both("det", _det(curves))
         drawn["scores"] = _both("scores", _scores(curves))
         drawn["reliability"] = _both("reliability", _reliability(curves))
-        for name in conditions(evaluation):
+        for name in conditions(evaluation.results):
             figure = _conditions(evaluation, name, curves)
             drawn[f"by_{name}"] = _both(f"by_{name}", figure)
     return drawn
@@ -46,12 +46,6 @@ def write(folder: str | Path, drawn: dict[str, tuple[str, bytes]]) -> list[Path]
             with replacing(files[-1]) as part:
                 part.write_bytes(content)
     return files
-
-
-def conditions(evaluation: Evaluation) -> list[str]:
-    """The conditions that have at least one value to show."""
-    first = next(iter(evaluation.results["systems"].values()))
-    return [k.removeprefix("by_") for k, v in first.items() if k[:3] == "by_" and v]
 
 
 def _both(name: str, figure: Figure) -> tuple[str, bytes]:
@@ -82,13 +76,14 @@ def _scores(curves: list[Curve]) -> Figure:
     axes = figure.subplots(len(curves), 1, squeeze=False)[:, 0]
     for ax, one in zip(axes, curves, strict=True):
         both = one.bonafide, one.spoof
-        ends = np.quantile(np.concatenate(both), [0.0005, 0.9995])
+        inner = [np.quantile(scores, [0.001, 0.999]) for scores in both]
+        ends = np.min(inner), np.max(inner)  # a stray score squeezes the picture
         margin = 1e-6 * max(1.0, *np.abs(ends))  # constant scores have no width
         edges = np.linspace(ends[0] - margin, ends[1] + margin, BINS + 1)
         for scores, colour, label in zip(
             both, COLOURS, ("bona fide", "spoof"), strict=True
         ):
-            density = np.histogram(np.clip(scores, *ends), edges, density=True)[0]
+            density = np.histogram(scores, edges, density=True)[0]
             ax.stairs(density, edges, color=colour, lw=1.4, label=label)
             ax.stairs(density, edges, color=colour, fill=True, alpha=0.25)
         threshold = metrics.eer(*both)[1]
@@ -109,7 +104,7 @@ def _scores(curves: list[Curve]) -> Figure:
 
 def _reliability(curves: list[Curve]) -> Figure:
     """What a score claims against what is the case, at equal priors."""
-    figure = Figure(figsize=(4.8, 4.9), layout="constrained")
+    figure = Figure(figsize=(4.8, 5.2), layout="constrained")
     ax = figure.subplots()
     ax.plot([0, 1], [0, 1], color=CHANCE, ls=":", lw=1, label="calibrated")
     for one in curves:
@@ -125,7 +120,7 @@ def _reliability(curves: list[Curve]) -> Figure:
     ax.set_ylabel("fraction of bona fide among such trials")
     ax.set_title("Reliability at equal priors", loc="left")
     ax.grid(color=GRID, lw=0.8)
-    ax.legend(loc="upper left", frameon=True, framealpha=0.9)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9, columnspacing=1.2)
     return figure
 
 
@@ -138,7 +133,7 @@ def _conditions(evaluation: Evaluation, name: str, curves: list[Curve]) -> Figur
     )
     shown = hardest[:ROWS]
     labels = ["all"] + [f"{value} ({parts[0][value]['n']:,})" for value in shown]
-    row = 0.28 + 0.09 * len(systems)
+    row = 0.22 + 0.09 * len(systems)
     figure = Figure(figsize=(6.2, 1.3 + row * len(labels)), layout="constrained")
     ax, highest = figure.subplots(), 0.0
     left = f", the {ROWS} hardest of {len(hardest)}" if len(hardest) > ROWS else ""
@@ -150,7 +145,8 @@ def _conditions(evaluation: Evaluation, name: str, curves: list[Curve]) -> Figur
         for y, error in enumerate(errors + [part[value] for value in shown]):
             drawn = plots.error_rate(ax, error, y + offset, *curves[place].style)
             highest = max(highest, drawn)
-    ax.set_xlim(0, min(102, max(1, 1.06 * highest)))
+    right = min(102, max(1, 1.06 * highest))
+    ax.set_xlim(-0.012 * right, right)
     with_interval = " with 95 % interval" if "intervals" in systems[0] else ""
     ax.set_xlabel(f"equal error rate, %{with_interval}")
     if len(curves) > 1:

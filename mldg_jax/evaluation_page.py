@@ -1,12 +1,14 @@
 """An evaluation in words and tables: for the terminal, and as one HTML page."""
 
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from mldg_jax import layout
 from mldg_jax._version import __version__
-from mldg_jax.evaluate import Evaluation
-from mldg_jax.evaluation_figures import conditions
+from mldg_jax.atomic import replacing
+from mldg_jax.errors import UserError
+from mldg_jax.evaluate import Evaluation, conditions
 from mldg_jax.layout import Table, aligned, html_table, picture, points, rate
 
 MEASURES = {
@@ -25,9 +27,30 @@ def text(evaluation: Evaluation) -> str:
     parts = [aligned(systems_table(results)), "", _intervals_sentence(results)]
     if results["differences"]:
         parts += ["", aligned(differences_table(results))]
-    for name in conditions(evaluation):
+    for name in conditions(results):
         parts += ["", aligned(condition_table(results, name))]
     return "\n".join(parts)
+
+
+def write(
+    evaluation: Evaluation, page: str | Path | None, folder: str | Path | None
+) -> None:
+    """Writes the report to a file and its pictures to a folder, where they are given.
+
+    Raises:
+      UserError: a place that cannot be written to.
+    """
+    from mldg_jax import evaluation_figures  # two seconds to import; needed only here
+
+    drawn = evaluation_figures.draw(evaluation)
+    try:
+        if page:
+            with replacing(page) as part:
+                part.write_text(html(evaluation, drawn), encoding="utf-8")
+        if folder:
+            evaluation_figures.write(folder, drawn)
+    except OSError as error:
+        raise UserError(f"the report cannot be written ({error})") from None
 
 
 def html(evaluation: Evaluation, drawn: dict[str, tuple[str, bytes]]) -> str:
@@ -52,7 +75,7 @@ def html(evaluation: Evaluation, drawn: dict[str, tuple[str, bytes]]) -> str:
     body += ["<h2>Detection and calibration</h2>"]
     body.append(picture(pictures, ["det", "reliability"], "pair", CURVES_NOTE))
     body.append(picture(pictures, ["scores"], "attacks", SCORES_NOTE))
-    for name in conditions(evaluation):
+    for name in conditions(results):
         body += [f"<h2>By {escape(name)}</h2>"]
         body.append(picture(pictures, [f"by_{name}"], "attacks", _note(results, name)))
         table = html_table(condition_table(results, name))
@@ -98,7 +121,7 @@ def _value(one: dict[str, Any], measure: str) -> str:
     low, high = one.get("intervals", {}).get(measure, (None, None))
     if measure == "eer":
         return rate({"eer": one["eer"], "low": low, "high": high}, 2)
-    return f"{one[measure]:.4f}" + ("" if low is None else f" [{low:.4f}, {high:.4f}]")
+    return f"{one[measure]:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
 
 
 def _summary(results: dict[str, Any]) -> str:
@@ -153,7 +176,8 @@ TANDEM_NOTE = (
 )
 DIFFERENCES_NOTE = (
     "Differences of EER on the same replicas, with 95 % interval and two-sided p of no "
-    "difference (not corrected for the number of pairs)."
+    "difference (at least 2 over the number of replicas; not corrected for the number "
+    "of pairs)."
 )
 CURVES_NOTE = (
     "Left: detection error trade-off on probit axes, lower left is better; the marker "

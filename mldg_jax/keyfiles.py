@@ -15,7 +15,14 @@ import numpy as np
 
 from mldg_jax.data.corpus import BONAFIDE, NO_ATTACK
 from mldg_jax.errors import UserError
-from mldg_jax.scorefiles import LABELS, UTTERANCE_NAMES, column, read_lines, split_rows
+from mldg_jax.scorefiles import (
+    LABELS,
+    UTTERANCE_NAMES,
+    column,
+    read_lines,
+    split_columns,
+    split_rows,
+)
 
 UNKNOWN = "-"  # what the protocols write where they say nothing
 LABEL_NAMES = ("label", "cm-label", "cm_label", "key")
@@ -73,7 +80,11 @@ def read(path: str | Path) -> Keys:
         names = layout.split()
         place = names.index("label")
         if len(names) == len(cells) and cells[place].lower() in LABELS:
-            return _keys(path, format, names, [line.split() for line in lines])
+            table = split_columns(lines, len(names))
+            if table is None or not set(map(str.lower, table[place])) <= set(LABELS):
+                rows = [line.split() for line in lines]
+                table = _checked(path, format, names, rows)
+            return _keys(path, format, dict(zip(names, table, strict=True)))
     header, rows = split_rows(lines)
     if rows and len(rows[0]) == len(header) + 1:
         header = [*header, ""]  # FakeAVCeleb's last column has no name
@@ -82,8 +93,9 @@ def read(path: str | Path) -> Keys:
     if set(header) & set(UTTERANCE_NAMES) and set(header) & set(LABEL_NAMES):
         header[column(header, UTTERANCE_NAMES, path)] = "utterance"
         header[column(header, LABEL_NAMES, path)] = "label"
-        names = [ALIASES.get(name, name) for name in header]
-        return _keys(path, "table with a header", names, rows)
+        names, format = [ALIASES.get(x, x) for x in header], "table with a header"
+        table = _checked(path, format, names, rows)
+        return _keys(path, format, dict(zip(names, table, strict=True)))
     raise UserError(
         f"{path} starts with {lines[0].strip()[:80]!r}, which is no line of a key file "
         f"({', '.join(LAYOUTS)}) and no header with a column for the utterance and one "
@@ -114,10 +126,11 @@ def subset(keys: Keys, name: str | None = None) -> Keys:
     return keys.take(keys.columns["subset"] == (name or "eval"))
 
 
-def _keys(
-    path: str | Path, format: str, names: Sequence[str], rows: list[list[str]]
-) -> Keys:
-    label = list(names).index("label")
+def _checked(
+    path: str | Path, format: str, names: list[str], rows: list[list[str]]
+) -> list[Sequence[str]]:
+    """The columns of rows, all of which must fit."""
+    label = names.index("label")
     for number, row in enumerate(rows, 1):
         if len(row) != len(names) or row[label].lower() not in LABELS:
             raise UserError(
@@ -125,17 +138,20 @@ def _keys(
                 f"{len(names)} columns with bonafide or spoof in column {label + 1}; "
                 "mend that line or get the file again"
             )
-    table = dict(zip(names, zip(*rows, strict=True), strict=True))
-    codes = np.array([LABELS[x.lower()] for x in table.pop("label")], np.int32)
-    names = table.pop("utterance")
+    return list(zip(*rows, strict=True))
+
+
+def _keys(path: str | Path, format: str, table: dict[str, Sequence[str]]) -> Keys:
+    names, labels = table.pop("utterance"), table.pop("label")
     if len(set(names)) < len(names):
         name, times = Counter(names).most_common(1)[0]
         raise UserError(
             f"{path} has {len(names) - len(set(names)):,} trials more than once "
             f"({name}: {times} times); keep one line an utterance"
         )
-    utterance = np.array(names, str)
-    return Keys(utterance, codes, _known(table, codes == BONAFIDE), format)
+    codes = np.array([LABELS[x.lower()] for x in labels], np.int32)
+    columns = _known(table, codes == BONAFIDE)
+    return Keys(np.array(names, str), codes, columns, format)
 
 
 def _known(table: dict[str, Sequence[str]], real: np.ndarray) -> dict[str, np.ndarray]:
@@ -176,4 +192,5 @@ def _fakeavceleb(path: str | Path, header: list[str], rows: list[list[str]]) -> 
         kind = "bonafide" if audio == "realaudio" else "spoof"
         made.append([name, kind, attack, cells["source"], cells.get("race", "")])
     names = ["utterance", "label", "attack", "speaker", "race"]
-    return _keys(path, "FakeAVCeleb", names, made)
+    columns = zip(*made, strict=True)
+    return _keys(path, "FakeAVCeleb", dict(zip(names, columns, strict=True)))

@@ -190,7 +190,7 @@ def test_tables_show_the_numbers(tmp_path, capsys):
     command += ["--keys", f"{tmp_path}/keys.txt", "--by", "codec,trim"]
     assert cli.main(command) == 0
     out = capsys.readouterr().out
-    for text in ("8.00 [", "0.1903 [", "0.2650 [", "300", "3,000", "A07", "alaw"):
+    for text in ("8.00 [", "0.190 [", "0.265 [", "300", "3,000", "A07", "alaw"):
         assert text in out, text
     assert "1,000 bootstrap replicas of speakers" in out
 
@@ -249,7 +249,7 @@ def test_speakers_unknown_to_some_and_single_voices():
     keys = evaluate.Keys(np.arange(7).astype(str), label, {"speaker": speakers}, "")
     ids, kind = evaluate.cluster_ids(keys)
     assert kind == "speakers (spoof: utterances, of one voice)"
-    assert len(set(ids.tolist())) == 6 and ids[0] == ids[1] == "a"
+    assert len(set(ids.tolist())) == 6 and ids[0] == ids[1]
     ids, kind = evaluate.cluster_ids(keys._replace(columns={}))
     assert kind == "utterances" and len(set(ids.tolist())) == 7
 

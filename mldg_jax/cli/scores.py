@@ -60,8 +60,9 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--keys",
         help="a protocol, trial_metadata.txt, meta.csv or a table with the columns "
-        "utterance and label (and attack, speaker, codec, language, split); not needed "
-        "if the scores are in ASVspoof 2019's format, which carries the keys",
+        "utterance and label, bonafide or spoof (and attack, speaker, codec, language, "
+        "split); not needed if the scores are in ASVspoof 2019's format, which carries "
+        "the keys",
     )
     _add_reading(command)
     command.add_argument(
@@ -125,8 +126,7 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     """Runs ``mldg evaluate``."""
     from mldg_jax import evaluate as evaluations
-    from mldg_jax import evaluation_figures, evaluation_page
-    from mldg_jax.atomic import replacing
+    from mldg_jax import evaluation_page
 
     evaluation = evaluations.evaluate(
         evaluations.named(arguments.scores),
@@ -138,12 +138,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         replicas=arguments.replicas,
     )
     if arguments.html or arguments.figures:
-        drawn = evaluation_figures.draw(evaluation)
-    if arguments.html:
-        with replacing(arguments.html) as part:
-            part.write_text(evaluation_page.html(evaluation, drawn), encoding="utf-8")
-    if arguments.figures:
-        evaluation_figures.write(arguments.figures, drawn)
+        evaluation_page.write(evaluation, arguments.html, arguments.figures)
     for name, one in evaluation.results["systems"].items():
         for warning in one["warnings"]:
             print(f"mldg: {name}: {warning}", file=sys.stderr)
