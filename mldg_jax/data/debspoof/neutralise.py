@@ -13,6 +13,8 @@ import librosa
 import numpy as np
 import scipy.signal
 
+from mldg_jax.data import codecs
+
 RATE = 16_000
 """Sampling rate of the corpus in Hz."""
 SHORTEST, LONGEST = 1.3, 3.0
@@ -20,7 +22,6 @@ SHORTEST, LONGEST = 1.3, 3.0
 
 _FRAME, _HOP = 320, 160  # 20 ms and 10 ms at 16 kHz
 _PADDING = 800  # 50 ms kept around the speech that the trim finds
-_CODEC_DELAY = 22  # samples; the G.722 filter bank's own delay, measured
 _EQ_FREQUENCIES = np.array([0, 200, 500, 1000, 2000, 4000, 6000, 8000.0])
 
 
@@ -154,21 +155,8 @@ def g722_round_trip(samples: np.ndarray) -> np.ndarray:
     Returns:
       (samples,) int16, the same length.
     """
-    padding = 640 - len(samples) % 320
-    padded = np.append(samples, np.zeros(padding, np.int16))
-    encoder = av.CodecContext.create("g722", "w")
-    encoder.sample_rate, encoder.layout, encoder.format = RATE, "mono", "s16"
-    encoder.open()
-    packets = []
-    for start in range(0, len(padded), 320):
-        frame = av.AudioFrame.from_ndarray(
-            padded[None, start : start + 320], format="s16", layout="mono"
-        )
-        frame.sample_rate, frame.pts = RATE, start
-        packets += [bytes(packet) for packet in encoder.encode(frame)]
-    packets += [bytes(packet) for packet in encoder.encode(None)]
-    decoded = decode_g722(b"".join(packets))
-    return decoded[_CODEC_DELAY : _CODEC_DELAY + len(samples)]
+    coded = codecs.round_trip(samples / 32768, "g722")
+    return np.round(coded * 32768).astype(np.int16)
 
 
 def decode_g722(encoded: bytes) -> np.ndarray:
