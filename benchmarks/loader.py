@@ -18,7 +18,7 @@ import jax
 from mldg_jax import configs, parallel, steps, training
 from mldg_jax.data import corpus as corpora
 from mldg_jax.data import episodes, loader
-from mldg_jax.data.augment import augmenter
+from mldg_jax.data.augment import from_config
 from mldg_jax.models import detector as detectors
 
 
@@ -54,7 +54,7 @@ def main() -> None:
 
         return run
 
-    host = augmenter(**config.augment)
+    host, _ = from_config(config.augment)
     for row in range(len(corpus.label)):
         corpus.waveform(row)
     runs = {

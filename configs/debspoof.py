@@ -49,7 +49,11 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     # Equal halves [ours]: with beta = 1 every clip weighs the same as in ERM, so the
     # arms differ by the inner step alone.
     config.episode = dict(meta_test=4, examples=2, without=(), attacks=0, weights={})
-    config.augment = dict(speed=0.1, equaliser=4.0)  # [ours]
+    # On the host speed, equaliser, codec; on the device RawBoost's algorithm, noise at
+    # an SNR between two values, gain [ours].
+    config.augment = dict(
+        speed=0.1, equaliser=4.0, codec=(), rawboost=0, noise_snr=(), gain=0.0
+    )
     config.optimizer = dict(lr=1e-3, head_lr=1e-3, warmup=10)  # [ours]
     # The detector is the moving average of the trained parameters over about 1 / (1 −
     # averaging) steps [ours]: on held-out attacks (dev) it is several points better
@@ -60,8 +64,9 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     config.calibration = dict(split="dev", utterances=1000)
     config.loader = dict(threads=2, workers=0)  # that make episodes ahead of the step
     # The front-end's dtype, float32 or bfloat16; remat computes its layers again in the
-    # backward pass; micro_batches is in how many parts it takes each half [ours].
-    config.compute = dict(dtype="float32", remat=False, micro_batches=1)
+    # backward pass; scan compiles one layer for all of them; micro_batches is in how
+    # many parts it takes each half [ours].
+    config.compute = dict(dtype="float32", remat=False, scan=False, micro_batches=1)
 
     # How `mldg demo` chooses: with these training attacks held out [ours].
     config.selection = dict(

@@ -63,7 +63,11 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     # Of the six attacks two are held out at random in every step, with bona fide
     # utterances of their own [ours].
     config.episode = dict(meta_test=2, examples=4, without=(), attacks=0, weights={})
-    config.augment = dict(speed=0.0, equaliser=0.0)  # RawBoost [base] is to come
+    # RawBoost algorithm 5 [base] on the device. Neutral [ours]: on the host speed,
+    # equaliser, codec; on the device noise at an SNR between two values, gain.
+    config.augment = dict(
+        rawboost=5, noise_snr=(), gain=0.0, speed=0.0, equaliser=0.0, codec=()
+    )
     # Adam [base]; LoRA wants more than the base's 1e-6 [ours]
     config.optimizer = dict(lr=1e-4, head_lr=1e-4, warmup=100)
     config.averaging = 0.99  # of the trained parameters, for the detector [ours]
@@ -72,8 +76,9 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     config.calibration = dict(split="dev", utterances=1000)
     config.loader = dict(threads=2, workers=0)  # that make episodes ahead of the step
     # The front-end's dtype, float32 or bfloat16; remat computes its layers again in the
-    # backward pass; micro_batches is in how many parts it takes each half [ours].
-    config.compute = dict(dtype="bfloat16", remat=False, micro_batches=1)
+    # backward pass; scan compiles one layer for all of them; micro_batches is in how
+    # many parts it takes each half [ours].
+    config.compute = dict(dtype="bfloat16", remat=False, scan=True, micro_batches=1)
 
     if "smoke" in extras:
         config.optimizer.warmup = 1

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from mldg_jax import mldg
+from mldg_jax.data.augment import DeviceAugment, from_config
 from mldg_jax.errors import UserError
 from mldg_jax.models import detector as detectors
 
@@ -145,12 +146,17 @@ def make_step(
       UserError: an impossible objective.
     """
     make_objective(config, detectors.loss(detector, {}, {}))  # refused here, if it is
+    _, augment = from_config(config.augment)
     optimizer = make_optimizer(config.optimizer)
 
     def mean(tree):
         return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
     def step(state, frozen, episode):
+        if augment is not None:
+            episode = {
+                name: _augmented(augment, half) for name, half in episode.items()
+            }
         loss_fn = detectors.loss(
             detector, state["batch_stats"], frozen, config.compute.micro_batches
         )
@@ -195,6 +201,15 @@ def make_step(
         return state, metrics
 
     return step
+
+
+def _augmented(augment: DeviceAugment, half: dict[str, Any]) -> dict[str, Any]:
+    """A half of an episode with its clips augmented, each from its own seed.
+
+    So what a clip becomes does not depend on the number of devices.
+    """
+    keys = jax.vmap(jax.vmap(jax.random.key))(half["seed"])
+    return {**half, "waveform": augment(keys, half["waveform"])}
 
 
 def _gradient_cosine(config, step, gradient, aux, meta_test_gradient) -> jax.Array:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mldg_jax import cards, checkpoint, parallel, pretrained, provenance, steps
 from mldg_jax.data import episodes, loader
-from mldg_jax.data.augment import augmenter
+from mldg_jax.data.augment import from_config
 from mldg_jax.data.corpus import Corpus
 from mldg_jax.errors import UserError
 from mldg_jax.models import detector as detectors
@@ -75,7 +75,7 @@ def train(
         seed=config.seed,
         options=options,
         samples=config.samples,
-        augment=augmenter(**config.augment),
+        augment=from_config(config.augment)[0],
     )
 
     # What cannot be is refused before anything large is loaded.

@@ -1,5 +1,8 @@
 """The command line: exit statuses and one clear line an error."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -109,3 +112,12 @@ def test_a_run_without_adapters_has_nothing_to_export(tmp_path, capsys):
     assert cli.main(["export", str(tmp_path), str(tmp_path / "out")]) == 2
     assert "trained no adapters" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_reader_that_stops_reading_is_no_error():
+    """As in `mldg … | head`."""
+    command = f"{sys.executable} -m mldg_jax.cli check --help 2>&1 | true"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr

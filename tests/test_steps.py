@@ -48,13 +48,13 @@ def assert_close(one, other, atol):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("order", ["first", "second"])
-def test_micro_batches_and_remat_leave_the_meta_gradient_exact(order, episode):
+def test_micro_batches_remat_and_scan_leave_the_meta_gradient_exact(order, episode):
     """Batch statistics included: the head sees the whole half."""
     plain = small.config(f"objective.order={order}")
     parts = small.config(f"objective.order={order}", "compute.micro_batches=2")
     gradient, aux = gradient_of(plain, episode)
     in_parts, parts_aux = gradient_of(parts, episode)
-    again, _ = gradient_of(plain, episode, remat=True)
+    again, _ = gradient_of(plain, episode, remat=True, scan=True)
     assert_close(in_parts, gradient, 1e-12)
     assert_close(again, gradient, 1e-12)
     assert_close(parts_aux["meta_train_aux"], aux["meta_train_aux"], 1e-12)
@@ -82,7 +82,7 @@ def test_bfloat16_points_where_float32_does(episode):
     assert {x.dtype for x in found} == {jnp.dtype("float32")}
     matrices = [x for x in jax.tree.leaves(frozen) if x.ndim == 2]
     assert {x.dtype for x in matrices} == {jnp.dtype("bfloat16")}
-    assert mldg.cosine(gradients["bfloat16"], gradients["float32"]) > 0.99
+    assert mldg.cosine(gradients["bfloat16"], gradients["float32"]) > 0.97
     assert any(
         np.any(x != y)
         for x, y in zip(*map(jax.tree.leaves, gradients.values()), strict=True)
@@ -142,7 +142,8 @@ def test_the_step_lowers_for_cpu_cuda_and_tpu(file, arm):
     )
     label = jax.ShapeDtypeStruct((4, 2), jnp.int32)
     domain = jax.ShapeDtypeStruct((4,), jnp.int32)
-    half = {"waveform": waveform, "label": label, "domain": domain}
+    seed = jax.ShapeDtypeStruct((4, 2), jnp.uint32)
+    half = {"waveform": waveform, "label": label, "domain": domain, "seed": seed}
     step = jax.jit(steps.make_step(config, detector))
     platforms = ("cpu", "cuda", "tpu")
     exported = jax.export.export(step, platforms=platforms)(
@@ -164,6 +165,22 @@ def test_the_logged_cosine_is_that_of_both_gradients_in_both_orders(episode):
     assert found["second", 1] == pytest.approx(float(found["first", 1]), abs=1e-5)
     assert found["first", 2] == found["first", 1]
     assert np.isnan(found["second", 2])
+
+
+def test_clips_are_augmented_in_the_step_each_from_its_seed(episode):
+    """The same clip and seed become the same, wherever they are in the episode."""
+    losses = {}
+    for gain in (0.0, 6.0):
+        config, detector = small.config(f"augment.gain={gain}"), small.detector()
+        state, frozen = small.init(config, detector)
+        step = jax.jit(steps.make_step(config, detector))
+        for name, order in (("as drawn", [0, 1]), ("turned", [1, 0])):
+            turned = jax.tree.map(
+                lambda x, order=order: x[:, order] if x.ndim > 1 else x, episode
+            )
+            losses[gain, name] = float(step(state, frozen, turned)[1]["loss"])
+    assert losses[6.0, "as drawn"] != pytest.approx(losses[0.0, "as drawn"], rel=1e-4)
+    assert losses[6.0, "as drawn"] == pytest.approx(losses[6.0, "turned"], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["mldg_gc", "mldg_gn", "domainbed"])

@@ -250,8 +250,8 @@ def cut(
 
     Returns:
       The episode: for each half ``waveform`` (domains, examples, samples) float32 in
-      [-1, 1], ``label`` (domains, examples) int32, ``domain`` (domains,) int32; with a
-      leading axis of devices if ``loader.lay_out`` made one.
+      [-1, 1], ``label`` and ``seed`` (domains, examples) int32 and uint32, ``domain``
+      (domains,) int32; with a leading axis of devices if ``loader.lay_out`` made one.
     """
 
     def example(row, start, seed):
@@ -267,6 +267,7 @@ def cut(
             "waveform": waveforms.reshape(*one["row"].shape, samples),
             "label": one["label"],
             "domain": one["domain"],
+            "seed": one["seed"].astype(np.uint32),
         }
 
     return {name: half(one) for name, one in drawn.items()}

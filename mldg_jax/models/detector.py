@@ -81,14 +81,14 @@ def create(
         ``rank_stabilised``.
       axis_name: the pmap axis over which BatchNorm is synchronised in training.
       compute: a config's ``compute`` section: the front-end's ``dtype``, "float32" or
-        "bfloat16", and ``remat``. float32 without remat if None. The head, the losses
-        and all statistics are float32 always.
+        "bfloat16", ``remat`` and ``scan``. float32 and neither if None. The head, the
+        losses and all statistics are float32 always.
 
     Raises:
       UserError: an unknown kind, attribute or dtype.
     """
     options = config.lora
-    compute = compute or {"dtype": "float32", "remat": False}
+    compute = compute or {"dtype": "float32", "remat": False, "scan": False}
     if compute["dtype"] not in DTYPES:
         raise UserError(
             f"compute.dtype is {compute['dtype']!r}; it must be one of "
@@ -103,6 +103,7 @@ def create(
         "lora_dropout": options.get("dropout", 0.0),
         "dtype": DTYPES[compute["dtype"]],
         "remat": compute["remat"],
+        "scan": compute["scan"],
     }
     head = _build("head", HEADS, config.head)
     if config.head.kind == "aasist":

@@ -210,12 +210,50 @@ class TransformerLayer(nn.Module):
         return x
 
 
-def transformer_layer(remat: bool) -> type[TransformerLayer]:
-    """``TransformerLayer``, or one that keeps only its input for the backward pass.
+def transformer(
+    module: nn.Module,
+    layer: TransformerLayer,
+    x: jax.Array,
+    batch: int,
+    mask: jax.Array | None,
+    train: bool,
+) -> list[jax.Array]:
+    """Runs a front-end's layers, whose parameters are its ``layers_0``, ….
 
-    With ``remat`` the layer is computed again where its gradient is: a third more
-    arithmetic for a small part of the memory.
+    Args:
+      module: the front-end, within its compact call; its ``layers``, ``remat`` and
+        ``scan`` say how many and how. With ``remat`` a layer keeps only its input for
+        the backward pass and is computed again there: a third more arithmetic for a
+        small part of the memory. With ``scan`` one layer is compiled and looped over,
+        which compiles many times faster; the parameters are stacked on the way.
+      layer: one layer, without a parent.
+      x, batch, mask, train: see ``TransformerLayer``.
+
+    Returns:
+      The input and every layer's output, ``layers + 1`` arrays.
     """
-    if not remat:
-        return TransformerLayer
-    return nn.remat(TransformerLayer, static_argnums=(2, 4))  # batch, train
+    names = [f"layers_{i}" for i in range(module.layers)]
+    if module.is_initializing():
+        for name in names:
+            module.param(name, lambda key: layer.init(key, x, batch, mask)["params"])
+    params = [module.get_variable("params", name) for name in names]
+    keys = [None] * module.layers
+    if train and layer.lora_dropout:
+        keys = list(jax.random.split(module.make_rng("dropout"), module.layers))
+
+    def run(x, inputs):
+        params, key = inputs
+        rngs = None if key is None else {"dropout": key}
+        y = layer.apply({"params": params}, x, batch, mask, train, rngs=rngs)
+        return y, y
+
+    if module.remat:
+        run = jax.checkpoint(run)
+    if not module.scan:
+        states = [x]
+        for inputs in zip(params, keys, strict=True):
+            states.append(run(states[-1], inputs)[0])
+        return states
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *zip(params, keys, strict=True))
+    last, states = jax.lax.scan(run, x, stacked)
+    return [x, *states[:-1], last]

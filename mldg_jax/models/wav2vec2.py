@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mldg_jax.models.layers import gelu, transformer_layer
+from mldg_jax.models.layers import TransformerLayer, gelu, transformer
 from mldg_jax.models.positional import PositionalConv
 
 SAMPLE_RATE = 16_000
@@ -84,7 +84,7 @@ class Wav2Vec2(nn.Module):
         ``Wav2Vec2FeatureExtractor`` does for the models whose ``do_normalize`` is set.
       lora_scale, lora_dropout, dtype: see ``LoRADense`` and ``Extractor``; its
         parameters may be float32 whatever the dtype.
-      remat: see ``transformer_layer``.
+      remat, scan: see ``transformer``.
     """
 
     layers: int = 24
@@ -105,6 +105,7 @@ class Wav2Vec2(nn.Module):
     lora_dropout: float = 0.0
     dtype: Any = None
     remat: bool = False
+    scan: bool = False
 
     @nn.compact
     def __call__(
@@ -182,23 +183,20 @@ class Wav2Vec2(nn.Module):
     def _transformer(self, x, mask, train, hidden_states):
         batch, frames, dim = x.shape
         norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="encoder_norm")
-        layer_of = transformer_layer(self.remat)
         x = x.reshape(batch * frames, dim)
         if not self.pre_norm:
             x = norm(x)
-        states = [x]
-        for i in range(self.layers):
-            layer = layer_of(
-                self.heads,
-                self.hidden,
-                self.pre_norm,
-                lora_scale=self.lora_scale,
-                lora_dropout=self.lora_dropout,
-                dtype=self.dtype,
-                name=f"layers_{i}",
-            )
-            x = layer(x, batch, mask, train)
-            states.append(x)
+        layer = TransformerLayer(
+            self.heads,
+            self.hidden,
+            self.pre_norm,
+            lora_scale=self.lora_scale,
+            lora_dropout=self.lora_dropout,
+            dtype=self.dtype,
+            parent=None,
+        )
+        states = transformer(self, layer, x, batch, mask, train)
+        x = states[-1]
         if self.pre_norm:
             x = norm(x)
         x, *states = (y.reshape(batch, frames, dim) for y in (x, *states))

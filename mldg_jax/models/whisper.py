@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import librosa
 import numpy as np
 
-from mldg_jax.models.layers import gelu, transformer_layer
+from mldg_jax.models.layers import TransformerLayer, gelu, transformer
 
 SAMPLE_RATE = 16_000
 WINDOW, HOP = 400, 160  # samples: 25 ms, 10 ms
@@ -64,7 +64,7 @@ class WhisperEncoder(nn.Module):
       positions: longest input in frames of 20 ms.
       lora_scale, lora_dropout, dtype: see ``LoRADense``; the log-mel spectrogram is
         computed in the waveform's dtype, and parameters may be float32.
-      remat: see ``transformer_layer``.
+      remat, scan: see ``transformer``.
     """
 
     layers: int = 4
@@ -77,6 +77,7 @@ class WhisperEncoder(nn.Module):
     lora_dropout: float = 0.0
     dtype: Any = None
     remat: bool = False
+    scan: bool = False
 
     @nn.compact
     def __call__(
@@ -101,23 +102,20 @@ class WhisperEncoder(nn.Module):
         positions = self.param("positions", _sinusoids, (self.positions, self.dim))
         batch, frames, _ = x.shape
         x = x + positions[:frames].astype(x.dtype)
-        states = [x]
+        layer = TransformerLayer(
+            self.heads,
+            self.hidden,
+            key_bias=False,
+            lora_scale=self.lora_scale,
+            lora_dropout=self.lora_dropout,
+            dtype=self.dtype,
+            parent=None,
+        )
         x = x.reshape(batch * frames, self.dim)
-        layer_of = transformer_layer(self.remat)
-        for i in range(self.layers):
-            layer = layer_of(
-                self.heads,
-                self.hidden,
-                key_bias=False,
-                lora_scale=self.lora_scale,
-                lora_dropout=self.lora_dropout,
-                dtype=self.dtype,
-                name=f"layers_{i}",
-            )
-            x = layer(x, batch, None, train)
-            states.append(x.reshape(batch, frames, self.dim))
-        x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="final_norm")(x)
-        x = x.reshape(batch, frames, self.dim)
+        states = transformer(self, layer, x, batch, None, train)
+        norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="final_norm")
+        outputs = [norm(states[-1]), *states]
+        x, *states = (y.reshape(batch, frames, self.dim) for y in outputs)
         return (x, states) if hidden_states else x
 
     def _conv(self, name: str, stride: int) -> nn.Conv:
