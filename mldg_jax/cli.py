@@ -1,6 +1,9 @@
 """The command line: parses, calls one function of the rooms above, prints."""
 
 import argparse
+import functools
+import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +19,7 @@ examples:
   mldg demo                                    the whole argument in ten minutes
   mldg corpus build debspoof --size small      only the corpus
   mldg train --config configs/debspoof.py:mldg --workdir runs/mldg
+  mldg plan --config configs/xlsr.py:mldg --topology v5e:2x4 --batch 12
   mldg score runs/demo/mldg-0 my_recording.wav
 """
 
@@ -86,6 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_data_dir(train)
     _add_overrides(train)
 
+    plan = add(
+        commands, "plan", _plan,
+        "Compile the training step for a TPU slice that is not there: does it fit?",
+    )  # fmt: skip
+    _add_plan_arguments(plan)
+    _add_overrides(plan)
+
     score = add(
         commands, "score", _score,
         "Score recordings: one line 'name score' each, higher is more bona fide.",
@@ -116,6 +127,33 @@ def _add_data_dir(command: argparse.ArgumentParser) -> None:
         default="data",
         help="where corpora are kept; default: %(default)s",
     )
+
+
+def _add_plan_arguments(plan: argparse.ArgumentParser) -> None:
+    plan.add_argument("--config", required=True, help="FILE.py:ARM")
+    plan.add_argument(
+        "--topology",
+        required=True,
+        help="chip and shape of the slice, e.g. v5e:2x4 or v4:2x2x2",
+    )
+    plan.add_argument(
+        "--batch",
+        type=int,
+        help="utterances a chip and step, all attacks and both halves together; "
+        "default: what the config's episode.examples comes to",
+    )
+    plan.add_argument(
+        "--attacks",
+        type=int,
+        default=6,
+        help="of the training corpus; default: %(default)s, as in ASVspoof 2019 LA",
+    )
+    plan.add_argument(
+        "--largest",
+        action="store_true",
+        help="search for the largest batch that fits; three to six compilations more",
+    )
+    plan.add_argument("--json", action="store_true", help="one JSON object instead")
 
 
 def _add_overrides(command: argparse.ArgumentParser) -> None:
@@ -169,6 +207,22 @@ def _train(arguments: argparse.Namespace) -> None:
     if parallel.leads():
         print(f"{arguments.workdir}: finished; score with it: "
               f"mldg score {arguments.workdir} your.wav")  # fmt: skip
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # leave accelerators to others
+
+    from mldg_jax import configs, plan
+
+    result = plan.plan(
+        configs.read(arguments.config, arguments.overrides),
+        arguments.topology,
+        batch=arguments.batch,
+        attacks=arguments.attacks,
+        largest=arguments.largest,
+        progress=functools.partial(print, file=sys.stderr, flush=True),
+    )
+    print(json.dumps(result) if arguments.json else plan.describe(result))
 
 
 def _export(arguments: argparse.Namespace) -> None:
