@@ -146,7 +146,7 @@ def _batch(batch: int | None, unit: int, total: int, chips: int) -> int:
     else:
         source = f"--batch {batch}"
     if batch < 1 or batch % unit:
-        below = int(batch // unit * unit)
+        below = max(0, int(batch // unit * unit))
         near = " or ".join(str(n) for n in (below, below + unit) if n)
         raise UserError(
             f"{source} over {chips} chips: every chip takes as many utterances of each "
@@ -288,15 +288,15 @@ def largest_batch(
 
 
 def _next_batch(fits: dict, refused: float, unit: int, limit: float) -> int:
-    """Where the last two that fit say the limit is, within what is still open."""
+    """Where the last two that fit say the limit is; else halfway, or twice as much."""
     *_, low, high = (0, 0, *sorted(fits))
-    guess = 2 * high or refused // 2
-    if low:
+    guess = math.inf
+    if low and fits[high] > fits[low]:
         slope = (fits[high] - fits[low]) / (high - low)
-        if slope > 0:
-            guess = high + (limit - fits[high]) / slope
-    guess = guess // unit * unit
-    return int(max(high + unit, min(guess, refused - unit)))
+        guess = high + (limit - fits[high]) / slope
+    if not high < guess < refused:
+        guess = 2 * high if refused == math.inf else (high + refused) / 2
+    return int(max(high + unit, guess // unit * unit))
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from mldg_jax import mldg
 from mldg_jax.flops import count_flops
 
 
@@ -135,6 +136,26 @@ def test_against_xla_on_a_network():
         return jnp.vdot(Network().apply(params, x), jnp.ones((2, 30, 10)))
 
     check(jax.grad(loss), params, x, within=0.06)
+
+
+def test_mldg_costs_what_erm_costs_and_xla_agrees():
+    """First order: the inner gradient is the first half of the outer one."""
+
+    def loss(params, batch, key):
+        return mlp_loss(params, batch), {}
+
+    params, half = [jnp.ones((64, 64))] * 3, jnp.ones((128, 64))
+    episode, key = {"meta_train": half, "meta_test": half}, jax.random.key(0)
+
+    def gradient(objective):
+        return lambda params: jax.grad(objective, has_aux=True)(params, episode, key)[0]
+
+    erm = gradient(mldg.erm(loss))
+    first = gradient(mldg.mldg(loss, inner_lr=0.1))
+    second = gradient(mldg.mldg(loss, inner_lr=0.1, order="second"))
+    assert flops(first, params) == flops(erm, params)
+    for function in (erm, first, second):
+        check(function, params, within=0.05)
 
 
 def check(function, *arguments, within):
