@@ -145,8 +145,8 @@ def _add_plan_arguments(plan: argparse.ArgumentParser) -> None:
     plan.add_argument(
         "--attacks",
         type=int,
-        default=6,
-        help="of the training corpus; default: %(default)s, as in ASVspoof 2019 LA",
+        help="of a step; default: the config's episode.attacks, or 6 as in ASVspoof "
+        "2019 LA",
     )
     plan.add_argument(
         "--largest",

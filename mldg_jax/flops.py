@@ -9,7 +9,7 @@ counted.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,12 @@ CALLS = (
 REGIONS = ("scan", "while", "cond", "remat2")  # two equal ones are not merged
 
 
-def count_flops(jaxpr: core.ClosedJaxpr, platform: str) -> int:
+def count_flops(
+    jaxpr: core.ClosedJaxpr,
+    platform: str,
+    *,
+    branch: Callable[[list[int]], int] = max,
+) -> int:
     """Operations of matrix products and convolutions in one run of a program.
 
     Counted is what is left when the compiler has dropped what no output depends on and
@@ -34,98 +39,97 @@ def count_flops(jaxpr: core.ClosedJaxpr, platform: str) -> int:
     Args:
       jaxpr: from ``jax.make_jaxpr``.
       platform: "cpu", "gpu" or "tpu": which branch of ``lax.platform_dependent`` runs.
-        Of any other branching the dearest branch counts.
+      branch: of any other branching the dearest branch counts (max), or the cheapest
+        (min).
 
     Raises:
       ValueError: such work inside a ``while`` loop, whose length is unknown.
     """
     live, _ = partial_eval.dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
-    return _count(live, platform)
+    return _Region(platform, branch).count(live)
 
 
-def _count(jaxpr: core.Jaxpr, platform: str) -> int:
-    numbers = itertools.count()
-    return _walk(jaxpr, [next(numbers) for _ in jaxpr.invars], platform, {}, numbers)[0]
+class _Region:
+    """A part of a program within which the compiler merges equal values.
 
-
-def _walk(
-    jaxpr: core.Jaxpr,
-    inputs: Sequence[Any],
-    platform: str,
-    seen: dict[Any, list[int]],
-    numbers: Iterator[int],
-) -> tuple[int, list[Any]]:
-    """Counts a jaxpr by value numbering: equal values have equal numbers.
-
-    Args:
-      jaxpr: what to count.
-      inputs: the numbers of its inputs.
-      platform: as for ``count_flops``.
+    Attributes:
+      platform, branch: see ``count_flops``.
+      numbers: unused numbers; equal values have equal numbers.
       seen: operation and numbers of its inputs → numbers of its outputs.
-      numbers: unused numbers.
-
-    Returns:
-      The operations, and the numbers of the outputs.
     """
-    known = dict(zip(jaxpr.invars, inputs, strict=True))
 
-    def number(variable):
-        if isinstance(variable, core.Literal):
-            return str(variable)
-        if variable not in known:  # a constant of the jaxpr
-            known[variable] = next(numbers)
-        return known[variable]
+    def __init__(self, platform: str, branch: Callable[[list[int]], int]):
+        self.platform, self.branch = platform, branch
+        self.numbers = itertools.count()
+        self.seen: dict[Any, list[int]] = {}
 
-    total = 0
-    for equation in jaxpr.eqns:
-        arguments = [number(x) for x in equation.invars]
-        called = _called(equation, platform)
-        if called is not None:
-            # A branching has its index in front.
-            own = arguments[len(arguments) - len(called.invars) :]
-            flops, outputs = _walk(called, own, platform, seen, numbers)
-        else:
-            key = (equation.primitive.name, str(equation.params), *arguments)
-            if equation.primitive.name in REGIONS:
-                key = object()
-            flops = 0 if key in seen else _operations(equation, platform)
-            outputs = seen.setdefault(key, [next(numbers) for _ in equation.outvars])
-        total += flops
-        known.update(zip(equation.outvars, outputs, strict=True))
-    return total, [number(x) for x in jaxpr.outvars]
+    def count(self, jaxpr: core.Jaxpr) -> int:
+        return self._walk(jaxpr, [next(self.numbers) for _ in jaxpr.invars])[0]
 
+    def _walk(self, jaxpr: core.Jaxpr, inputs: list[Any]) -> tuple[int, list[Any]]:
+        """Operations of a jaxpr, and its outputs' numbers, from its inputs' numbers."""
+        known = dict(zip(jaxpr.invars, inputs, strict=True))
 
-def _called(equation: core.JaxprEqn, platform: str) -> core.Jaxpr | None:
-    """The body that the compiler sees in place of a call, if the equation is one."""
-    name, params = equation.primitive.name, equation.params
-    if name == "cond" and params.get("branches_platforms"):
-        return _platform_branch(params, platform)
-    # What is to be recomputed is kept apart from its first computation.
-    if name in CALLS and not params.get("differentiated"):
-        return next(iter(core.jaxprs_in_params(params)))
-    return None
+        def number(variable):
+            if isinstance(variable, core.Literal):
+                return str(variable)
+            if variable not in known:  # a constant of the jaxpr
+                known[variable] = next(self.numbers)
+            return known[variable]
 
+        total = 0
+        for equation in jaxpr.eqns:
+            arguments = [number(x) for x in equation.invars]
+            body = self._called(equation)
+            if body is not None:
+                # A branching has its index in front.
+                own = arguments[len(arguments) - len(body.invars) :]
+                flops, outputs = self._walk(body, own)
+            else:
+                flops, outputs = self._evaluate(equation, arguments)
+            total += flops
+            known.update(zip(equation.outvars, outputs, strict=True))
+        return total, [number(x) for x in jaxpr.outvars]
 
-def _platform_branch(params: dict, platform: str) -> core.Jaxpr:
-    """Of ``lax.platform_dependent``, whose default has None for its platforms."""
-    pairs = zip(params["branches"], params["branches_platforms"], strict=True)
-    return next(
-        branch.jaxpr for branch, here in pairs if here is None or platform in here
-    )
+    def _called(self, equation: core.JaxprEqn) -> core.Jaxpr | None:
+        """The body that the compiler sees in place of a call, if this is one."""
+        name, params = equation.primitive.name, equation.params
+        if name == "cond" and params.get("branches_platforms"):
+            # lax.platform_dependent, whose default has None for its platforms
+            pairs = zip(params["branches"], params["branches_platforms"], strict=True)
+            return next(
+                branch.jaxpr
+                for branch, platforms in pairs
+                if platforms is None or self.platform in platforms
+            )
+        # What is to be recomputed is kept apart from its first computation.
+        if name in CALLS and not params.get("differentiated"):
+            return next(iter(core.jaxprs_in_params(params)))
+        return None
 
+    def _evaluate(
+        self, equation: core.JaxprEqn, arguments: list[Any]
+    ) -> tuple[int, list[int]]:
+        key = (equation.primitive.name, str(equation.params), *arguments)
+        if equation.primitive.name in REGIONS:
+            key = object()
+        flops = 0 if key in self.seen else self._operations(equation)
+        fresh = [next(self.numbers) for _ in equation.outvars]
+        return flops, self.seen.setdefault(key, fresh)
 
-def _operations(equation: core.JaxprEqn, platform: str) -> int:
-    name, params = equation.primitive.name, equation.params
-    if name == "dot_general":
-        return _matmul(equation)
-    if name == "conv_general_dilated":
-        return _convolution(equation)
-    bodies = [_count(inner, platform) for inner in core.jaxprs_in_params(params)]
-    if name == "cond":
-        return max(bodies)
-    if name == "while" and any(bodies):
-        raise ValueError("a while loop holds matrix products; its length is unknown")
-    return sum(bodies) * (params["length"] if name == "scan" else 1)
+    def _operations(self, equation: core.JaxprEqn) -> int:
+        name, params = equation.primitive.name, equation.params
+        if name == "dot_general":
+            return _matmul(equation)
+        if name == "conv_general_dilated":
+            return _convolution(equation)
+        inner = core.jaxprs_in_params(params)
+        bodies = [_Region(self.platform, self.branch).count(x) for x in inner]
+        if name == "cond":
+            return self.branch(bodies)
+        if name == "while" and any(bodies):
+            raise ValueError("a while loop holds matrix products of unknown number")
+        return sum(bodies) * (params["length"] if name == "scan" else 1)
 
 
 def _matmul(equation: core.JaxprEqn) -> int:

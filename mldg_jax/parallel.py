@@ -205,25 +205,23 @@ def topology(name: str) -> list[jax.Device]:
 
 
 def lower_step(
-    step: Callable[[Any, Any, Any], tuple[Any, Any]],
-    devices: Sequence[jax.Device],
-    *shapes: Any,
+    step: Step, devices: Sequence[jax.Device], *shapes: Any
 ) -> tuple[Any, jax.stages.Lowered]:
-    """Traces ``compile_step(step, devices)`` without running it.
+    """Traces ``map_step(step, devices)`` without running it.
 
     Args:
-      step: see ``compile_step``.
+      step: see ``map_step``.
       devices: also those of a ``topology``.
       *shapes: ``jax.ShapeDtypeStruct`` of the state, the frozen parameters and the
-        episode from ``shard``.
+        episode, laid out for all devices.
 
     Returns:
       Its jaxpr, and what ``compile()`` of makes the program.
     """
-    compiled = compile_step(step, devices)
+    mapped = map_step(step, devices)
     if len(devices) == 1:  # pmap knows its devices, jit goes where its arguments are
         place = SingleDeviceSharding(devices[0])
         shapes = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes
         )
-    return jax.make_jaxpr(compiled)(*shapes), compiled.lower(*shapes)
+    return jax.make_jaxpr(mapped)(*shapes), mapped.lower(*shapes)

@@ -10,9 +10,9 @@ import pytest
 from jax.extend import core
 
 from mldg_jax import cli, configs, parallel, plan
-from mldg_jax.data import episodes
+from mldg_jax.data import loader
 from mldg_jax.errors import UserError
-from tests import signals
+from tests import small
 
 ROOT = Path(__file__).parents[1]
 XLSR = str(ROOT / "configs" / "xlsr.py")
@@ -62,19 +62,25 @@ def test_a_missing_compiler_says_what_to_install(monkeypatch, capsys):
     assert "pip install 'mldg_jax[tpu-plan]'" in capsys.readouterr().err
 
 
-def test_the_episode_is_the_samplers():
-    """Of the same layout, shapes and dtypes as what training draws."""
-    corpus = signals.corpus()
-    domains = episodes.group(corpus)
-    drawn = episodes.draw(domains, seed=0, step=0, meta_test=2, examples=4)
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_episode_is_the_samplers(count):
+    """Of the same layout, shapes and dtypes as what training cuts."""
+    corpus, domains = small.domains()
+    make = loader.sampler(
+        domains,
+        corpus,
+        seed=0,
+        options={"meta_test": 2, "examples": 8},
+        samples=1_600,
+        devices=(count, range(count)),
+    )
     config = smoke("mldg", "samples=1600")
-    theirs = episodes.cut(drawn, corpus, samples=config.samples)
-    ours = plan._episode(config, attacks=len(domains.attacks), examples=4)
+    ours = plan._episode(config, len(domains.attacks), 8, count)
 
     def shapes(tree):
         return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
 
-    assert shapes(ours) == shapes(theirs)
+    assert shapes(ours) == shapes(make(0)[1])
 
 
 @pytest.mark.parametrize("arm", ["mldg", "mldg2"])
