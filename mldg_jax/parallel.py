@@ -18,6 +18,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
+from mldg_jax import tpu
 from mldg_jax.errors import UserError
 
 AXIS = "devices"
@@ -165,9 +166,6 @@ def devices(count: int | None = None) -> list[jax.Device]:
     return found[:count]
 
 
-TOPOLOGIES = "v5e:2x4, v5e:4x4, v6e:2x4, v4:2x2x2, v5p:2x2x2"  # for example
-
-
 def topology(name: str) -> list[jax.Device]:
     """The chips of a TPU slice that is not there.
 
@@ -199,7 +197,7 @@ def topology(name: str) -> list[jax.Device]:
     except jax.errors.JaxRuntimeError as error:
         raise UserError(
             f"topology {name!r}: {str(error).splitlines()[0]}; these are known: "
-            f"{TOPOLOGIES}"
+            f"{tpu.EXAMPLES}"
         ) from None
     return list(found.devices)
 

@@ -9,46 +9,20 @@ loop's body once.
 
 import functools
 import math
-import re
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from mldg_jax import parallel, steps
+from mldg_jax import parallel, steps, tpu
 from mldg_jax.data import loader
 from mldg_jax.errors import UserError
 from mldg_jax.flops import count_flops
 from mldg_jax.models import detector as detectors
-
-GIB = 2**30
-
-
-class Chip(NamedTuple):
-    """One TPU chip.
-
-    Attributes:
-      peak: FLOP/s of bfloat16 matrix products, as published. float32 products run as
-        bfloat16 ones unless a higher precision is asked for.
-      bandwidth: bytes/s between HBM and the chip, as published.
-      hbm: bytes that a program may use: what is published minus what the compiler keeps
-        (libtpu 0.0.52 names it when it refuses a program).
-    """
-
-    peak: float
-    bandwidth: float
-    hbm: float
-
-
-# https://docs.cloud.google.com/tpu/docs/v4 and …/v5e, …/v5p, …/v6e
-CHIPS = {
-    "v4": Chip(275e12, 1200e9, 30.75 * GIB),
-    "v5e": Chip(197e12, 819e9, 15.75 * GIB),
-    "v5p": Chip(459e12, 2765e9, 95.73 * GIB),
-    "v6e": Chip(918e12, 1638e9, 31.24 * GIB),
-}
+from mldg_jax.models.wav2vec2 import SAMPLE_RATE
+from mldg_jax.tpu import GIB
 
 
 def plan(
@@ -82,7 +56,7 @@ def plan(
     Raises:
       UserError: an unknown slice or an impossible batch.
     """
-    chip = _chip(topology)
+    chip = tpu.chip_of(topology)
     devices = parallel.topology(topology)
     count = len(devices)
     attacks = attacks or config.episode.attacks or 6
@@ -110,7 +84,7 @@ def plan(
             # What a step pays that is not logged: that is the cheaper branch.
             "flops": count_flops(jaxpr, "tpu", branch=min),
             "flops_logged": count_flops(jaxpr, "tpu"),
-            "collectives": {} if refused else collectives(program.as_text()),
+            "collectives": {} if refused else tpu.collectives(program.as_text()),
         }
 
     result = {
@@ -134,16 +108,6 @@ def plan(
 
         result["largest_batch"] = largest_batch(measure, batch, unit, chip.hbm)
     return result
-
-
-def _chip(topology: str) -> Chip:
-    name = topology.partition(":")[0]
-    if name not in CHIPS:
-        raise UserError(
-            f"topology is {topology!r}; it must be one of {', '.join(CHIPS)} and a "
-            f"shape, for example {parallel.TOPOLOGIES}"
-        )
-    return CHIPS[name]
 
 
 def _batch(batch: int | None, unit: int, total: int, chips: int) -> int:
@@ -233,45 +197,13 @@ def _memory(analysis: Any) -> dict[str, int]:
     return parts | {"total": sum(parts.values())}
 
 
-def _bound(chip: Chip, result: dict) -> dict[str, float]:
+def _bound(chip: tpu.Chip, result: dict) -> dict[str, float]:
     """Roofline: seconds for the FLOPs, and for reading and writing once."""
     bound = {"compute": result["flops"] / chip.peak}
     if memory := result["memory"]:
         moved = memory["arguments"] + memory["outputs"]
         bound["memory"] = moved / chip.bandwidth
     return bound
-
-
-def collectives(text: str) -> dict[str, dict[str, int]]:
-    """Communication between chips in a compiled program.
-
-    Args:
-      text: the program in XLA's HLO notation.
-
-    Returns:
-      kind → ``count``, instructions of that kind, and ``bytes``, the sum of their
-      results. An instruction inside a loop counts once.
-    """
-    kinds = (
-        "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|"
-        "collective-broadcast"
-    )
-    found: dict[str, dict[str, int]] = {}
-    # Of an asynchronous pair only the second has the result's shape.
-    for shape, kind in re.findall(rf"= (.+?) ({kinds})(?:-done)?\(", text):
-        entry = found.setdefault(kind, {"count": 0, "bytes": 0})
-        entry["count"] += 1
-        entry["bytes"] += sum(
-            map(_bytes, re.findall(r"([a-z]+\d*)\[([\d,]*)\]", shape))
-        )
-    return found
-
-
-def _bytes(array: tuple[str, str]) -> int:
-    """Of an array such as ("bf16", "8,128")."""
-    dtype, shape = array
-    bits = 8 if dtype == "pred" else int(re.sub(r"\D", "", dtype))
-    return math.prod(map(int, shape.split(","))) * bits // 8 if shape else bits // 8
 
 
 def largest_batch(
@@ -314,39 +246,58 @@ def _next_batch(fits: dict, refused: float, unit: int, limit: float) -> int:
 
 def describe(result: dict[str, Any]) -> str:
     """The result of ``plan`` as text."""
-    memory, bound = result["memory"], result["bound_seconds"]
-    seconds = result["samples"] / 16_000
     lines = [
         f"{result['topology']}: {result['chips']} chips, {result['batch']} utterances "
-        f"of {seconds:.2f} s a chip and step ({result['attacks']} attacks × "
-        f"{result['examples']})",
+        f"of {result['samples'] / SAMPLE_RATE:.2f} s a chip and step "
+        f"({result['attacks']} attacks × {result['examples']})",
+        _settings(result),
         "",
+        *_memory_lines(result),
+        "",
+        *_work_lines(result),
     ]
-    if memory:
-        lines += [f"{'memory a chip':24}GiB"]
-        lines += [f"  {k:18}{v / GIB:7.2f}" for k, v in memory.items()]
-        lines[-1] += f" of {result['hbm'] / GIB:.2f}: it fits"
-    else:
-        lines += [f"it does not fit: {result['refused']}"]
+    for kind, entry in result["collectives"].items():
+        megabytes = entry["bytes"] / 1e6
+        lines.append(f"{entry['count']} {kind} of {megabytes:.1f} MB together")
+    if best := result.get("largest_batch"):
+        lines.append(f"largest batch that fits: {best} utterances a chip")
+    elif best == 0:
+        lines.append("no batch fits, not even the smallest")
+    return "\n".join(lines)
+
+
+def _settings(result: dict[str, Any]) -> str:
+    objective, compute = result["objective"], result["compute"]
+    parts = [objective["name"]]
+    if "order" in objective:
+        parts.append(f"{objective['order']} order")
+    parts.append(compute["dtype"])
+    if compute["remat"]:
+        parts.append("layers recomputed")
+    if compute["micro_batches"] > 1:
+        parts.append(f"{compute['micro_batches']} micro-batches")
+    return ", ".join(parts)
+
+
+def _memory_lines(result: dict[str, Any]) -> list[str]:
+    if result["memory"] is None:
+        return [f"it does not fit: {result['refused']}"]
+    lines = ["memory a chip           GiB"]
+    lines += [f"  {k:18}{v / GIB:7.2f}" for k, v in result["memory"].items()]
+    lines[-1] += f" of {result['hbm'] / GIB:.2f}: it fits"
+    return lines
+
+
+def _work_lines(result: dict[str, Any]) -> list[str]:
+    bound = result["bound_seconds"]
     what = max(bound, key=bound.get)
-    slowest = bound[what]
-    utterances = result["batch"] * result["chips"] / slowest
-    lines += [
-        "",
-        f"{result['flops'] / 1e12:.2f} TFLOP a chip and step: matrix products and "
-        "convolutions, recomputation included; elementwise work is not counted",
-        f"a step takes at least {1e3 * slowest:.0f} ms, at most {utterances:,.0f} "
+    rate = result["batch"] * result["chips"] / bound[what]
+    logged = ""
+    if result["flops_logged"] > result["flops"]:
+        logged = f" ({result['flops_logged'] / 1e12:.2f} where it is logged)"
+    return [
+        f"{result['flops'] / 1e12:.2f} TFLOP a chip and step{logged}: matrix products "
+        "and convolutions, recomputation included; elementwise work is not counted",
+        f"a step takes at least {1e3 * bound[what]:.0f} ms, at most {rate:,.0f} "
         f"utterances/s on the slice: roofline bound by {what}, no prediction",
     ]
-    lines += [
-        f"{entry['count']} {kind} of {entry['bytes'] / 1e6:.1f} MB together"
-        for kind, entry in result["collectives"].items()
-    ]
-    if "largest_batch" in result:
-        best = result["largest_batch"]
-        lines += [
-            f"largest batch that fits: {best} utterances a chip"
-            if best
-            else "no batch fits, not even the smallest"
-        ]
-    return "\n".join(lines)

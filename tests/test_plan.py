@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from mldg_jax import cli, configs, parallel, plan
+from mldg_jax import cli, configs, parallel, plan, tpu
 from mldg_jax.data import loader
 from mldg_jax.errors import UserError
 from tests import small
@@ -117,11 +117,15 @@ def test_a_program_that_is_refused_is_described():
         "topology": "v5e:2x4", "chips": 8, "attacks": 6, "examples": 16, "batch": 12,
         "samples": 64_600, "hbm": 1.0, "memory": None, "refused": "RESOURCE_EXHAUSTED",
         "flops": 10**12, "bound_seconds": {"compute": 0.005}, "collectives": {},
-        "largest_batch": 6,
+        "largest_batch": 6, "flops_logged": 2 * 10**12,
+        "objective": {"name": "mldg", "order": "second"},
+        "compute": {"dtype": "bfloat16", "remat": True, "micro_batches": 2},
     }  # fmt: skip
     text = plan.describe(result)
     assert "does not fit: RESOURCE_EXHAUSTED" in text
     assert "at least 5 ms" in text and "19,200 utterances/s" in text
+    assert "1.00 TFLOP a chip and step (2.00 where it is logged)" in text
+    assert "mldg, second order, bfloat16, layers recomputed, 2 micro-batches" in text
     assert text.endswith("largest batch that fits: 6 utterances a chip")
 
 
@@ -149,7 +153,7 @@ def test_collectives_are_read_from_the_program():
   %b = f32[] all-reduce(%a.1), metadata={op_name="jit/psum"}
   %c = pred[5]{0} fusion(%b), kind=kLoop, calls=%all-reduce.clone
 """
-    assert plan.collectives(text) == {
+    assert tpu.collectives(text) == {
         "all-reduce": {"count": 2, "bytes": 12 + 16 + 4},
         "all-gather": {"count": 1, "bytes": 256},
     }
@@ -166,7 +170,7 @@ needs_compiler = pytest.mark.skipif(
 def test_a_tpu_slice():
     config = smoke("mldg", "samples=3000")
     result = plan.plan(config, "v5e:2x4", batch=6)
-    assert result["chips"] == 8 and 0 < result["memory"]["total"] < plan.GIB
+    assert result["chips"] == 8 and 0 < result["memory"]["total"] < tpu.GIB
     jaxpr, _ = plan.lower(config, jax.devices()[:1], attacks=6, examples=8)
     trained = sum(x.size for x in jaxpr.out_avals) // 4  # φ, its average, Adam's two
     # The inner and the outer gradient cross the chips, and BatchNorm's moments.
@@ -188,5 +192,5 @@ def test_the_compiler_refuses_what_is_larger_than_the_chips_memory(name):
 
     _, lowered = parallel.lower_step(step, devices[:1], shape, shape, shape)
     program, refused = plan._compile(lowered)
-    hbm = plan.CHIPS[name.partition(":")[0]].hbm / plan.GIB
+    hbm = tpu.CHIPS[name.partition(":")[0]].hbm / tpu.GIB
     assert program is None and f"available HBM ({hbm:.2f}G)" in refused
