@@ -8,14 +8,17 @@ device axis. Every process draws the same episode and cuts only the utterances o
 own devices out of the corpus.
 """
 
+import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
+from mldg_jax import tpu
 from mldg_jax.errors import UserError
 
 AXIS = "devices"
@@ -161,3 +164,62 @@ def devices(count: int | None = None) -> list[jax.Device]:
             "XLA_FLAGS=--xla_force_host_platform_device_count=N"
         )
     return found[:count]
+
+
+def topology(name: str) -> list[jax.Device]:
+    """The chips of a TPU slice that is not there.
+
+    Programs compile for them (``lower_step``); nothing runs on them.
+
+    Args:
+      name: the chip and the shape of the slice, such as "v5e:2x4".
+
+    Raises:
+      UserError: the compiler (libtpu) is not installed or does not know the slice.
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError(
+            "the TPU's compiler is not installed: pip install 'mldg_jax[tpu-plan]'"
+        )
+    # libtpu reads these when it is loaded. Without them it looks for the TPU that it is
+    # on, and keeps another process from loading it.
+    for variable, value in {
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    }.items():
+        os.environ.setdefault(variable, value)
+    # The two cores of a v4 chip work as one device, as they do on a real slice.
+    options = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
+    try:
+        found = topologies.get_topology_desc(name, platform="tpu", **options)
+    except jax.errors.JaxRuntimeError as error:
+        raise UserError(
+            f"topology {name!r}: {str(error).splitlines()[0]}; these are known: "
+            f"{tpu.EXAMPLES}"
+        ) from None
+    return list(found.devices)
+
+
+def lower_step(
+    step: Step, devices: Sequence[jax.Device], *shapes: Any
+) -> tuple[Any, jax.stages.Lowered]:
+    """Traces ``map_step(step, devices)`` without running it.
+
+    Args:
+      step: see ``map_step``.
+      devices: also those of a ``topology``.
+      *shapes: ``jax.ShapeDtypeStruct`` of the state, the frozen parameters and the
+        episode, laid out for all devices.
+
+    Returns:
+      Its jaxpr, and what ``compile()`` of makes the program.
+    """
+    mapped = map_step(step, devices)
+    if len(devices) == 1:  # pmap knows its devices, jit goes where its arguments are
+        place = SingleDeviceSharding(devices[0])
+        shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes
+        )
+    return jax.make_jaxpr(mapped)(*shapes), mapped.lower(*shapes)

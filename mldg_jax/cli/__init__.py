@@ -18,6 +18,7 @@ examples:
   mldg corpus build debspoof --size small      only the corpus
   mldg corpus build asvspoof2019_la --source /data/LA
   mldg train --config configs/debspoof.py:mldg --workdir runs/mldg
+  mldg plan --config configs/xlsr.py:mldg --topology v5e:2x4 --batch 12
   mldg score runs/demo/mldg-0 my_recording.wav
   mldg evaluate --scores scores.txt --keys trial_metadata.txt --html report.html
 """

@@ -1,6 +1,9 @@
-"""``mldg demo``, ``train``, ``calibrate`` and ``export``."""
+"""``mldg demo``, ``train``, ``plan``, ``calibrate`` and ``export``."""
 
 import argparse
+import functools
+import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,6 +46,11 @@ def add(commands: Any) -> None:
     train.add_argument("--process", type=int, help="with HOST:PORT: which one this is")
     add_data_dir(train)
 
+    text = "Compile the training step for a TPU slice that is not there: does it fit?"
+    plan = add_command(commands, "plan", _plan, text)
+    add_config(plan)
+    _add_plan(plan)
+
     text = "Make a run's scores log-likelihood ratios, on a split it has not seen."
     calibrate = add_command(commands, "calibrate", _calibrate, text)
     calibrate.add_argument("run", help="a finished run folder")
@@ -71,6 +79,32 @@ def add(commands: Any) -> None:
         help="peft: adapters for peft.PeftModel; merged: an encoder for transformers; "
         "default: %(default)s",
     )
+
+
+def _add_plan(plan: argparse.ArgumentParser) -> None:
+    plan.add_argument(
+        "--topology",
+        required=True,
+        help="chip and shape of the slice, e.g. v5e:2x4 or v4:2x2x2",
+    )
+    plan.add_argument(
+        "--batch",
+        type=int,
+        help="utterances a chip and step, all attacks and both halves together; "
+        "default: what the config's episode.examples comes to",
+    )
+    plan.add_argument(
+        "--attacks",
+        type=int,
+        help="of a step; default: the config's episode.attacks, or 6 as in ASVspoof "
+        "2019 LA",
+    )
+    plan.add_argument(
+        "--largest",
+        action="store_true",
+        help="search for the largest batch that fits; three to six compilations more",
+    )
+    plan.add_argument("--json", action="store_true", help="one JSON object instead")
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -119,6 +153,22 @@ def _train(arguments: argparse.Namespace) -> None:
         except UserError as problem:  # the run itself is whole
             print(f"mldg: {run} is not calibrated: {problem}", file=sys.stderr)
     print(f"{run}: finished; score with it: mldg score {run} your.wav")
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # leave accelerators to others
+
+    from mldg_jax import configs, plan
+
+    result = plan.plan(
+        configs.read(arguments.config, arguments.overrides),
+        arguments.topology,
+        batch=arguments.batch,
+        attacks=arguments.attacks,
+        largest=arguments.largest,
+        progress=functools.partial(print, file=sys.stderr, flush=True),
+    )
+    print(json.dumps(result) if arguments.json else plan.describe(result))
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:

@@ -1,0 +1,177 @@
+"""Floating-point operations of a program, counted from its jaxpr.
+
+XLA's own cost analysis counts the body of a loop once, whatever its length, which makes
+it useless for a program with scans. Here every multiplication and every addition of
+matrix products and convolutions is one operation, as in the peak rates that chip makers
+publish. Elementwise work (normalisation, softmax, GELU, dropout, the optimiser) is not
+counted.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jax.extend import core
+from jax.interpreters import partial_eval
+
+CALLS = (
+    "jit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2", "shard_map"
+)  # fmt: skip
+REGIONS = ("scan", "while", "cond", "remat2")  # two equal ones are not merged
+
+
+def count_flops(
+    jaxpr: core.ClosedJaxpr,
+    platform: str,
+    *,
+    branch: Callable[[list[int]], int] = max,
+) -> int:
+    """Operations of matrix products and convolutions in one run of a program.
+
+    Counted is what is left when the compiler has dropped what no output depends on and
+    merged what is computed twice from the same values. Loops count as often as they
+    run, recomputation (``jax.checkpoint``) counts each time. Under ``pmap`` or
+    ``shard_map`` the count is of one device. Zeros that a convolution pads or dilates
+    with do not count, as in XLA.
+
+    Args:
+      jaxpr: from ``jax.make_jaxpr``.
+      platform: "cpu", "gpu" or "tpu": which branch of ``lax.platform_dependent`` runs.
+      branch: of any other branching the dearest branch counts (max), or the cheapest
+        (min).
+
+    Raises:
+      ValueError: such work inside a ``while`` loop, whose length is unknown.
+    """
+    live, _ = partial_eval.dce_jaxpr(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars))
+    return _Region(platform, branch).count(live)
+
+
+class _Region:
+    """A part of a program within which the compiler merges equal values.
+
+    Attributes:
+      platform, branch: see ``count_flops``.
+      numbers: unused numbers; equal values have equal numbers.
+      seen: operation and numbers of its inputs → numbers of its outputs.
+    """
+
+    def __init__(self, platform: str, branch: Callable[[list[int]], int]):
+        self.platform, self.branch = platform, branch
+        self.numbers = itertools.count()
+        self.seen: dict[Any, list[int]] = {}
+
+    def count(self, jaxpr: core.Jaxpr) -> int:
+        return self._walk(jaxpr, [next(self.numbers) for _ in jaxpr.invars])[0]
+
+    def _walk(self, jaxpr: core.Jaxpr, inputs: list[Any]) -> tuple[int, list[Any]]:
+        """Operations of a jaxpr, and its outputs' numbers, from its inputs' numbers."""
+        known = dict(zip(jaxpr.invars, inputs, strict=True))
+
+        def number(variable):
+            if isinstance(variable, core.Literal):
+                return str(variable)
+            if variable not in known:  # a constant of the jaxpr
+                known[variable] = next(self.numbers)
+            return known[variable]
+
+        total = 0
+        for equation in jaxpr.eqns:
+            arguments = [number(x) for x in equation.invars]
+            body = self._called(equation)
+            if body is not None:
+                # A branching has its index in front.
+                own = arguments[len(arguments) - len(body.invars) :]
+                flops, outputs = self._walk(body, own)
+            else:
+                flops, outputs = self._evaluate(equation, arguments)
+            total += flops
+            known.update(zip(equation.outvars, outputs, strict=True))
+        return total, [number(x) for x in jaxpr.outvars]
+
+    def _called(self, equation: core.JaxprEqn) -> core.Jaxpr | None:
+        """The body that the compiler sees in place of a call, if this is one."""
+        name, params = equation.primitive.name, equation.params
+        if name == "cond" and params.get("branches_platforms"):
+            # lax.platform_dependent, whose default has None for its platforms
+            pairs = zip(params["branches"], params["branches_platforms"], strict=True)
+            return next(
+                branch.jaxpr
+                for branch, platforms in pairs
+                if platforms is None or self.platform in platforms
+            )
+        # What is to be recomputed is kept apart from its first computation.
+        if name in CALLS and not params.get("differentiated"):
+            return next(iter(core.jaxprs_in_params(params)))
+        return None
+
+    def _evaluate(
+        self, equation: core.JaxprEqn, arguments: list[Any]
+    ) -> tuple[int, list[int]]:
+        key = (equation.primitive.name, str(equation.params), *arguments)
+        if equation.primitive.name in REGIONS:
+            key = object()
+        flops = 0 if key in self.seen else self._operations(equation)
+        fresh = [next(self.numbers) for _ in equation.outvars]
+        return flops, self.seen.setdefault(key, fresh)
+
+    def _operations(self, equation: core.JaxprEqn) -> int:
+        name, params = equation.primitive.name, equation.params
+        if name == "dot_general":
+            return _matmul(equation)
+        if name == "conv_general_dilated":
+            return _convolution(equation)
+        inner = core.jaxprs_in_params(params)
+        bodies = [_Region(self.platform, self.branch).count(x) for x in inner]
+        if name == "cond":
+            return self.branch(bodies)
+        if name == "while" and any(bodies):
+            raise ValueError("a while loop holds matrix products of unknown number")
+        return sum(bodies) * (params["length"] if name == "scan" else 1)
+
+
+def _matmul(equation: core.JaxprEqn) -> int:
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    shape = equation.invars[0].aval.shape
+    inner = math.prod(shape[axis] for axis in contracted)
+    return 2 * inner * equation.outvars[0].aval.size
+
+
+def _convolution(equation: core.JaxprEqn) -> int:
+    params, (lhs, rhs) = equation.params, (x.aval.shape for x in equation.invars)
+    out = equation.outvars[0].aval.shape
+    numbers = params["dimension_numbers"]
+    batch, features = (out[axis] for axis in numbers.out_spec[:2])
+    channels = rhs[numbers.rhs_spec[1]]  # of one group
+    taps = math.prod(
+        _taps(lhs[i], rhs[j], out[k], *window)
+        for i, j, k, *window in zip(
+            numbers.lhs_spec[2:],
+            numbers.rhs_spec[2:],
+            numbers.out_spec[2:],
+            params["window_strides"],
+            params["padding"],
+            params["lhs_dilation"],
+            params["rhs_dilation"],
+            strict=True,
+        )
+    )
+    return 2 * batch * features * channels * taps
+
+
+def _taps(
+    size: int,
+    width: int,
+    out: int,
+    stride: int,
+    padding: tuple[int, int],
+    lhs_dilation: int,
+    rhs_dilation: int,
+) -> int:
+    """Pairs of an output and a tap along one axis that meet a value of the input."""
+    place = np.arange(out)[:, None] * stride + np.arange(width) * rhs_dilation
+    place = place - padding[0]
+    inside = (place >= 0) & (place <= (size - 1) * lhs_dilation)
+    return int((inside & (place % lhs_dilation == 0)).sum())
