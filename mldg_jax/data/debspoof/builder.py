@@ -26,16 +26,17 @@ class DebSpoof(CorpusBuilder):
     """
 
     name = "debspoof"
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.2.0")
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "First version.",
         "1.1.0": "The same clips in the records of all corpora.",
+        "1.2.0": "Size full has more attacks; columns family and fold.",
     }
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name="small", description="About 1,450 clips."),
-        tfds.core.BuilderConfig(name="full", description="About 3,200 clips."),
+        tfds.core.BuilderConfig(name="full", description="About 5,300 clips."),
     ]
-    EXTRA: ClassVar = ("text", "source", "licence")
+    EXTRA: ClassVar = ("text", "source", "licence", "family", "fold")
 
     def list_rows(self, source: Path) -> tuple[Path, list[Row]]:
         rows = [
