@@ -113,6 +113,9 @@ def test_round_trip(tiny, fast):
         assert item["licence"].decode() == "CC0"
         assert item["family"].decode() == clip.family
         assert item["fold"].decode() == str(clip.fold)
+    columns = corpora.index(target, "train")
+    assert list(columns["fold"]) == [clip.fold for clip in expected]
+    assert list(columns["family"]) == [clip.family for clip in expected]
     rows = corpora.load(target, "train")
     assert list(rows.utterance) == [clip.utterance for clip in expected]
     np.testing.assert_array_equal(rows.audio[-1], samples)
