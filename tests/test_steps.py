@@ -287,7 +287,7 @@ def test_taylor_remainder_of_the_whole_detector(whole_detector):
         _, at_zero, both = evaluate(trainable, 0.0)
         f_grad = at_zero["inner_gradient"]
         inner = optax.tree.vdot(f_grad, along(both, f_grad, -1))
-        rates = np.array([1e-4, 1e-5])
+        rates = np.array([1e-5, 1e-6])  # larger ones cross kinks of max-pooling
         remainders = [
             abs(
                 evaluate(trainable, float(rate))[1]["meta_test_loss"]
