@@ -157,7 +157,7 @@ def _episode(config: Any, attacks: int, examples: int, count: int) -> dict:
 
     def decisions(domains):
         label = np.zeros((domains, examples), np.int32)
-        return {"label": label, "domain": label[:, 0]}
+        return {"label": label, "domain": label[:, 0], "seed": label.astype(np.uint32)}
 
     held_out = config.episode.meta_test
     drawn = {
@@ -272,6 +272,8 @@ def _settings(result: dict[str, Any]) -> str:
     if "order" in objective:
         parts.append(f"{objective['order']} order")
     parts.append(compute["dtype"])
+    if compute["scan"]:
+        parts.append("one layer for all (scan)")
     if compute["remat"]:
         parts.append("layers recomputed")
     if compute["micro_batches"] > 1:
