@@ -48,13 +48,16 @@ def read_evaluations(run: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text()) if path.exists() else []
 
 
-def add_evaluation(run: str | Path, name: str, results: Mapping[str, Any]) -> list[str]:
+def add_evaluation(
+    run: str | Path, name: str, results: Mapping[str, Any], resampled: str
+) -> list[str]:
     """Keeps the numbers of an evaluation in a run's folder, and writes its card.
 
     Args:
       run: the run whose scores were evaluated.
       name: of the trials, such as their key file; an earlier one is replaced.
       results: a system's, of ``evaluate.evaluate``.
+      resampled: what its intervals come from, "speakers" or "utterances".
 
     Returns:
       Attacks of the evaluation that the run was trained on, for a warning.
@@ -75,6 +78,7 @@ def add_evaluation(run: str | Path, name: str, results: Mapping[str, Any]) -> li
         "metrics": {k: results[k] for k in NAMES},
         "intervals": results.get("intervals", {}),
         "by_attack": {a: one["eer"] for a, one in by_attack.items()},
+        "resampled": resampled,
         "trained_on": met,
     }
     text = json.dumps([*kept, entry], indent=1, ensure_ascii=False) + "\n"
@@ -216,8 +220,10 @@ def _evaluations(evaluations) -> str:
         ]
         counts = f"{one['n_bonafide']:,} | {one['n_spoof']:,}"
         lines.append(f"| {one['name']} | {counts} | {' | '.join(cells)} |")
-    lines += ["", "In brackets: 95 % intervals from resampling speakers."]
     for one in evaluations:
+        if one["intervals"]:
+            what = f"{one['name']}: 95 % intervals from resampling {one['resampled']}."
+            lines += ["", what]
         if one["trained_on"]:
             lines += [
                 "",

@@ -7,6 +7,8 @@ import numpy as np
 from mldg_jax import checkpoint
 from mldg_jax.scoring import Windows
 
+CROWDED = 200  # windows that a picture can show apart
+
 
 def write(folder: Path, name: str, windows: Windows) -> None:
     """Writes ``<name>.tsv`` and ``<name>.svg`` into a folder.
@@ -29,7 +31,7 @@ def picture(name: str, windows: Windows) -> str:
     """The scores over time, as an SVG document.
 
     Every moment has the mean score of the windows that cover it; the dashed line is the
-    recording's score.
+    recording's score. Where there are many windows, a running mean is drawn over them.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -44,7 +46,14 @@ def picture(name: str, windows: Windows) -> str:
         figure = Figure(figsize=(8.0, 2.6), layout="constrained")
         axes = figure.add_subplot()
         colour, _ = plots.style(3)
-        axes.stairs(level, edges, baseline=None, color=colour, linewidth=1.4)
+        crowded = len(level) > CROWDED
+        style = {"color": colour, "alpha": 0.3 if crowded else 1.0, "linewidth": 1.4}
+        axes.stairs(level, edges, baseline=None, **style)
+        if crowded:
+            width = len(level) // (CROWDED // 4)
+            smooth = np.convolve(level, np.ones(width) / width, "valid")
+            times = np.convolve(middle, np.ones(width) / width, "valid")
+            axes.plot(times, smooth, color=colour, linewidth=1.8)
         axes.axhline(windows.score.mean(), color=plots.CHANCE, linestyle="--", lw=1)
         axes.set(
             xlabel="time (s)",

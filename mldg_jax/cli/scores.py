@@ -160,10 +160,12 @@ def _add_to_card(arguments: argparse.Namespace, evaluation: Any) -> None:
         )
     (one,) = systems.values()
     name = Path(evaluation.results["keys"]["file"]).stem
-    for attack in cards.add_evaluation(arguments.card, name, one):
+    resampled = evaluation.results.get("clusters", "")
+    met = cards.add_evaluation(arguments.card, name, one, resampled)
+    if met:
         print(
-            f"mldg: {arguments.card} was trained on {attack}: its error rate says "
-            "nothing of new attacks",
+            f"mldg: {arguments.card} was trained on {', '.join(met)}: their error "
+            "rates say nothing of new attacks",
             file=sys.stderr,
         )
 

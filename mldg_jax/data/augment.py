@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.fft
 
 from mldg_jax.data import codecs
 from mldg_jax.data import rawboost as rb
@@ -73,10 +72,7 @@ def augmenter(
     def augment(waveform, samples, start, rng):
         factor = 1.0 + speed * rng.uniform(-1.0, 1.0)
         gains = equaliser * rng.standard_normal(_EQUALISER_POINTS)
-        length = round(samples * factor)
-        if speed:  # an FFT of a length with large factors takes five times as long
-            length = scipy.fft.next_fast_len(length, real=True)
-        made = crop(waveform, length, start)
+        made = crop(waveform, round(samples * factor), start)
         if speed or equaliser:
             made = _resynthesise(made, samples, gains)
         chosen = codec[rng.integers(len(codec))] if codec else UNCODED
@@ -152,11 +148,12 @@ def _check(name: str, value: Any, good: bool, limit: str) -> None:
 
 def _resynthesise(waveform: np.ndarray, samples: int, gains: np.ndarray) -> np.ndarray:
     """Equalises and stretches (n,) to (samples,), exactly band-limited."""
-    waveform = np.asarray(waveform, np.float32)
-    spectrum = scipy.fft.rfft(waveform)
-    count = min(samples // 2 + 1, len(spectrum))
-    places = np.linspace(0, len(gains) - 1, len(spectrum))[:count]
-    decibels = np.interp(places, np.arange(len(gains)), gains).astype(np.float32)
-    spectrum = spectrum[:count] * np.exp(np.float32(np.log(10) / 20) * decibels)
-    stretched = scipy.fft.irfft(spectrum, samples) * np.float32(samples / len(waveform))
-    return np.clip(stretched, -1.0, 1.0)
+    spectrum = np.fft.rfft(waveform)
+    points = np.linspace(0, len(spectrum) - 1, len(gains))
+    decibels = np.interp(np.arange(len(spectrum)), points, gains)
+    spectrum *= 10 ** (decibels / 20)
+    kept = np.zeros(samples // 2 + 1, spectrum.dtype)
+    count = min(len(kept), len(spectrum))
+    kept[:count] = spectrum[:count]
+    stretched = np.fft.irfft(kept, samples) * (samples / len(waveform))
+    return np.clip(stretched, -1.0, 1.0).astype(np.float32)

@@ -1,63 +1,154 @@
-"""The attacks: which are seen in training, and what each synthesiser can speak."""
+"""The attacks of each size: their families, and what each synthesiser can speak.
 
-SEEN_ATTACKS = (
-    "espeak",
-    "flite_cg",
-    "fest_diphone",
-    "piper_vits",
-    "gl_mel",
-    "lpc_voc",
-    "world_copy",
-    "world_shift",
-)
-UNSEEN_ATTACKS = ("kokoro", "fest_hts", "fest_clunits", "world_swap", "phase_voc")
-COPY_ATTACKS = (
-    "gl_mel",
-    "lpc_voc",
-    "world_copy",
-    "world_shift",
-    "world_swap",
-    "phase_voc",
-)
-"""Attacks that re-synthesise bona fide speech; the others speak a text."""
+An attack is one domain: a synthesiser or vocoder in one setting. Size "full" has
+several of a family where "small" has one. A family is seen in training or it is not,
+never both; all its attacks stand or fall together when one is left out.
+"""
 
-# Synthetic voices by split: disjoint, but for Piper, which has one
-_VOICES: dict[str, dict[str, tuple[str, ...]]] = {
-    "espeak": {
-        "train": ("", "+m3", "+f2"),
-        "dev": ("+m1", "+f5"),
-        "eval": ("+m7", "+f4", "+m4", "+f3"),
-    },
-    "flite_cg": {"train": ("rms",), "dev": ("slt",), "eval": ("awb",)},
-    "piper_vits": {"train": ("joe",), "dev": ("joe",), "eval": ("joe",)},
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+SPLITS = ("train", "dev", "eval")
+
+
+class Attack(NamedTuple):
+    """One attack.
+
+    Attributes:
+      family: what it has in common with the attacks that resemble it.
+      voices: of the synthesiser, by split and language; empty for an attack that
+        re-synthesises bona fide speech.
+      seen: occurs in training.
+      share: of an attack's usual number of clips.
+    """
+
+    family: str
+    voices: Mapping[str, Mapping[str, Sequence[str]]] = {}
+    seen: bool = True
+    share: float = 1.0
+
+
+def _spoken(languages: Sequence[str], **voices: Sequence[str]):
+    """{split: {language: voices}}: the same voices whatever the language."""
+    return {split: dict.fromkeys(languages, names) for split, names in voices.items()}
+
+
+# In `small`, flite and Piper make English enough
+_ESPEAK = ("fr", "it", "cs", "ro", "ru", "be", "da", "el", "bg", "es")
+_ESPEAK_ALL = (*_ESPEAK, "en", "lt", "uk", "ml")
+_PIPER = ("en", "fr", "it", "es", "ro", "cs", "el")
+_KOKORO = ("en", "es", "fr", "it")
+# Synthetic voices are disjoint between splits, but for Piper, which has one
+_JOE = {split: ("joe",) for split in SPLITS}
+_FLITE = _spoken(("en",), train=("rms",), dev=("slt",), eval=("awb",))
+_HTS = _spoken(("en",), eval=("cmu_us_slt_arctic_hts",))
+_CLUNITS = _spoken(("ru",), eval=("msu_ru_nsh_clunits",))
+
+_SMALL = {
+    "espeak": Attack(
+        "espeak",
+        _spoken(
+            _ESPEAK,
+            train=("", "+m3", "+f2"),
+            dev=("+m1", "+f5"),
+            eval=("+m7", "+f4", "+m4", "+f3"),
+        ),
+    ),
+    "flite_cg": Attack("flite_cg", _FLITE),
+    "fest_diphone": Attack(
+        "fest_diphone",
+        {
+            "train": {"it": ("lp_diphone",), "cs": ("czech_dita", "czech_krb")},
+            "dev": {"cs": ("czech_machac",), "en": ("kal_diphone",)},
+            "eval": {"cs": ("czech_ph",), "en": ("ked_diphone",)},
+        },
+    ),
+    "piper_vits": Attack("piper", _spoken(_PIPER, **_JOE)),
+    "gl_mel": Attack("gl"),
+    "lpc_voc": Attack("lpc"),
+    "world_copy": Attack("world"),
+    "world_shift": Attack("world"),
     # the other two Japanese styles are not intelligible in these languages
-    "kokoro": {"eval": ("jm_kumo", "jf_gongitsune", "jf_nezumi")},
-    "fest_hts": {"eval": ("cmu_us_slt_arctic_hts",)},
-    "fest_clunits": {"eval": ("msu_ru_nsh_clunits",)},
-}
-_DIPHONE_VOICES = {
-    "train": {"it": ("lp_diphone",), "cs": ("czech_dita", "czech_krb")},
-    "dev": {"cs": ("czech_machac",), "en": ("kal_diphone",)},
-    "eval": {"cs": ("czech_ph",), "en": ("ked_diphone",)},
-}
-_LANGUAGES = {
-    # flite and Piper make English enough
-    "espeak": ("fr", "it", "cs", "ro", "ru", "be", "da", "el", "bg", "es"),
-    "flite_cg": ("en",),
-    "piper_vits": ("en", "fr", "it", "es", "ro", "cs", "el"),
-    "kokoro": ("en", "es", "fr", "it"),
-    "fest_hts": ("en",),
-    "fest_clunits": ("ru",),
+    "kokoro": Attack(
+        "kokoro",
+        _spoken(_KOKORO, eval=("jm_kumo", "jf_gongitsune", "jf_nezumi")),
+        seen=False,
+    ),
+    "fest_hts": Attack("hmm", _HTS, seen=False),
+    "fest_clunits": Attack("fest_clunits", _CLUNITS, seen=False),
+    "world_swap": Attack("world_swap", seen=False),
+    "phase_voc": Attack("phase_voc", seen=False),
 }
 
+_FULL = {
+    "espeak": Attack(
+        "espeak",
+        _spoken(
+            _ESPEAK_ALL,
+            train=("", "+m3"),
+            dev=("+m1", "+m6"),
+            eval=("+m7", "+m4", "+m2"),
+        ),
+    ),
+    "espeak_female": Attack(
+        "espeak",
+        _spoken(_ESPEAK_ALL, train=("+f2", "+f1"), dev=("+f5",), eval=("+f4", "+f3")),
+    ),
+    "espeak_klatt": Attack(  # another synthesiser behind the same phonemes
+        "espeak",
+        _spoken(_ESPEAK_ALL, train=("+klatt",), dev=("+klatt3",), eval=("+klatt4",)),
+    ),
+    "flite_cg": Attack("flite_cg", _FLITE),
+    "fest_diphone": Attack(
+        "fest_diphone",
+        {
+            "train": {"it": ("lp_diphone", "pc_diphone")},
+            "dev": {"en": ("kal_diphone",)},
+            "eval": {"en": ("ked_diphone",)},
+        },
+    ),
+    "fest_diphone_cs": Attack(
+        "fest_diphone",
+        {
+            "train": {"cs": ("czech_dita", "czech_krb")},
+            "dev": {"cs": ("czech_machac",)},
+            "eval": {"cs": ("czech_ph",)},
+        },
+    ),
+    "piper_vits": Attack("piper", _spoken(_PIPER, **_JOE)),
+    "piper_plain": Attack("piper", _spoken(_PIPER, **_JOE)),  # no noise drawn
+    "gl_mel": Attack("gl"),
+    "gl_coarse": Attack("gl"),
+    "lpc_voc": Attack("lpc"),
+    "lpc_low": Attack("lpc"),
+    "world_copy": Attack("world"),
+    "world_coded": Attack("world"),
+    "world_shift": Attack("world"),
+    "world_pitch": Attack("world"),
+    "kokoro": Attack(
+        "kokoro", _spoken(_KOKORO, eval=("jm_kumo",)), seen=False, share=0.5
+    ),
+    "kokoro_gongitsune": Attack(
+        "kokoro", _spoken(_KOKORO, eval=("jf_gongitsune",)), seen=False, share=0.5
+    ),
+    "kokoro_nezumi": Attack(
+        "kokoro", _spoken(_KOKORO, eval=("jf_nezumi",)), seen=False, share=0.5
+    ),
+    # distilled from Kokoro, with another vocoder
+    "hibari": Attack(
+        "kokoro", _spoken(("en",), eval=("heart",)), seen=False, share=0.7
+    ),
+    "fest_hts": Attack("hmm", _HTS, seen=False, share=0.7),
+    "pico": Attack(
+        "hmm",
+        {"eval": {"es": ("es-ES",), "fr": ("fr-FR",), "en": ("en-US", "en-GB")}},
+        seen=False,
+        share=0.8,
+    ),
+    "fest_clunits": Attack("fest_clunits", _CLUNITS, seen=False),
+    "world_swap": Attack("world_swap", seen=False),
+    "phase_voc": Attack("phase_voc", seen=False),
+}
 
-def attack_languages(attack: str, split: str) -> tuple[str, ...]:
-    """Languages that a text-to-speech attack may speak in a split."""
-    return _LANGUAGES.get(attack) or tuple(_DIPHONE_VOICES[split])
-
-
-def engine_voices(attack: str, split: str, language: str) -> tuple[str, ...]:
-    """The synthesiser's own voice names (espeak: variants) for a language."""
-    if attack == "fest_diphone":
-        return _DIPHONE_VOICES[split][language]
-    return _VOICES[attack][split]
+ATTACKS = {"small": _SMALL, "full": _FULL}
+"""Size -> name -> attack, in the order of the corpus."""

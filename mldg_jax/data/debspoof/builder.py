@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from mldg_jax.atomic import replacing
 from mldg_jax.data.audio import from_flac
-from mldg_jax.data.builder import CorpusBuilder
+from mldg_jax.data.builder import CorpusBuilder, write_index
 from mldg_jax.data.completeness import Skipped
 from mldg_jax.data.schema import Row
 
@@ -26,16 +26,17 @@ class DebSpoof(CorpusBuilder):
     """
 
     name = "debspoof"
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.2.0")
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "First version.",
         "1.1.0": "The same clips in the records of all corpora.",
+        "1.2.0": "Size full has more attacks; columns family and fold.",
     }
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name="small", description="About 1,450 clips."),
-        tfds.core.BuilderConfig(name="full", description="About 3,200 clips."),
+        tfds.core.BuilderConfig(name="full", description="About 5,300 clips."),
     ]
-    EXTRA: ClassVar = ("text", "source", "licence")
+    EXTRA: ClassVar = ("text", "source", "licence", "family", "fold")
 
     def list_rows(self, source: Path) -> tuple[Path, list[Row]]:
         rows = [
@@ -57,6 +58,17 @@ class DebSpoof(CorpusBuilder):
     def check(self, skipped: Sequence[Skipped]) -> None:
         if skipped:  # they were made here a moment ago
             raise RuntimeError(f"clips that cannot be read: {skipped[:3]}")
+
+    def finish(self, folder: Path, digest: str, columns: dict[str, dict]) -> None:
+        """Adds the columns family (str) and fold (int) to the index."""
+        size = self.builder_config.name
+        source = build_folder(Path(self.data_dir_root), size)
+        rows = {row["utterance"]: row for row in read_rows(source)}
+        for split, index in columns.items():
+            mine = [rows[utterance] for utterance in index["utterance"]]
+            family = [row["family"] for row in mine]
+            fold = [int(row["fold"]) for row in mine]
+            write_index(folder, split, index | {"family": family, "fold": fold})
 
 
 def build_folder(data_dir: Path, size: str) -> Path:

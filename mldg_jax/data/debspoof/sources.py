@@ -24,6 +24,7 @@ ENGINE_PACKAGES = (
     "festvox-kallpc16k",
     "festvox-kdlpc16k",
     "festvox-italp16k",
+    "festvox-itapc16k",
     "festvox-czech-dita",
     "festvox-czech-krb",
     "festvox-czech-machac",

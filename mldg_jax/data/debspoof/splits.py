@@ -3,7 +3,7 @@
 import hashlib
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from mldg_jax.data.debspoof.voices import Recording
@@ -31,7 +31,10 @@ MOST_PER_VOICE = 0.10
 """Largest share of the bona fide clips of a split that one voice may have."""
 FEWEST_CLIPS, FEWEST_VOICES = 5, 20
 
-_ENGLISH_SHARES = (("train", 0.35), ("dev", 0.15), ("eval", 0.5))
+FOLDS = 4
+"""Groups of voices in each split, for evaluation on disjoint speakers."""
+
+_TEXT_SHARES = {"train": 0.35, "dev": 0.15, "eval": 0.5}
 
 
 def seed_of(name: str) -> int:
@@ -96,34 +99,84 @@ def normal_text(text: str) -> str:
     return " ".join(re.findall(r"\w+", text))
 
 
-def assign_splits(rows: Sequence[Recording]) -> dict[str, list[Recording]]:
-    """Recordings of each split: voices disjoint, texts disjoint.
+def assign_splits(
+    rows: Sequence[Recording], texts: Sequence[Recording] = ()
+) -> dict[str, list[Recording]]:
+    """Recordings and texts of each split: voices disjoint, texts disjoint.
 
     The English prompts are shared out by a hash of their text, for there is little
     other English text: the train and dev parts serve as texts for synthesisers only.
+    A text that nobody reads goes to one of the splits with a voice of its language.
     """
     parts = {split: [] for split in SPLITS}
     owner: dict[str, str] = {}
     for row in rows:
         split = split_of(row.voice)
         if row.voice == "ast_allison" and row.language == "en":
-            split = _english_part(normal_text(row.text))
+            split = _part(normal_text(row.text), SPLITS)
         if split is None:
             continue
         text = normal_text(row.text)
         if text and owner.setdefault(text, split) != split:
             continue
         parts[split].append(row)
+    homes = defaultdict(set)
+    for row in rows:
+        homes[row.language].add(split_of(row.voice))
+    for row in texts:
+        splits = [split for split in SPLITS if split in homes[row.language]]
+        text = normal_text(row.text)
+        if splits and text not in owner:
+            owner[text] = _part(text, splits)
+            parts[owner[text]].append(row)
     return parts
 
 
-def _english_part(text: str) -> str:
+def _part(text: str, splits: Sequence[str]) -> str:
+    """One of `splits`, by a hash of the text."""
     position = seed_of(text) / 2**64
-    for split, share in _ENGLISH_SHARES:
-        position -= share
+    total = sum(_TEXT_SHARES[split] for split in splits)
+    for split in splits:
+        position -= _TEXT_SHARES[split] / total
         if position < 0:
             return split
-    return SPLITS[-1]
+    return splits[-1]
+
+
+def speaker_folds(
+    by_voice: Mapping[str, Sequence[Recording]], folds: int = FOLDS
+) -> dict[str, int]:
+    """Deals the voices of a split into groups of about as many clips each.
+
+    Voices with most clips first, each goes to the fold that has fewest clips, among
+    equals to the one with the fewest of its language, then of its sex.
+
+    Args:
+      by_voice: the recordings of every voice.
+      folds: how many groups.
+
+    Returns:
+      Voice -> fold, 0 ... folds - 1. It does not depend on the size of the corpus.
+    """
+    clips = voice_quotas({v: len(r) for v, r in by_voice.items()}, 10**6)
+    filled, same = Counter(), Counter()
+    result = {}
+    for voice in sorted(by_voice, key=lambda voice: (-clips[voice], voice)):
+        language, sex = by_voice[voice][0].language, by_voice[voice][0].sex
+        fold = min(
+            range(folds),
+            key=lambda f: (filled[f], same[f, language], same[f, sex], f),
+        )
+        result[voice] = fold
+        filled[fold] += clips[voice]
+        same[fold, language] += 1
+        same[fold, sex] += 1
+    return result
+
+
+def text_fold(text: str, folds: int = FOLDS) -> int:
+    """The fold of a synthesised clip: no text is in two folds."""
+    return seed_of("fold|" + normal_text(text)) % folds
 
 
 def speakable(text: str) -> bool:

@@ -51,14 +51,19 @@ def read_text(path: Path) -> str:
     return path.read_bytes().decode("utf-8", errors="replace")
 
 
+_QUOTED = r'"((?:[^"\\]|\\.)*)"'
+_DIALOG = rf"dialogId\(\s*{_QUOTED}\s*,\s*{_QUOTED}\s*,\s*{_QUOTED}\s*\)"
+
+
 def lua_dialogs(script: str) -> dict[str, str]:
     """Dialog key -> text, from a Fish Fillets `dialogs_LANG.lua`."""
-    quoted = r'"((?:[^"\\]|\\.)*)"'
-    pattern = (
-        rf"dialogId\(\s*{quoted}\s*,\s*{quoted}\s*,\s*{quoted}\s*\)"
-        rf"\s*dialogStr\(\s*{quoted}"
-    )
+    pattern = rf"{_DIALOG}\s*dialogStr\(\s*{_QUOTED}"
     return {m[1]: clean_text(m[4]) for m in re.finditer(pattern, script)}
+
+
+def english_dialogs(script: str) -> dict[str, str]:
+    """Dialog key -> text, from `dialogs_en.lua`: the others translate its text."""
+    return {m[1]: clean_text(m[3]) for m in re.finditer(_DIALOG, script)}
 
 
 def tuxpaint_text(script: str, language: str) -> str:

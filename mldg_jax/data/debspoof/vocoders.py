@@ -12,6 +12,7 @@ import scipy.linalg
 import scipy.signal
 
 _F0_FLOOR, _F0_CEILING = 65.0, 600.0  # Hz
+_CODED = 24  # mel-cepstral coefficients of world_coded
 _SWAPPED = 30  # cepstral coefficients that world_swap maps
 
 
@@ -21,6 +22,36 @@ def world_copy(
     """WORLD analysis and synthesis, nothing changed (Morise et al., 2016)."""
     del generator
     return _synthesise(*_analyse(waveform, rate), rate, len(waveform))
+
+
+def world_coded(
+    waveform: np.ndarray, rate: int, generator: np.random.Generator
+) -> np.ndarray:
+    """WORLD with 24 mel-cepstral coefficients a frame and coded aperiodicity."""
+    import pyworld
+
+    del generator
+    f0, envelope, aperiodicity = _analyse(waveform, rate)
+    size = 2 * (envelope.shape[1] - 1)
+    cepstrum = pyworld.code_spectral_envelope(envelope, rate, _CODED)
+    envelope = pyworld.decode_spectral_envelope(cepstrum, rate, size)
+    bands = pyworld.code_aperiodicity(aperiodicity, rate)
+    aperiodicity = pyworld.decode_aperiodicity(bands, rate, size)
+    return _synthesise(f0, envelope, aperiodicity, rate, len(waveform))
+
+
+def world_pitch(
+    waveform: np.ndarray, rate: int, generator: np.random.Generator
+) -> np.ndarray:
+    """WORLD with another melody: F0 moved, its rise and fall flattened or stretched."""
+    f0, envelope, aperiodicity = _analyse(waveform, rate)
+    voiced = f0 > 0
+    logs = np.log(f0[voiced])
+    moved = np.log(generator.uniform(0.8, 1.25))
+    swing = generator.uniform(0.0, 0.5) if generator.random() < 0.5 else 1.6
+    f0[voiced] = np.exp(np.mean(logs) + moved + swing * (logs - np.mean(logs)))
+    f0[voiced] = np.clip(f0[voiced], _F0_FLOOR, _F0_CEILING)
+    return _synthesise(f0, envelope, aperiodicity, rate, len(waveform))
 
 
 def world_shift(
@@ -77,11 +108,22 @@ def gl_mel(
     waveform: np.ndarray, rate: int, generator: np.random.Generator
 ) -> np.ndarray:
     """80-band mel magnitudes, phases by 32 rounds of Griffin-Lim."""
-    analysis, synthesis = _mel_basis(rate)
+    return _griffin_lim(waveform, rate, generator, bands=80, rounds=32)
+
+
+def gl_coarse(
+    waveform: np.ndarray, rate: int, generator: np.random.Generator
+) -> np.ndarray:
+    """40-band mel magnitudes, phases by 8 rounds of Griffin-Lim."""
+    return _griffin_lim(waveform, rate, generator, bands=40, rounds=8)
+
+
+def _griffin_lim(waveform, rate, generator, bands: int, rounds: int) -> np.ndarray:
+    analysis, synthesis = _mel_basis(rate, bands)
     magnitude = np.abs(_stft(waveform, 1024, 256))
     magnitude = np.maximum(1e-9, synthesis @ (analysis @ magnitude))
     phase = np.exp(2j * np.pi * generator.random(magnitude.shape))
-    for _ in range(32):
+    for _ in range(rounds):
         estimate = _stft(_istft(magnitude * phase, 1024, 256, len(waveform)), 1024, 256)
         phase = estimate / np.maximum(np.abs(estimate), 1e-12)
     return _istft(magnitude * phase, 1024, 256, len(waveform))
@@ -91,7 +133,18 @@ def lpc_voc(
     waveform: np.ndarray, rate: int, generator: np.random.Generator
 ) -> np.ndarray:
     """LPC-18 vocoder: pulses where voiced, white noise elsewhere."""
-    order, size, hop = 18, 480, 80  # 30 ms windows every 5 ms at 16 kHz
+    return _linear_prediction(waveform, rate, generator, order=18)
+
+
+def lpc_low(
+    waveform: np.ndarray, rate: int, generator: np.random.Generator
+) -> np.ndarray:
+    """LPC-10 vocoder: fewer formants."""
+    return _linear_prediction(waveform, rate, generator, order=10)
+
+
+def _linear_prediction(waveform, rate, generator, order: int) -> np.ndarray:
+    size, hop = 480, 80  # 30 ms windows every 5 ms at 16 kHz
     f0 = _pitch(waveform, rate)[0]
     source = _excitation(f0, hop, len(waveform) + size, rate, generator)
     padded = np.append(waveform, np.zeros(size))
@@ -180,10 +233,16 @@ def _excitation(f0, hop, length, rate, generator) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def _mel_basis(rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mel filters (80, 513) and their pseudo-inverse (513, 80)."""
+def _mel_basis(rate: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mel filters (bands, 513) and their pseudo-inverse (513, bands)."""
     basis = librosa.filters.mel(
-        sr=rate, n_fft=1024, n_mels=80, fmin=40, htk=True, norm=None, dtype=np.float64
+        sr=rate,
+        n_fft=1024,
+        n_mels=bands,
+        fmin=40,
+        htk=True,
+        norm=None,
+        dtype=np.float64,
     )
     return basis, np.linalg.pinv(basis)
 
@@ -198,9 +257,13 @@ def _istft(spectrum: np.ndarray, size: int, hop: int, length: int) -> np.ndarray
 
 VOCODERS = {
     "world_copy": world_copy,
+    "world_coded": world_coded,
     "world_shift": world_shift,
+    "world_pitch": world_pitch,
     "gl_mel": gl_mel,
+    "gl_coarse": gl_coarse,
     "lpc_voc": lpc_voc,
+    "lpc_low": lpc_low,
     "phase_voc": phase_voc,
 }
 """Attacks that need one recording; world_swap needs a second."""

@@ -34,6 +34,7 @@ LICENCES = {
     "asterisk-core-sounds-fr-g722": "CC-BY-SA-3.0",
     "asterisk-core-sounds-it-g722": "CC-BY-3.0",
     "asterisk-core-sounds-ru-g722": "CC-BY-3.0",
+    "fillets-ng-data": "GPL-2",
     "fillets-ng-data-cs": "GPL-2",
     "festvox-ru": "BSD-like",
     "klettres-data": "GPL-2+",
@@ -43,7 +44,7 @@ LICENCES = {
     "pyannote_audio": "AMI corpus, CC-BY-4.0 (as stated upstream)",
     "tuxpaint-stamps-default": "GPL-2",
 }
-"""Licence of the recordings by package."""
+"""Licence of the recordings and texts by package."""
 
 _ASTERISK = (  # language, folder, voice, sex
     ("en", "en_US_f_Allison", "ast_allison", "f"),

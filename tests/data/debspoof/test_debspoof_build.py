@@ -10,8 +10,8 @@ import soundfile
 
 from mldg_jax.data import audio
 from mldg_jax.data import corpus as corpora
-from mldg_jax.data.debspoof import builder, corpus, engines, render
-from mldg_jax.data.debspoof.plan import Clip, Plan
+from mldg_jax.data.debspoof import builder, corpus, counts, neural, render
+from mldg_jax.data.debspoof.clip import Clip, Plan
 from mldg_jax.data.debspoof.voices import Recording
 from mldg_jax.errors import UserError
 
@@ -43,6 +43,8 @@ def tiny(tmp_path, vowel):
                     Clip(
                         *(f"{split}_{label}_{i}", split, label, kind, "v", "fr"),
                         *("un texte", "pkg", "CC0", cell),
+                        family="-" if kind == "-" else "phase",
+                        fold=i % 4,
                         recording=row,
                     )
                 )
@@ -74,7 +76,7 @@ class InProcess:
 @pytest.fixture
 def fast(monkeypatch):
     monkeypatch.setattr(render, "pool", InProcess)
-    monkeypatch.setattr(engines, "prepare_kokoro", lambda cache: cache)
+    monkeypatch.setattr(neural, "prepare_kokoro", lambda cache: cache)
 
 
 def run(plan, folder):
@@ -109,6 +111,11 @@ def test_round_trip(tiny, fast):
         assert item["audio"] == path.read_bytes()
         assert item["duration"] == pytest.approx(len(samples) / RATE)
         assert item["licence"].decode() == "CC0"
+        assert item["family"].decode() == clip.family
+        assert item["fold"].decode() == str(clip.fold)
+    columns = corpora.index(target, "train")
+    assert list(columns["fold"]) == [clip.fold for clip in expected]
+    assert list(columns["family"]) == [clip.family for clip in expected]
     rows = corpora.load(target, "train")
     assert list(rows.utterance) == [clip.utterance for clip in expected]
     np.testing.assert_array_equal(rows.audio[-1], samples)
@@ -197,8 +204,25 @@ def test_unknown_size(tmp_path):
 
 def test_attribution_names_every_package(tiny):
     plan, _ = tiny
-    text = corpus.attribution(plan.clips, {"pkg": "1.0-2"})
+    spoken = replace(plan.clips[-1], recording=None, package="fillets-ng-data")
+    versions = {"pkg": "1.0-2", "hibari-tts": "0.2.1"}
+    text = corpus.attribution([*plan.clips, spoken], versions, ["hibari-tts"])
     assert "| pkg | 1.0-2 | CC0 | 18 bona fide clips, 18 re-synthesised clips |" in text
+    assert "| fillets-ng-data | ? | GPL-2 | texts of 1 synthesised clips |" in text
+    assert "- hibari-tts 0.2.1" in text
+
+
+def test_counts_by_attack_language_voice_and_fold(tiny):
+    plan, _ = tiny
+    clips = [clip for clip in plan.clips if clip.split == "train"]
+    numbers = counts.clip_counts(clips)
+    assert numbers["split_attack"] == {"train/bonafide": 6, "train/phase_voc": 6}
+    assert numbers["split_label_fold"]["train/spoof/0"] == 2
+    attacks, languages, voices = counts.tables(clips)
+    assert "phase_voc  phase       6    -     -" in attacks
+    assert "6 (100)" in languages
+    assert "v            fr         train     0         2       6" in voices
+    assert "train 2 + 2, 2 + 2, 1 + 1, 1 + 1" in voices
 
 
 def test_no_tensorflow():

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from mldg_jax.data.debspoof import plan as planning
 from mldg_jax.data.debspoof import splits
+from mldg_jax.data.debspoof.attacks import ATTACKS
+from mldg_jax.data.debspoof.voices import Recording
 from mldg_jax.errors import UserError
 
 counts = st.lists(st.integers(1, 300), min_size=10, max_size=30)
@@ -39,16 +41,32 @@ def test_spread_is_in_proportion_everywhere(numbers):
             assert abs(count - n * numbers[name] / total) <= len(numbers)
 
 
+def extra(language: str) -> list[Recording]:
+    """A hundred sentences that nobody reads."""
+    pairs = [a + b for a in "abcdefghij" for b in "klmnopqrst"]
+    return [
+        Recording(
+            *("", language, "", f"x/pkg/{language}.lua#{pair}"),
+            *(f"nobody ever read {language} sentence {pair}", None, None),
+            *("pkg", "CC0", 0.0),
+        )
+        for pair in pairs
+    ]
+
+
 @pytest.fixture(scope="module", params=["small", "full"])
 def plan(rows, request):
-    return planning.make_plan(rows, request.param)
+    texts = [*extra("en"), *extra("lt"), *extra("fi")]
+    return planning.make_plan(
+        rows, request.param, texts=texts if request.param == "full" else ()
+    )
 
 
-def test_plan_is_deterministic_and_ignores_row_places(rows, plan):
-    again = planning.make_plan(list(rows), plan.size)
-    assert again == plan and again.digest == plan.digest
-    other = planning.make_plan(rows, plan.size, seed=1)
-    assert other.digest != plan.digest
+def test_plan_is_deterministic(rows):
+    first, again = (planning.make_plan(list(rows), "small") for _ in range(2))
+    assert again == first and again.digest == first.digest
+    other = planning.make_plan(rows, "small", seed=1)
+    assert other.digest != first.digest
 
 
 def test_utterances_are_unique(plan):
@@ -65,7 +83,7 @@ def test_speakers_are_disjoint(plan):
                 homes[row.voice].add(clip.split)
     shared = {speaker for speaker, where in homes.items() if len(where) > 1}
     # Piper has one voice
-    assert all(speaker.startswith("piper_vits_") for speaker in shared)
+    assert all(speaker.startswith("piper_") for speaker in shared)
 
 
 def test_texts_are_disjoint(plan):
@@ -93,7 +111,96 @@ def test_every_cell_has_spare_candidates(plan):
 
 def test_unseen_attacks_are_in_eval_only(plan):
     for clip in plan.clips:
-        assert clip.split == "eval" or clip.attack not in planning.UNSEEN_ATTACKS
+        if clip.label == "spoof":
+            attack = ATTACKS[plan.size][clip.attack]
+            assert clip.split == "eval" or attack.seen
+            assert clip.family == attack.family
+
+
+def test_families_are_seen_or_unseen():
+    for attacks in ATTACKS.values():
+        homes = defaultdict(set)
+        for attack in attacks.values():
+            homes[attack.family].add(attack.seen)
+        assert all(len(kinds) == 1 for kinds in homes.values())
+
+
+def test_full_has_all_of_small_and_more():
+    assert set(ATTACKS["small"]) < set(ATTACKS["full"])
+    for name, attack in ATTACKS["small"].items():
+        assert ATTACKS["full"][name].family == attack.family
+    for split in splits.SPLITS:
+        assert sum(planning.attack_counts("full", split).values()) > 2.5 * sum(
+            planning.attack_counts("small", split).values()
+        )
+
+
+def test_engine_voices_are_in_one_split():
+    for attacks in ATTACKS.values():
+        homes = defaultdict(set)
+        for attack in attacks.values():
+            for split, by_language in attack.voices.items():
+                for voices in by_language.values():
+                    for voice in voices:
+                        homes[voice].add(split)
+        assert [v for v, where in homes.items() if len(where) > 1] == ["joe"]
+
+
+def test_languages_of_spoof_are_those_of_bonafide(rows):
+    """On size full; small came before the balance."""
+    texts = [*extra("en"), *extra("lt"), *extra("ml"), *extra("uk")]
+    plan = planning.make_plan(rows, "full", texts=texts)
+    shares, filled = defaultdict(Counter), Counter()
+    for clip in plan.clips:
+        filled[clip.cell] += 1
+        if filled[clip.cell] <= plan.quotas[clip.cell]:
+            shares[clip.split, clip.label][clip.language] += 1
+    for split in splits.SPLITS:
+        real, fake = shares[split, "bonafide"], shares[split, "spoof"]
+        assert set(fake) <= set(real)
+        distance = sum(
+            abs(real[key] / real.total() - fake[key] / fake.total()) for key in real
+        )
+        assert distance / 2 < 0.15  # of the clips would have to change language
+
+
+def test_folds_are_disjoint(plan):
+    homes, said = defaultdict(set), defaultdict(set)
+    for clip in plan.clips:
+        assert 0 <= clip.fold < splits.FOLDS
+        if clip.recording is None:
+            said[splits.normal_text(clip.text)].add(clip.fold)
+        else:
+            homes[clip.recording.voice].add(clip.fold)
+        if clip.target is not None and plan.size == "full":
+            homes[clip.target.voice].add(clip.fold)
+    assert all(len(folds) == 1 for folds in [*homes.values(), *said.values()])
+
+
+def test_folds_have_about_as_many_voices_and_clips(plan):
+    for split in splits.SPLITS:
+        clips, voices = Counter(), defaultdict(set)
+        for cell, quota in plan.quotas.items():
+            if cell.startswith(f"{split}/bonafide/"):
+                voice = cell.split("/")[-1]
+                (fold,) = {c.fold for c in plan.clips if c.cell == cell}
+                clips[fold] += quota
+                voices[fold].add(voice)
+        assert len(voices) == splits.FOLDS
+        assert max(clips.values()) < 2 * min(clips.values())
+        assert min(map(len, voices.values())) >= 2
+
+
+def test_texts_that_nobody_reads_go_where_their_language_is_spoken(rows):
+    parts = splits.assign_splits(rows, [*extra("lt"), *extra("en"), *extra("fi")])
+    homes = defaultdict(Counter)
+    for split, members in parts.items():
+        for row in members:
+            if not row.voice:
+                homes[row.language][split] += 1
+    assert homes["lt"] == {"train": 100}
+    assert set(homes["en"]) == set(splits.SPLITS) and homes["en"].total() == 100
+    assert "fi" not in homes
 
 
 def test_unit_selection_never_says_its_own_sentences(plan):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mldg_jax.data.debspoof import transcripts, voices
+from mldg_jax.data.debspoof import texts, transcripts, voices
 from mldg_jax.data.debspoof.transcripts import Span
 
 LUA = """
@@ -26,6 +26,34 @@ def test_lua_dialogs():
         "v-tady": "A je to tady!",
         "m-co": "Co teď ?",
     }
+
+
+def test_english_dialogs_are_what_the_others_translate():
+    assert transcripts.english_dialogs(LUA) == {
+        "v-tady": "It is already there!",
+        "m-co": "What now ?",
+    }
+
+
+def test_extra_texts(tmp_path):
+    scripts = tmp_path / "x/fillets-ng-data/usr/share/games/fillets-ng/script/room"
+    scripts.mkdir(parents=True)
+    (scripts / "dialogs_en.lua").write_text(LUA)
+    (scripts / "dialogs_bg.lua").write_text(LUA)
+    (scripts / "dialogs_cs.lua").write_text(LUA)  # is read aloud
+    stamps = tmp_path / "x/tuxpaint-stamps-default/usr/share/tuxpaint/stamps/coin"
+    stamps.mkdir(parents=True)
+    (stamps / "penny.txt").write_text("A penny.\nlt.utf8=Centas.\nfr.utf8=Un sou.\n")
+    rows = texts.extra_texts(tmp_path)
+    assert [(row.language, row.text) for row in rows] == [
+        ("bg", "Co teď ?"),
+        ("bg", "A je to tady!"),
+        ("en", "What now ?"),
+        ("en", "It is already there!"),
+        ("lt", "Centas."),
+    ]
+    assert {row.voice for row in rows} == {""}
+    assert len({row.key for row in rows}) == 5
 
 
 def test_tuxpaint_text():

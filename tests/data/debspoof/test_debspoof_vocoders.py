@@ -29,18 +29,49 @@ def test_vocoder(name, vowel):
     assert difference > 0.05
 
 
-@pytest.mark.parametrize("name", ["gl_mel", "lpc_voc", "phase_voc", "world_shift"])
+@pytest.mark.parametrize(
+    "name",
+    ["gl_mel", "gl_coarse", "lpc_voc", "phase_voc", "world_shift", "world_pitch"],
+)
 def test_the_generator_matters(name, vowel):
     assert np.any(run(name, vowel, 0) != run(name, vowel, 1))
 
 
-@pytest.mark.parametrize("name", ["world_copy", "gl_mel", "lpc_voc", "phase_voc"])
+@pytest.mark.parametrize(
+    "name", ["world_copy", "world_coded", "gl_mel", "lpc_voc", "lpc_low", "phase_voc"]
+)
 def test_copies_keep_the_envelope(name, vowel):
     def bands(wave):
         power = np.abs(np.fft.rfft(wave)) ** 2
         return np.log10([part.sum() for part in np.array_split(power, 16)])
 
     assert np.corrcoef(bands(vowel), bands(run(name, vowel)))[0, 1] > 0.9
+
+
+def test_coarser_settings_lose_more(vowel):
+    def loss(name):  # of the log mel spectrum, in nepers
+        import librosa
+
+        def mel(wave):
+            return np.log(librosa.feature.melspectrogram(y=wave, sr=RATE) + 1e-6)
+
+        return np.abs(mel(run(name, vowel)) - mel(vowel)).mean()
+
+    assert loss("gl_coarse") > loss("gl_mel")
+    assert loss("world_coded") > loss("world_copy")
+    assert loss("lpc_low") > loss("lpc_voc")
+
+
+def test_world_pitch_changes_the_melody_alone(vowel):
+    import pyworld
+
+    for seed in range(4):
+        f0 = pyworld.dio(run("world_pitch", vowel, seed), RATE)[0]
+        before = pyworld.dio(vowel, RATE)[0]
+        moved = np.median(f0[f0 > 0]) / np.median(before[before > 0])
+        swing = np.log(f0[f0 > 0]).std() / np.log(before[before > 0]).std()
+        assert 0.75 < moved < 1.35
+        assert swing < 0.7 or swing > 1.3
 
 
 def test_world_swap_moves_the_pitch(vowel):
