@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.fft
 
 from mldg_jax.data import codecs
 from mldg_jax.data import rawboost as rb
@@ -27,6 +28,7 @@ DeviceAugment = Callable[[jax.Array, jax.Array], jax.Array]
 _HOST = ("speed", "equaliser", "codec")
 _DEVICE = ("rawboost", "noise_snr", "gain")
 _EQUALISER_POINTS = 8  # over 0 … 8 kHz
+_PER_DECIBEL = np.float32(np.log(10) / 20)
 UNCODED = "none"
 
 
@@ -72,7 +74,10 @@ def augmenter(
     def augment(waveform, samples, start, rng):
         factor = 1.0 + speed * rng.uniform(-1.0, 1.0)
         gains = equaliser * rng.standard_normal(_EQUALISER_POINTS)
-        made = crop(waveform, round(samples * factor), start)
+        length = round(samples * factor)
+        if length != samples:  # one whose Fourier transform is fast: a percent away
+            length = scipy.fft.next_fast_len(length, real=True)
+        made = crop(waveform, length, start)
         if speed or equaliser:
             made = _resynthesise(made, samples, gains)
         chosen = codec[rng.integers(len(codec))] if codec else UNCODED
@@ -147,13 +152,13 @@ def _check(name: str, value: Any, good: bool, limit: str) -> None:
 
 
 def _resynthesise(waveform: np.ndarray, samples: int, gains: np.ndarray) -> np.ndarray:
-    """Equalises and stretches (n,) to (samples,), exactly band-limited."""
-    spectrum = np.fft.rfft(waveform)
-    points = np.linspace(0, len(spectrum) - 1, len(gains))
-    decibels = np.interp(np.arange(len(spectrum)), points, gains)
-    spectrum *= 10 ** (decibels / 20)
+    """Equalises and stretches (n,) to (samples,), exactly band-limited, float32."""
+    spectrum = scipy.fft.rfft(waveform)
     kept = np.zeros(samples // 2 + 1, spectrum.dtype)
     count = min(len(kept), len(spectrum))
-    kept[:count] = spectrum[:count]
-    stretched = np.fft.irfft(kept, samples) * (samples / len(waveform))
-    return np.clip(stretched, -1.0, 1.0).astype(np.float32)
+    points = np.linspace(0, len(spectrum) - 1, len(gains))
+    decibels = np.interp(np.arange(count), points, gains).astype(np.float32)
+    kept[:count] = spectrum[:count] * np.exp(decibels * _PER_DECIBEL)
+    stretched = scipy.fft.irfft(kept, samples)
+    stretched *= np.float32(samples / len(waveform))
+    return np.clip(stretched, -1.0, 1.0)
