@@ -34,7 +34,9 @@ class PoolingHead(nn.Module):
         weights = jax.nn.softmax(weights)[:, None] * scale
         layers = zip(hidden, shift, weights, strict=True)
         x = sum((h - m) * w for h, m, w in layers)
-        x = nn.gelu(nn.Dense(self.dim, name="project")(x))  # (batch, frames, dim)
+        batch, frames, width = x.shape
+        x = nn.Dense(self.dim, name="project")(x.reshape(batch * frames, width))
+        x = nn.gelu(x).reshape(batch, frames, self.dim)
         deviation = jnp.sqrt(x.var(axis=1) + 1e-5)
         return nn.Dense(2, name="logits")(
             jnp.concatenate([x.mean(axis=1), deviation], axis=-1)

@@ -161,16 +161,24 @@ class Readout(nn.Module):
         return self.out_layer(self.drop(torch.cat(parts, 1)))
 
 
+CHANNELS = (32, 32, 64, 64, 64, 64)
+
+
 class Head(Readout):
     """(batch, frames, width) → logits (batch, 2)."""
 
-    def __init__(self, width=1024, dropout=False):
-        super().__init__(64, 42, (64, 32), (0.5, 0.5, 0.5), (2.0, 100.0), dropout)
-        self.LL = nn.Linear(width, 128)
-        self.first_bn, self.first_bn1 = nn.BatchNorm2d(1), nn.BatchNorm2d(64)
-        self.encoder = encoder((32, 32, 64, 64, 64, 64))
+    def __init__(self, width=1024, dropout=False, dim=128, channels=CHANNELS):
+        last = channels[-1]
+        ratios, temperatures = (0.5, 0.5, 0.5), (2.0, 100.0)
+        super().__init__(last, dim // 3, (64, 32), ratios, temperatures, dropout)
+        self.LL = nn.Linear(width, dim)
+        self.first_bn, self.first_bn1 = nn.BatchNorm2d(1), nn.BatchNorm2d(last)
+        self.encoder = encoder(channels)
         self.attention = nn.Sequential(
-            nn.Conv2d(64, 128, 1), nn.SELU(), nn.BatchNorm2d(128), nn.Conv2d(128, 64, 1)
+            nn.Conv2d(last, 2 * last, 1),
+            nn.SELU(),
+            nn.BatchNorm2d(2 * last),
+            nn.Conv2d(2 * last, last, 1),
         )
 
     def forward(self, x):
@@ -191,7 +199,7 @@ class Raw(Readout):
         bank = torch.tensor(sinc_filters(70, 128).T[:, None].copy())
         self.register_buffer("bank", bank, persistent=False)
         self.first_bn = nn.BatchNorm2d(1)
-        self.encoder = encoder((32, 32, 64, 64, 64, 64))
+        self.encoder = encoder(CHANNELS)
 
     def forward(self, x):
         x = F.conv1d(x.unsqueeze(1), self.bank.to(x.dtype)).unsqueeze(1)
