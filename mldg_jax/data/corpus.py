@@ -3,6 +3,7 @@
 A corpus of 600,000 utterances is some 100 MB of columns and 40 GB of sound.
 """
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ __all__ = [
     "find",
     "index",
     "load",
+    "load_test",
+    "load_training",
     "sha256",
     "splits",
 ]
@@ -57,6 +60,31 @@ class Corpus(NamedTuple):
     def waveform(self, row: int) -> np.ndarray:
         """One utterance as float32 in [-1, 1)."""
         return self.audio[row].astype(np.float32) / 32768.0
+
+
+def join(parts: Sequence[Corpus]) -> Corpus:
+    """Corpora one after the other, as one; reads no audio."""
+    columns = [
+        np.concatenate(column)
+        for column in zip(*(part[:-1] for part in parts), strict=True)
+    ]
+    return Corpus(*columns, audio=_Joined([part.audio for part in parts]))
+
+
+class _Joined(Sequence):
+    """Several sequences, one after the other."""
+
+    def __init__(self, parts: Sequence[Sequence[np.ndarray]]):
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        i = range(len(self))[i]
+        part = int(np.searchsorted(self._ends, i, side="right"))
+        return self._parts[part][i - int(self._ends[part])]
 
 
 class _Chosen(Sequence):
@@ -192,3 +220,58 @@ def load(folder: str | Path, split: str, *, keep: bool | None = None) -> Corpus:
     if keep is None:
         keep = columns["duration"].sum() <= KEPT_SECONDS
     return Corpus(*(columns[name] for name in names), audio=_Recordings(source, keep))
+
+
+def load_training(folder: str | Path, fold: int | None = None) -> Corpus:
+    """Opens what a detector is trained on.
+
+    Args:
+      folder: what ``find`` returned.
+      fold: None for the split "train". A number: all splits but this speaker fold, as
+        far as they are bona fide or of an attack of the split "train". So the voices of
+        the official test take part, and other voices are tested, see ``load_test``.
+
+    Raises:
+      UserError: there is no such split or fold.
+    """
+    trained = load(folder, "train")
+    if fold is None:
+        return trained
+    rows, folds = _rotation(folder, fold)
+    known = np.isin(rows.attack, np.append(np.unique(trained.attack), NO_ATTACK))
+    return rows.take((folds != fold) & known)
+
+
+def load_test(folder: str | Path, split: str, fold: int | None = None) -> Corpus:
+    """Opens a split, or if a fold is given that speaker fold of all splits.
+
+    Over all folds every utterance is tested once, by a detector that was trained
+    without its speaker.
+
+    Raises:
+      UserError: there is no such split or fold.
+    """
+    if fold is None:
+        return load(folder, split)
+    rows, folds = _rotation(folder, fold)
+    return rows.take(folds == fold)
+
+
+@functools.lru_cache(maxsize=2)  # so that all folds share the recordings in memory
+def _everything(folder: Path) -> tuple[Corpus, np.ndarray]:
+    names = splits(folder)
+    columns = [index(folder, split) for split in names]
+    if any("fold" not in its for its in columns):
+        raise UserError(
+            f"{folder} has no speaker folds; DebSpoof has: leave corpus.fold empty"
+        )
+    rows = join([load(folder, split, keep=True) for split in names])
+    return rows, np.concatenate([its["fold"] for its in columns])
+
+
+def _rotation(folder: str | Path, fold: int) -> tuple[Corpus, np.ndarray]:
+    rows, folds = _everything(Path(folder))
+    there = sorted(set(folds.tolist()))
+    if fold not in there:
+        raise UserError(f"{folder} has no speaker fold {fold}; it has {there}")
+    return rows, folds

@@ -11,7 +11,7 @@ more than one with few. Nothing is stored between steps: resuming needs the step
 and nothing else.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,33 +44,39 @@ def group(
     *,
     without: Sequence[str] = (),
     weights: Mapping[str, float] | None = None,
+    by: str = "attack",
 ) -> Domains:
     """Groups a corpus by attack and bona fide speaker.
 
     Args:
       corpus: the training corpus.
       without: attacks to leave out (for leave-attacks-out validation).
-      weights: of some attacks; 1 for the others.
+      weights: of some domains; 1 for the others.
+      by: what a domain is: an "attack", or a "voice" of an attack, named
+        "attack/speaker".
 
     Raises:
       UserError: an attack that is named is not there, a weight is not positive, fewer
         than two attacks remain, or there is no bona fide utterance.
     """
-    attacks = set(corpus.attack[corpus.label == SPOOF])
-    weights = dict(weights or {})
-    for what, names in (("leave out", without), ("weigh", weights)):
-        for name in sorted(set(names) - attacks):
-            raise UserError(
-                f"cannot {what} attack {name!r}: the corpus has "
-                f"{', '.join(sorted(attacks))}"
-            )
+    if by not in ("attack", "voice"):
+        raise UserError(f"episode.domains is {by!r}; it must be attack or voice")
+    spoof = corpus.label == SPOOF
+    attacks, weights = set(corpus.attack[spoof]), dict(weights or {})
+    _known("leave out", without, attacks)
+    domain = corpus.attack
+    if by == "voice":
+        pairs = zip(corpus.attack.tolist(), corpus.speaker.tolist(), strict=True)
+        domain = np.array([f"{attack}/{speaker}" for attack, speaker in pairs])
+    _known("weigh", weights, set(domain[spoof]))
     for name, weight in weights.items():
         if not 0 < weight < np.inf:
             raise UserError(
                 f"episode.weights.{name} is {weight}; a weight must be above 0: leave "
                 "an attack out with episode.without"
             )
-    attacks = sorted(attacks - set(without) - {NO_ATTACK})
+    spoof &= ~np.isin(corpus.attack, [*without, NO_ATTACK])
+    attacks = sorted(set(domain[spoof].tolist()))
     bonafide = corpus.label == BONAFIDE
     if len(attacks) < 2 or not bonafide.any():
         raise UserError(
@@ -80,15 +86,19 @@ def group(
     speakers = sorted(set(corpus.speaker[bonafide]))
     return Domains(
         attacks=tuple(attacks),
-        spoof=tuple(
-            np.flatnonzero((corpus.attack == a) & (corpus.label == SPOOF))
-            for a in attacks
-        ),
+        spoof=tuple(np.flatnonzero(spoof & (domain == name)) for name in attacks),
         bonafide=tuple(
             np.flatnonzero(bonafide & (corpus.speaker == s)) for s in speakers
         ),
         weights=np.array([weights.get(a, 1.0) for a in attacks]),
     )
+
+
+def _known(what: str, names: Iterable[str], there: set[str]) -> None:
+    for name in sorted(set(names) - there):
+        raise UserError(
+            f"cannot {what} attack {name!r}: the corpus has {', '.join(sorted(there))}"
+        )
 
 
 def leave_attacks_out(
