@@ -3,8 +3,10 @@
     mldg train --config configs/xlsr.py:mldg --workdir runs/xlsr
 
 Arms, the word after the colon: ``frozen`` (head only), ``erm`` (LoRA, pooled loss),
-``mldg`` (LoRA, first order: the paper's), ``mldg2`` (LoRA, second order). ``,smoke``
-has the same parts with a tiny random encoder, takes DebSpoof and runs in seconds.
+``control`` (the clips and weights of MLDG without its inner step), ``mldg`` (LoRA,
+first order: the paper's), ``mldg2`` (LoRA, second order), ``full`` (fine-tuning, no
+LoRA). ``,smoke`` has the same parts with a tiny random encoder, takes DebSpoof and runs
+in seconds.
 
 The weights are fetched from the Hugging Face hub (1.2 GB, Apache-2.0; ``pip install
 'mldg_jax[hub]'``) or read from a folder or fairseq file that ``model.weights`` names.
@@ -18,7 +20,7 @@ the paper builds on, [ours] our choice where nothing is stated.
 
 import ml_collections
 
-ARMS = ("frozen", "erm", "mldg", "mldg2")
+ARMS = ("frozen", "erm", "control", "mldg", "mldg2", "full")
 
 
 def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
@@ -35,7 +37,16 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     config.log_every = 10
 
     # Attacks A01–A06 of its training split [known].
-    config.corpus = dict(name="asvspoof2019_la", config="", sha256="")
+    config.corpus = dict(name="asvspoof2019_la", config="", sha256="", fold=None)
+    # What `mldg compare` tests on: the six corpora of the paper [known].
+    config.tests = (
+        "asvspoof2019_la:eval",
+        "asvspoof2021_la:eval",
+        "asvspoof2021_df:eval",
+        "in_the_wild:eval",
+        "fakeavceleb:eval",
+        "asvspoof5:eval",
+    )
     config.model = dict(
         weights="facebook/wav2vec2-xls-r-300m",  # [known]
         frontend=dict(
@@ -46,30 +57,41 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
             kind="aasist"
         ),  # the SSL-AASIST back-end [derived], trained [derived]
         lora=dict(
-            rank=0 if arm == "frozen" else 16,  # [derived] from 3.6 M, 1.1 %
+            # [derived] from 3.6 M, 1.1 %
+            rank=0 if arm in ("frozen", "full") else 16,
             alpha=16.0,  # [ours]
             dropout=0.0,  # [ours]
             rank_stabilised=False,  # [ours]
             targets=("query", "key", "value", "out"),  # every layer [known]
         ),
+        full=arm == "full",  # every parameter of the front-end is trained
     )
-    if arm in ("frozen", "erm"):
+    if arm in ("frozen", "erm", "full"):
         config.objective = dict(name="erm")
     else:
-        order = "second" if arm == "mldg2" else "first"  # first [known]
-        # one inner SGD step [ours], its size [ours], beta [ours]
-        config.objective = dict(name="mldg", inner_lr=0.01, beta=1.0, order=order)
+        config.objective = dict(
+            name="mldg",
+            inner_lr=0.0 if arm == "control" else 0.01,  # [ours]
+            beta=1.0,  # [ours]
+            order="second" if arm == "mldg2" else "first",  # first [known]
+            inner_steps=1,  # of SGD [ours]
+            adapt="all",  # of φ; may be frontend or head [ours]
+        )
 
     # Of the six attacks two are held out at random in every step, with bona fide
     # utterances of their own [ours].
-    config.episode = dict(meta_test=2, examples=4, without=(), attacks=0, weights={})
+    config.episode = dict(
+        meta_test=2, examples=4, without=(), attacks=0, weights={}, domains="attack"
+    )
     # RawBoost algorithm 5 [base] on the device. Neutral [ours]: on the host speed,
     # equaliser, codec; on the device noise at an SNR between two values, gain.
     config.augment = dict(
         rawboost=5, noise_snr=(), gain=0.0, speed=0.0, equaliser=0.0, codec=()
     )
-    # Adam [base]; LoRA wants more than the base's 1e-6 [ours]
-    config.optimizer = dict(lr=1e-4, head_lr=1e-4, warmup=100)
+    # Adam [base]; 1e-6 for fine-tuning [base], LoRA wants more [ours]
+    config.optimizer = dict(
+        lr=1e-6 if arm == "full" else 1e-4, head_lr=1e-4, warmup=100
+    )
     config.averaging = 0.99  # of the trained parameters, for the detector [ours]
     # `mldg train` ends with a calibration on so many utterances of each class of this
     # split, which it has not seen; 0: none [ours].
@@ -84,6 +106,7 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
         config.optimizer.warmup = 1
         config.update(dict(steps=4, samples=6_000, log_every=1, checkpoint_every=2))
         config.corpus.update(dict(name="debspoof", config="small"))
+        config.tests = ()
         config.model.weights = "random"
         config.model.frontend.update(
             dict(layers=2, dim=32, heads=2, hidden=64, channels=(16,) * 7)

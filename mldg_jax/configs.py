@@ -45,8 +45,13 @@ def _override(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise ValueError(f"override {text!r} is not of the form name=value")
-    parsed = yaml.safe_load(value)
+    return name, value_of(value)
+
+
+def value_of(text: str) -> object:
+    """What the text of an override stands for: YAML, and numbers such as 1e-3."""
+    parsed = yaml.safe_load(text)
     if isinstance(parsed, str):  # YAML wants 1.0e-3 where people write 1e-3
         with contextlib.suppress(ValueError):
             parsed = float(parsed)
-    return name, tuple(parsed) if isinstance(parsed, list) else parsed
+    return tuple(parsed) if isinstance(parsed, list) else parsed

@@ -25,20 +25,12 @@ import ml_collections
 import numpy as np
 from tqdm import tqdm
 
-from mldg_jax import (
-    bootstrap,
-    checkpoint,
-    configs,
-    figures,
-    jobs,
-    lora,
-    metrics,
-    page,
-    report,
-)
+from mldg_jax import checkpoint, comparison, configs, figures, jobs, lora, page, report
+from mldg_jax.comparison import Part, Scored
 from mldg_jax.data import corpus as corpora
-from mldg_jax.data.corpus import BONAFIDE, NO_ATTACK, SPOOF, Corpus
-from mldg_jax.jobs import Job
+from mldg_jax.data.corpus import NO_ATTACK, Corpus
+from mldg_jax.jobs import Job, Test
+from mldg_jax.selection import override, select
 
 ARMS = {
     "lfcc-gmm": "LFCC-GMM",
@@ -47,7 +39,6 @@ ARMS = {
     "mldg": "LoRA, MLDG",
 }
 PAIRS = (("frozen", "lfcc-gmm"), ("erm", "frozen"), ("mldg", "frozen"), ("mldg", "erm"))
-REPLICAS = 2000
 
 
 def run(
@@ -86,15 +77,19 @@ def run(
     for config in base.values():
         config.corpus.config = corpus.parent.name
         config.corpus.sha256 = summary["corpus_sha256"]
-    chosen, candidates = select(base, corpus, workdir / "selection", workers)
-    finals = final_jobs(base, chosen, corpus, workdir, seeds)
-    longest_first = [job for arm in reversed(finals.values()) for job in arm]
-    _run("training", longest_first, workers)
 
-    rows = corpora.load(corpus, "eval")
+    def run_all(title: str, todo: Sequence[Job]) -> None:
+        run_jobs(title, todo, workers)
+
+    chosen, candidates = select(base, corpus, workdir / "selection", run_all)
+    test = Test("eval", corpus, "eval")
+    finals = final_jobs(base, chosen, test, workdir, seeds)
+    run_all("training", [job for arm in reversed(finals.values()) for job in arm])
+
+    rows = test.rows()
     trained = corpora.load(corpus, "train")
     scores = {
-        arm: np.stack([jobs.read_scores(job.scores, rows) for job in its])
+        arm: np.stack([jobs.read_scores(job.scores(test), rows) for job in its])
         for arm, its in finals.items()
     }
     results = summarise(rows, set(trained.attack) - {NO_ATTACK}, scores)
@@ -113,75 +108,10 @@ def run(
     return results
 
 
-def select(
-    base: dict[str, ml_collections.ConfigDict],
-    corpus: Path,
-    workdir: Path,
-    workers: int,
-) -> tuple[dict[str, dict[str, float]], list[dict[str, Any]]]:
-    """Chooses hyper-parameters on held-out training attacks.
-
-    First the head's learning rate of ``frozen`` and the adapters' of ``erm``; then, at
-    the learning rate of ``erm``, the inner learning rate of ``mldg``: as many
-    candidates for every arm. The smallest EER between dev's bona fide and dev's spoof
-    of the held-out attacks wins, in the mean over a few seeds.
-
-    Returns:
-      The chosen overrides of each arm, and every candidate with its EER.
-    """
-    options = base["mldg"].selection
-    dev = corpora.load(corpus, "dev")
-    rows = dev.take(_with(dev, options.without))
-    seeds = range(options.seeds)
-    candidates = []
-
-    def stage(name: str, grid: list[tuple[str, dict[str, float]]]) -> dict:
-        trials = [
-            [_trial(base[arm], values, seed, corpus, workdir) for seed in seeds]
-            for arm, values in grid
-        ]
-        _run(name, [job for its in trials for job in its], workers)
-        best: dict[str, tuple[float, dict]] = {}
-        for (arm, values), its in zip(grid, trials, strict=True):
-            by_seed = [_eer(jobs.read_scores(job.scores, rows), rows) for job in its]
-            error = float(np.mean(by_seed))
-            candidates.append({"arm": arm, **values, "eer": error, "by_seed": by_seed})
-            if arm not in best or error < best[arm][0]:
-                best[arm] = (error, values)
-        return {arm: values for arm, (_, values) in best.items()}
-
-    rates = [("erm", {"optimizer.lr": x}) for x in options.lr]
-    rates += [("frozen", {"optimizer.head_lr": x}) for x in options.head_lr]
-    chosen = stage("selection: learning rates", rates)
-    inner = [
-        ("mldg", {**chosen["erm"], "objective.inner_lr": x}) for x in options.inner_lr
-    ]
-    chosen |= stage("selection: inner learning rate", inner)
-    return chosen, candidates
-
-
-def _trial(
-    base: ml_collections.ConfigDict,
-    values: dict[str, float],
-    seed: int,
-    corpus: Path,
-    workdir: Path,
-) -> Job:
-    """A short run with some training attacks held out."""
-    options = base.selection
-    held_out = tuple(options.without)
-    config = _override(base, {**values, "seed": seed})
-    config.steps = options.steps
-    config.episode.without = held_out
-    config.episode.meta_test = options.meta_test
-    label = [config.arm, *(f"{k.split('.')[-1]}{v}" for k, v in values.items())]
-    return Job(workdir / "_".join([*label, str(seed)]), config, corpus, "dev", held_out)
-
-
 def final_jobs(
     base: dict[str, ml_collections.ConfigDict],
     chosen: dict[str, dict[str, float]],
-    corpus: Path,
+    test: Test,
     workdir: Path,
     seeds: int,
 ) -> dict[str, list[Job]]:
@@ -191,19 +121,20 @@ def final_jobs(
         made[arm] = []
         for seed in range(seeds):
             if arm == "lfcc-gmm":
-                config = ml_collections.ConfigDict(
-                    {
-                        "arm": arm,
-                        "seed": seed,
-                        "components": 64,
-                        "steps": 0,
-                        "corpus": base["erm"].corpus.to_dict(),
-                    }
-                )
+                config = lfcc_config(base["erm"].corpus, seed)
             else:
-                config = _override(base[arm], {**chosen[arm], "seed": seed})
-            made[arm].append(Job(workdir / f"{arm}-{seed}", config, corpus, "eval"))
+                config = override(base[arm], {**chosen[arm], "seed": seed})
+            job = Job(workdir / f"{arm}-{seed}", config, test.corpus, (test,))
+            made[arm].append(job)
     return made
+
+
+def lfcc_config(
+    corpus: ml_collections.ConfigDict, seed: int
+) -> ml_collections.ConfigDict:
+    """The config of a run of the classical baseline."""
+    values = {"arm": "lfcc-gmm", "seed": seed, "components": 64, "steps": 0}
+    return ml_collections.ConfigDict({**values, "corpus": corpus.to_dict()})
 
 
 def summarise(
@@ -218,103 +149,34 @@ def summarise(
 
     Returns:
       ``attacks``; ``arms``: for each its ``eer`` on the sets pooled, seen, unseen,
-      macro and macro_unseen, and ``by_attack``; ``differences``. An error rate is
-      ``{"eer", "low", "high", "by_seed"}``, fractions; the interval is the 95 %
-      bootstrap over seeds and speakers.
+      macro and macro_unseen, and ``by_attack``; ``differences``. See ``comparison``.
     """
-    sets = evaluation_sets(rows, trained)
-    unseen = sorted(set(rows.attack) - trained - {NO_ATTACK})
-    arms = {}
-    for arm, values in scores.items():
-        by_attack = {
-            attack: _interval(values, rows, {"keep": _with(rows, [attack])})
-            for attack in [*sorted(trained), *unseen]
-        }
-        errors = {name: _interval(values, rows, one) for name, one in sets.items()}
-        arms[arm] = {"title": ARMS[arm], "eer": errors, "by_attack": by_attack}
-    differences = {}
-    for a, b in PAIRS:
-        differences[f"{a} - {b}"] = {
-            name: _difference(scores[a], scores[b], rows, one)
-            for name, one in sets.items()
-        }
+    test = Scored(rows, scores)
+    seen, unseen = comparison.attacks([test], trained)
+    sets = comparison.columns({"": [test]}, trained)
+    found = {name: comparison.rates(parts) for name, parts in sets.items()}
+    by_attack = {
+        attack: comparison.rates([Part(test, (attack,))]) for attack in seen + unseen
+    }
     return {
-        "attacks": {"trained": sorted(trained), "unseen": unseen},
-        "arms": arms,
-        "differences": differences,
+        "attacks": {"trained": list(seen), "unseen": list(unseen)},
+        "arms": {
+            arm: {
+                "title": ARMS[arm],
+                "eer": {k: comparison.rate(v, arm) for k, v in found.items()},
+                "by_attack": {k: comparison.rate(v, arm) for k, v in by_attack.items()},
+            }
+            for arm in scores
+        },
+        "differences": {
+            f"{a} - {b}": {k: comparison.difference(v, a, b) for k, v in found.items()}
+            for a, b in PAIRS
+        },
     }
 
 
-def evaluation_sets(rows: Corpus, trained: set[str]) -> dict[str, dict[str, Any]]:
-    """Which utterances an error rate is over, and whether it is pooled or macro."""
-    unseen = set(rows.attack) - trained - {NO_ATTACK}
-    everything = np.ones(len(rows.label), bool)
-    return {
-        "pooled": {"keep": everything},
-        "seen": {"keep": _with(rows, sorted(trained))},
-        "unseen": {"keep": _with(rows, sorted(unseen))},
-        "macro": {"keep": everything, "statistic": "macro"},
-        "macro_unseen": {"keep": _with(rows, sorted(unseen)), "statistic": "macro"},
-    }
-
-
-def _with(rows: Corpus, attacks: Sequence[str]) -> np.ndarray:
-    """Bona fide and the spoof of some attacks, as a mask."""
-    return (rows.label == BONAFIDE) | np.isin(rows.attack, attacks)
-
-
-def _columns(rows: Corpus, one: dict[str, Any]) -> dict[str, Any]:
-    kept = rows.take(one["keep"])
-    spoof, clusters = kept.label == SPOOF, kept.speaker
-    if len(set(clusters[spoof])) == 1:  # one synthetic voice: utterances are the units
-        clusters = np.where(spoof, kept.utterance, clusters)
-    columns = {"labels": kept.label, "clusters": clusters}
-    if one.get("statistic") == "macro":
-        columns |= {
-            "statistic": "macro", "attacks": kept.attack, "speakers": kept.speaker
-        }  # fmt: skip
-    return columns
-
-
-def _point(scores: np.ndarray, rows: Corpus, one: dict[str, Any]) -> float:
-    kept, scores = rows.take(one["keep"]), scores[one["keep"]]
-    if one.get("statistic") == "macro":
-        return metrics.macro_eer(scores, kept.label, kept.attack, kept.speaker)
-    return _eer(scores, kept)
-
-
-def _eer(scores: np.ndarray, rows: Corpus) -> float:
-    real = rows.label == BONAFIDE
-    return metrics.eer(scores[real], scores[rows.label == SPOOF])[0]
-
-
-def _interval(scores: np.ndarray, rows: Corpus, one: dict[str, Any]) -> dict[str, Any]:
-    by_seed = [_point(s, rows, one) for s in scores]
-    low, high = bootstrap.eer_interval(
-        scores[:, one["keep"]], replicas=REPLICAS, **_columns(rows, one)
-    )
-    return {
-        "eer": float(np.mean(by_seed)),
-        "low": low,
-        "high": high,
-        "by_seed": by_seed,
-    }
-
-
-def _difference(a, b, rows: Corpus, one: dict[str, Any]) -> dict[str, float]:
-    difference, low, high = bootstrap.paired_difference(
-        a[:, one["keep"]], b[:, one["keep"]], replicas=REPLICAS, **_columns(rows, one)
-    )
-    return {"difference": difference, "low": low, "high": high}
-
-
-def _override(config: ml_collections.ConfigDict, values: dict[str, Any]) -> Any:
-    copy = ml_collections.ConfigDict(config.to_dict())
-    copy.update_from_flattened_dict(values)
-    return copy
-
-
-def _run(title: str, todo: Sequence[Job], workers: int) -> None:
+def run_jobs(title: str, todo: Sequence[Job], workers: int) -> None:
+    """Runs jobs behind a progress bar."""
     total = sum(job.config.steps for job in todo)
     layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} steps [{elapsed}, left {remaining}]"
     with tqdm(total=total, desc=title, unit="step", bar_format=layout) as bar:

@@ -1,14 +1,14 @@
-"""Many runs side by side: a job is a config and the split to score.
+"""Many runs, one after the other or side by side: a job is a config and its tests.
 
-Each job trains in its own folder (or continues there), scores a split and writes
-``scores_<split>.txt``; a job whose score file exists is done. Workers are processes
-bound to one core each, because several single-threaded runs together do more steps a
-second than one run with several threads.
+Each job trains in its own folder (or continues there) and writes ``scores_<test>.txt``
+for each of its tests; what is there is not done again. Workers are processes bound to
+one core each, because several single-threaded runs together do more steps a second than
+one run with several threads. Without workers every job has all devices.
 """
 
 import functools
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,41 @@ import numpy as np
 from mldg_jax import checkpoint, provenance, scorefiles
 from mldg_jax.data import corpus as corpora
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
+from mldg_jax.errors import UserError
 from mldg_jax.workers import pool
+
+
+class Test(NamedTuple):
+    """Utterances to score.
+
+    Attributes:
+      name: of the score file, ``scores_<name>.txt``.
+      corpus: folder of the prepared corpus.
+      split: of it.
+      fold: a speaker fold of all splits instead, see ``data.corpus.load_test``.
+      attacks: to score beside bona fide; all when empty.
+    """
+
+    name: str
+    corpus: Path
+    split: str
+    fold: int | None = None
+    attacks: tuple[str, ...] = ()
+
+    def rows(self) -> Corpus:
+        """Opens the utterances.
+
+        Raises:
+          UserError: there is no such split or fold, or it lacks one of the attacks.
+        """
+        rows = corpora.load_test(self.corpus, self.split, self.fold)
+        if not self.attacks:
+            return rows
+        missing = sorted(set(self.attacks) - set(rows.attack))
+        if missing:
+            raise UserError(f"{self.corpus}, {self.name}: no attack {missing[0]!r}")
+        known = (rows.label == BONAFIDE) | np.isin(rows.attack, self.attacks)
+        return rows.take(known)
 
 
 class Job(NamedTuple):
@@ -28,21 +62,18 @@ class Job(NamedTuple):
     Attributes:
       workdir: its folder.
       config: the run's config; the method is ``config.arm`` ("lfcc-gmm" or a detector).
-      corpus: folder of the prepared corpus.
-      split: the split to score.
-      attacks: attacks to score beside bona fide; all when empty.
+      corpus: folder of the prepared corpus that it is trained on.
+      tests: what it scores.
     """
 
     workdir: Path
     config: ml_collections.ConfigDict
     corpus: Path
-    split: str
-    attacks: tuple[str, ...] = ()
+    tests: tuple[Test, ...]
 
-    @property
-    def scores(self) -> Path:
-        """The file the job ends with."""
-        return self.workdir / f"scores_{self.split}.txt"
+    def scores(self, test: Test) -> Path:
+        """The score file of one of its tests."""
+        return self.workdir / f"scores_{test.name}.txt"
 
 
 def run(jobs: Sequence[Job], *, workers: int, progress: Callable[[int], Any]) -> None:
@@ -50,7 +81,7 @@ def run(jobs: Sequence[Job], *, workers: int, progress: Callable[[int], Any]) ->
 
     Args:
       jobs: in the order of starting; put the longest first.
-      workers: processes, ≥ 1.
+      workers: processes; 0 to run the jobs here, each on all devices.
       progress: called with the number of newly finished steps, of all jobs together.
 
     Raises:
@@ -59,20 +90,31 @@ def run(jobs: Sequence[Job], *, workers: int, progress: Callable[[int], Any]) ->
     """
     todo = []
     for job in jobs:
-        if job.scores.exists():
+        if all(job.scores(test).exists() for test in job.tests):
             checkpoint.check_config(job.workdir, job.config)
             progress(job.config.steps)
         else:
             todo.append(job)
-    if not todo:
-        return
-    cache = Path(jobs[0].workdir).parent / "xla"
-    with multiprocessing.Manager() as manager:
+    if not workers:
+        for job in todo:
+            _work(job, progress, all_devices=True)
+    elif todo:
+        _run_beside(todo, workers, progress)
+
+
+def _run_beside(
+    todo: Sequence[Job], workers: int, progress: Callable[[int], Any]
+) -> None:
+    """Runs jobs in worker processes."""
+    cache = Path(todo[0].workdir).parent / "xla"
+    # spawn: a forked child would inherit the threads of JAX
+    with multiprocessing.get_context("spawn").Manager() as manager:
         steps, ranks = manager.Queue(), manager.Queue()
         for rank in range(workers):
             ranks.put(rank)
         with pool(workers, _start, (ranks, cache)) as processes:
-            _watch([processes.submit(_work, j, steps) for j in todo], steps, progress)
+            tasks = [processes.submit(_work_beside, job, steps) for job in todo]
+            _watch(tasks, steps, progress)
 
 
 def _watch(futures: list[Future], steps: Any, progress: Callable[[int], Any]) -> None:
@@ -93,28 +135,43 @@ def _start(ranks: Any, cache: Path) -> None:
     parallel.cache_compilations(cache)
 
 
+def _work_beside(job: Job, steps: Any) -> None:
+    _work(job, steps.put, all_devices=False)
+
+
 @functools.lru_cache(maxsize=4)
-def _load(folder: Path, split: str) -> Corpus:
-    return corpora.load(folder, split)
+def _training_rows(folder: Path, fold: int | None) -> Corpus:
+    return corpora.load_training(folder, fold)
 
 
-def _work(job: Job, steps: Any) -> None:
-    trained = _load(job.corpus, "train")
-    left_out = job.config.get("episode", {}).get("without", ())
-    facts = provenance.gather(trained, left_out)
-    checkpoint.write_config(job.workdir, job.config, facts)
-    rows = _load(job.corpus, job.split)
-    if job.attacks:
-        known = (rows.label == BONAFIDE) | np.isin(rows.attack, job.attacks)
-        rows = rows.take(known)
-    score = _score_lfcc if job.config.arm == "lfcc-gmm" else _score_detector
-    write_scores(job.scores, rows, score(job, trained, rows, steps.put))
+@functools.lru_cache(maxsize=4)
+def _test_rows(test: Test) -> Corpus:
+    return test.rows()
 
 
-def _score_detector(
-    job: Job, trained: Corpus, rows: Corpus, advance: Callable[[int], Any]
-) -> np.ndarray:
-    from mldg_jax import scoring, training
+def _work(job: Job, advance: Callable[[int], Any], *, all_devices: bool) -> None:
+    trained = _training_rows(job.corpus, job.config.corpus.get("fold"))
+    if job.config.arm == "lfcc-gmm":
+        facts = provenance.gather(trained, ())
+        checkpoint.write_config(job.workdir, job.config, facts)
+        score = _fit_lfcc(job, trained, advance)
+    else:
+        score = _train_detector(job, trained, advance, all_devices)
+    for test in job.tests:
+        if not job.scores(test).exists():
+            rows = _test_rows(test)
+            write_scores(job.scores(test), rows, score(rows))
+
+
+def _waveforms(rows: Corpus, keep: np.ndarray | slice = slice(None)) -> Iterator:
+    """The recordings of some rows, each read when it is asked for."""
+    return map(rows.waveform, np.arange(len(rows.label))[keep])
+
+
+def _train_detector(
+    job: Job, trained: Corpus, advance: Callable[[int], Any], all_devices: bool
+) -> Callable[[Corpus], np.ndarray]:
+    from mldg_jax import parallel, scoring, training
 
     done = 0
 
@@ -123,28 +180,26 @@ def _score_detector(
         advance(step - done)
         done = step
 
-    training.train(job.config, job.workdir, trained, progress=report)
+    devices = parallel.devices() if all_devices else None
+    training.train(job.config, job.workdir, trained, devices=devices, progress=report)
     report(job.config.steps)
-    waveforms = [rows.waveform(i) for i in range(len(rows.label))]
-    return scoring.score_waveforms(scoring.load(job.workdir), waveforms)
+    scorer = scoring.load(job.workdir)
+    return lambda rows: scoring.score_waveforms(scorer, _waveforms(rows))
 
 
-def _score_lfcc(
-    job: Job, trained: Corpus, rows: Corpus, advance: Callable[[int], Any]
-) -> np.ndarray:
+def _fit_lfcc(
+    job: Job, trained: Corpus, advance: Callable[[int], Any]
+) -> Callable[[Corpus], np.ndarray]:
     from mldg_jax import lfcc
 
-    def waveforms(corpus, keep):
-        return [corpus.waveform(i) for i in np.flatnonzero(keep)]
-
     model = lfcc.fit(
-        waveforms(trained, trained.label == BONAFIDE),
-        waveforms(trained, trained.label == SPOOF),
+        _waveforms(trained, trained.label == BONAFIDE),
+        _waveforms(trained, trained.label == SPOOF),
         components=job.config.components,
         seed=job.config.seed,
     )
     advance(job.config.steps)
-    return lfcc.score(model, waveforms(rows, rows.label >= 0))
+    return lambda rows: lfcc.score(model, _waveforms(rows))
 
 
 def write_scores(path: Path, rows: Corpus, scores: np.ndarray) -> None:

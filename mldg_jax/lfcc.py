@@ -6,7 +6,7 @@ baseline's mixtures have 512 components; the default here is 64, for small corpo
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -63,8 +63,8 @@ def linear_filters() -> np.ndarray:
 
 
 def fit(
-    bonafide_waveforms: Sequence[np.ndarray],
-    spoof_waveforms: Sequence[np.ndarray],
+    bonafide_waveforms: Iterable[np.ndarray],
+    spoof_waveforms: Iterable[np.ndarray],
     *,
     components: int = 64,
     seed: int = 0,
@@ -100,7 +100,7 @@ def fit(
     return LfccGmm(*mixtures)
 
 
-def score(model: LfccGmm, waveforms: Sequence[np.ndarray]) -> np.ndarray:
+def score(model: LfccGmm, waveforms: Iterable[np.ndarray]) -> np.ndarray:
     """Log-likelihood ratios in nats, float64 (n,); higher means bona fide.
 
     The mean over a waveform's frames of log p(frame | bona fide) − log p(frame |

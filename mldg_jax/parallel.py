@@ -149,6 +149,11 @@ def cache_compilations(folder: str | os.PathLike) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+def only_cpu() -> bool:
+    """Whether JAX sees no accelerator."""
+    return jax.default_backend() == "cpu"
+
+
 def devices(count: int | None = None) -> list[jax.Device]:
     """The first devices of the default platform, of all processes; all if None.
 

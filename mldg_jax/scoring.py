@@ -119,15 +119,9 @@ def load_unmerged(run: str | Path) -> Scorer:
     detector = detectors.create(config.model)
     frontend = training.load_frontend(config.model)
     examples = jax.ShapeDtypeStruct((1, config.samples), np.float32)
-    *expected, _ = jax.eval_shape(
-        lambda key, x: detectors.init(
-            key,
-            detector,
-            frontend,
-            x,
-            rank=config.model.lora.rank,
-            adapted=config.model.lora.get("targets", detectors.PROJECTIONS),
-        ),
+    options = detectors.split_options(config.model)
+    *expected, frozen = jax.eval_shape(
+        lambda key, x: detectors.init(key, detector, frontend, x, **options),
         jax.random.key(0),
         examples,
     )
@@ -136,7 +130,8 @@ def load_unmerged(run: str | Path) -> Scorer:
             f"{run}: {checkpoint.TRAINABLE} does not fit the model in "
             f"{checkpoint.CONFIG}; one of the two is from another run"
         )
-    variables = detectors.variables(*found, {"frontend": frontend})
+    rest = {"frontend": frontend if jax.tree.leaves(frozen) else {}}
+    variables = detectors.variables(*found, rest)
     return Scorer(detector, variables, config.samples, config)
 
 

@@ -35,8 +35,9 @@ def make_objective(
 
     Args:
       config: the run's config. ``objective.name`` is "erm" or a meta-objective of
-        ``mldg``; the other entries are its options. The inner optimiser of "domainbed"
-        is, as in DomainBed, a fresh one of the outer kind without warm-up.
+        ``mldg``; the other entries are its options. With ``adapt`` "frontend" or "head"
+        the inner step of "mldg" moves that part of φ only. The inner optimiser of
+        "domainbed" is, as in DomainBed, a fresh one of the outer kind without warm-up.
       loss_fn: see ``models.detector.loss``.
       axis_name: the pmap axis.
 
@@ -48,6 +49,9 @@ def make_objective(
     try:
         if name == "erm":
             return mldg.erm(loss_fn, **options)
+        part = options.pop("adapt", "all")
+        if part != "all":
+            options["inner_optimizer"] = _sgd_of(part, options.pop("inner_lr"))
         if name in META_OBJECTIVES:
             return META_OBJECTIVES[name](loss_fn, **options, axis_name=axis_name)
         if name == "domainbed":
@@ -59,6 +63,42 @@ def make_objective(
         f"objective.name is {name!r}; it must be erm, {', '.join(META_OBJECTIVES)} or "
         "domainbed"
     )
+
+
+def _sgd_of(part: str, inner_lr: float) -> optax.GradientTransformation:
+    """Gradient descent of one part of φ; the other stays."""
+    if part not in ("frontend", "head"):
+        raise ValueError(f"adapt is {part!r}; it must be all, frontend or head")
+    return optax.multi_transform(
+        {True: optax.sgd(inner_lr), False: optax.set_to_zero()},
+        lambda tree: {
+            name: jax.tree.map(lambda _, on=name == part: on, leaves)
+            for name, leaves in tree.items()
+        },
+    )
+
+
+def gradient_evaluations(config: Any, attacks: int) -> int:
+    """Forward and backward passes of an utterance that a step takes.
+
+    What arms are made equal by. A Hessian-vector product is counted as two: it
+    differentiates a gradient.
+
+    Args:
+      config: the run's config.
+      attacks: of a step, both halves together.
+    """
+    objective, half = config.objective, config.episode.meta_test
+    name, second = objective.name, objective.get("order", "first") == "second"
+    train, inner = attacks - half, objective.get("inner_steps", 1)
+    passes = {
+        "erm": attacks,
+        "mldg": inner * train * (3 if second else 1) + half,
+        "mldg_gc": 3 * attacks,
+        "mldg_gn": 3 * attacks,
+        "domainbed": 2 * attacks,
+    }
+    return passes[name] * config.episode.examples
 
 
 def _domainbed(loss_fn: mldg.LossFn, **options: Any) -> mldg.Objective:
@@ -115,8 +155,7 @@ def init_state(
         detector,
         frontend,
         examples,
-        rank=config.model.lora.rank,
-        adapted=config.model.lora.get("targets", detectors.PROJECTIONS),
+        **detectors.split_options(config.model),
     )
     frozen = detectors.store(frozen, config.compute.dtype)
     optimizer = make_optimizer(config.optimizer)

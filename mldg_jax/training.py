@@ -65,7 +65,10 @@ def train(
         return workdir
     devices = list(devices or jax.local_devices()[:1])
     domains = episodes.group(
-        corpus, without=config.episode.without, weights=config.episode.weights
+        corpus,
+        without=config.episode.without,
+        weights=config.episode.weights,
+        by=config.episode.domains,
     )
     options = {k: config.episode[k] for k in ("meta_test", "examples", "attacks")}
     make = functools.partial(

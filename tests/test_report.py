@@ -9,7 +9,7 @@ import wave
 import numpy as np
 import pytest
 
-from mldg_jax import demo, figures, report
+from mldg_jax import comparison, demo, figures, report
 from mldg_jax import page as pages
 from mldg_jax.data.corpus import Corpus
 from tests import webpages
@@ -35,7 +35,7 @@ def scores(corpus) -> dict[str, np.ndarray]:
 @pytest.fixture
 def results(corpus, scores, monkeypatch) -> dict:
     """As of `demo.run`, with 20 replicas."""
-    monkeypatch.setattr(demo, "REPLICAS", 20)
+    monkeypatch.setattr(comparison, "REPLICAS", 20)
     if "results" not in _MADE:
         _MADE["results"] = _results(corpus, scores)
     return copy.deepcopy(_MADE["results"])
@@ -257,7 +257,7 @@ def test_strings_are_escaped(corpus, scores, results):
 
 
 def test_takes_a_corpus_of_one_unseen_family(corpus, scores, monkeypatch):
-    monkeypatch.setattr(demo, "REPLICAS", 20)
+    monkeypatch.setattr(comparison, "REPLICAS", 20)
     few: Corpus = corpus.take(np.isin(corpus.attack, ["-", "A01", "A04"]))
     kept = np.isin(corpus.attack, ["-", "A01", "A04"])
     own = {arm: one[:, kept] for arm, one in scores.items()}

@@ -139,13 +139,15 @@ def _train(arguments: argparse.Namespace) -> None:
     run = training.train(
         config,
         arguments.workdir,
-        corpus_files.load(folder, "train"),
+        corpus_files.load_training(folder, config.corpus.fold),
         devices=parallel.devices(arguments.devices),
     )
     if not parallel.leads():
         return
     split, utterances = config.calibration.split, config.calibration.utterances
     new = not (run / calibration.FILE).exists()
+    if config.corpus.fold is not None:
+        utterances = 0  # the splits' voices were trained on
     if new and utterances and split in corpus_files.splits(folder):
         try:
             rows = corpus_files.load(folder, split)

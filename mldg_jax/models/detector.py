@@ -2,10 +2,11 @@
 
 The only place that says what is frozen and what is trained:
 
-    params = {"frontend": pretrained, never trained here, "head": trained}
+    params = {"frontend": pretrained, "head": trained}
     batch_stats = {"head": neither trained nor frozen, see the head}
     arm "frozen":  φ = head
     arm "lora":    φ = head ∪ adapters in the front-end's transformer
+    arm "full":    φ = head ∪ front-end, fine-tuning without adapters
 
 Training mode concerns the head and the adapters only: BatchNorm takes the statistics of
 its batch (over all devices), dropout takes its key. The frozen front-end is always in
@@ -157,6 +158,7 @@ def init(
     *,
     rank: int,
     adapted: Any = PROJECTIONS,
+    full: bool = False,
 ) -> tuple[dict, dict, dict]:
     """Makes the parameter split.
 
@@ -168,13 +170,17 @@ def init(
         standardised, if it is.
       rank: LoRA rank; 0 leaves the front-end frozen and trains the head only.
       adapted: which kernels get adapters, see ``targets``.
+      full: every parameter of the front-end is trained, and none is frozen.
 
     Returns:
       ``(trainable, batch_stats, frozen)``, see ``variables``.
 
     Raises:
+      UserError: adapters are asked for where every parameter is trained.
       ValueError: the front-end's paths or shapes are not the model's.
     """
+    if full and rank:
+        raise UserError(f"model.full with model.lora.rank {rank}: set the rank to 0")
     head_key, lora_key = jax.random.split(key)
 
     def shapes(tree):
@@ -197,10 +203,21 @@ def init(
 
     head, batch_stats = init_head(head_key, frontend, examples)
     trainable, frozen = {"head": head}, {"frontend": frontend}
+    if full:
+        return {**trainable, **frozen}, {"head": batch_stats}, {"frontend": {}}
     if rank:
         adapters = lora.init(lora_key, frozen, [targets(adapted)], rank=rank)
         trainable = lora.join(trainable, adapters)
     return trainable, {"head": batch_stats}, frozen
+
+
+def split_options(config: Any) -> dict[str, Any]:
+    """What a config's ``model`` section says of the split: keywords of ``init``."""
+    return {
+        "rank": config.lora.rank,
+        "adapted": config.lora.get("targets", PROJECTIONS),
+        "full": config.get("full", False),
+    }
 
 
 def variables(
