@@ -20,8 +20,9 @@ ARMS = ("frozen", "erm", "control", "mldg", "mldg2", "full")
 
 def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     """Returns the config of an arm, e.g. ``"mldg"`` or ``"erm,smoke"``."""
-    arm, *extras = arg.split(",")
-    if arm not in ARMS or set(extras) - {"smoke"}:
+    words = arg.split(",")
+    arm, *others = [word for word in words if word != "smoke"] or ["mldg"]
+    if arm not in ARMS or others:
         raise ValueError(f"{arg!r}: the arms are {', '.join(ARMS)}; the extra is smoke")
     config = ml_collections.ConfigDict()
     config.arm = arm
@@ -95,7 +96,7 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
         inner_lr=(0.003, 0.01),
     )
 
-    if "smoke" in extras:
+    if "smoke" in words:
         config.optimizer.warmup = 1
         config.update(dict(steps=4, samples=4_000, log_every=1, checkpoint_every=2))
     return config

@@ -66,7 +66,8 @@ def run(
     """Trains what is missing, scores, compares and writes the tables.
 
     Args:
-      config_path: a config file whose arguments are the arms.
+      config_path: a config file whose arguments are the arms, and after a colon what
+        is added to each, as in "configs/xlsr.py:smoke".
       arms: of the config file, or "lfcc-gmm". Differences are to "erm".
       workdir: where the runs, results.json, the tables and the picture go.
       seeds: one run of each.
@@ -149,8 +150,9 @@ def table_rows(
     """
     rows = {}
     for arm in arms:
-        name = config_path if arm == LFCC else f"{config_path}:{arm}"
-        base = configs.read(name, overrides)
+        path, _, extras = config_path.partition(":")
+        words = ",".join(x for x in (arm, extras) if x and x != LFCC)
+        base = configs.read(f"{path}:{words}", overrides)
         folder = corpora.find(base.corpus.name, base.corpus.config, data_dir)
         base.corpus.sha256 = corpora.sha256(folder)
         if choose:
@@ -158,6 +160,7 @@ def table_rows(
         if arm == LFCC:
             values = {"arm": LFCC, "seed": 0, "components": 64, "steps": 0}
             values["corpus"] = base.corpus.to_dict()
+            values["tests"] = base.get("tests", ())
             if choose:
                 values["episode"] = {"without": base.episode.without}
             rows[arm] = Row(arm, {}, ml_collections.ConfigDict(values), 0)

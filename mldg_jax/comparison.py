@@ -65,8 +65,9 @@ def columns(
       trained: attacks that were trained on; the others are unseen.
 
     Returns:
-      With one corpus ``pooled``, ``seen`` and ``unseen`` attacks, ``macro`` and
-      ``macro_unseen``; with several each corpus, pooled, and their ``average``.
+      With one corpus ``pooled``, ``seen`` and ``unseen`` attacks and, if there are
+      several human voices, ``macro`` and ``macro_unseen``; with several corpora each,
+      pooled, and their ``average``.
     """
     if len(tests) > 1:
         found = {name: [Part(test) for test in its] for name, its in tests.items()}
@@ -77,9 +78,10 @@ def columns(
         "pooled": [Part(test) for test in folds],
         "seen": [Part(test, seen) for test in folds],
         "unseen": [Part(test, unseen) for test in folds],
-        "macro": [Part(test, macro=True) for test in folds],
-        "macro_unseen": [Part(test, unseen, True) for test in folds],
     }
+    if min(_voices(test.rows) for test in folds) > 1:
+        found["macro"] = [Part(test, macro=True) for test in folds]
+        found["macro_unseen"] = [Part(test, unseen, True) for test in folds]
     return {name: parts for name, parts in found.items() if parts[0].attacks != ()}
 
 
@@ -90,6 +92,12 @@ def attacks(
     there = set(np.concatenate([test.rows.attack for test in tests]).tolist())
     there -= {NO_ATTACK}
     return tuple(sorted(there & trained)), tuple(sorted(there - trained))
+
+
+def _voices(rows: Corpus) -> int:
+    """Human voices that count in macro EER."""
+    real = rows.speaker[rows.label == BONAFIDE]
+    return int(np.sum(np.unique(real, return_counts=True)[1] >= metrics.MACRO_CLIPS))
 
 
 def rates(parts: Sequence[Part], *, seed: int = 0) -> Rates:
@@ -158,8 +166,9 @@ def _rates(part: Part, seed: Any) -> dict[str, tuple]:
     rows = part.test.rows.take(kept)
     scores = {arm: values[:, kept] for arm, values in part.test.scores.items()}
     speakers, spoof = rows.speaker, rows.label == SPOOF
-    if len(set(speakers[spoof])) == 1:  # one synthetic voice: utterances are the units
-        speakers = np.where(spoof, rows.utterance, speakers)
+    for its in (spoof, ~spoof):
+        if len(set(speakers[its])) == 1:  # of one voice the utterances are the units
+            speakers = np.where(its, rows.utterance, speakers)
     drawn = bootstrap.within_classes(rows.label, speakers)
     if part.macro:
         pairs = metrics.macro_pairs(rows.label, rows.attack, rows.speaker)

@@ -49,8 +49,8 @@ def _override(text: str) -> tuple[str, object]:
 
 
 def value_of(text: str) -> object:
-    """What the text of an override stands for: YAML, and numbers such as 1e-3."""
-    parsed = yaml.safe_load(text)
+    """What the text of an override stands for: YAML, numbers such as 1e-3, nothing."""
+    parsed = yaml.safe_load(text) if text else ""
     if isinstance(parsed, str):  # YAML wants 1.0e-3 where people write 1e-3
         with contextlib.suppress(ValueError):
             parsed = float(parsed)

@@ -29,6 +29,8 @@ P_TARGET, P_NONTARGET = (1 - P_SPOOF) * 0.99, (1 - P_SPOOF) * 0.01
 # a-DCF1 of Shim et al. 2024: priors and costs of (target, nontarget, spoof).
 A_DCF_PRIORS, A_DCF_COSTS = (0.9, 0.05, 0.05), (1.0, 10.0, 20.0)
 
+MACRO_CLIPS = 5  # bona fide trials that a speaker needs to count in macro EER
+
 
 def det_curve(bonafide_scores: Array, spoof_scores: Array) -> tuple[Array, ...]:
     """`(miss, false_alarm, threshold)`, float64 (n + m + 1,), by increasing threshold.
@@ -240,7 +242,11 @@ def by_attack(scores: Array, labels: Array, attacks: Array) -> dict[str, dict]:
 
 
 def macro_eer(
-    scores: Array, labels: Array, attacks: Array, speakers: Array, min_bonafide: int = 5
+    scores: Array,
+    labels: Array,
+    attacks: Array,
+    speakers: Array,
+    min_bonafide: int = MACRO_CLIPS,
 ) -> float:
     """EER averaged over (speaker, attack) pairs, so that none dominates by its size.
 
@@ -255,7 +261,7 @@ def macro_eer(
 
 
 def macro_pairs(
-    labels: Array, attacks: Array, speakers: Array, min_bonafide: int = 5
+    labels: Array, attacks: Array, speakers: Array, min_bonafide: int = MACRO_CLIPS
 ) -> list[tuple[Array, Array]]:
     """Of each pair of `macro_eer` the indices of its bona fide and spoof trials."""
     real = trials.is_bonafide(labels)

@@ -101,8 +101,8 @@ def chosen_clips(results: dict[str, Any], rows: Corpus) -> list[int]:
     seconds = np.array([len(clip) for clip in rows.audio])
     real = rows.label == BONAFIDE
     voices, counts = np.unique(rows.speaker[real], return_counts=True)
-    if np.sum(counts >= report.MACRO_CLIPS) >= PLAYERS:
-        voices = voices[counts >= report.MACRO_CLIPS]
+    if np.sum(counts >= metrics.MACRO_CLIPS) >= PLAYERS:
+        voices = voices[counts >= metrics.MACRO_CLIPS]
     attacks = results["attacks"]["unseen"]
     if len(attacks) < PLAYERS:
         attacks = [*attacks, *results["attacks"]["trained"]]

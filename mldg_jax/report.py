@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mldg_jax import layout
+from mldg_jax import layout, metrics
 from mldg_jax.data.corpus import BONAFIDE, Corpus
 from mldg_jax.layout import Table, aligned, points, rate
 
@@ -19,7 +19,6 @@ SETS = {
     "macro": "macro",
 }
 DIFFERENCES = ("mldg - erm", "erm - frozen", "mldg - frozen", "frozen - lfcc-gmm")
-MACRO_CLIPS = 5  # bona fide clips that a speaker needs to count in macro EER
 
 DIFFERENCES_NOTE = (
     "Differences of EER in points, paired over seeds and speakers [95 % interval]; "
@@ -85,9 +84,9 @@ def verdict(results: dict[str, Any], rows: Corpus) -> str:
     found = "; ".join(text for text in found if text)
     return (
         f"With {voices} human voices in the test ({enough} of them with "
-        f"{MACRO_CLIPS} clips or more), {found}; differences are in points of EER, "
-        f"95 % intervals over {_count(_seeds(results), 'seed')} and speakers; this is "
-        "a small corpus of speech from package registries and not ASVspoof, so none of "
+        f"{metrics.MACRO_CLIPS} clips or more), {found}; differences are in points of "
+        f"EER, 95 % intervals over {_count(_seeds(results), 'seed')} and speakers; "
+        "this is a small corpus of speech from package registries and not ASVspoof, so none of "
         "it says how the arms would rank there."
     )
 
@@ -127,7 +126,7 @@ def _compare(results: dict[str, Any], a: str, b: str) -> str:
 def _voices(rows: Corpus) -> tuple[int, int]:
     """Human voices, and how many of them count in macro EER."""
     counts = np.unique(rows.speaker[rows.label == BONAFIDE], return_counts=True)[1]
-    return len(counts), int(np.sum(counts >= MACRO_CLIPS))
+    return len(counts), int(np.sum(counts >= metrics.MACRO_CLIPS))
 
 
 def _seeds(results: dict[str, Any]) -> int:

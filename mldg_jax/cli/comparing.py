@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
     compare.epilog = EPILOG
     compare.formatter_class = argparse.RawDescriptionHelpFormatter
     compare.add_argument(
-        "--config", required=True, help="FILE.py whose arguments are the arms"
+        "--config", required=True, help="FILE.py[:EXTRA] whose arguments are the arms"
     )
     compare.add_argument(
         "--arms",

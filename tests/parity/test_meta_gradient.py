@@ -95,9 +95,9 @@ def test_meta_gradient(head, order, float64, no_dropout):
     def meta_gradient(trainable, frozen, episode):
         loss_fn = detectors.loss(detector, batch_stats, frozen)
         objective = mldg.mldg(loss_fn, order=order, **OPTIONS)
-        return jax.grad(objective, has_aux=True)(
-            trainable, episode, jax.random.key(0)
-        )[0]
+        return jax.grad(objective, has_aux=True)(trainable, episode, jax.random.key(0))[
+            0
+        ]
 
     table, expected = theirs(head, order)
     ours = torch_detector.names(meta_gradient(trainable, frozen, EPISODE), table)

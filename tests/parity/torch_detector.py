@@ -1,7 +1,7 @@
 """The detector and its MLDG step in torch, for parity and timing.
 
-The front-end is ``transformers`` ``Wav2Vec2Model`` with ``peft`` adapters; φ is bound by
-``torch.func.functional_call`` and the inner step is ``torch.autograd.grad``. Nested
+The front-end is ``transformers`` ``Wav2Vec2Model`` with ``peft`` adapters; φ is bound
+by ``torch.func.functional_call`` and the inner step is ``torch.autograd.grad``. Nested
 ``torch.func.grad`` gives the same numbers and is slower: it evaluates ∇F twice.
 """
 
@@ -203,6 +203,4 @@ def meta_gradient(
     adapted = [v - inner_lr * d for v, d in zip(values, inner, strict=True)]
     g = loss(adapted, episode["meta_test"])
     rest = torch.autograd.grad(beta * g, values, **options)
-    return {
-        name: (a + b).detach() for name, a, b in zip(phi, inner, rest, strict=True)
-    }
+    return {name: (a + b).detach() for name, a, b in zip(phi, inner, rest, strict=True)}
