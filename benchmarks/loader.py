@@ -15,7 +15,7 @@ import time
 
 import jax
 
-from mldg_jax import configs, parallel, steps, training
+from mldg_jax import configs, parallel, pretrained, steps
 from mldg_jax.data import corpus as corpora
 from mldg_jax.data import episodes, loader
 from mldg_jax.data.augment import from_config
@@ -96,7 +96,7 @@ def main() -> None:
 def step_runner(config, domains, corpus, count):
     """Runs training steps on one episode that is there already."""
     detector = detectors.create(config.model, None, config.compute)
-    frontend = training.load_frontend(config.model)
+    frontend = pretrained.load_frontend(config.model)
     make = loader.sampler(
         domains,
         corpus,

@@ -79,6 +79,14 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     # `mldg train` ends with a calibration on so many utterances of each class of this
     # split, which it has not seen; 0: none [ours].
     config.calibration = dict(split="dev", utterances=1000)
+    # Training leaves these attacks of its split out, and every so many steps (0: never)
+    # the averaged detector is scored on that split's bona fide and theirs. The result
+    # is the best checkpoint by that EER; after `patience` validations (0: never)
+    # without a better one training stops [ours].
+    config.validation = dict(
+        attacks=(), split="dev", every=0, utterances=200, keep=2, patience=0
+    )
+    config.tensorboard = False  # event files beside metrics.jsonl
     config.loader = dict(threads=2, workers=0)  # that make episodes ahead of the step
     # The front-end's dtype, float32 or bfloat16; remat computes its layers again in the
     # backward pass; scan compiles one layer for all of them; micro_batches is in how

@@ -1,10 +1,49 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import errno
 import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
+
+from mldg_jax.errors import UserError
+
+REFUSALS = tuple(  # of a file system, as they stand in any exception's text
+    os.strerror(number)
+    for number in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOTDIR,
+        errno.EEXIST,
+    )
+)
+
+
+@contextlib.contextmanager
+def writing(folder: str | Path) -> Iterator[None]:
+    """Says in one message what a file system refuses (full, read-only, no folder).
+
+    Raises:
+      UserError: names the folder, the reason and the fix.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # tensorstore has its own kinds
+        reason = next((x for x in REFUSALS if x in str(error)), None)
+        if reason is None:
+            raise
+        raise UserError(
+            f"cannot write to {folder}: {reason}. What was saved before is whole; make "
+            "room or choose a folder that can be written to, and start the same "
+            "command again"
+        ) from error
 
 
 @contextlib.contextmanager

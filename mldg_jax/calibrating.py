@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mldg_jax import calibration, cards, scoring
-from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
+from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus, spread
 
 
 def calibrate(run: str | Path, corpus: Corpus, *, utterances: int) -> Path:
@@ -27,17 +27,9 @@ def calibrate(run: str | Path, corpus: Corpus, *, utterances: int) -> Path:
     path = Path(run) / calibration.FILE
     raw = scoring.load(run)._replace(calibration=None)
     rows = np.concatenate(
-        [_some(corpus.label == c, utterances) for c in (BONAFIDE, SPOOF)]
+        [spread(corpus.label == c, utterances) for c in (BONAFIDE, SPOOF)]
     )
     scores = scoring.score_waveforms(raw, (corpus.waveform(i) for i in rows))
     calibration.save(path, calibration.fit(scores, corpus.label[rows]))
     cards.write(run)
     return path
-
-
-def _some(which: np.ndarray, count: int) -> np.ndarray:
-    """Evenly chosen rows: of every part of the split, so of every attack."""
-    rows = np.flatnonzero(which)
-    if not count or len(rows) <= count:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, count).astype(int)]

@@ -192,6 +192,8 @@ def _training(config, provenance) -> str:
     left_out = config["episode"]["without"]
     if left_out:
         lines.append(f"- left out of training: {', '.join(left_out)}")
+    if "validation" in provenance:
+        lines += _validation(provenance["validation"])
     objective = ", ".join(f"{k} {v}" for k, v in config["objective"].items())
     lines.append(f"- objective: {objective}; {config['steps']:,} steps")
     lines.append(f"- seed: {config['seed']}")
@@ -202,6 +204,17 @@ def _training(config, provenance) -> str:
         lines.append(f"- revision `{revision}`" if revision else "- from a package")
         lines.append(f"- command: `{provenance['command']}`")
     return "\n".join(lines)
+
+
+def _validation(chosen) -> list[str]:
+    rate, step = f"{100 * chosen['eer']:.2f} %", f"{chosen['step']:,}"
+    return [
+        f"- checkpoint: step {step}, of {chosen['validations']} validations that with "
+        f"{chosen['rule']}: EER {rate}, loss {chosen['loss']:.4f}",
+        f"- validated on {chosen['bonafide']:,} bona fide and {chosen['spoof']:,} "
+        f"spoof utterances of split {chosen['split']}, attacks left out of training "
+        f"for it: {', '.join(chosen['attacks'])}",
+    ]
 
 
 def _evaluations(evaluations) -> str:

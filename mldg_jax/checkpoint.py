@@ -1,11 +1,15 @@
-"""Run folders: configs, logs, resumable checkpoints, trained parameters.
+"""Run folders: configs, resumable checkpoints, trained parameters.
 
-Only what is trained is saved (adapters, head, optimiser: megabytes). Orbax writes a
-checkpoint to a temporary folder and renames it, so a killed run leaves whole
-checkpoints or none.
+Only what is trained is saved (adapters, head, optimiser: megabytes), and of the frozen
+parameters a fingerprint. Orbax writes a checkpoint in the background, to a temporary
+folder that it renames, so a killed run leaves whole checkpoints or none. Each holds its
+own fingerprint: one that was damaged later is not continued from.
 """
 
+import contextlib
 import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +18,26 @@ import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import traverse_util
+from orbax.checkpoint.checkpoint_managers import preservation_policy
 from safetensors.numpy import load_file, save_file
 
-from mldg_jax.atomic import replacing
+from mldg_jax.atomic import replacing, writing
 from mldg_jax.errors import UserError
+from mldg_jax.provenance import fingerprint
 
 CONFIG, PROVENANCE = "config.json", "provenance"
 TRAINABLE = "trainable.safetensors"
+FROZEN = "frozen.json"
+LATEST = 2  # checkpoints kept besides the best: one may turn out to be damaged
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    with replacing(path) as part:
+    """Writes a file whole or not at all.
+
+    Raises:
+      UserError: the file system refuses.
+    """
+    with writing(path.parent), replacing(path) as part:
         part.write_text(text)
 
 
@@ -103,40 +115,173 @@ def flat_config(config: dict[str, Any]) -> dict[str, Any]:
     return traverse_util.flatten_dict(config, keep_empty_nodes=True, sep=".")
 
 
-def manager(workdir: Path, *, every: int) -> ocp.CheckpointManager:
-    """Opens the checkpoints of a run: every so many steps, the last two kept."""
-    options = ocp.CheckpointManagerOptions(save_interval_steps=every, max_to_keep=2)
-    return ocp.CheckpointManager((workdir / "checkpoints").absolute(), options=options)
+def add_provenance(workdir: Path, name: str, value: Any) -> None:
+    """Adds one more fact to those of ``read_provenance``."""
+    content = _read(workdir)
+    content[PROVENANCE] = {**content.get(PROVENANCE, {}), name: value}
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    write_text(workdir / CONFIG, text + "\n")
 
 
-def save(manager: ocp.CheckpointManager, step: int, state: Any, *, last: bool) -> None:
-    """Saves when the step is due, and always at the last one."""
-    if last or manager.should_save(step):
-        host = jax.tree.map(np.asarray, {**state, "key": _key_data(state["key"])})
-        manager.save(step, args=ocp.args.StandardSave(host), force=last)
+def check_frozen(workdir: Path, weights: str, params: Any, *, write: bool) -> None:
+    """Keeps which frozen parameters a run began with, or checks that they are the same.
+
+    Args:
+      workdir: the run folder.
+      weights: what ``model.weights`` names.
+      params: the front-end's parameters.
+      write: whether to write ``frozen.json`` if it is not there.
+
+    Raises:
+      UserError: the run began with others.
+    """
+    path, found = workdir / FROZEN, fingerprint(params)
+    if path.exists():
+        old = json.loads(path.read_text())["sha256"]
+        if old != found:
+            raise UserError(
+                f"{workdir} was begun with other frozen weights: {weights} has sha256 "
+                f"{found} now and had {old}. Its adapters fit those only: put the "
+                "old weights back, or train in a new folder"
+            )
+    elif write:
+        sizes = sum(x.size for x in jax.tree.leaves(params))
+        content = {"weights": weights, "parameters": sizes, "sha256": found}
+        write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+class _Kept:
+    """Keeps the latest checkpoints and those that ``best()`` names, for Orbax."""
+
+    def __init__(self, best: Callable[[], Sequence[int]]):
+        self._best = best
+
+    def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+        """One answer a checkpoint, oldest first."""
+        newest = preservation_policy.LatestN(LATEST)
+        best = set(self._best())
+        kept = newest.should_preserve(checkpoints, context=context)
+        return [k or c.step in best for k, c in zip(kept, checkpoints, strict=True)]
+
+
+@contextlib.contextmanager
+def checkpoints(
+    workdir: Path, best: Callable[[], Sequence[int]] = tuple
+) -> Iterator[ocp.CheckpointManager]:
+    """Opens the checkpoints of a run; at the end every one of them is whole.
+
+    Args:
+      workdir: the run folder.
+      best: the steps to keep besides the last two.
+
+    Raises:
+      UserError: the file system refuses.
+    """
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=_Kept(best), cleanup_tmp_directories=True
+    )
+    with writing(workdir):
+        manager = ocp.CheckpointManager(
+            (workdir / "checkpoints").absolute(), options=options
+        )
+    try:
+        yield manager
+    except BaseException:
+        with contextlib.suppress(Exception):  # the first problem is the one to tell
+            manager.close()
+        raise
+    with writing(workdir):
+        manager.close()
+
+
+def save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:
+    """Copies a state to the host and writes it in the background.
+
+    The copy is taken before this returns: the next step may reuse the state's memory.
+
+    Raises:
+      UserError: the state is not finite, or the file system refused this checkpoint or
+        the one before.
+    """
+    host = _on_host(state)
+    for path, x in jax.tree_util.tree_flatten_with_path(host)[0]:
+        if not np.isfinite(x).all():
+            raise UserError(
+                f"after step {step} {jax.tree_util.keystr(path)} is not finite, and is "
+                "not saved; lower optimizer.lr or objective.inner_lr. "
+                + last_good(manager)
+            )
+    host["sha256"] = np.frombuffer(bytes.fromhex(fingerprint(host)), np.uint8)
+    with writing(manager.directory.parent):
+        manager.save(step, args=ocp.args.StandardSave(host), force=True)
+
+
+def last_good(manager: ocp.CheckpointManager) -> str:
+    """A sentence for messages."""
+    step = manager.latest_step()
+    if step is None:
+        return "No checkpoint had been saved"
+    return f"The last good checkpoint is that of step {step}"
 
 
 def restore_latest(manager: ocp.CheckpointManager, state: Any) -> Any:
-    """Returns the newest saved state, or the given one when there is none."""
-    step = manager.latest_step()
-    if step is None:
+    """Returns the newest whole saved state, or the given one if none was ever saved.
+
+    Damaged ones are named on stderr, and removed: their steps are done again.
+
+    Raises:
+      UserError: all of them are damaged.
+    """
+    steps = sorted(manager.all_steps(), reverse=True)
+    if not steps:
         return state
-    like = jax.tree.map(np.asarray, {**state, "key": _key_data(state["key"])})
-    found = manager.restore(step, args=ocp.args.StandardRestore(like))
-    return {**found, "key": jax.random.wrap_key_data(found["key"])}
+    found, state = restore_first(manager, steps, state)
+    for step in steps[: steps.index(found)]:
+        manager.delete(step)
+    return state
 
 
-def _key_data(key: jax.Array) -> jax.Array:
-    return jax.random.key_data(key)
+def restore_first(
+    manager: ocp.CheckpointManager, steps: Sequence[int], state: Any
+) -> tuple[int, Any]:
+    """Returns the first of some checkpoints that is whole, and its step.
+
+    Args:
+      manager: from ``checkpoints``.
+      steps: best first, at least one.
+      state: of the structure, shapes and dtypes of what was saved.
+
+    Raises:
+      UserError: all are damaged.
+    """
+    like = _on_host(state) | {"sha256": np.zeros(32, np.uint8)}
+    for step in steps:
+        try:
+            found = manager.restore(step, args=ocp.args.StandardRestore(like))
+            expected = bytes(found.pop("sha256")).hex()
+            if fingerprint(found) != expected:
+                raise ValueError("its content is not what was saved")
+        except Exception as error:  # whatever a damaged file makes the readers raise
+            reason = str(error).splitlines()[0][:200] if str(error) else repr(error)
+            message = f"the checkpoint of step {step} is damaged ({reason})"
+            print(f"mldg: {message}; trying the one before", file=sys.stderr)
+            continue
+        return step, {**found, "key": jax.random.wrap_key_data(found["key"])}
+    raise UserError(
+        f"no checkpoint under {manager.directory} can be read (steps "
+        f"{', '.join(map(str, steps))}): the last problem was: {message}. Restore the "
+        "folder from a backup, or remove it to train from the start"
+    )
 
 
-def trim_log(path: Path, step: int) -> Path:
-    """Drops lines of metrics.jsonl that are to be redone, or that a kill cut short."""
-    if path.exists():
-        whole = [x for x in path.read_text().splitlines() if x.endswith("}")]
-        kept = [x for x in whole if json.loads(x)["step"] <= step]
-        write_text(path, "".join(line + "\n" for line in kept))
-    return path
+def _on_host(state: Any) -> dict[str, Any]:
+    """A copy that shares no memory with the devices."""
+    return jax.tree.map(np.array, {**state, "key": jax.random.key_data(state["key"])})
+
+
+def finished(workdir: str | Path) -> bool:
+    """Whether a run has come to its end."""
+    return (Path(workdir) / TRAINABLE).exists()
 
 
 def write_trainable(workdir: Path, trainable: Any, batch_stats: Any) -> None:
@@ -145,7 +290,7 @@ def write_trainable(workdir: Path, trainable: Any, batch_stats: Any) -> None:
     flat = traverse_util.flatten_dict(tree, sep="/")
     # (save_file writes raw memory, so it must be in C order)
     arrays = {name: np.ascontiguousarray(value) for name, value in flat.items()}
-    with replacing(workdir / TRAINABLE) as part:
+    with writing(workdir), replacing(workdir / TRAINABLE) as part:
         save_file(arrays, part)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import topologies
+from jax.experimental import multihost_utils, topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from mldg_jax import tpu
@@ -126,6 +126,38 @@ def connect(coordinator: str, processes: int | None, process: int | None) -> Non
         raise UserError(
             f"cannot join the processes at {coordinator}: {reason}"
         ) from None
+
+
+def local(tree: Any) -> Any:
+    """This process's first copy of what ``replicate`` put everywhere; no new one."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def several() -> bool:
+    """Whether this run has other processes."""
+    return jax.process_count() > 1
+
+
+def agreed(values: np.ndarray) -> np.ndarray:
+    """What process 0 found, in every process: rounding must not part their ways."""
+    if not several():
+        return values
+    # as bytes, or float64 would lose half of its digits
+    found = multihost_utils.broadcast_one_to_all(values.view(np.uint8))
+    return np.asarray(found).view(values.dtype)
+
+
+def stops(step: int, asked: bool) -> bool:
+    """Whether all processes stop after this step; to be asked after every step.
+
+    Args:
+      step: its number.
+      asked: whether this process was told to. In several it does not matter: JAX
+        notices a SIGTERM in any of them and agrees on a step that none has passed.
+    """
+    if several():
+        return multihost_utils.reached_preemption_sync_point(step)
+    return asked
 
 
 def leads() -> bool:

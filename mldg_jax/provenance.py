@@ -1,6 +1,7 @@
 """What made a run: versions, revision, command, and what it was trained on."""
 
 import datetime
+import hashlib
 import importlib.metadata
 import platform
 import shlex
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
@@ -48,6 +50,17 @@ def gather(corpus: Corpus, without: Sequence[str] = ()) -> dict[str, Any]:
             "languages": sorted(set(corpus.language)),
         },
     }
+
+
+def fingerprint(tree: Any) -> str:
+    """SHA-256 of a tree's paths, dtypes, shapes and values, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        x = np.asarray(x)
+        name = f"{jax.tree_util.keystr(path)} {x.dtype} {x.shape}\n"
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
+    return digest.hexdigest()
 
 
 def _revision() -> str:

@@ -86,8 +86,8 @@ def verdict(results: dict[str, Any], rows: Corpus) -> str:
         f"With {voices} human voices in the test ({enough} of them with "
         f"{metrics.MACRO_CLIPS} clips or more), {found}; differences are in points of "
         f"EER, 95 % intervals over {_count(_seeds(results), 'seed')} and speakers; "
-        "this is a small corpus of speech from package registries and not ASVspoof, so none of "
-        "it says how the arms would rank there."
+        "this is a small corpus of speech from package registries and not ASVspoof, so "
+        "none of it says how the arms would rank there."
     )
 
 

@@ -18,7 +18,7 @@ import ml_collections
 import numpy as np
 
 from mldg_jax import calibration as calibrations
-from mldg_jax import checkpoint, lora, training
+from mldg_jax import checkpoint, lora, pretrained
 from mldg_jax.data import audio
 from mldg_jax.data.episodes import crop
 from mldg_jax.errors import UserError
@@ -117,7 +117,7 @@ def load_unmerged(run: str | Path) -> Scorer:
     config = ml_collections.ConfigDict(checkpoint.read_config(run))
     found = checkpoint.read_trainable(run)
     detector = detectors.create(config.model)
-    frontend = training.load_frontend(config.model)
+    frontend = pretrained.load_frontend(config.model)
     examples = jax.ShapeDtypeStruct((1, config.samples), np.float32)
     options = detectors.split_options(config.model)
     *expected, frozen = jax.eval_shape(

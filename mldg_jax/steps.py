@@ -110,8 +110,13 @@ def _domainbed(loss_fn: mldg.LossFn, **options: Any) -> mldg.Objective:
         domains = len(jax.tree.leaves(paired)[0])
         whole = mldg.domainbed(loss_fn, num_domains=domains, **options)
         value, aux = whole(trainable, paired, key)
+        # Pair k has the episode's domain k as meta-train: all of them, at φ.
+        by_domain = aux["meta_train_aux"].pop("by_domain").reshape(-1)
+        aux["meta_test_aux"]["by_domain"] = jnp.zeros((domains, 0))
         losses = {k: aux.pop(k) for k in ("loss", "meta_train_loss", "meta_test_loss")}
-        return value, losses | jax.tree.map(lambda x: x.mean(0), aux)
+        aux = losses | jax.tree.map(lambda x: x.mean(0), aux)
+        aux["meta_train_aux"]["by_domain"] = by_domain
+        return value, aux
 
     return objective
 
@@ -175,11 +180,12 @@ def make_step(
 ) -> Step:
     """Returns the pure training step for ``parallel.compile_step``.
 
-    Its metrics are scalars, averaged over devices: the objective's losses, the norms of
-    gradients, update and parameters, and for meta-objectives the cosine between the
-    meta-train gradient at φ and the meta-test gradient at φ'. In a first-order step the
-    cosine is free; elsewhere it costs a backward pass, made in the steps that are
-    logged (NaN in the others).
+    Its metrics are averaged over devices: the objective's losses, the norms of
+    gradients, update and parameters, the loss ``by_domain`` (domains,), those of
+    meta-train (at φ) before those of meta-test (at φ'), and for meta-objectives the
+    cosine between the meta-train gradient at φ and the meta-test gradient at φ'. In a
+    first-order step the cosine is free; elsewhere it costs a backward pass, made in the
+    steps that are logged (NaN in the others).
 
     Raises:
       UserError: an impossible objective.
@@ -210,6 +216,7 @@ def make_step(
         # Batch statistics are those of meta-train at φ: what φ' saw is discarded.
         updated = aux.get("meta_train_aux", aux.get("loss_aux"))["batch_stats"]
         metrics = {k: mean(v) for k, v in aux.items() if k.endswith("loss")}
+        metrics["by_domain"] = mean(_by_domain(aux))
         metrics |= {
             "gradient_norm": optax.tree.norm(gradient),
             "update_norm": optax.tree.norm(updates),
@@ -249,6 +256,14 @@ def _augmented(augment: DeviceAugment, half: dict[str, Any]) -> dict[str, Any]:
     """
     keys = jax.vmap(jax.vmap(jax.random.key))(half["seed"])
     return {**half, "waveform": augment(keys, half["waveform"])}
+
+
+def _by_domain(aux: Any) -> jax.Array:
+    """The losses of an episode's domains, (domains,), in the episode's order."""
+    if "loss_aux" in aux:
+        return aux["loss_aux"]["by_domain"]
+    halves = aux["meta_train_aux"], aux["meta_test_aux"]
+    return jnp.concatenate([half["by_domain"] for half in halves])
 
 
 def _gradient_cosine(config, step, gradient, aux, meta_test_gradient) -> jax.Array:

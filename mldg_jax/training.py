@@ -1,40 +1,67 @@
 """Training: a config and a corpus in, a run folder out.
 
 The step is in ``steps``. The episode is a pure function of (seed, step), so the state
-and the config are all that a resumed run needs.
+and the config are all that a resumed run needs. The order of things, of a run that
+begins and of one that goes on:
+
+1. what cannot be is refused, before anything large is loaded;
+2. the front-end is loaded, and its fingerprint kept or compared;
+3. the newest whole checkpoint is restored, and the log cut to its step;
+4. steps. Where the host waits for the device anyway (at a log line, a validation or a
+   checkpoint) the steps since are checked for NaN; then the line is written, then the
+   checkpoint. So a checkpoint's line is always there, and no checkpoint has a NaN;
+5. the result is written last: its presence says that the run is finished.
 """
 
+import contextlib
 import functools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
-from tqdm import tqdm
 
-from mldg_jax import cards, checkpoint, parallel, pretrained, provenance, steps
+from mldg_jax import (
+    cards,
+    checkpoint,
+    logs,
+    parallel,
+    pretrained,
+    provenance,
+    steps,
+    validation,
+)
 from mldg_jax.data import episodes, loader
 from mldg_jax.data.augment import from_config
 from mldg_jax.data.corpus import Corpus
-from mldg_jax.errors import UserError
 from mldg_jax.models import detector as detectors
 
 EXAMPLE_EPISODES = 4  # of which the head's input is standardised
 
 
-def load_frontend(config: Any) -> dict:
-    """Loads the pretrained front-end of a config's ``model`` section.
+class Run(NamedTuple):
+    """What the steps of a run need and do not change, ``history`` apart.
 
-    With ``frontend.layers`` below the pretrained depth the upper layers are dropped.
-
-    Raises:
-      UserError: an unknown kind, or weights that are not there or do not fit.
+    Attributes:
+      config, workdir: the run's.
+      step: the compiled step.
+      frozen: the frozen parameters, on the devices.
+      attacks: names, by domain number.
+      rows: the utterances to validate on; None without validation.
+      history: the validations so far; grows.
+      manager: of its checkpoints.
     """
-    module = detectors.create(config).frontend
-    return pretrained.load(config.weights, config.frontend.kind, module)
+
+    config: Any
+    workdir: Path
+    step: steps.Step
+    frozen: Any
+    attacks: tuple[str, ...]
+    rows: Corpus | None
+    history: validation.History
+    manager: Any
 
 
 def train(
@@ -42,46 +69,47 @@ def train(
     workdir: str | Path,
     corpus: Corpus,
     *,
+    validate_on: Corpus | None = None,
     devices: Sequence[jax.Device] | None = None,
     progress: Callable[[int], Any] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Trains one detector; started again in the same folder it continues.
 
     Args:
       config: see ``configs/``.
-      workdir: the run folder. Afterwards it holds config.json, metrics.jsonl,
-        checkpoints/, MODEL_CARD.md and trainable.safetensors.
-      corpus: training split; ``config.episode.without`` attacks are left out.
+      workdir: the run folder. Afterwards it holds config.json, frozen.json,
+        metrics.jsonl, checkpoints/, MODEL_CARD.md and trainable.safetensors.
+      corpus: training split; ``config.episode.without`` and
+        ``config.validation.attacks`` are left out.
+      validate_on: the split that ``config.validation`` names, if it is on.
       devices: where to run, of all processes; one device by default.
       progress: called with the step number after every step; a progress bar if None.
+      stop: asked after every step; if it says yes, the state is saved and training
+        ends without a result (``checkpoint.finished`` says which).
 
     Raises:
-      UserError: an impossible config, the folder holds a run of another config, or the
-        loss is not finite.
+      UserError: an impossible config, the folder holds a run of another config or of
+        other frozen weights, no checkpoint of it can be read, the folder cannot be
+        written to, or a loss or gradient is not finite.
     """
     workdir = Path(workdir)
-    if (workdir / checkpoint.TRAINABLE).exists():
+    if checkpoint.finished(workdir):
         checkpoint.check_config(workdir, config)
         return workdir
     devices = list(devices or jax.local_devices()[:1])
+    leads = parallel.leads()
+    if config.tensorboard:
+        logs.check_tensorboard()
+    rows = validation.choose(config.validation, corpus, validate_on)
+    without = validation.left_out(config)
     domains = episodes.group(
         corpus,
-        without=config.episode.without,
+        without=without,
         weights=config.episode.weights,
         by=config.episode.domains,
     )
-    options = {k: config.episode[k] for k in ("meta_test", "examples", "attacks")}
-    make = functools.partial(
-        loader.sampler,
-        domains,
-        corpus,
-        seed=config.seed,
-        options=options,
-        samples=config.samples,
-        augment=from_config(config.augment)[0],
-    )
-
-    # What cannot be is refused before anything large is loaded.
+    make = _sampler(config, domains, corpus)
     axis_name = parallel.axis_name(devices)
     detector = detectors.create(config.model, axis_name, config.compute)
     step = steps.make_step(config, detector, axis_name=axis_name)
@@ -89,41 +117,128 @@ def train(
     episode_of = make(devices=parallel.share(devices))
     episode_of(0)
 
-    leads = parallel.leads()
     if leads:
-        facts = provenance.gather(corpus, config.episode.without)
+        facts = provenance.gather(corpus, without)
         checkpoint.write_config(workdir, config, facts)
+    frontend = pretrained.load_frontend(config.model)
+    checkpoint.check_frozen(workdir, config.model.weights, frontend, write=leads)
     examples = _examples([make()(i)[1] for i in range(EXAMPLE_EPISODES)])
-    state, frozen = steps.init_state(
-        config, detector, load_frontend(config.model), examples
-    )
+    state, frozen = steps.init_state(config, detector, frontend, examples)
+    del frontend
     frozen = parallel.replicate(frozen, devices)
-    with checkpoint.manager(workdir, every=config.checkpoint_every) as manager:
+    history: validation.History = {}
+
+    def best():
+        return validation.best(history)[: config.validation.keep]
+
+    with checkpoint.checkpoints(workdir, best) as manager:
         state = checkpoint.restore_latest(manager, state)
         first = int(state["step"])
+        history |= validation.read(workdir, first)
         state = parallel.replicate(state, devices)
-        log = workdir / "metrics.jsonl"
-        if leads:
-            checkpoint.trim_log(log, first)
-        steps_left = range(first, config.steps)
-        counter = _counter(first, config.steps, progress if leads else _silent)
-        served = loader.serve(episode_of, steps_left, **config.loader)
-        for number, (drawn, episode) in zip(counter, served, strict=True):
-            state, metrics = step(state, frozen, episode)
-            last = number + 1 == config.steps
-            if (number + 1) % config.log_every == 0 or last:
-                values = _finite(number, metrics, drawn, domains)
-                if leads:
-                    _write(log, values)
-            checkpoint.save(manager, number + 1, state, last=last)
+        run = Run(
+            config, workdir, step, frozen, domains.attacks, rows, history, manager
+        )
+        with (
+            _log(run, first) if leads else contextlib.nullcontext(_nothing) as write,
+            logs.followed(first, config.steps, progress if leads else _nothing) as show,
+        ):
+            state, stopped = _steps(run, state, episode_of, write, show, stop)
+        if stopped:
+            return workdir
+        manager.wait_until_finished()
+        chosen = _chosen(run, state)
     if leads:
         cards.write(workdir)
-        checkpoint.write_trainable(workdir, state["average"], state["batch_stats"])
+        checkpoint.write_trainable(workdir, chosen["average"], chosen["batch_stats"])
     return workdir
 
 
-def _silent(step: int) -> None:
-    """The progress of a process that does not lead."""
+def _steps(
+    run: Run,
+    state: steps.State,
+    episode_of: Callable[[int], Any],
+    write: Callable[[logs.Line], None],
+    show: Callable[[int, logs.Line | None], None],
+    stop: Callable[[], bool],
+) -> tuple[steps.State, bool]:
+    """Does the steps that are left; returns the state, and whether it was stopped."""
+    config, manager, patience = run.config, run.manager, run.config.validation.patience
+    recent: list[logs.Step] = []
+    speed = logs.Speed()
+    left = range(int(state["step"]), config.steps)
+    if validation.exhausted(run.history, patience):
+        return state, False
+    with contextlib.closing(
+        loader.serve(episode_of, left, **config.loader)
+    ) as episodes_left:
+        for number, (drawn, episode) in zip(left, episodes_left, strict=True):
+            state, metrics = run.step(state, run.frozen, episode)
+            done = number + 1
+            last = done == config.steps
+            recent.append(logs.Step(done, *_attacks(run, drawn), metrics))
+            speed.add(sum(half["row"].size for half in drawn.values()))
+            stopping = parallel.stops(done, stop()) and not last
+            validating = run.rows is not None and (
+                last or done % config.validation.every == 0
+            )
+            logging = validating or last or done % config.log_every == 0
+            saving = (
+                validating or last or stopping or done % config.checkpoint_every == 0
+            )
+            line = None
+            if logging or saving:
+                line = logs.settle(recent, lambda: checkpoint.last_good(manager))
+                line["examples_per_second"] = speed.per_second()
+                recent.clear()
+            if validating:
+                found = validation.evaluate(config, run.rows, state, run.frozen)
+                run.history[done] = found[validation.EER], found[validation.LOSS]
+                line |= found
+            if logging:
+                write(line)
+            if saving:
+                checkpoint.save(manager, done, state)
+            show(done, line)
+            if stopping:
+                return state, True
+            if validation.exhausted(run.history, patience):
+                break
+    return state, False
+
+
+def _chosen(run: Run, state: steps.State) -> steps.State:
+    """The state that is the run's result: the best validated one, or the last."""
+    if run.rows is None:
+        return state
+    ranked = validation.best(run.history)
+    there = [step for step in ranked if step in run.manager.all_steps()]
+    step, state = checkpoint.restore_first(run.manager, there, state)
+    if parallel.leads():
+        facts = validation.facts(run.config, run.rows, run.history, step)
+        checkpoint.add_provenance(run.workdir, "validation", facts)
+    return state
+
+
+def _sampler(config: Any, domains: episodes.Domains, corpus: Corpus) -> Callable:
+    """``loader.sampler`` of a run; takes ``devices``."""
+    return functools.partial(
+        loader.sampler,
+        domains,
+        corpus,
+        seed=config.seed,
+        options={k: config.episode[k] for k in ("meta_test", "examples", "attacks")},
+        samples=config.samples,
+        augment=from_config(config.augment)[0],
+    )
+
+
+def _log(run: Run, first: int) -> Iterator:
+    return logs.written(run.workdir, first, tensorboard=run.config.tensorboard)
+
+
+def _nothing(*_: Any) -> None:
+    """The log and the progress of a process that does not lead."""
 
 
 def _examples(some: list) -> np.ndarray:
@@ -132,27 +247,7 @@ def _examples(some: list) -> np.ndarray:
     return np.concatenate([x.reshape(-1, x.shape[-1]) for x in halves])
 
 
-def _counter(first: int, last: int, progress: Callable[[int], Any] | None) -> Iterator:
-    if progress is None:
-        yield from tqdm(range(first, last), initial=first, total=last, unit="step")
-        return
-    for number in range(first, last):
-        yield number
-        progress(number + 1)
-
-
-def _finite(number: int, metrics: Any, drawn: Any, domains: Any) -> dict[str, Any]:
-    """One line of the log; the only place where the host waits for the device."""
-    values = {k: float(v) for k, v in metrics.items()}
-    held_out = [domains.attacks[d] for d in drawn["meta_test"]["domain"]]
-    if not np.isfinite(values["loss"]):
-        raise UserError(
-            f"the loss is {values['loss']} at step {number + 1} (meta-test attacks "
-            f"{', '.join(held_out)}); lower optimizer.lr or objective.inner_lr"
-        )
-    return {"step": number + 1, **values, "meta_test": held_out}
-
-
-def _write(log: Path, line: dict[str, Any]) -> None:
-    with log.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+def _attacks(run: Run, drawn: Any) -> Iterator[list[str]]:
+    """The names of an episode's meta-train and of its meta-test attacks."""
+    for half in ("meta_train", "meta_test"):
+        yield [run.attacks[d] for d in drawn[half]["domain"]]

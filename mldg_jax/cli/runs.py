@@ -4,6 +4,7 @@ import argparse
 import functools
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,15 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from mldg_jax import calibrating, calibration, configs, parallel, training
+    from mldg_jax import (
+        calibrating,
+        calibration,
+        checkpoint,
+        configs,
+        interrupts,
+        parallel,
+        training,
+    )
     from mldg_jax.data import corpus as corpus_files
 
     config = configs.read(arguments.config, arguments.overrides)
@@ -136,17 +145,30 @@ def _train(arguments: argparse.Namespace) -> None:
     name, size = config.corpus.name, config.corpus.config
     folder = corpus_files.find(name, size, arguments.data_dir)
     config.corpus.sha256 = corpus_files.sha256(folder)
-    run = training.train(
-        config,
-        arguments.workdir,
-        corpus_files.load_training(folder, config.corpus.fold),
-        devices=parallel.devices(arguments.devices),
-    )
+    split = config.validation.split if config.validation.every else None
+    fold = config.corpus.fold
+    if split and fold is not None:
+        raise UserError(
+            f"corpus.fold {fold} trains on voices of the split {split}, which then "
+            "cannot validate: leave corpus.fold empty or set validation.every=0"
+        )
+    with interrupts.caught(several=parallel.several()) as stop:
+        run = training.train(
+            config,
+            arguments.workdir,
+            corpus_files.load_training(folder, fold),
+            validate_on=corpus_files.load(folder, split) if split else None,
+            devices=parallel.devices(arguments.devices),
+            stop=stop,
+        )
     if not parallel.leads():
+        return
+    if not checkpoint.finished(run):
+        print(f"{run}: stopped and saved; continue it with\n  {_same_command()}")
         return
     split, utterances = config.calibration.split, config.calibration.utterances
     new = not (run / calibration.FILE).exists()
-    if config.corpus.fold is not None:
+    if fold is not None:
         utterances = 0  # the splits' voices were trained on
     if new and utterances and split in corpus_files.splits(folder):
         try:
@@ -155,6 +177,10 @@ def _train(arguments: argparse.Namespace) -> None:
         except UserError as problem:  # the run itself is whole
             print(f"mldg: {run} is not calibrated: {problem}", file=sys.stderr)
     print(f"{run}: finished; score with it: mldg score {run} your.wav")
+
+
+def _same_command() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def _plan(arguments: argparse.Namespace) -> None:

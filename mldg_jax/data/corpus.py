@@ -27,6 +27,7 @@ __all__ = [
     "load_training",
     "sha256",
     "splits",
+    "spread",
 ]
 
 KEPT_SECONDS = 10 * 3600  # a split up to this stays in memory once read: 1.2 GB
@@ -117,6 +118,19 @@ class _Recordings(Sequence):
         if i not in self._kept:
             self._kept[i] = from_flac(self._source[i]["audio"])
         return self._kept[i]
+
+
+def spread(which: np.ndarray, count: int) -> np.ndarray:
+    """Evenly chosen rows: of every part of a split, so of every attack.
+
+    Args:
+      which: (n,) bool, the rows to choose from.
+      count: at most so many; 0 for all.
+    """
+    rows = np.flatnonzero(which)
+    if not count or len(rows) <= count:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).astype(int)]
 
 
 def find(name: str, config: str, data_dir: str | Path) -> Path:

@@ -9,10 +9,11 @@ import numpy as np
 
 from mldg_jax import models
 from mldg_jax.errors import UserError
+from mldg_jax.models import detector as detectors
 from mldg_jax.pretrained import convert, files, hub, tables
 from mldg_jax.pretrained.whisper import WHISPER_TINY_EN, whisper_tiny_en
 
-__all__ = ["RANDOM", "from_torch", "load", "whisper_tiny_en"]
+__all__ = ["RANDOM", "from_torch", "load", "load_frontend", "whisper_tiny_en"]
 
 RANDOM = "random"
 _AUDIO = jax.ShapeDtypeStruct((1, 16_000), np.float32)
@@ -42,6 +43,18 @@ def from_torch(
     return convert.to_ours(
         _table(kind, state_dict), state_dict, _expected(module, example)
     )
+
+
+def load_frontend(config: Any) -> dict[str, Any]:
+    """Loads the pretrained front-end of a config's ``model`` section.
+
+    With ``frontend.layers`` below the pretrained depth the upper layers are dropped.
+
+    Raises:
+      UserError: an unknown kind, or weights that are not there or do not fit.
+    """
+    module = detectors.create(config).frontend
+    return load(config.weights, config.frontend.kind, module)
 
 
 def load(source: str, kind: str, module: nn.Module) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def small(*overrides):
 def parts(config):
     """Detector, ``(trainable, batch_stats, frozen)``, and a batch of two domains."""
     detector = detectors.create(config.model)
-    frontend = training.load_frontend(config.model)
+    frontend = pretrained.load_frontend(config.model)
     waveform = signals.speech_like(config.samples)
     made = detectors.init(
         jax.random.key(0),

@@ -1,0 +1,24 @@
+"""A config whose runs last seconds: random front-end of one layer, BatchNorm in front.
+
+The command line reads it: ``mldg train --config tests/tiny.py:mldg``.
+"""
+
+from mldg_jax import configs
+
+
+def get_config(arg: str = "mldg"):
+    """The arms are those of ``configs/xlsr.py``."""
+    config = configs.read(f"configs/xlsr.py:{arg},smoke")
+    config.unlock()
+    config.samples = 1_600
+    config.model.frontend.update(dict(layers=1, channels=(8,) * 7))
+    config.model.head = dict(kind="pooling", dim=8)
+    config.episode.examples = 4
+    config.augment.update(dict(rawboost=0, noise_snr=(10.0, 30.0)))
+    config.steps = 60
+    config.checkpoint_every = 5
+    config.log_every = 1
+    config.averaging = 0.9
+    config.optimizer.update(dict(lr=1e-3, head_lr=1e-2))
+    config.calibration.utterances = 0
+    return config

@@ -1,0 +1,33 @@
+"""``mldg train`` on test signals, as a process that tests may kill.
+
+    python -m tests.trainee [--emulate N] train --config tests/tiny.py:mldg --workdir …
+
+Everything after ``--emulate`` is the command line of ``mldg``.
+"""
+
+import os
+import sys
+
+
+def main() -> int:
+    """Replaces the corpus, nothing else."""
+    arguments = sys.argv[1:]
+    if arguments[0] == "--emulate":
+        flag = f"--xla_force_host_platform_device_count={arguments[1]}"
+        os.environ["XLA_FLAGS"] = flag
+        arguments = arguments[2:]
+    sys.argv = ["mldg", *arguments]
+
+    from mldg_jax import cli
+    from mldg_jax.data import corpus
+    from tests import signals
+
+    corpus.find = lambda *_: "nowhere"
+    corpus.sha256 = lambda _: ""
+    corpus.splits = lambda _: ["train", "dev"]
+    corpus.load = lambda *_: signals.corpus()
+    return cli.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
