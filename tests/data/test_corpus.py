@@ -1,9 +1,11 @@
 """Reading a prepared corpus: random access, decoded when asked for."""
 
+import shutil
+
 import numpy as np
 import pytest
 
-from mldg_jax.data import audio, corpus, prepare
+from mldg_jax.data import audio, builder, corpus, prepare
 from mldg_jax.errors import UserError
 from tests.data import miniatures
 
@@ -91,3 +93,43 @@ def test_find_knows_what_there_is(data, tmp_path):
 def test_a_split_that_is_not_there(data):
     with pytest.raises(UserError, match="no split 'dev'; it has eval, train"):
         corpus.load(corpus.find("manifest", "m", data), "dev")
+
+
+@pytest.fixture
+def folded(data, tmp_path):
+    """The corpus with speakers in two folds, and an attack in the split eval only."""
+    folder = tmp_path / "folded"
+    shutil.copytree(corpus.find("manifest", "m", data), folder)
+    for split in ("train", "eval"):
+        columns = corpus.index(folder, split)
+        fold = [int(name[1]) % 2 for name in columns["speaker"]]
+        label = np.where(columns["label"] == 1, "bonafide", "spoof")
+        if split == "eval":
+            columns["attack"] = np.where(columns["attack"] == "-", "-", "new")
+        columns |= {"fold": fold, "label": label}
+        builder.write_index(folder, split, columns)
+    return folder
+
+
+def test_speaker_folds_test_every_utterance_once(folded, data):
+    tested = []
+    for fold in (0, 1):
+        training = corpus.load_training(folded, fold)
+        test = corpus.load_test(folded, "eval", fold)
+        assert not set(training.speaker) & set(test.speaker)
+        assert "new" not in training.attack
+        unseen = np.sum(corpus.index(folded, "eval")["attack"] == "new")
+        assert 33 - unseen <= len(training.label) + len(test.label) <= 33
+        tested += test.utterance.tolist()
+        for row in (0, len(test.label) - 1):
+            recording = data.parent / f"{test.utterance[row]}.flac"
+            expected = audio.from_flac(recording.read_bytes())
+            np.testing.assert_array_equal(test.audio[row], expected)
+    assert sorted(map(int, tested)) == list(range(33))
+
+
+def test_folds_that_are_not_there(folded, data):
+    with pytest.raises(UserError, match=r"no speaker fold 7; it has \[0, 1\]"):
+        corpus.load_training(folded, 7)
+    with pytest.raises(UserError, match="has no speaker folds"):
+        corpus.load_test(corpus.find("manifest", "m", data), "eval", 0)

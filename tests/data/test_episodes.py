@@ -205,3 +205,17 @@ def test_folds_hold_every_attack_out_once(count, seed, data):
 def test_impossible_weights_attacks_and_folds_are_refused(corpus, call, message):
     with pytest.raises(UserError, match=message):
         call(corpus)
+
+
+def test_a_domain_may_be_a_voice_of_an_attack():
+    corpus = random_corpus(1, attacks=2, speakers=6)
+    speaker = np.where(corpus.label == 1, corpus.speaker, "")
+    speaker[corpus.label == 0] = np.resize(["v", "w"], (corpus.label == 0).sum())
+    corpus = corpus._replace(speaker=speaker)
+    domains = episodes.group(corpus, by="voice", weights={"A0/w": 2.0})
+    assert domains.attacks == ("A0/v", "A0/w", "A1/v", "A1/w")
+    assert domains.weights.tolist() == [1, 2, 1, 1]
+    for name, rows in zip(domains.attacks, domains.spoof, strict=True):
+        assert {f"{corpus.attack[r]}/{corpus.speaker[r]}" for r in rows} == {name}
+    with pytest.raises(UserError, match="attack or voice"):
+        episodes.group(corpus, by="speaker")
