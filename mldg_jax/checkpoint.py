@@ -8,6 +8,7 @@ own fingerprint: one that was damaged later is not continued from.
 
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -177,6 +178,19 @@ def checkpoints(
     Raises:
       UserError: the file system refuses.
     """
+    # Orbax logs the traceback of what is raised here anyway.
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with _opened(workdir, best) as manager:
+            yield manager
+    finally:
+        log.setLevel(level)
+
+
+@contextlib.contextmanager
+def _opened(workdir, best):
     options = ocp.CheckpointManagerOptions(
         preservation_policy=_Kept(best), cleanup_tmp_directories=True
     )
@@ -214,6 +228,16 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:
     host["sha256"] = np.frombuffer(bytes.fromhex(fingerprint(host)), np.uint8)
     with writing(manager.directory.parent):
         manager.save(step, args=ocp.args.StandardSave(host), force=True)
+
+
+def wait(manager: ocp.CheckpointManager) -> None:
+    """Returns when every checkpoint is whole.
+
+    Raises:
+      UserError: the file system refused one.
+    """
+    with writing(manager.directory.parent):
+        manager.wait_until_finished()
 
 
 def last_good(manager: ocp.CheckpointManager) -> str:

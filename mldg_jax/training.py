@@ -141,7 +141,7 @@ def train(
             state, stopped = _steps(run, state, episode_of, write, show, stop)
         if stopped:
             return workdir
-        manager.wait_until_finished()
+        checkpoint.wait(manager)
         chosen = _chosen(run, state)
     if leads:
         cards.write(workdir)
