@@ -12,6 +12,11 @@ import pytest
 from mldg_jax import checkpoint
 from mldg_jax.errors import UserError
 
+# After a first error, other threads of Orbax find its event loop closed.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
 
 def state(step):
     rng = np.random.default_rng(step)
@@ -136,8 +141,6 @@ def full_disk(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-# Threads of Orbax that were about to report the same find its event loop closed.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_is_one_message_and_loses_nothing(full_disk):
     small = {**state(1), "trainable": {"w": np.ones(4, np.float32)}}
     large = {**state(2), "trainable": {"w": state(2)["trainable"]["w"].repeat(99)}}
