@@ -28,7 +28,6 @@ from mldg_jax.provenance import fingerprint
 
 CONFIG, PROVENANCE = "config.json", "provenance"
 TRAINABLE = "trainable.safetensors"
-FROZEN = "frozen.json"
 LATEST = 2  # checkpoints kept besides the best: one may turn out to be damaged
 
 
@@ -122,33 +121,6 @@ def add_provenance(workdir: Path, name: str, value: Any) -> None:
     content[PROVENANCE] = {**content.get(PROVENANCE, {}), name: value}
     text = json.dumps(content, indent=1, ensure_ascii=False)
     write_text(workdir / CONFIG, text + "\n")
-
-
-def check_frozen(workdir: Path, weights: str, params: Any, *, write: bool) -> None:
-    """Keeps which frozen parameters a run began with, or checks that they are the same.
-
-    Args:
-      workdir: the run folder.
-      weights: what ``model.weights`` names.
-      params: the front-end's parameters.
-      write: whether to write ``frozen.json`` if it is not there.
-
-    Raises:
-      UserError: the run began with others.
-    """
-    path, found = workdir / FROZEN, fingerprint(params)
-    if path.exists():
-        old = json.loads(path.read_text())["sha256"]
-        if old != found:
-            raise UserError(
-                f"{workdir} was begun with other frozen weights: {weights} has sha256 "
-                f"{found} now and had {old}. Its adapters fit those only: put the "
-                "old weights back, or train in a new folder"
-            )
-    elif write:
-        sizes = sum(x.size for x in jax.tree.leaves(params))
-        content = {"weights": weights, "parameters": sizes, "sha256": found}
-        write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 class _Kept:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from mldg_jax import checkpoint
+from mldg_jax import checkpoint, frozen
 from mldg_jax.errors import UserError
 
 # After a first error, other threads of Orbax find its event loop closed.
@@ -171,12 +171,12 @@ def test_a_folder_that_cannot_be_written_is_one_message(tmp_path):
 
 def test_other_frozen_weights_are_refused_with_both_hashes(tmp_path):
     params = {"conv": {"kernel": np.ones((3, 4), np.float32)}}
-    checkpoint.check_frozen(tmp_path, "tiny", params, write=True)
-    kept = json.loads((tmp_path / checkpoint.FROZEN).read_text())
+    frozen.check(tmp_path, "tiny", params, write=True)
+    kept = json.loads((tmp_path / frozen.FILE).read_text())
     assert kept["weights"] == "tiny" and kept["parameters"] == 12
-    checkpoint.check_frozen(tmp_path, "tiny", params, write=True)
+    frozen.check(tmp_path, "tiny", params, write=True)
     params["conv"]["kernel"][2, 3] = np.nextafter(np.float32(1), np.float32(2))
     with pytest.raises(UserError, match="put the old weights back") as caught:
-        checkpoint.check_frozen(tmp_path, "tiny", params, write=True)
+        frozen.check(tmp_path, "tiny", params, write=True)
     assert kept["sha256"] in str(caught.value)
-    assert checkpoint.fingerprint(params) in str(caught.value)
+    assert frozen.fingerprint(params) in str(caught.value)

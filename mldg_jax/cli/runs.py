@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
     add_data_dir(demo)
     add_overrides(demo)
 
-    text = "Train a run; started again it continues."
+    text = "Train a run; Ctrl-C saves and stops, started again it continues."
     train = add_command(commands, "train", _train, text)
     add_config(train)
     train.add_argument("--workdir", required=True, help="the run folder")
