@@ -8,6 +8,7 @@ own fingerprint: one that was damaged later is not continued from.
 
 import contextlib
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,7 +28,6 @@ from mldg_jax.provenance import fingerprint
 
 CONFIG, PROVENANCE = "config.json", "provenance"
 TRAINABLE = "trainable.safetensors"
-FROZEN = "frozen.json"
 LATEST = 2  # checkpoints kept besides the best: one may turn out to be damaged
 
 
@@ -123,33 +123,6 @@ def add_provenance(workdir: Path, name: str, value: Any) -> None:
     write_text(workdir / CONFIG, text + "\n")
 
 
-def check_frozen(workdir: Path, weights: str, params: Any, *, write: bool) -> None:
-    """Keeps which frozen parameters a run began with, or checks that they are the same.
-
-    Args:
-      workdir: the run folder.
-      weights: what ``model.weights`` names.
-      params: the front-end's parameters.
-      write: whether to write ``frozen.json`` if it is not there.
-
-    Raises:
-      UserError: the run began with others.
-    """
-    path, found = workdir / FROZEN, fingerprint(params)
-    if path.exists():
-        old = json.loads(path.read_text())["sha256"]
-        if old != found:
-            raise UserError(
-                f"{workdir} was begun with other frozen weights: {weights} has sha256 "
-                f"{found} now and had {old}. Its adapters fit those only: put the "
-                "old weights back, or train in a new folder"
-            )
-    elif write:
-        sizes = sum(x.size for x in jax.tree.leaves(params))
-        content = {"weights": weights, "parameters": sizes, "sha256": found}
-        write_text(path, json.dumps(content, indent=1) + "\n")
-
-
 class _Kept:
     """Keeps the latest checkpoints and those that ``best()`` names, for Orbax."""
 
@@ -177,6 +150,19 @@ def checkpoints(
     Raises:
       UserError: the file system refuses.
     """
+    # Orbax logs the traceback of what is raised here anyway.
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with _opened(workdir, best) as manager:
+            yield manager
+    finally:
+        log.setLevel(level)
+
+
+@contextlib.contextmanager
+def _opened(workdir, best):
     options = ocp.CheckpointManagerOptions(
         preservation_policy=_Kept(best), cleanup_tmp_directories=True
     )
@@ -214,6 +200,16 @@ def save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:
     host["sha256"] = np.frombuffer(bytes.fromhex(fingerprint(host)), np.uint8)
     with writing(manager.directory.parent):
         manager.save(step, args=ocp.args.StandardSave(host), force=True)
+
+
+def wait(manager: ocp.CheckpointManager) -> None:
+    """Returns when every checkpoint is whole.
+
+    Raises:
+      UserError: the file system refused one.
+    """
+    with writing(manager.directory.parent):
+        manager.wait_until_finished()
 
 
 def last_good(manager: ocp.CheckpointManager) -> str:

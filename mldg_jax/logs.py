@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mldg_jax import checkpoint
+from mldg_jax.atomic import writing
 from mldg_jax.errors import UserError
 
 LOG, BOARD = "metrics.jsonl", "tensorboard"
@@ -103,21 +104,21 @@ def written(
     """
     kept = [json.dumps(x) + "\n" for x in read(workdir, first)]
     checkpoint.write_text(workdir / LOG, "".join(kept))
-    with contextlib.ExitStack() as stack:
-        with checkpoint.writing(workdir):
-            file = stack.enter_context((workdir / LOG).open("a"))
-            board = _board(workdir, first) if tensorboard else None
-        if board is not None:
-            stack.callback(board.close)
+    with writing(workdir):
+        board = _board(workdir, first) if tensorboard else None
 
-        def write(line: Line) -> None:
-            with checkpoint.writing(workdir):
+    def write(line: Line) -> None:
+        with writing(workdir):
+            with (workdir / LOG).open("a") as file:
                 file.write(json.dumps(line) + "\n")
-                file.flush()
-                if board is not None:
-                    _show(board, line)
+            if board is not None:
+                _show(board, line)
 
+    try:
         yield write
+    finally:
+        if board is not None:
+            board.close()
 
 
 def check_tensorboard() -> None:

@@ -22,6 +22,7 @@ from mldg_jax import tpu
 from mldg_jax.errors import UserError
 
 AXIS = "devices"
+HEARTBEAT_TIMEOUT = 60  # seconds until the others of a run give a dead process up
 
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
@@ -120,7 +121,9 @@ def connect(coordinator: str, processes: int | None, process: int | None) -> Non
             "process_id": process,
         }
     try:
-        jax.distributed.initialize(**arguments)
+        jax.distributed.initialize(
+            **arguments, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT
+        )
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(

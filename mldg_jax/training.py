@@ -33,6 +33,7 @@ from mldg_jax import (
     steps,
     validation,
 )
+from mldg_jax import frozen as frozen_weights
 from mldg_jax.data import episodes, loader
 from mldg_jax.data.augment import from_config
 from mldg_jax.data.corpus import Corpus
@@ -121,7 +122,7 @@ def train(
         facts = provenance.gather(corpus, without)
         checkpoint.write_config(workdir, config, facts)
     frontend = pretrained.load_frontend(config.model)
-    checkpoint.check_frozen(workdir, config.model.weights, frontend, write=leads)
+    frozen_weights.check(workdir, config.model.weights, frontend, write=leads)
     examples = _examples([make()(i)[1] for i in range(EXAMPLE_EPISODES)])
     state, frozen = steps.init_state(config, detector, frontend, examples)
     del frontend
@@ -146,7 +147,7 @@ def train(
             state, stopped = _steps(run, state, episode_of, write, show, stop)
         if stopped:
             return workdir
-        manager.wait_until_finished()
+        checkpoint.wait(manager)
         chosen = _chosen(run, state)
     if leads:
         cards.write(workdir)

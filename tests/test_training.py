@@ -1,6 +1,7 @@
 """Training on the real front-end with short audio: resume, refusal, logs, scores."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -100,9 +101,20 @@ def test_another_config_in_the_same_folder_is_refused(finished):
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step(corpus, tmp_path):
-    config = smoke("erm", "optimizer.lr=.inf")
-    with pytest.raises(UserError, match=r"loss is (nan|inf) at step \d"):
+    """And with the attacks of the episode; logged every fourth step, named exactly."""
+    config = smoke("mldg", "optimizer.lr=.inf", "log_every=4", "checkpoint_every=1")
+    with pytest.raises(UserError, match=r"(loss|gradient) is (nan|inf) at") as caught:
         training.train(config, tmp_path, corpus, progress=lambda step: None)
+    said = re.search(
+        r"at step (\d) \(meta-train attacks (.+); meta-test attacks (.+)\)\. (.+)$",
+        str(caught.value),
+    )
+    step, *halves, rest = said.groups()
+    met = sorted(", ".join(halves).split(", "))
+    assert met == [f"A0{i}" for i in range(1, 7)]
+    saved = [int(p.name) for p in (tmp_path / "checkpoints").iterdir()]
+    assert all(s < int(step) for s in saved)
+    assert ("checkpoint is that of step" if saved else "No checkpoint") in rest
 
 
 def test_loading_scores_without_the_training_corpus(finished):

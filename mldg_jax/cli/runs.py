@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mldg_jax import supervised
 from mldg_jax.cli import corpora
 from mldg_jax.cli.shared import add_command, add_config, add_data_dir, add_overrides
 from mldg_jax.errors import UserError
@@ -33,7 +34,7 @@ def add(commands: Any) -> None:
     add_data_dir(demo)
     add_overrides(demo)
 
-    text = "Train a run; started again it continues."
+    text = "Train a run; Ctrl-C saves and stops, started again it continues."
     train = add_command(commands, "train", _train, text)
     add_config(train)
     train.add_argument("--workdir", required=True, help="the run folder")
@@ -127,7 +128,12 @@ def _demo(arguments: argparse.Namespace) -> None:
     print(f"next: mldg score {workdir / 'mldg-0'} your.wav")
 
 
-def _train(arguments: argparse.Namespace) -> None:
+def _train(arguments: argparse.Namespace) -> int | None:
+    if arguments.coordinator:
+        status = supervised.run(supervised.same_command())
+        if status is not None:
+            return status
+
     from mldg_jax import (
         calibrating,
         calibration,
@@ -162,10 +168,10 @@ def _train(arguments: argparse.Namespace) -> None:
             stop=stop,
         )
     if not parallel.leads():
-        return
+        return None
     if not checkpoint.finished(run):
         print(f"{run}: stopped and saved; continue it with\n  {_same_command()}")
-        return
+        return None
     split, utterances = config.calibration.split, config.calibration.utterances
     new = not (run / calibration.FILE).exists()
     if fold is not None:
@@ -177,6 +183,7 @@ def _train(arguments: argparse.Namespace) -> None:
         except UserError as problem:  # the run itself is whole
             print(f"mldg: {run} is not calibrated: {problem}", file=sys.stderr)
     print(f"{run}: finished; score with it: mldg score {run} your.wav")
+    return None
 
 
 def _same_command() -> str:

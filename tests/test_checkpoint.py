@@ -1,0 +1,182 @@
+"""Checkpoints that are full, damaged, of another kind, or cannot be written."""
+
+import contextlib
+import json
+import resource
+import subprocess
+
+import jax
+import numpy as np
+import pytest
+
+from mldg_jax import checkpoint, frozen
+from mldg_jax.errors import UserError
+
+# After a first error, other threads of Orbax find its event loop closed.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+def state(step):
+    rng = np.random.default_rng(step)
+    return {
+        "trainable": {"w": rng.normal(size=(64, 64)).astype(np.float32)},
+        "key": jax.random.key(step),
+        "step": np.array(step, np.int32),
+    }
+
+
+@pytest.fixture
+def three(tmp_path):
+    """A run folder with checkpoints of steps 2 and 3 (of three that were saved)."""
+    with checkpoint.checkpoints(tmp_path) as manager:
+        for step in (1, 2, 3):
+            checkpoint.save(manager, step, state(step))
+    return tmp_path
+
+
+def damage(folder, how):
+    for path in folder.rglob("*"):
+        if not path.is_file():
+            continue
+        if how == "deleted":
+            path.unlink()
+            continue
+        content = bytearray(path.read_bytes())
+        if how == "truncated":
+            content = content[: len(content) // 2]
+        elif content:
+            content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
+
+
+def assert_is(found, step):
+    assert found["step"] == step
+    np.testing.assert_array_equal(
+        found["trainable"]["w"], state(step)["trainable"]["w"]
+    )
+    assert found["key"] == jax.random.key(step)
+
+
+def test_the_last_two_are_kept_and_the_newest_is_restored(three, capsys):
+    with checkpoint.checkpoints(three) as manager:
+        assert list(manager.all_steps()) == [2, 3]
+        assert_is(checkpoint.restore_latest(manager, state(0)), 3)
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["truncated", "garbled", "deleted"])
+def test_a_damaged_one_is_named_and_the_one_before_taken(three, how, capsys):
+    damage(three / "checkpoints" / "3", how)
+    with checkpoint.checkpoints(three) as manager:
+        assert_is(checkpoint.restore_latest(manager, state(0)), 2)
+        if how != "deleted":  # Orbax sees no checkpoint there at all
+            assert "checkpoint of step 3 is damaged" in capsys.readouterr().err
+        checkpoint.save(manager, 3, state(3))  # the step is done again
+        checkpoint.wait(manager)
+        assert_is(checkpoint.restore_latest(manager, state(0)), 3)
+
+
+def test_every_byte_of_the_arrays_counts(three, capsys):
+    """Also where the file format would not notice: each file alone, one bit."""
+    files = [p for p in (three / "checkpoints" / "3").rglob("*") if p.is_file()]
+    noticed = 0
+    for path in files:
+        whole = path.read_bytes()
+        content = bytearray(whole)
+        if not content:
+            continue
+        content[len(content) * 2 // 3] ^= 1
+        path.write_bytes(content)
+        with checkpoint.checkpoints(three) as manager:
+            step, found = checkpoint.restore_first(manager, [3, 2], state(0))
+        assert_is(found, step)
+        noticed += step == 2
+        path.write_bytes(whole)
+    assert noticed >= 2
+
+
+def test_none_that_is_whole_is_an_error(three):
+    for step in (2, 3):
+        damage(three / "checkpoints" / str(step), "truncated")
+    with (
+        checkpoint.checkpoints(three) as manager,
+        pytest.raises(UserError, match=r"no checkpoint under .* can be read \(steps 3"),
+    ):
+        checkpoint.restore_latest(manager, state(0))
+
+
+def test_the_best_are_kept_beside_the_last(tmp_path):
+    with checkpoint.checkpoints(tmp_path, lambda: [2, 4]) as manager:
+        for step in range(1, 8):
+            checkpoint.save(manager, step, state(step))
+        checkpoint.wait(manager)
+        assert list(manager.all_steps()) == [2, 4, 6, 7]
+
+
+def test_a_state_that_is_not_finite_is_not_saved(three):
+    bad = state(4)
+    bad["trainable"]["w"][3, 5] = np.nan
+    with checkpoint.checkpoints(three) as manager:
+        with pytest.raises(UserError, match=r"after step 4 .*'w'.* that of step 3"):
+            checkpoint.save(manager, 4, bad)
+        assert manager.latest_step() == 3
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A folder where 64 KB fit: a tmpfs where that is allowed, or a limit on files."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    with contextlib.suppress(FileNotFoundError):
+        if subprocess.run(mount, capture_output=True, check=False).returncode == 0:
+            yield folder
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+            return
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, before[1]))
+    yield folder
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_message_and_loses_nothing(full_disk):
+    small = {**state(1), "trainable": {"w": np.ones(4, np.float32)}}
+    large = {**state(2), "trainable": {"w": state(2)["trainable"]["w"].repeat(99)}}
+    with (
+        pytest.raises(UserError, match=r"cannot write to .*start the same command"),
+        checkpoint.checkpoints(full_disk) as manager,
+    ):
+        checkpoint.save(manager, 1, small)
+        checkpoint.wait(manager)
+        checkpoint.save(manager, 2, large)
+        checkpoint.wait(manager)
+    with checkpoint.checkpoints(full_disk) as manager:  # what is left of it is removed
+        assert list(manager.all_steps()) == [1]
+        assert checkpoint.restore_latest(manager, small)["step"] == 1
+
+
+def test_a_folder_that_cannot_be_written_is_one_message(tmp_path):
+    """Below a file nobody can write, not even root."""
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write to .*file/run: Not a directory"):
+        checkpoint.write_text(tmp_path / "file" / "run" / "config.json", "{}")
+    with (
+        pytest.raises(UserError, match=r"cannot write to .*file/run"),
+        checkpoint.checkpoints(tmp_path / "file" / "run"),
+    ):
+        pass
+
+
+def test_other_frozen_weights_are_refused_with_both_hashes(tmp_path):
+    params = {"conv": {"kernel": np.ones((3, 4), np.float32)}}
+    frozen.check(tmp_path, "tiny", params, write=True)
+    kept = json.loads((tmp_path / frozen.FILE).read_text())
+    assert kept["weights"] == "tiny" and kept["parameters"] == 12
+    frozen.check(tmp_path, "tiny", params, write=True)
+    params["conv"]["kernel"][2, 3] = np.nextafter(np.float32(1), np.float32(2))
+    with pytest.raises(UserError, match="put the old weights back") as caught:
+        frozen.check(tmp_path, "tiny", params, write=True)
+    assert kept["sha256"] in str(caught.value)
+    assert frozen.fingerprint(params) in str(caught.value)
