@@ -51,10 +51,11 @@ def settle(recent: Sequence[Step], last_good: Callable[[], str]) -> Line:
       last_good: says which checkpoint is good.
 
     Raises:
-      UserError: a loss or gradient is NaN or infinite; names the step and its attacks.
+      UserError: a loss, gradient or update is NaN or infinite; names the step and its
+        attacks.
     """
     for step in recent:
-        for name in ("loss", "gradient_norm"):
+        for name in ("loss", "gradient_norm", "update_norm"):
             value = float(step.metrics[name])
             if not np.isfinite(value):
                 what = name.replace("_norm", "")

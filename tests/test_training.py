@@ -103,7 +103,7 @@ def test_another_config_in_the_same_folder_is_refused(finished):
 def test_a_loss_that_is_not_finite_stops_with_the_step(corpus, tmp_path):
     """And with the attacks of the episode; logged every fourth step, named exactly."""
     config = smoke("mldg", "optimizer.lr=.inf", "log_every=4", "checkpoint_every=1")
-    with pytest.raises(UserError, match=r"(loss|gradient) is (nan|inf) at") as caught:
+    with pytest.raises(UserError, match=r"(loss|update) is (nan|inf) at") as caught:
         training.train(config, tmp_path, corpus, progress=lambda step: None)
     said = re.search(
         r"at step (\d) \(meta-train attacks (.+); meta-test attacks (.+)\)\. (.+)$",
