@@ -37,7 +37,7 @@ def main() -> None:
     domains = episodes.group(corpus)
 
     def serve(corpus, augment):
-        draw = {k: config.episode[k] for k in ("meta_test", "examples", "attacks")}
+        draw = {k: config.episode[k] for k in loader.DRAWN}
         make = loader.sampler(
             domains,
             corpus,
@@ -101,7 +101,7 @@ def step_runner(config, domains, corpus, count):
         domains,
         corpus,
         seed=0,
-        options={k: config.episode[k] for k in ("meta_test", "examples", "attacks")},
+        options={k: config.episode[k] for k in loader.DRAWN},
         samples=config.samples,
     )
     _, episode = make(0)

@@ -123,7 +123,9 @@ def our_programs(options: argparse.Namespace) -> tuple[Programs, Callable, dict]
 
         return torch_detector.names(steps[order](*arguments)[0], torch_detector.POOLING)
 
-    waiting = {k: lambda run=v: jax.block_until_ready(run()) for k, v in programs.items()}
+    waiting = {
+        k: lambda run=v: jax.block_until_ready(run()) for k, v in programs.items()
+    }
     return waiting, gradient, memory
 
 
@@ -288,7 +290,9 @@ def main() -> None:
     differences = {}
     for order in ORDERS if options.head == "pooling" else ():
         mine, theirs = (ask(side, "gradient", order) for side in ("ours", "torch"))
-        squares = [(((mine[k] - v) ** 2).sum(), (v**2).sum()) for k, v in theirs.items()]
+        squares = [
+            (((mine[k] - v) ** 2).sum(), (v**2).sum()) for k, v in theirs.items()
+        ]
         difference, size = np.sum(squares, axis=0)
         differences[order] = float((difference / size) ** 0.5)
         if differences[order] > 1e-3:

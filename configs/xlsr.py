@@ -82,7 +82,13 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     # Of the six attacks two are held out at random in every step, with bona fide
     # utterances of their own [ours].
     config.episode = dict(
-        meta_test=2, examples=4, without=(), attacks=0, weights={}, domains="attack"
+        meta_test=2,
+        examples=4,
+        without=(),  # attacks to leave out
+        attacks=0,  # a step; 0: all
+        weights={},  # of attacks, where a step does not take all
+        domains="attack",  # or "voice": every voice of an attack is a domain
+        crop="random",  # or "first": clips begin with the utterance
     )
     # RawBoost algorithm 5 [base] on the device. Neutral [ours]: on the host speed,
     # equaliser, codec; on the device noise at an SNR between two values, gain.
@@ -106,6 +112,9 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     )
     config.tensorboard = False  # event files beside metrics.jsonl
     config.loader = dict(threads=2, workers=0)  # that make episodes ahead of the step
+    # A folder to keep what comes before the first adapter in, computed once for every
+    # utterance; for clips that are always the same: crop="first", no augmentation.
+    config.prefixes = ""
     # The front-end's dtype, float32 or bfloat16; remat computes its layers again in the
     # backward pass; scan compiles one layer for all of them; micro_batches is in how
     # many parts it takes each half [ours].

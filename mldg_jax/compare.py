@@ -101,10 +101,10 @@ def run(
     execute([job for its in made.values() for job in its])
 
     first = next(iter(made.values()))[0]
-    trained = corpora.load_training(first.corpus, first.config.corpus.get("fold"))
-    columns = comparison.columns(
-        _scored(made, len(seeds)), set(trained.attack) - {NO_ATTACK}
-    )
+    corpus = corpora.load_training(first.corpus, first.config.corpus.get("fold"))
+    left_out = first.config.episode.without if choose else ()
+    trained = set(corpus.attack) - {NO_ATTACK, *left_out}
+    columns = comparison.columns(_scored(made, len(seeds)), trained)
     results = {
         "columns": list(columns),
         "seeds": len(seeds),

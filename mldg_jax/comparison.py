@@ -82,7 +82,10 @@ def columns(
     if min(_voices(test.rows) for test in folds) > 1:
         found["macro"] = [Part(test, macro=True) for test in folds]
         found["macro_unseen"] = [Part(test, unseen, True) for test in folds]
-    return {name: parts for name, parts in found.items() if parts[0].attacks != ()}
+    found = {name: parts for name, parts in found.items() if parts[0].attacks != ()}
+    if not seen:  # then they say the same
+        found = {k: parts for k, parts in found.items() if "unseen" not in k}
+    return found
 
 
 def attacks(

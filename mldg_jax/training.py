@@ -28,6 +28,7 @@ from mldg_jax import (
     checkpoint,
     logs,
     parallel,
+    prefixes,
     pretrained,
     provenance,
     steps,
@@ -111,6 +112,8 @@ def train(
         by=config.episode.domains,
     )
     make = _sampler(config, domains, corpus)
+    if config.prefixes:
+        prefixes.check(config)
     axis_name = parallel.axis_name(devices)
     detector = detectors.create(config.model, axis_name, config.compute)
     step = steps.make_step(config, detector, axis_name=axis_name)
@@ -126,6 +129,9 @@ def train(
     examples = _examples([make()(i)[1] for i in range(EXAMPLE_EPISODES)])
     state, frozen = steps.init_state(config, detector, frontend, examples)
     del frontend
+    if config.prefixes:
+        kept = prefixes.kept(config, detector, frozen["frontend"], corpus)
+        episode_of = make(devices=parallel.share(devices), prefixes=kept)
     frozen = parallel.replicate(frozen, devices)
     history: validation.History = {}
 
@@ -228,7 +234,7 @@ def _sampler(config: Any, domains: episodes.Domains, corpus: Corpus) -> Callable
         domains,
         corpus,
         seed=config.seed,
-        options={k: config.episode[k] for k in ("meta_test", "examples", "attacks")},
+        options={k: config.episode[k] for k in loader.DRAWN},
         samples=config.samples,
         augment=from_config(config.augment)[0],
     )

@@ -48,6 +48,11 @@ def from_config(section: Mapping[str, Any]) -> tuple[Augment, DeviceAugment | No
     return augmenter(**host), device_augmenter(**device)
 
 
+def switched_on(section: Mapping[str, Any]) -> list[str]:
+    """The options of a config's ``augment`` section that are not neutral."""
+    return [name for name, value in section.items() if value]
+
+
 def augmenter(
     *, speed: float = 0.0, equaliser: float = 0.0, codec: Sequence[str] = ()
 ) -> Augment:

@@ -136,6 +136,7 @@ def draw(
     meta_test: int,
     examples: int,
     attacks: int = 0,
+    crop: str = "random",
 ) -> dict[str, dict[str, np.ndarray]]:
     """Decides one episode.
 
@@ -146,6 +147,7 @@ def draw(
       meta_test: attacks in the meta-test half; the others are meta-train.
       examples: utterances a domain, even.
       attacks: how many take part in a step; 0 for all.
+      crop: where crops start: "random", or "first": with the utterance.
 
     Returns:
       For each half ``domain`` (domains,) int32, ``label`` and ``row`` (domains,
@@ -158,6 +160,8 @@ def draw(
     """
     total = attacks or len(domains.attacks)
     _check(domains, total, meta_test, examples)
+    if crop not in ("random", "first"):
+        raise UserError(f"episode.crop is {crop!r}; it must be random or first")
     rng = np.random.default_rng((seed, step))
     order = _choose(rng, domains.weights, total)
     half = examples // 2
@@ -172,7 +176,7 @@ def draw(
         "domain": order.astype(np.int32),
         "label": np.repeat(label, total, axis=0).astype(np.int32),
         "row": row.astype(np.int32),
-        "start": rng.random((total, examples)),
+        "start": rng.random((total, examples)) * (crop == "random"),
         "seed": rng.integers(2**32, size=(total, examples)),
     }
     cut = total - meta_test
@@ -249,6 +253,7 @@ def cut(
     *,
     samples: int,
     augment: Augment | None = None,
+    prefixes: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Turns decisions into arrays.
 
@@ -257,10 +262,12 @@ def cut(
       corpus: the corpus whose rows were drawn.
       samples: length of a crop.
       augment: ``(waveform, samples, start, rng) -> (samples,)``; ``crop`` if None.
+      prefixes: rows → what the front-end makes of them, see ``mldg_jax.prefixes``.
 
     Returns:
       The episode: for each half ``waveform`` (domains, examples, samples) float32 in
-      [-1, 1], ``label`` and ``seed`` (domains, examples) int32 and uint32, ``domain``
+      [-1, 1], or with ``prefixes`` instead ``prefix`` (domains, examples, frames, dim);
+      ``label`` and ``seed`` (domains, examples) int32 and uint32, ``domain``
       (domains,) int32; with a leading axis of devices if ``loader.lay_out`` made one.
     """
 
@@ -270,11 +277,16 @@ def cut(
             return crop(waveform, samples, start)
         return augment(waveform, samples, start, np.random.default_rng(seed))
 
-    def half(one):
+    def speech(one):
+        if prefixes is not None:
+            return {"prefix": prefixes(one["row"])}
         examples = zip(*(one[k].ravel() for k in ("row", "start", "seed")), strict=True)
         waveforms = np.stack([example(*x) for x in examples])
+        return {"waveform": waveforms.reshape(*one["row"].shape, samples)}
+
+    def half(one):
         return {
-            "waveform": waveforms.reshape(*one["row"].shape, samples),
+            **speech(one),
             "label": one["label"],
             "domain": one["domain"],
             "seed": one["seed"].astype(np.uint32),

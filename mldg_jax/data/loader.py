@@ -14,6 +14,7 @@ from mldg_jax.data import episodes
 from mldg_jax.data.corpus import Corpus
 from mldg_jax.errors import UserError
 
+DRAWN = ("meta_test", "examples", "attacks", "crop")  # of a config's episode section
 AHEAD = 2  # episodes that each thread may be ahead of the step
 
 
@@ -55,9 +56,10 @@ def sampler(
     corpus: Corpus,
     *,
     seed: int,
-    options: dict[str, int],
+    options: dict[str, Any],
     samples: int,
     augment: episodes.Augment | None = None,
+    prefixes: Callable[[np.ndarray], np.ndarray] | None = None,
     devices: tuple[int, list[int]] = (1, [0]),
 ) -> Callable[[int], tuple[dict, dict]]:
     """Returns ``step -> (drawn, episode)``.
@@ -65,8 +67,8 @@ def sampler(
     Args:
       domains, corpus: grouped, and the corpus itself.
       seed: the run's.
-      options: ``meta_test``, ``examples`` and ``attacks`` of ``episodes.draw``.
-      samples, augment: see ``episodes.cut``.
+      options: of ``episodes.draw``, see ``DRAWN``.
+      samples, augment, prefixes: see ``episodes.cut``.
       devices: ``count`` and ``here`` of ``lay_out``: only what those devices
         take is read from the corpus.
     """
@@ -74,7 +76,8 @@ def sampler(
     def make(step: int) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
         drawn = episodes.draw(domains, seed=seed, step=int(step), **options)
         ours = lay_out(drawn, *devices)
-        return drawn, episodes.cut(ours, corpus, samples=samples, augment=augment)
+        how = {"samples": samples, "augment": augment, "prefixes": prefixes}
+        return drawn, episodes.cut(ours, corpus, **how)
 
     return make
 

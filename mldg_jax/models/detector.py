@@ -53,7 +53,10 @@ class Detector(nn.Module):
     head: nn.Module
 
     def __call__(self, waveform: jax.Array, train: bool = False) -> jax.Array:
-        """Maps (batch, samples) at 16 kHz to (batch, 2) logits, column 1 bona fide."""
+        """Maps (batch, samples) at 16 kHz to (batch, 2) logits, column 1 bona fide.
+
+        The front-end also takes what ``prefix`` makes of waveforms.
+        """
         return self.classify(self.features(waveform, train), train)
 
     def features(self, waveform: jax.Array, train: bool = False) -> Any:
@@ -229,6 +232,27 @@ def variables(
     return {"params": lora.join(frozen, trainable), "batch_stats": batch_stats}
 
 
+def prefix(
+    detector: Detector, frontend: Mapping[str, Any], waveform: jax.Array
+) -> jax.Array:
+    """The front-end up to its first adapter, which never changes in training.
+
+    Log-mel and stem, or convolutional extractor and positional convolution.
+
+    Args:
+      detector: the model.
+      frontend: its front-end's parameters.
+      waveform: (batch, samples).
+
+    Returns:
+      (batch, frames, dim) in the front-end's dtype: the front-end takes it in place of
+      the waveform, and gives what it gives for the waveform.
+    """
+    stem = detector.frontend.clone(layers=0, scan=False)
+    _, states = stem.apply({"params": frontend}, waveform, hidden_states=True)
+    return states[0]
+
+
 def score(logits: jax.Array) -> jax.Array:
     """Logits (…, 2) → scores (…): higher is more bona fide."""
     return logits[..., 1] - logits[..., 0]
@@ -255,8 +279,9 @@ def loss(
     """Returns the ``loss_fn(trainable, batch, key)`` that ``mldg`` takes.
 
     A batch is ``{"waveform": (domains, examples, samples), "label": (domains,
-    examples)}``, labels 1 bona fide and 0 spoof. The loss is cross-entropy in training
-    mode, averaged over examples, then over domains; aux holds it ``by_domain``
+    examples)}``, labels 1 bona fide and 0 spoof; or with ``"prefix"`` (domains,
+    examples, frames, dim) in place of the waveforms. The loss is cross-entropy in
+    training mode, averaged over examples, then over domains; aux holds it ``by_domain``
     (domains,), and the head's updated ``batch_stats``.
 
     With ``micro_batches`` the front-end, where the memory goes, takes the batch in so
@@ -273,8 +298,9 @@ def loss(
         return detector.apply({"params": params}, waveform, **options)
 
     def loss_fn(trainable, batch, key):
-        waveform, label = batch["waveform"], batch["label"]
-        flat = waveform.reshape(-1, waveform.shape[-1])
+        speech = batch["prefix"] if "prefix" in batch else batch["waveform"]
+        label = batch["label"]
+        flat = speech.reshape(-1, *speech.shape[2:])
         made = variables(trainable, batch_stats, frozen)
         front_key, head_key = jax.random.split(key)
         features = _in_parts(front_end, micro_batches)(made["params"], flat, front_key)

@@ -120,7 +120,9 @@ class Wav2Vec2(nn.Module):
         """Encodes speech.
 
         Args:
-          waveform: (batch, samples) float32, 16 kHz; at least 400 samples.
+          waveform: (batch, samples) float32, 16 kHz; at least 400 samples. Or (batch,
+            frames, dim): the transformer's input, see ``detector.prefix``; then there
+            are no ``lengths`` and nothing is masked.
           lengths: (batch,) int, samples of each utterance where they are padded at the
             end. With ``extractor_norm`` "layer" every utterance then gets what it gets
             alone; frames past its end are meaningless.
@@ -133,6 +135,8 @@ class Wav2Vec2(nn.Module):
           a pair of it and a list of ``layers + 1`` such arrays: the transformer's input
           and every layer's output, before the last normalisation.
         """
+        if waveform.ndim == 3:
+            return self._transformer(waveform, None, train, hidden_states, True)
         if self.normalize:
             waveform = standardize(waveform, lengths)
         x = self._extract(waveform)
@@ -180,11 +184,11 @@ class Wav2Vec2(nn.Module):
         # the caches, and the CPU's allocator maps fresh pages at every call.
         return jax.lax.platform_dependent(waveform, cpu=one_by_one, default=batched)
 
-    def _transformer(self, x, mask, train, hidden_states):
+    def _transformer(self, x, mask, train, hidden_states, normed=False):
         batch, frames, dim = x.shape
         norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="encoder_norm")
         x = x.reshape(batch * frames, dim)
-        if not self.pre_norm:
+        if not (self.pre_norm or normed):
             x = norm(x)
         layer = TransformerLayer(
             self.heads,

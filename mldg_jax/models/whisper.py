@@ -87,7 +87,7 @@ class WhisperEncoder(nn.Module):
 
         Args:
           waveform: (batch, samples) float32, 16 kHz, within [-1, 1]; 400 samples to
-            30 s.
+            30 s. Or (batch, frames, dim): the stem's output, see ``detector.prefix``.
           train: whether LoRA dropout is on.
           hidden_states: whether to return them too.
 
@@ -96,12 +96,8 @@ class WhisperEncoder(nn.Module):
           ``hidden_states`` a pair of it and a list of the stem's and every layer's
           output, ``layers + 1`` arrays of that shape, before the last normalisation.
         """
-        mel = log_mel(waveform, self.mels)
-        x = gelu(self._conv("conv1", 1)(mel))
-        x = gelu(self._conv("conv2", 2)(x))
-        positions = self.param("positions", _sinusoids, (self.positions, self.dim))
+        x = waveform if waveform.ndim == 3 else self._stem(waveform)
         batch, frames, _ = x.shape
-        x = x + positions[:frames].astype(x.dtype)
         layer = TransformerLayer(
             self.heads,
             self.hidden,
@@ -117,6 +113,13 @@ class WhisperEncoder(nn.Module):
         outputs = [norm(states[-1]), *states]
         x, *states = (y.reshape(batch, frames, self.dim) for y in outputs)
         return (x, states) if hidden_states else x
+
+    def _stem(self, waveform: jax.Array) -> jax.Array:
+        mel = log_mel(waveform, self.mels)
+        x = gelu(self._conv("conv1", 1)(mel))
+        x = gelu(self._conv("conv2", 2)(x))
+        positions = self.param("positions", _sinusoids, (self.positions, self.dim))
+        return x + positions[: x.shape[1]].astype(x.dtype)
 
     def _conv(self, name: str, stride: int) -> nn.Conv:
         padding, dtype = [(1, 1)], self.dtype
