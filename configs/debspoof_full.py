@@ -18,6 +18,10 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     """Returns the config of an arm, e.g. ``"mldg"`` or ``"erm,smoke"``."""
     config = configs.read(f"{Path(__file__).with_name('debspoof.py')}:{arg}")
     config.corpus.config = "full"
+    if arg.startswith("mldg"):
+        # The lowest macro EER on held-out training attacks of five between 0.003 and
+        # 0.3, which hardly differ [ours].
+        config.objective.inner_lr = 0.03
     # Eight of the 16 attacks a step, so that a step costs what it does there [ours].
     config.episode.attacks = 8
     # Three families, whole: two neural and diphone synthesisers, and one vocoder with
