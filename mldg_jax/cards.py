@@ -107,7 +107,7 @@ def render(
         _heading(name, config, evaluations),
         f"# {name}\n\nA speech-deepfake countermeasure: "
         f"{config['model']['weights']} with "
-        f"{_adapters(config['model']['lora'])} and a {config['model']['head']['kind']} "
+        f"{_adapters(config['model'])} and a {config['model']['head']['kind']} "
         f"back-end, trained with the objective `{config['objective']['name']}`.",
         _scores(calibration),
         _training(config, provenance),
@@ -155,7 +155,10 @@ def _heading(name, config, evaluations) -> str:
     return f"---\n{yaml.safe_dump(heading, sort_keys=False)}---"
 
 
-def _adapters(lora) -> str:
+def _adapters(model) -> str:
+    lora = model["lora"]
+    if model.get("full", False):
+        return "no adapters, all of it fine-tuned"
     return f"rank-{lora['rank']} LoRA" if lora["rank"] else "no adapters"
 
 

@@ -19,22 +19,27 @@ def export(run: str | Path, folder: str | Path, form: str) -> None:
     """Writes a finished run's front-end for ``peft`` or ``transformers``.
 
     Args:
-      run: a finished run with adapters.
+      run: a finished run with adapters or a fine-tuned front-end.
       folder: made if it does not exist.
       form: "peft": ``adapter_model.safetensors`` and ``adapter_config.json``, for
         ``peft.PeftModel.from_pretrained``; "merged": ``model.safetensors`` and
         ``config.json``, for ``from_pretrained`` of ``transformers``.
 
     Raises:
-      UserError: no such run, not finished, or one without adapters.
+      UserError: no such run, not finished, or one that trained neither.
     """
     scorer = scoring.load_unmerged(run)
     kind, options = scorer.config.model.frontend.kind, scorer.config.model.lora
-    if not options.rank:
-        raise UserError(f"{run} trained no adapters (LoRA rank 0): nothing to export")
+    tuned = scorer.config.model.get("full", False)
+    if not options.rank and not (tuned and form == "merged"):
+        other = "; --format merged exports its fine-tuned front-end" if tuned else ""
+        raise UserError(f"{run} trained no adapters (LoRA rank 0){other}")
     frontend = scorer.variables["params"]["frontend"]
-    adapters, frozen = scoring.split_adapters(frontend)
     module = scorer.detector.frontend
+    if tuned:
+        exports.hf({"params": frontend}, _TABLES[kind], _CONFIGS[kind](module), folder)
+        return
+    adapters, frozen = scoring.split_adapters(frontend)
     if form == "peft":
         exports.peft(
             adapters,

@@ -33,7 +33,7 @@ def test_a_finished_run_has_a_card(run):
     assert "**A higher score means bona fide (human) speech.**" in text
     assert "A01 (10), A03 (10)" in text and "- left out of training: A02" in text
     assert "70 bona fide utterances" in text and "- seed: 7" in text
-    assert "objective: beta 1.0, inner_lr 0.01, name mldg, order first; 4 steps" in text
+    assert "objective: adapt all, beta 1.0, inner_lr 0.01, inner_steps 1" in text
 
 
 def test_what_made_a_run_is_in_its_config(run):

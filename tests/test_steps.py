@@ -13,6 +13,7 @@ import pytest
 
 from mldg_jax import configs, mldg, steps
 from mldg_jax.errors import UserError
+from mldg_jax.flops import count_flops
 from mldg_jax.models import detector as detectors
 from tests import small
 
@@ -184,6 +185,59 @@ def test_clips_are_augmented_in_the_step_each_from_its_seed(episode):
             losses[gain, name] = float(step(state, frozen, turned)[1]["loss"])
     assert losses[6.0, "as drawn"] != pytest.approx(losses[0.0, "as drawn"], rel=1e-4)
     assert losses[6.0, "as drawn"] == pytest.approx(losses[6.0, "turned"], rel=1e-5)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("part", ["frontend", "head"])
+def test_the_inner_step_of_one_part_leaves_the_other(part, episode):
+    config = small.config(f"objective.adapt={part}")
+    _, aux = gradient_of(config, episode)
+    whole = gradient_of(small.config(), episode)[1]["adapted"]
+    start = small.double(small.init(config, small.detector()))[0]["trainable"]
+    for name, leaves in aux["adapted"].items():
+        expected = whole if name == part else start
+        assert_close(leaves, expected[name], 1e-12)
+    assert any(map(np.any, jax.tree.leaves(aux["inner_gradient"])))
+
+
+@pytest.mark.parametrize(
+    ("objective", "passes"),
+    [
+        ({"name": "erm"}, 6),
+        ({"name": "mldg", "order": "first", "inner_steps": 1}, 4 + 2),
+        ({"name": "mldg", "order": "first", "inner_steps": 3}, 3 * 4 + 2),
+        # the gradient of F, its Hessian times a vector, the gradient of G
+        ({"name": "mldg", "order": "second", "inner_steps": 1}, 4 + 2 * 4 + 2),
+    ],
+)
+def test_gradient_evaluations(objective, passes):
+    config = small.config("episode.meta_test=2")
+    config.unlock()
+    config.objective = objective
+    found = steps.gradient_evaluations(config, attacks=6)
+    assert found == passes * config.episode.examples
+
+
+def test_a_second_order_step_pays_about_what_is_counted(episode):
+    """The count, which arms are made equal by, against the program's own FLOPs."""
+    detector = small.detector()
+
+    def flops(order):
+        config = small.config(f"objective.order={order}")
+        state, frozen = small.init(config, detector)
+        loss_fn = detectors.loss(detector, state["batch_stats"], frozen)
+        objective = steps.make_objective(config, loss_fn)
+        gradient = jax.grad(objective, has_aux=True)
+        arguments = (state["trainable"], episode, KEY)
+        return count_flops(jax.make_jaxpr(gradient)(*arguments), "cpu")
+
+    counted = [
+        steps.gradient_evaluations(small.config(f"objective.order={order}"), 6)
+        for order in ("first", "second")
+    ]
+    ratio = flops("second") / flops("first")
+    # The stem runs once whatever the order, so the true ratio is a little smaller.
+    assert 0.6 < ratio / (counted[1] / counted[0]) < 1.05, (ratio, counted)
 
 
 @pytest.mark.parametrize("name", ["mldg_gc", "mldg_gn", "domainbed"])

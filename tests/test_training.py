@@ -5,12 +5,13 @@ import re
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from flax import traverse_util
 
 import mldg_jax
-from mldg_jax import checkpoint, configs, jobs, scoring, training
+from mldg_jax import checkpoint, configs, exporting, jobs, pretrained, scoring, training
 from mldg_jax.errors import UserError
 from tests import signals
 
@@ -61,6 +62,29 @@ def test_adapters_and_head_are_trained_and_nothing_else(finished):
     assert all(p.split("/")[-1] in ("lora_a", "lora_b") for p in adapters)
     assert all(np.any(paths[p]) for p in adapters)  # B has left zero
     assert {p for p in paths if p.startswith("head/")} == paths.keys() - adapters
+
+
+def test_fine_tuning_trains_every_parameter(corpus, tmp_path):
+    config = smoke("full")
+    training.train(config, tmp_path / "full", corpus, progress=lambda step: None)
+    trainable, _ = checkpoint.read_trainable(tmp_path / "full")
+    before = pretrained.load_frontend(config.model)
+    moved = jax.tree.map(
+        lambda x, y: not np.array_equal(x, y), trainable["frontend"], before
+    )
+    moved = traverse_util.flatten_dict(moved, sep="/")
+    # (the pooling head takes the states before the last normalisation)
+    still = {name for name, yes in moved.items() if not yes}
+    assert still == {"final_norm/bias", "final_norm/scale"}
+    scorer = scoring.load(tmp_path / "full")
+    assert np.isfinite(scorer.score(corpus.waveform(0), 16_000))
+    exporting.export(tmp_path / "full", tmp_path / "out", "merged")
+    assert (tmp_path / "out/model.safetensors").exists()
+    with pytest.raises(UserError, match="trained no adapters"):
+        exporting.export(tmp_path / "full", tmp_path / "out", "peft")
+    with pytest.raises(UserError, match="set the rank to 0"):
+        config.model.lora.rank = 4
+        training.train(config, tmp_path / "both", corpus)
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
