@@ -4,29 +4,33 @@ import jax
 import numpy as np
 import pytest
 
-from mldg_jax import configs, lora, mldg, steps
+from mldg_jax import lora, mldg, steps
 from mldg_jax.analysis import blocks, losses, taylor
 from mldg_jax.models import detector as detectors
+from mldg_jax.models.aasist import AASISTHead
 from tests import small
 
 KEY = jax.random.key(3)
+SAMPLES = 6_000
 RATES = (1e-5, 3e-6, 1e-6)  # larger ones cross kinks of max-pooling
 pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.fixture(scope="module")
 def whole():
-    """φ, an evaluation loss and an episode of the detector of ``test_steps``."""
+    """An evaluation loss, some φ and an episode; the small front-end, a real head."""
     with jax.enable_x64(True):
-        config = configs.read("configs/xlsr.py:mldg2,smoke")
-        detector = detectors.create(config.model)
-        waveform = np.ones((1, config.samples), np.float32)
+        config = small.config("model.lora.rank=2")
+        head = AASISTHead(dim=12, channels=(3, 4))
+        detector = detectors.Detector(small.detector().frontend, head)
+        waveform = np.ones((1, SAMPLES), np.float32)
         frontend = jax.jit(detector.frontend.init)(jax.random.key(1), waveform)
-        state, frozen = steps.init_state(config, detector, frontend["params"], waveform)
-        state, frozen = small.double((state, frozen))
+        state, frozen = small.double(
+            steps.init_state(config, detector, frontend["params"], waveform)
+        )
         corpus, domains = small.domains()
         drawn = small.draw(domains, 0, examples=2)
-        cut = small.episodes.cut(drawn, corpus, samples=config.samples)
+        cut = small.episodes.cut(drawn, corpus, samples=SAMPLES)
         loss = losses.evaluation(detector, state["batch_stats"], frozen)
         return loss, small.fill(state["trainable"]), small.double(cut)
 
