@@ -51,6 +51,13 @@ def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, ax
 
 
+def _plain(*axes: Any) -> None:
+    """Plain numbers on logarithmic axes: ``plots.OPTIONS`` reads no formulas."""
+    for axis in axes:
+        axis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
+        axis.set_minor_formatter(lambda value, _: "")
+
+
 def _heat(
     ax: Axes,
     values: np.ndarray,
@@ -144,6 +151,7 @@ def _noise(study: Single) -> Figure:
     finite = np.isfinite(scale)
     ax.plot(steps[finite], scale[finite], color=plots.style(1)[0], marker="D", lw=1.8)
     ax.set_yscale("log")
+    _plain(ax.yaxis)
     ax.set_xlim(0, steps.max() * 1.05)
     return figure
 
@@ -163,6 +171,7 @@ def _taylor(study: Single) -> Figure:
     ax.axhline(parts.resolution, color=CHANCE, lw=1, ls="--", label="rounding error")
     ax.axvline(study.inner_lr, color=CHANCE, lw=1, label="the run's α")
     ax.set(xscale="log", yscale="log")
+    _plain(ax.xaxis, ax.yaxis)
     ax.legend(fontsize=8)
     return figure
 
@@ -183,7 +192,7 @@ def _orders(study: Single) -> Figure:
 
 
 def _density(study: Single) -> Figure:
-    figure, ax = _axes("Spectral density of the Hessian", "eigenvalue", "density")
+    figure, ax = _axes("Spectrum of the Hessian", "eigenvalue", "density")
     nodes = np.concatenate([x.nodes.ravel() for x in study.density.values()])
     span = np.ptp(nodes)
     grid = np.linspace(nodes.min() - 0.05 * span, nodes.max() + 0.05 * span, 600)
@@ -196,6 +205,7 @@ def _density(study: Single) -> Figure:
         height = np.full(len(top), 1e-5 / span)
         ax.plot(top, height, color=colour, marker=marker, ls="", clip_on=False)
     ax.set_yscale("log")
+    _plain(ax.yaxis)
     ax.set_ylim(bottom=1e-5 / span)
     ax.legend()
     return figure
@@ -203,7 +213,7 @@ def _density(study: Single) -> Figure:
 
 def _spectra(study: Single) -> Figure:
     spectra = study.geometry.spectra
-    figure, ax = _axes("Singular values of the updates", "number", "σ / σ₁")
+    figure, ax = _axes("Spectra of the updates", "number", "σ / σ₁")
     numbers = np.arange(1, spectra.singular.shape[-1] + 1)
     for j, projection in enumerate(spectra.projections):
         colour, marker = plots.style(j + 1)
@@ -215,6 +225,7 @@ def _spectra(study: Single) -> Figure:
                 lw=1, alpha=0.8, label=label,
             )  # fmt: skip
     ax.set_yscale("log")
+    _plain(ax.yaxis)
     ax.legend()
     return figure
 

@@ -19,20 +19,19 @@ pytestmark = pytest.mark.usefixtures("float64")
 @pytest.fixture(scope="module")
 def whole():
     """An evaluation loss, some φ and an episode; the small front-end, a real head."""
+    config = small.config("model.lora.rank=2")
+    head = AASISTHead(dim=12, channels=(3, 4))
+    detector = detectors.Detector(small.detector().frontend, head)
+    waveform = np.ones((1, SAMPLES), np.float32)
+    frontend = jax.jit(detector.frontend.init)(jax.random.key(1), waveform)["params"]
+    state, frozen = steps.init_state(config, detector, frontend, waveform)
+    corpus, domains = small.domains()
+    drawn = small.draw(domains, 0, examples=2)
+    cut = small.episodes.cut(drawn, corpus, samples=SAMPLES)
     with jax.enable_x64(True):
-        config = small.config("model.lora.rank=2")
-        head = AASISTHead(dim=12, channels=(3, 4))
-        detector = detectors.Detector(small.detector().frontend, head)
-        waveform = np.ones((1, SAMPLES), np.float32)
-        frontend = jax.jit(detector.frontend.init)(jax.random.key(1), waveform)
-        state, frozen = small.double(
-            steps.init_state(config, detector, frontend["params"], waveform)
-        )
-        corpus, domains = small.domains()
-        drawn = small.draw(domains, 0, examples=2)
-        cut = small.episodes.cut(drawn, corpus, samples=SAMPLES)
+        state, frozen, cut = small.double((state, frozen, cut))
         loss = losses.evaluation(detector, state["batch_stats"], frozen)
-        return loss, small.fill(state["trainable"]), small.double(cut)
+        return loss, small.fill(state["trainable"]), cut
 
 
 @pytest.fixture(scope="module")
