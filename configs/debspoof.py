@@ -30,6 +30,7 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     config.steps = 400
     config.samples = 10_240  # 0.64 s [ours]; the paper's base recipe has 64,600
     config.checkpoint_every = 40
+    config.keep_every = 0  # of these steps besides the last two, for `mldg analyse`
     config.log_every = 5
 
     # A speaker fold trains on the voices of all splits but its own: see `mldg compare`.

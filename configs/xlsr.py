@@ -35,6 +35,7 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     config.steps = 10_000  # [ours]
     config.samples = 64_600  # 4.04 s [base]
     config.checkpoint_every = 250
+    config.keep_every = 0  # of these steps besides the last two, for `mldg analyse`
     config.log_every = 10
 
     # Attacks A01–A06 of its training split [known].

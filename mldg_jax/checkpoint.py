@@ -124,28 +124,28 @@ def add_provenance(workdir: Path, name: str, value: Any) -> None:
 
 
 class _Kept:
-    """Keeps the latest checkpoints and those that ``best()`` names, for Orbax."""
+    """Keeps the latest checkpoints and those that ``others()`` names, for Orbax."""
 
-    def __init__(self, best: Callable[[], Sequence[int]]):
-        self._best = best
+    def __init__(self, others: Callable[[], Sequence[int]]):
+        self._others = others
 
     def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
         """One answer a checkpoint, oldest first."""
         newest = preservation_policy.LatestN(LATEST)
-        best = set(self._best())
+        others = set(self._others())
         kept = newest.should_preserve(checkpoints, context=context)
-        return [k or c.step in best for k, c in zip(kept, checkpoints, strict=True)]
+        return [k or c.step in others for k, c in zip(kept, checkpoints, strict=True)]
 
 
 @contextlib.contextmanager
 def checkpoints(
-    workdir: Path, best: Callable[[], Sequence[int]] = tuple
+    workdir: Path, others: Callable[[], Sequence[int]] = tuple
 ) -> Iterator[ocp.CheckpointManager]:
     """Opens the checkpoints of a run; at the end every one of them is whole.
 
     Args:
       workdir: the run folder.
-      best: the steps to keep besides the last two.
+      others: the steps to keep besides the last two.
 
     Raises:
       UserError: the file system refuses.
@@ -155,16 +155,16 @@ def checkpoints(
     level = log.level
     log.setLevel(logging.CRITICAL)
     try:
-        with _opened(workdir, best) as manager:
+        with _opened(workdir, others) as manager:
             yield manager
     finally:
         log.setLevel(level)
 
 
 @contextlib.contextmanager
-def _opened(workdir, best):
+def _opened(workdir, others):
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=_Kept(best), cleanup_tmp_directories=True
+        preservation_policy=_Kept(others), cleanup_tmp_directories=True
     )
     with writing(workdir):
         manager = ocp.CheckpointManager(

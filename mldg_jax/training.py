@@ -135,10 +135,12 @@ def train(
     frozen = parallel.replicate(frozen, devices)
     history: validation.History = {}
 
-    def best():
-        return validation.best(history)[: config.validation.keep]
+    def kept_steps():
+        best = validation.best(history)[: config.validation.keep]
+        every = config.keep_every
+        return [*best, *(range(0, config.steps, every) if every else ())]
 
-    with checkpoint.checkpoints(workdir, best) as manager:
+    with checkpoint.checkpoints(workdir, kept_steps) as manager:
         state = checkpoint.restore_latest(manager, state)
         first = int(state["step"])
         history |= validation.read(workdir, first)

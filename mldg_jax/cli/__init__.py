@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mldg_jax.cli import comparing, corpora, runs, scores
+from mldg_jax.cli import analyses, comparing, corpora, runs, scores
 from mldg_jax.errors import UserError
 
 DESCRIPTION = """\
@@ -21,6 +21,7 @@ examples:
   mldg compare --config configs/debspoof.py --arms frozen,erm,mldg --workdir runs/all
   mldg plan --config configs/xlsr.py:mldg --topology v5e:2x4 --batch 12
   mldg score runs/demo/mldg-0 my_recording.wav
+  mldg analyse runs/demo/mldg-0                what training did, and why
   mldg evaluate --scores scores.txt --keys trial_metadata.txt --html report.html
 """
 
@@ -49,6 +50,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="mldg", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (runs, comparing, corpora, scores):
+    for module in (runs, comparing, corpora, scores, analyses):
         module.add(commands)
     return parser

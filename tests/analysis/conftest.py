@@ -1,0 +1,48 @@
+"""A detector with LoRA, attention and BatchNorm, small enough for dense Hessians."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mldg_jax import steps
+from mldg_jax.analysis import losses, runs
+from tests import signals, small
+
+
+class Problem(NamedTuple):
+    detector: Any
+    trainable: Any
+    batch_stats: Any
+    frozen: Any
+    loss: Any
+    examples: runs.Examples
+
+    @property
+    def batch(self):
+        return self.examples.batch
+
+
+@pytest.fixture(scope="session")
+def problem():
+    """In double precision."""
+    with jax.enable_x64(True):
+        detector = small.detector(lora_scale=0.5)
+        config = small.config("model.lora.rank=2")
+        waveform = np.ones((1, small.SAMPLES), np.float32)
+        frontend = jax.jit(detector.frontend.init)(jax.random.key(1), waveform)
+        state, frozen = small.double(
+            steps.init_state(config, detector, frontend["params"], waveform)
+        )
+        examples = runs.choose(signals.corpus(), examples=4, samples=small.SAMPLES)
+        examples = examples._replace(batch=small.double(examples.batch))
+        loss = losses.evaluation(detector, state["batch_stats"], frozen)
+        # Away from where training starts, for every number to mean something.
+        trainable = jax.tree.map(
+            lambda x: jnp.asarray(3 * np.asarray(x)), small.fill(state["trainable"])
+        )
+        return Problem(
+            detector, trainable, state["batch_stats"], frozen, loss, examples
+        )
