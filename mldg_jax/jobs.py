@@ -180,8 +180,15 @@ def _train_detector(
         advance(step - done)
         done = step
 
-    devices = parallel.devices() if all_devices else None
-    training.train(job.config, job.workdir, trained, devices=devices, progress=report)
+    section = job.config.validation
+    training.train(
+        job.config,
+        job.workdir,
+        trained,
+        validate_on=corpora.load(job.corpus, section.split) if section.every else None,
+        devices=parallel.devices() if all_devices else None,
+        progress=report,
+    )
     report(job.config.steps)
     scorer = scoring.load(job.workdir)
     return lambda rows: scoring.score_waveforms(scorer, _waveforms(rows))

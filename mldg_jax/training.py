@@ -38,6 +38,7 @@ from mldg_jax import frozen as frozen_weights
 from mldg_jax.data import episodes, loader
 from mldg_jax.data.augment import from_config
 from mldg_jax.data.corpus import Corpus
+from mldg_jax.errors import UserError
 from mldg_jax.models import detector as detectors
 
 EXAMPLE_EPISODES = 4  # of which the head's input is standardised
@@ -104,6 +105,12 @@ def train(
     if config.tensorboard:
         logs.check_tensorboard()
     rows = validation.choose(config.validation, corpus, validate_on)
+    if rows is not None and config.corpus.fold is not None:
+        raise UserError(
+            f"corpus.fold {config.corpus.fold} trains on voices of the split "
+            f"{config.validation.split}, which then cannot validate: leave corpus.fold "
+            "empty or set validation.every=0"
+        )
     without = validation.left_out(config)
     domains = episodes.group(
         corpus,

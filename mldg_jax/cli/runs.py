@@ -153,11 +153,6 @@ def _train(arguments: argparse.Namespace) -> int | None:
     config.corpus.sha256 = corpus_files.sha256(folder)
     split = config.validation.split if config.validation.every else None
     fold = config.corpus.fold
-    if split and fold is not None:
-        raise UserError(
-            f"corpus.fold {fold} trains on voices of the split {split}, which then "
-            "cannot validate: leave corpus.fold empty or set validation.every=0"
-        )
     with interrupts.caught(several=parallel.several()) as stop:
         run = training.train(
             config,
