@@ -297,6 +297,7 @@ def test_vmap_over_parameters(float64, small):
         np.testing.assert_allclose(together[i], alone, rtol=1e-9)
 
 
+@pytest.mark.full  # tests/test_steps.py has those of the whole detector
 def test_first_and_second_derivatives_are_the_finite_differences(float64, small):
     """In training mode, with respect to every parameter and the features."""
     variables, x = small

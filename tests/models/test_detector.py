@@ -120,7 +120,9 @@ def test_training_mode_updates_the_statistics_and_drops_units():
     assert any(jax.tree.leaves(changed))
 
 
-@pytest.mark.parametrize("arm", ["frozen", "mldg"])
+@pytest.mark.parametrize(
+    "arm", ["mldg", pytest.param("frozen", marks=pytest.mark.full)]
+)
 def test_the_papers_recipe_trains_and_scores(arm, tmp_path):
     """Start to finish, with a tiny random encoder and the real back-end."""
     config = configs.read(f"{XLSR}:{arm},smoke")
