@@ -34,7 +34,8 @@ demo: install
 	@$(BIN)/mldg demo
 
 test: install
-	@$(BIN)/python -m pytest -m "not parity and not full"
+	@$(BIN)/python -m pytest -m "not parity and not full" -n auto --maxprocesses 4 \
+	  --dist loadfile
 
 test-parity: $(VENV)/.parity
 	@$(BIN)/python -m pytest -m "parity and not full"
