@@ -184,6 +184,7 @@ def test_one_process_of_two_dies_and_both_go_on(victim, cache, tmp_path):
     processes = both(workdir, cache)
     until(12, workdir, *processes)
     processes[victim].kill()
+    processes[victim].wait()
     survivor = processes[1 - victim]
     said = finish(survivor, status=2)
     assert "another process of the run" in said and "same command" in said
