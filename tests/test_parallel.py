@@ -57,8 +57,10 @@ def assert_equal(one: Path, other: Path, orders, dtype: str, count: int, atol: f
         assert len(keys) > 20
         for key in keys:
             theirs = other[key.replace("/1/", f"/{count}/", 1)]
-            # Adam's quotient makes much of the rounding of a small gradient
-            atol_here = 100 * atol if "moved" in key else atol
+            # Adam's quotient makes much of the rounding of a small gradient, and the
+            # logged cosine takes one gradient from another
+            derived = "moved" in key or "cosine" in key
+            atol_here = 100 * atol if derived else atol
             np.testing.assert_allclose(
                 theirs, one[key], rtol=atol, atol=atol_here, err_msg=key
             )
