@@ -21,10 +21,9 @@ from mldg_jax.data import corpus as corpora
 from mldg_jax.data import episodes
 from mldg_jax.data.corpus import NO_ATTACK
 from mldg_jax.errors import UserError
-from mldg_jax.jobs import Job, Test
+from mldg_jax.jobs import LFCC, Job, Test
 from mldg_jax.selection import held_out, override
 
-LFCC = "lfcc-gmm"
 REFERENCE = "erm"
 
 
@@ -158,12 +157,10 @@ def table_rows(
         if choose:
             base = held_out(base)
         if arm == LFCC:
-            values = {"arm": LFCC, "seed": 0, "components": 64, "steps": 0}
-            values["corpus"] = base.corpus.to_dict()
-            values["tests"] = base.get("tests", ())
+            more = {"tests": base.get("tests", ())}
             if choose:
-                values["episode"] = {"without": base.episode.without}
-            rows[arm] = Row(arm, {}, ml_collections.ConfigDict(values), 0)
+                more["episode"] = {"without": base.episode.without}
+            rows[arm] = Row(arm, {}, jobs.lfcc_config(base.corpus, **more), 0)
             continue
         attacks = _attacks(base, folder)
         for varied in _combinations(base, vary):

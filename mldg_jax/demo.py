@@ -121,20 +121,12 @@ def final_jobs(
         made[arm] = []
         for seed in range(seeds):
             if arm == "lfcc-gmm":
-                config = lfcc_config(base["erm"].corpus, seed)
+                config = jobs.lfcc_config(base["erm"].corpus, seed)
             else:
                 config = override(base[arm], {**chosen[arm], "seed": seed})
             job = Job(workdir / f"{arm}-{seed}", config, test.corpus, (test,))
             made[arm].append(job)
     return made
-
-
-def lfcc_config(
-    corpus: ml_collections.ConfigDict, seed: int
-) -> ml_collections.ConfigDict:
-    """The config of a run of the classical baseline."""
-    values = {"arm": "lfcc-gmm", "seed": seed, "components": 64, "steps": 0}
-    return ml_collections.ConfigDict({**values, "corpus": corpus.to_dict()})
 
 
 def summarise(

@@ -22,6 +22,8 @@ from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
 from mldg_jax.errors import UserError
 from mldg_jax.workers import pool
 
+LFCC = "lfcc-gmm"
+
 
 class Test(NamedTuple):
     """Utterances to score.
@@ -54,6 +56,18 @@ class Test(NamedTuple):
             raise UserError(f"{self.corpus}, {self.name}: no attack {missing[0]!r}")
         known = (rows.label == BONAFIDE) | np.isin(rows.attack, self.attacks)
         return rows.take(known)
+
+
+def lfcc_config(corpus: ml_collections.ConfigDict, seed: int = 0, **more: Any) -> Any:
+    """The config of a run of the classical baseline.
+
+    Args:
+      corpus: a config's ``corpus`` section.
+      seed: of the mixtures.
+      more: further entries.
+    """
+    values = {"arm": LFCC, "seed": seed, "components": 64, "steps": 0}
+    return ml_collections.ConfigDict({**values, "corpus": corpus.to_dict(), **more})
 
 
 class Job(NamedTuple):
@@ -151,7 +165,7 @@ def _test_rows(test: Test) -> Corpus:
 
 def _work(job: Job, advance: Callable[[int], Any], *, all_devices: bool) -> None:
     trained = _training_rows(job.corpus, job.config.corpus.get("fold"))
-    if job.config.arm == "lfcc-gmm":
+    if job.config.arm == LFCC:
         facts = provenance.gather(trained, ())
         checkpoint.write_config(job.workdir, job.config, facts)
         score = _fit_lfcc(job, trained, advance)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mldg_jax.cli.shared import add_command, add_data_dir
+from mldg_jax.cli.shared import add_command, add_corpus, add_data_dir, corpus_folder
 
 TEXT = """\
 Say what training did. Of one run: do the attacks' gradients agree, what does the MLDG
@@ -25,11 +25,7 @@ def add(commands: Any) -> None:
         help="finished run folders; several, of the same model, are compared: of each "
         "arm (erm, mldg, …) ideally several seeds",
     )
-    analyse.add_argument(
-        "--corpus",
-        metavar="NAME[/CONFIG]",
-        help="default: the corpus that the first run was trained on",
-    )
+    add_corpus(analyse, "first run")
     analyse.add_argument("--split", default="dev", help="default: %(default)s")
     analyse.add_argument(
         "--examples",
@@ -57,9 +53,7 @@ def _analyse(arguments: argparse.Namespace) -> None:
 
     loaded = [runs.load(folder) for folder in arguments.runs]
     trained_on = loaded[0].config.corpus
-    name = arguments.corpus or f"{trained_on.name}/{trained_on.config}"
-    name, _, size = name.partition("/")
-    folder = corpora.find(name, size, arguments.data_dir)
+    folder = corpus_folder(arguments, trained_on)
     # The voices that a speaker fold left out; another run's may have been trained on.
     rows = corpora.load_test(folder, arguments.split, trained_on.get("fold"))
     chosen = runs.choose(

@@ -11,7 +11,14 @@ from typing import Any
 
 from mldg_jax import supervised
 from mldg_jax.cli import corpora
-from mldg_jax.cli.shared import add_command, add_config, add_data_dir, add_overrides
+from mldg_jax.cli.shared import (
+    add_command,
+    add_config,
+    add_corpus,
+    add_data_dir,
+    add_overrides,
+    corpus_folder,
+)
 from mldg_jax.errors import UserError
 
 
@@ -56,11 +63,7 @@ def add(commands: Any) -> None:
     text = "Make a run's scores log-likelihood ratios, on a split it has not seen."
     calibrate = add_command(commands, "calibrate", _calibrate, text)
     calibrate.add_argument("run", help="a finished run folder")
-    calibrate.add_argument(
-        "--corpus",
-        metavar="NAME[/CONFIG]",
-        help="default: the corpus that the run was trained on",
-    )
+    add_corpus(calibrate, "run")
     calibrate.add_argument("--split", default="dev", help="default: %(default)s")
     calibrate.add_argument(
         "--utterances",
@@ -206,9 +209,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from mldg_jax.data import corpus as corpus_files
 
     trained_on = checkpoint.read_config(arguments.run)["corpus"]
-    name = arguments.corpus or f"{trained_on['name']}/{trained_on['config']}"
-    name, _, size = name.partition("/")
-    folder = corpus_files.find(name, size, arguments.data_dir)
+    folder = corpus_folder(arguments, trained_on)
     rows = corpus_files.load(folder, arguments.split)
     path = calibrating.calibrate(arguments.run, rows, utterances=arguments.utterances)
     print(f"{path}: written; scores are log-likelihood ratios from now on")

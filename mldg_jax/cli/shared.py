@@ -1,7 +1,8 @@
 """What several commands share."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -24,6 +25,24 @@ def add_data_dir(command: argparse.ArgumentParser) -> None:
         default="data",
         help="where corpora are kept; default: %(default)s",
     )
+
+
+def add_corpus(command: argparse.ArgumentParser, whose: str) -> None:
+    """``--corpus``; ``whose`` training corpus is the default."""
+    command.add_argument(
+        "--corpus",
+        metavar="NAME[/CONFIG]",
+        help=f"default: the corpus that the {whose} was trained on",
+    )
+
+
+def corpus_folder(arguments: argparse.Namespace, trained_on: Mapping[str, Any]) -> Path:
+    """The folder of the corpus that ``--corpus`` names, or that of a run's config."""
+    from mldg_jax.data import corpus
+
+    name = arguments.corpus or f"{trained_on['name']}/{trained_on['config']}"
+    name, _, size = name.partition("/")
+    return corpus.find(name, size, arguments.data_dir)
 
 
 def add_config(command: argparse.ArgumentParser) -> None:
