@@ -23,7 +23,7 @@ $(VENV)/.installed: setup.cfg constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "no venv module; on Debian/Ubuntu: sudo apt-get install python3-venv"; exit 2; }
 	@echo "installing pinned dependencies into $(VENV) (about 1.5 GB, 1-2 minutes)"
-	@$(PIP) -e '.[whisper,debspoof,test]'
+	@$(PIP) -e '.[whisper,debspoof,notebooks,test]'
 	@touch $@
 
 $(VENV)/.parity: $(VENV)/.installed
