@@ -13,17 +13,15 @@ and as if every entry did so by itself. It is taken twice:
 * after the merge, of the kernels: Δ is ΔW = scale · A @ B, and gradients are those of
   the merged kernel W₀ + ΔW. This one does not depend on how ΔW is factored.
 
-The effective rank of √F̂ ∘ ΔW, the weighted update whose squared norm is the mass after
-the merge, says whether few or many directions carry it (spectral entropy, Roy and
-Vetterli 2007). arXiv 2607.22010 reports that MLDG concentrates it in query and key and
-spreads it in out.
+The weighted update √F̂ ∘ Δ has the mass as its squared norm; its effective rank says
+whether few or many directions carry it (spectral entropy, Roy and Vetterli 2007). arXiv
+2607.22010 reports that MLDG concentrates it in query and key and spreads it in out.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mldg_jax import lora
@@ -36,15 +34,18 @@ class Mass(NamedTuple):
     Attributes:
       layers, projections: what the leading axes are.
       factors: (layers, projections, 2) float64, nats²: of A and of B, before the merge.
+      factors_rank: (layers, projections, 2): effective rank of √F̂ ∘ ΔA and √F̂ ∘ ΔB,
+        in [1, rank].
       merged: (layers, projections), nats²: of ΔW, after the merge.
-      effective_rank: (layers, projections): of √F̂ ∘ ΔW, in [1, min(in, out)].
+      merged_rank: (layers, projections): of √F̂ ∘ ΔW, in [1, min(in, out)].
     """
 
     layers: tuple[int, ...]
     projections: tuple[str, ...]
     factors: np.ndarray
+    factors_rank: np.ndarray
     merged: np.ndarray
-    effective_rank: np.ndarray
+    merged_rank: np.ndarray
 
 
 def mass(
@@ -75,29 +76,41 @@ def mass(
     """
     found = geometry.updates(trainable, scale)
     before = examples.moments(make_loss(frozen), trainable, batch, chunk=chunk)
-    moved = jax.tree.map(lambda x, y: jnp.square(x - y), trainable, initial)
+    moved = jax.tree.map(lambda x, y: x - y, trainable, initial)
     by_leaf = [
-        float((np.asarray(f, np.float64) * np.asarray(d, np.float64)).sum())
-        for f, d in zip(
-            jax.tree.leaves(before.square), jax.tree.leaves(moved), strict=True
+        _weigh(f, d) if leaf.factor else (0.0, 0.0)
+        for leaf, f, d in zip(
+            blocks.leaves(trainable),
+            jax.tree.leaves(before.square),
+            jax.tree.leaves(moved),
+            strict=True,
         )
     ]
-    factors = blocks.arrange(blocks.leaves(trainable), by_leaf)
+    factors = blocks.arrange(blocks.leaves(trainable), by_leaf).values
 
     kernels, rest = merged_split(trainable, frozen, scale)
     after = examples.moments(make_loss(rest), kernels, batch, chunk=chunk)
-    merged, rank = {}, {}
+    merged = {}
     squares = jax.tree.leaves(after.square)
     for leaf, square in zip(blocks.leaves(kernels), squares, strict=True):
         place = leaf.layer, leaf.projection
-        update = found[place]
-        weighted = np.sqrt(np.asarray(square, np.float64)) * (update.a @ update.b)
-        singular = np.linalg.svd(weighted, compute_uv=False)
-        merged[place] = (singular**2).sum()
-        rank[place] = geometry.effective_rank(singular)
-    layers, projections, merged = geometry.by_place(merged)
-    rank = geometry.by_place(rank)[2]
-    return Mass(layers, projections, factors.values, merged, rank)
+        merged[place] = _weigh(square, found[place].a @ found[place].b)
+    layers, projections, values = geometry.by_place(merged)
+    return Mass(
+        layers,
+        projections,
+        factors[..., 0],
+        factors[..., 1],
+        values[..., 0],
+        values[..., 1],
+    )
+
+
+def _weigh(fisher: Any, update: Any) -> tuple[float, float]:
+    """The mass of a matrix's update, and over how many directions it is spread."""
+    weighted = np.sqrt(np.asarray(fisher, np.float64)) * np.asarray(update, np.float64)
+    singular = np.linalg.svd(weighted, compute_uv=False)
+    return float((singular**2).sum()), geometry.effective_rank(singular)
 
 
 def merged_split(

@@ -1,14 +1,27 @@
 """A study as tables, arrays and one HTML page that needs no network."""
 
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mldg_jax import checkpoint, layout
 from mldg_jax._version import __version__
-from mldg_jax.analysis import figures
-from mldg_jax.analysis.study import Geometry, Several, Single, arrays
+from mldg_jax.analysis import drawing
+from mldg_jax.analysis.captions import (
+    ANGLES_NOTE,
+    ARMS_NOTE,
+    MASS_NOTE,
+    PATHS_NOTE,
+    SECTIONS,
+)
+from mldg_jax.analysis.figures import HALVES, of_single
+from mldg_jax.analysis.several import Several
+from mldg_jax.analysis.several_figures import of_several
+from mldg_jax.analysis.study import Moment, Single
+from mldg_jax.analysis.update import Geometry
 from mldg_jax.atomic import replacing
 from mldg_jax.errors import UserError
 from mldg_jax.layout import Table, html_table, picture
@@ -37,7 +50,7 @@ def write(study: Single | Several, folder: str | Path) -> list[Path]:
 
 def single(study: Single) -> tuple[str, dict[str, Table]]:
     """The page of one run, and its tables by title."""
-    drawn = figures.of_single(study)
+    drawn = of_single(study)
     tables = {"In numbers": summary_table(study)}
     if study.geometry is not None:
         tables["Update by matrix"] = geometry_table([study.geometry])
@@ -63,7 +76,7 @@ def single(study: Single) -> tuple[str, dict[str, Table]]:
 
 def several(study: Several) -> tuple[str, dict[str, Table]]:
     """The page that compares runs, and its tables by title."""
-    drawn = figures.of_several(study)
+    drawn = of_several(study)
     tables = {
         "Update by arm and projection": arms_table(study.geometry),
         "Loss between runs": barriers_table(study),
@@ -89,35 +102,40 @@ def _page(title: str, body: list[str]) -> str:
 
 
 def summary_table(study: Single) -> Table:
-    """One number a row."""
-    last, parts, orders = study.along[-1], study.taylor, study.orders
-    at = int(np.argmin(np.abs(np.log(parts.inner_lr / study.inner_lr))))
+    """A column a point of training, the last the finished run."""
+    cosine = drawing.off_diagonal
     rows = {
-        "loss, nats, mean over attacks": _number(last.loss.mean()),
-        "cosine between two attacks' gradients, mean": _number(
-            figures.off_diagonal(last.similarity.cosine)
-        ),
-        "the same of the head's part": _number(figures.off_diagonal(study.rest.cosine)),
-        "gradient noise scale, examples": _number(last.noise.scale),
-        "F, nats": _number(parts.meta_train),
-        "β G, nats": _number(parts.beta * parts.meta_test),
-        f"−β α F′·G′ at α = {parts.inner_lr[at]:g}, nats": _number(parts.alignment[at]),
-        "remainder there, nats": _number(parts.remainder[at]),
-        "slope of the remainder in α (2 where Taylor holds)": _number(parts.slope),
-        "cosine of first- and second-order meta-gradient": _number(orders.cosine),
-        "‖first‖ : ‖second‖": _number(orders.norm[0] / orders.norm[1]),
+        "loss, nats, mean over attacks": lambda x: x.loss.mean(),
+        "cosine of attacks' gradients": lambda x: cosine(x.similarity.cosine),
+        "gradient noise scale, examples": lambda x: x.noise.scale,
+        "F, nats": lambda x: x.taylor.meta_train,
+        "G, nats": lambda x: x.taylor.meta_test,
+        f"−β α F′·G′ at α = {study.inner_lr:g}, nats": lambda x: _at(x, "alignment"),
+        "remainder there, nats": lambda x: _at(x, "remainder"),
+        "its slope in α (2: Taylor holds)": lambda x: x.taylor.slope,
+        "cosine, first : second order": lambda x: x.orders.cosine,
+        "‖first‖ : ‖second‖": lambda x: x.orders.norm[0] / x.orders.norm[1],
     }
-    for name in ("F", "G"):
-        values = ", ".join(_number(x) for x in study.top[name])
-        rows[f"largest eigenvalues of {name}″"] = values or "did not converge"
-    return ["quantity", study.name], [[k, v] for k, v in rows.items()]
+    table = [[k, *(_number(f(x)) for x in study.along)] for k, f in rows.items()]
+    for name in HALVES:
+        cells = [", ".join(map(_number, x.top[name])) or "–" for x in study.along]
+        table.append([f"largest eigenvalues of {name}″", *cells])
+    steps = [f"step {x.step}" for x in study.along[:-1]]
+    return ["quantity", *steps, "finished"], table
+
+
+def _at(moment: Moment, part: str) -> float:
+    """A Taylor part at the run's own inner learning rate, the middle one."""
+    values = getattr(moment.taylor, part)
+    return values[len(values) // 2]
 
 
 def geometry_table(them: list[Geometry] | tuple[Geometry, ...]) -> Table:
     """A row a run, layer and projection."""
     header = [
         "run", "layer", "projection", "‖ΔW‖", "stable rank", "effective rank",
-        "mass of A, nats²", "mass of B", "mass of ΔW", "effective rank of √F ∘ ΔW",
+        "mass of A, nats²", "of B", "effective rank of √F ∘ ΔA", "of √F ∘ ΔB",
+        "mass of ΔW, nats²", "effective rank of √F ∘ ΔW",
     ]  # fmt: skip
     rows = []
     for one in them:
@@ -127,7 +145,8 @@ def geometry_table(them: list[Geometry] | tuple[Geometry, ...]) -> Table:
                 continue
             numbers = (
                 s.norm[i, j], s.stable_rank[i, j], s.effective_rank[i, j],
-                *m.factors[i, j], m.merged[i, j], m.effective_rank[i, j],
+                *m.factors[i, j], *m.factors_rank[i, j], m.merged[i, j],
+                m.merged_rank[i, j],
             )  # fmt: skip
             place = [one.name, str(s.layers[i]), s.projections[j]]
             rows.append([*place, *map(_number, numbers)])
@@ -157,7 +176,7 @@ def _by_projection(one: Geometry) -> list[np.ndarray]:
     return [
         100 * np.nansum(factors, axis=(0, 2)) / np.nansum(factors),
         100 * np.nansum(merged, axis=0) / np.nansum(merged),
-        np.nanmean(one.mass.effective_rank, axis=0),
+        np.nanmean(one.mass.merged_rank, axis=0),
         np.nanmean(one.spectra.effective_rank, axis=0),
     ]
 
@@ -183,100 +202,24 @@ def _spread(values: np.ndarray) -> str:
     return f"{values.mean():.1f} ± {values.std(ddof=1):.1f}"
 
 
-MASS_NOTE = (
-    "Mass of an update Δ: Σ F ∘ Δ² with F the mean squared gradient of an example's "
-    "loss (diagonal of the empirical Fisher matrix): of the factors A and B, Δ counted "
-    "from the start of training, and after the merge of ΔW. The effective rank "
-    "(exponential of the spectrum's entropy) of √F ∘ ΔW says over how many directions "
-    "the mass is spread. "
-)
-ARMS_NOTE = (
-    "Shares are of the whole front-end's mass, ranks are means over layers; ± is the "
-    "standard deviation over the arm's runs. arXiv 2607.22010 reports for MLDG a lower "
-    "effective rank in query and key and a higher one in out than for ERM."
-)
-ANGLES_NOTE = (
-    "Mean principal angle between two runs' updates, by projection: what they read "
-    "(input side) and write (output side). 0°: the same directions; 90°: orthogonal, "
-    "as random directions of a wide layer nearly are. Runs of the same seed start from "
-    "the same A, so they read alike without having learnt it."
-)
-PATHS_NOTE = (
-    "The loss on all chosen utterances where updates and head are mixed, from one run "
-    "to the other. A bump above the line between the ends is a barrier: the two runs "
-    "found different solutions."
-)
-SECTIONS = (
-    (
-        "Gradients of attacks",
-        ["attacks"],
-        "attacks",
-        "Blue: a gradient step on one attack also lowers the loss of the other; red: "
-        "it raises it. Of all trained parameters.",
-    ),
-    (
-        "Where attacks agree",
-        ["blocks"],
-        "attacks",
-        "The mean cosine between the gradients of two different attacks, of each part "
-        "of the trained adapters: q, k, v and out projection of every layer; factor A "
-        "reads, factor B writes. Blue: agreement; red: conflict.",
-    ),
-    (
-        "Along training",
-        ["along", "noise"],
-        "pair",
-        "At the checkpoints that the run kept, and of the finished run (the average of "
-        "its parameters). Left: cosine between two attacks' gradients, mean and the "
-        "range from the 10th to the 90th percentile of pairs. Right: the batch size at "
-        "which noise and signal of a gradient are equal; no point where noise drowns "
-        "the signal.",
-    ),
-    (
-        "The MLDG objective in parts",
-        ["taylor"],
-        "attacks",
-        "F + β G(φ − α F′) = F + β G − β α F′·G′ + remainder. Where the remainder "
-        "(red) is far below the product of the gradients (blue), MLDG rewards attacks "
-        "whose gradients agree; where they meet, the inner step is too long for that "
-        "reading. Dotted: what the curvature predicts of the remainder.",
-    ),
-    (
-        "First against second order",
-        ["orders"],
-        "attacks",
-        "The cosine between the first- and the second-order meta-gradient of each part "
-        "of the adapters: 1 where first order loses nothing.",
-    ),
-    (
-        "Curvature",
-        ["density", "plane"],
-        "pair",
-        "Left: how the eigenvalues of the loss's Hessian in the trained parameters are "
-        "spread (smoothed, logarithmic); markers at the bottom are the largest. Right: "
-        "the loss in two random directions, a step of 1 as long as the parameters "
-        "themselves; the cross is the run.",
-    ),
-    (
-        "The update",
-        ["fisher"],
-        "attacks",
-        "Left: which of the merged updates matter to the loss (share of the Fisher "
-        "mass). Right: over how many directions each spreads what matters.",
-    ),
-    (
-        "Spectra and frames",
-        ["spectra", "cka"],
-        "pair",
-        "Left: singular values of every ΔW over its largest; a line a layer. Right: "
-        "how alike the frames of the adapted and the frozen front-end are (1: equal up "
-        "to rotation and scale).",
-    ),
-    (
-        "Embeddings",
-        ["embedding"],
-        "attacks",
-        "The input of the last linear layer, a point an utterance, projected on the "
-        "two directions of largest variance.",
-    ),
-)
+def arrays(tree: Any, name: str = "") -> dict[str, np.ndarray]:
+    """All of a study by name, for ``np.savez``: ``along/0/similarity/cosine``, ….
+
+    Whole meta-gradients and the tables of leaves are left out.
+    """
+    if tree is None or name.rpartition("/")[2] in ("leaves", "first", "second"):
+        return {}
+    if hasattr(tree, "_asdict"):
+        items = tree._asdict().items()
+    elif isinstance(tree, Mapping):
+        items = (
+            (" - ".join(k) if isinstance(k, tuple) else k, v) for k, v in tree.items()
+        )
+    elif isinstance(tree, tuple) and any(hasattr(x, "_asdict") for x in tree):
+        items = ((str(i), x) for i, x in enumerate(tree))
+    else:
+        return {name: np.asarray(tree)}
+    found: dict[str, np.ndarray] = {}
+    for key, value in items:
+        found |= arrays(value, f"{name}/{key}" if name else key)
+    return found

@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
 
 
 def _analyse(arguments: argparse.Namespace) -> None:
-    from mldg_jax.analysis import page, runs, study
+    from mldg_jax.analysis import page, runs, several, study
     from mldg_jax.data import corpus as corpora
 
     loaded = [runs.load(folder) for folder in arguments.runs]
@@ -70,7 +70,7 @@ def _analyse(arguments: argparse.Namespace) -> None:
         found = study.single(loaded[0], chosen, seed=arguments.seed, tell=tell)
         folder = arguments.output or loaded[0].folder / "analysis"
     else:
-        found = study.several(loaded, chosen, tell=tell)
+        found = several.several(loaded, chosen, tell=tell)
         folder = arguments.output or Path("runs") / "comparison"
     *_, report = page.write(found, folder)
     print(f"{report}: open it in a browser; the numbers are beside it")

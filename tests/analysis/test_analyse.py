@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mldg_jax import cli
-from mldg_jax.analysis import page, runs, study
+from mldg_jax.analysis import page, runs, several, study, update
 from mldg_jax.errors import UserError
 from tests import signals, webpages
 from tests.analysis import finished
@@ -21,7 +21,8 @@ def folders(tmp_path_factory):
     home = tmp_path_factory.mktemp("runs")
     names = {"mldg-0": ("mldg", "seed=0"), "mldg-1": ("mldg", "seed=1")}
     return [
-        finished.make(home / name, seed, arm=arm) for name, (arm, seed) in names.items()
+        finished.make(home / name, seed, "episode.meta_test=3", arm=arm)
+        for name, (arm, seed) in names.items()
     ]
 
 
@@ -37,7 +38,7 @@ def small_study():
         patch.setattr(study, "LANCZOS_STEPS", 4)
         patch.setattr(study, "EIGENVALUES", 1)
         patch.setattr(study, "GRID", np.linspace(-1, 1, 3))
-        patch.setattr(study, "LINE", np.linspace(0, 1, 3))
+        patch.setattr(several, "LINE", np.linspace(0, 1, 3))
         yield
 
 
@@ -59,33 +60,34 @@ def assert_whole(folder, pictures):
 def test_the_study_of_one_run(folders, chosen, tmp_path):
     found = study.single(runs.load(folders[0]), chosen, tell=silent)
     page.write(found, tmp_path)
-    text, arrays = assert_whole(tmp_path, pictures=12)
+    text, arrays = assert_whole(tmp_path, pictures=14)
     assert [x.step for x in found.along] == [2, finished.STEPS]
     cosine = arrays["along/1/similarity/cosine"]
     np.testing.assert_array_equal(cosine, found.along[-1].similarity.cosine)
-    assert cosine.shape == (6, 6) and arrays["taylor/remainder"].shape == (7,)
+    assert cosine.shape == (6, 6) and arrays["along/0/taylor/remainder"].shape == (7,)
     assert arrays["geometry/mass/merged"].shape == (2, 4)
     assert all(attack in text for attack in chosen.attacks)
-    assert "| layer | projection |" in (tmp_path / "table.md").read_text().replace(
-        "| run ", ""
-    )
+    table = (tmp_path / "table.md").read_text()
+    assert "| quantity | step 2 | finished |" in table
+    assert "| run | layer | projection |" in table
 
 
 @pytest.mark.usefixtures("small_study")
 def test_the_comparison_of_runs(folders, chosen, tmp_path):
     them = [runs.load(folder) for folder in folders]
-    found = study.several(them, chosen, tell=silent)
+    found = several.several(them, chosen, tell=silent)
     page.write(found, tmp_path)
     text, arrays = assert_whole(tmp_path, pictures=2)
     assert "mldg-0 : mldg-1" in text and "±" in text
+    assert found.kinds == {"mldg : mldg": [("mldg-0", "mldg-1")]}
     path = arrays["paths/mldg-0 - mldg-1/loss"]
-    ends = [study.evaluator(run, chosen)(run.point) for run in them]
+    ends = [update.evaluator(run, chosen)(run.point) for run in them]
     np.testing.assert_allclose(path[[0, -1]], ends, rtol=1e-4)
     assert np.nanmax(arrays["angles/mldg-0 - mldg-1/reads"]) <= 90.0001
 
 
 def test_mean_and_deviation_over_seeds(folders, chosen):
-    them = [study.describe(runs.load(folder), chosen) for folder in folders]
+    them = [update.describe(runs.load(folder), chosen) for folder in folders]
     header, rows = page.arms_table(tuple(them))
     share = [
         100 * np.nansum(x.mass.merged[:, 3]) / np.nansum(x.mass.merged) for x in them
@@ -98,11 +100,11 @@ def test_mean_and_deviation_over_seeds(folders, chosen):
 def test_runs_that_cannot_be_compared_are_refused(folders, chosen):
     run = runs.load(folders[0])
     with pytest.raises(UserError, match="two runs are named 'mldg-0'"):
-        study.several([run, run], chosen, tell=silent)
+        several.several([run, run], chosen, tell=silent)
     other = runs.load(folders[1])
     other.config.model.weights = "another"
     with pytest.raises(UserError, match=r"model\.weights another"):
-        study.several([run, other], chosen, tell=silent)
+        several.several([run, other], chosen, tell=silent)
 
 
 def test_the_command_refuses_what_is_no_run(tmp_path, capsys):

@@ -164,7 +164,7 @@ def test_merged_mass_is_the_definition(problem, mass, projection):
     update = SCALE * owner[lora.A] @ owner[lora.B]
     weighted = np.sqrt(square) * update
     assert found.merged[0, j] == pytest.approx(float((square * update**2).sum()))
-    assert found.effective_rank[0, j] == pytest.approx(
+    assert found.merged_rank[0, j] == pytest.approx(
         geometry.effective_rank(np.linalg.svd(weighted, compute_uv=False))
     )
     assert found.merged[0, j] > 1e-10
@@ -176,14 +176,20 @@ def test_factor_mass_is_the_definition(problem, mass):
     gradient = jax.jit(jax.grad(lambda p, b: problem.loss(p, b)[0]))
     for j, projection in enumerate(found.projections):
         for f, name in enumerate((lora.A, lora.B)):
-            total = 0.0
+            owner = problem.trainable["frontend"]["layers_0"]["attention"][projection]
+            moved = 0.1 * owner[name]
+            square = 0.0
             for i, k in np.ndindex(*batch["label"].shape):
                 one = {x: y[i : i + 1, k : k + 1] for x, y in batch.items()}
                 tree = gradient(problem.trainable, one)
                 g = tree["frontend"]["layers_0"]["attention"][projection][name]
-                x = problem.trainable["frontend"]["layers_0"]["attention"]
-                total += float(((g * 0.1 * x[projection][name]) ** 2).sum())
-            assert found.factors[0, j, f] == pytest.approx(total / batch["label"].size)
+                square = square + g**2 / batch["label"].size
+            mass = float((square * moved**2).sum())
+            assert found.factors[0, j, f] == pytest.approx(mass)
+            weighted = np.linalg.svd(np.sqrt(square) * moved, compute_uv=False)
+            share = weighted / weighted.sum()
+            entropy = -(share * np.log(share)).sum()
+            assert found.factors_rank[0, j, f] == pytest.approx(np.exp(entropy))
 
 
 @pytest.mark.usefixtures("float64")

@@ -1,0 +1,84 @@
+"""Several finished runs beside each other: what ``mldg analyse`` says of them."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mldg_jax.analysis import geometry, landscape, runs
+from mldg_jax.analysis.update import Geometry, describe, evaluator
+from mldg_jax.errors import UserError
+
+LINE = np.linspace(0, 1, 9)
+
+Tell = Callable[[str], Any]
+
+
+class Several(NamedTuple):
+    """The study of several runs of one front-end.
+
+    Attributes:
+      geometry: of each run.
+      angles: principal angles of every pair of runs, by their names.
+      paths: the loss between every pair of runs.
+    """
+
+    geometry: tuple[Geometry, ...]
+    angles: dict[tuple[str, str], geometry.Angles]
+    paths: dict[tuple[str, str], landscape.Path]
+
+    @property
+    def kinds(self) -> dict[str, list[tuple[str, str]]]:
+        """Pairs by their arms and by whether they share a seed, so where they began."""
+        runs = {one.name: one for one in self.geometry}
+        found: dict[str, list[tuple[str, str]]] = {}
+        for pair in self.paths:
+            arms = " : ".join(sorted(runs[name].arm for name in pair))
+            one, other = (runs[name].seed for name in pair)
+            kind = f"{arms}, same seed" if one == other else arms
+            found.setdefault(kind, []).append(pair)
+        return found
+
+
+def several(them: Sequence[runs.Run], chosen: runs.Examples, *, tell: Tell) -> Several:
+    """Compares runs; arguments as ``single``.
+
+    Raises:
+      UserError: two runs share a name, or are of different models or without adapters.
+    """
+    _check(them)
+    shapes, updates = [], {}
+    for run in them:
+        tell(f"geometry and Fisher mass: {run.name}")
+        shapes.append(describe(run, chosen))
+        updates[run.name] = geometry.updates(run.trainable, run.scale)
+    angles, paths = {}, {}
+    for one, other in itertools.combinations(them, 2):
+        tell(f"between {one.name} and {other.name}")
+        pair = one.name, other.name
+        angles[pair] = geometry.principal_angles(*(updates[name] for name in pair))
+        paths[pair] = landscape.interpolate(
+            evaluator(one, chosen), one.point, other.point, LINE
+        )
+    return Several(tuple(shapes), angles, paths)
+
+
+def _check(them: Sequence[runs.Run]) -> None:
+    names = [run.name for run in them]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two runs are named {name!r}: rename one of the folders")
+    for run in them:
+        if not run.config.model.lora.rank:
+            raise UserError(
+                f"{run.folder} has no adapters (lora.rank is 0): leave it out, or "
+                "analyse it alone"
+            )
+        first, this = (x.config.model.to_dict() for x in (them[0], run))
+        for part in ("weights", "frontend", "head"):
+            if first[part] != this[part]:
+                raise UserError(
+                    f"{run.folder} has model.{part} {this[part]}, {them[0].folder} has "
+                    f"{first[part]}: only runs of the same model can be compared"
+                )
