@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: help install demo test test-parity test-full lint format bench golden clean
+.PHONY: help install demo test test-parity test-full lint format bench notebooks golden clean
 
 help:
 	@echo "make demo         build the corpus, train four arms, write runs/demo/report.html"
@@ -14,6 +14,7 @@ help:
 	@echo "make install      only .venv with pinned dependencies"
 	@echo "make lint         ruff format and check"
 	@echo "make bench        what is in benchmarks/"
+	@echo "make notebooks    run notebooks/*.py again, on DebSpoof: their .ipynb"
 
 install: $(VENV)/.installed
 
@@ -51,6 +52,9 @@ format: install
 
 bench: $(VENV)/.parity
 	@for script in benchmarks/*.py; do $(BIN)/python $$script; done
+
+notebooks: install
+	@$(BIN)/python notebooks/build.py
 
 golden: $(VENV)/.parity
 	@for maker in whisper wav2vec2 make_torch_files; do \

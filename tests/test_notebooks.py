@@ -1,0 +1,138 @@
+"""The notebooks: text and pages agree, and each runs on small data, offline."""
+
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from notebooks import build
+from tests.data import small_debspoof
+
+NAMES = build.names()
+LARGEST = 1_500_000  # bytes; a repository keeps every version
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """A working folder with both sizes of DebSpoof under data/, and a common cache."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    for size in ("small", "full"):
+        small_debspoof.make(folder / "data", size)
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_text_and_page_are_a_pair(name):
+    """Whoever edits one makes the other: `make notebooks`."""
+    text = build.read(name)
+    page = nbformat.read(build.HERE / f"{name}.ipynb", as_version=4)
+    nbformat.validate(page)
+    kept = ("id", "cell_type", "source", "metadata")
+    assert [{k: cell[k] for k in kept} for cell in page.cells] == [
+        {k: cell[k] for k in kept} for cell in text.cells
+    ]
+    assert page.metadata == text.metadata
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_is_one_whole_run(name):
+    path = build.HERE / f"{name}.ipynb"
+    cells = [x for x in nbformat.read(path, 4).cells if x.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    kinds = {x.output_type for cell in cells for x in cell.outputs}
+    assert "error" not in kinds and "display_data" in kinds
+    assert not any(x.get("name") == "stderr" for cell in cells for x in cell.outputs)
+    assert path.stat().st_size < LARGEST
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sound_is_published_where_a_cell_says_so(name):
+    for cell in nbformat.read(build.HERE / f"{name}.ipynb", 4).cells:
+        sounds = str(cell.get("outputs", "")).count("data:audio")
+        assert not sounds or build.PUBLISHED in cell.metadata["tags"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs_on_small_data(name, home, tmp_path):
+    done = run(home, name, "--smoke", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    page = nbformat.read(tmp_path / f"{name}.ipynb", as_version=4)
+    assert [cell.source for cell in page.cells] == [
+        cell.source for cell in build.read(name).cells
+    ]
+
+
+def test_a_cell_that_fails_is_shown_and_nothing_is_written(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "05_wrong.py").write_text("# %%\nprint('before')\n# %%\n1 / 0\n")
+    assert make(tmp_path, monkeypatch) == 1
+    shown = capsys.readouterr().err
+    assert "1 / 0" in shown and "ZeroDivisionError" in shown
+    assert not list(tmp_path.glob("*.ipynb"))
+
+
+def test_what_the_reader_can_mend_is_one_line(tmp_path, monkeypatch, capsys):
+    text = "from mldg_jax import UserError\nraise UserError('build it first')\n"
+    (tmp_path / "05_wrong.py").write_text(f"# %%\n{text}")
+    assert make(tmp_path, monkeypatch) == 2
+    assert capsys.readouterr().err == "05_wrong: build it first\n"
+
+
+def test_the_same_run_is_the_same_file_without_private_sound(tmp_path, monkeypatch):
+    """Standard error is dropped, players are kept as MP3 where they may be."""
+    player = "Audio(np.sin(np.arange(8000) / 5), rate=16000)"
+    cells = [
+        "import sys\nimport numpy as np\nfrom IPython.display import Audio",
+        "print('out')\nprint('progress', file=sys.stderr)",
+        player,
+    ]
+    text = "".join(f"# %%\n{cell}\n\n" for cell in cells)
+    (tmp_path / "05_sound.py").write_text(
+        f'{text}# %% tags=["{build.PUBLISHED}"]\n{player}\n'
+    )
+    assert make(tmp_path, monkeypatch) == 0
+    path = tmp_path / "05_sound.ipynb"
+    first, *_ = path.read_text(), path.unlink()
+    assert make(tmp_path, monkeypatch) == 0
+    assert path.read_text() == first
+    cells = nbformat.reads(first, as_version=4).cells
+    assert [x.name for x in cells[1].outputs] == ["stdout"]
+    assert "run the notebook to listen" in cells[2].outputs[0].data["text/html"]
+    assert "data:audio/mpeg;base64," in cells[3].outputs[0].data["text/html"]
+    assert "data:audio/wav" not in first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["99_x"], "there are 01_"), (["--smoke"], "--output")]
+)
+def test_wrong_arguments(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        build.main(arguments)
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def make(folder, monkeypatch):
+    """Runs the script on the texts of a folder."""
+    monkeypatch.setattr(build, "HERE", folder)
+    return build.main(["--output", str(folder)])
+
+
+def run(home, *arguments):
+    """Runs the script in a folder with the small corpora."""
+    settings = {
+        "JAX_COMPILATION_CACHE_DIR": str(home / "xla"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+    }
+    return subprocess.run(
+        [sys.executable, build.HERE / "build.py", *arguments],
+        cwd=home,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
