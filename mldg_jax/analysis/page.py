@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from mldg_jax import checkpoint, layout
 from mldg_jax._version import __version__
@@ -79,12 +80,17 @@ def several(study: Several) -> tuple[str, dict[str, Table]]:
     drawn = of_several(study)
     tables = {
         "Update by arm and projection": arms_table(study.geometry),
+        "Differences between arms": differences_table(study.geometry),
         "Loss between runs": barriers_table(study),
         "Update by matrix": geometry_table(study.geometry),
     }
     title = "Comparison of " + ", ".join(x.name for x in study.geometry)
     body = [f"<h1>{escape(title)}</h1>", "<h2>Update by arm and projection</h2>"]
     body.append(html_table(tables["Update by arm and projection"]))
+    if tables["Differences between arms"][1]:
+        body.append(html_table(tables["Differences between arms"]))
+    else:
+        del tables["Differences between arms"]
     body.append(f'<p class="note">{escape(MASS_NOTE + ARMS_NOTE)}</p>')
     body += ["<h2>Angles between updates</h2>"]
     body.append(picture(drawn, ["angles"], "attacks", ANGLES_NOTE))
@@ -153,13 +159,15 @@ def geometry_table(them: list[Geometry] | tuple[Geometry, ...]) -> Table:
     return header, rows
 
 
+BY_PROJECTION = (
+    "share of the mass of A and B, %", "share of the mass of ΔW, %",
+    "effective rank of √F ∘ ΔA", "of √F ∘ ΔB", "of √F ∘ ΔW", "of ΔW",
+)  # fmt: skip
+
+
 def arms_table(them: tuple[Geometry, ...]) -> Table:
     """Mean ± standard deviation over an arm's runs, a row an arm and projection."""
-    header = [
-        "arm", "projection", "runs", "share of the mass of A and B, %",
-        "share of the mass of ΔW, %", "effective rank of √F ∘ ΔW",
-        "effective rank of ΔW",
-    ]  # fmt: skip
+    header = ["arm", "projection", "runs", *BY_PROJECTION]
     rows = []
     for arm in dict.fromkeys(one.arm for one in them):
         runs = [one for one in them if one.arm == arm]
@@ -170,12 +178,50 @@ def arms_table(them: tuple[Geometry, ...]) -> Table:
     return header, rows
 
 
+def differences_table(them: tuple[Geometry, ...]) -> Table:
+    """Every arm minus the first, paired by seed, a row an arm and projection.
+
+    The mean [95 % interval of Student's t over the seeds that both have]. Arms with
+    fewer than two, or with several runs of a seed, are left out.
+    """
+    arms: dict[str, dict[int, Geometry]] = {}
+    for one in them:
+        arms.setdefault(one.arm, {})[one.seed] = one
+    unique = {
+        arm: its
+        for arm, its in arms.items()
+        if len(its) == sum(one.arm == arm for one in them)
+    }
+    (first, base), *others = unique.items() or [("", {})]
+    rows = []
+    for arm, its in others:
+        seeds = sorted(its.keys() & base.keys())
+        if len(seeds) < 2:
+            continue
+        this, other = (
+            np.array([_by_projection(x[seed]) for seed in seeds]) for x in (its, base)
+        )
+        ends = stats.ttest_rel(this, other).confidence_interval(0.95)
+        middle = (this - other).mean(axis=0)
+        for j, projection in enumerate(base[seeds[0]].mass.projections):
+            cells = [
+                f"{middle[k, j]:+.1f} [{ends.low[k, j]:+.1f}, {ends.high[k, j]:+.1f}]"
+                for k in range(len(BY_PROJECTION))
+            ]
+            minus = [cell.replace("-", "−") for cell in cells]
+            rows.append([f"{arm} − {first}", projection, str(len(seeds)), *minus])
+    return ["difference", "projection", "seeds", *BY_PROJECTION], rows
+
+
 def _by_projection(one: Geometry) -> list[np.ndarray]:
-    """Shares of the whole run's mass, in per cent, and mean ranks over layers."""
+    """``BY_PROJECTION``: shares of the whole run's mass, mean ranks over layers."""
     factors, merged = one.mass.factors, one.mass.merged
+    rank = np.nanmean(one.mass.factors_rank, axis=0)
     return [
         100 * np.nansum(factors, axis=(0, 2)) / np.nansum(factors),
         100 * np.nansum(merged, axis=0) / np.nansum(merged),
+        rank[:, 0],
+        rank[:, 1],
         np.nanmean(one.mass.merged_rank, axis=0),
         np.nanmean(one.spectra.effective_rank, axis=0),
     ]

@@ -11,6 +11,9 @@ from mldg_jax.errors import UserError
 from tests import signals, webpages
 from tests.analysis import finished
 
+# One layer, and halves of one size: fewer and smaller programs to compile.
+SMALL = ("model.frontend.layers=1", "episode.meta_test=3")
+
 
 def silent(what):
     del what
@@ -21,7 +24,7 @@ def folders(tmp_path_factory):
     home = tmp_path_factory.mktemp("runs")
     names = {"mldg-0": ("mldg", "seed=0"), "mldg-1": ("mldg", "seed=1")}
     return [
-        finished.make(home / name, seed, "episode.meta_test=3", arm=arm)
+        finished.make(home / name, seed, *SMALL, arm=arm)
         for name, (arm, seed) in names.items()
     ]
 
@@ -65,7 +68,7 @@ def test_the_study_of_one_run(folders, chosen, tmp_path):
     cosine = arrays["along/1/similarity/cosine"]
     np.testing.assert_array_equal(cosine, found.along[-1].similarity.cosine)
     assert cosine.shape == (6, 6) and arrays["along/0/taylor/remainder"].shape == (7,)
-    assert arrays["geometry/mass/merged"].shape == (2, 4)
+    assert arrays["geometry/mass/merged"].shape == (1, 4)
     assert all(attack in text for attack in chosen.attacks)
     table = (tmp_path / "table.md").read_text()
     assert "| quantity | step 2 | finished |" in table
@@ -86,15 +89,38 @@ def test_the_comparison_of_runs(folders, chosen, tmp_path):
     assert np.nanmax(arrays["angles/mldg-0 - mldg-1/reads"]) <= 90.0001
 
 
-def test_mean_and_deviation_over_seeds(folders, chosen):
-    them = [update.describe(runs.load(folder), chosen) for folder in folders]
-    header, rows = page.arms_table(tuple(them))
+@pytest.fixture(scope="module")
+def shapes(folders, chosen):
+    return [update.describe(runs.load(folder), chosen) for folder in folders]
+
+
+def test_mean_and_deviation_over_seeds(shapes):
+    header, rows = page.arms_table(tuple(shapes))
     share = [
-        100 * np.nansum(x.mass.merged[:, 3]) / np.nansum(x.mass.merged) for x in them
+        100 * np.nansum(x.mass.merged[:, 3]) / np.nansum(x.mass.merged) for x in shapes
     ]
     (out,) = (row for row in rows if row[1] == "out")
     assert out[:3] == ["mldg", "out", "2"] and len(header) == len(out)
     assert out[4] == f"{np.mean(share):.1f} ± {np.std(share, ddof=1):.1f}"
+
+
+def test_arms_are_compared_seed_by_seed(shapes):
+    """An arm whose ranks of ΔW are higher by 1 and by 3: the interval of two numbers
+    is their mean ± 12.706 of its standard error, here 1."""
+    others = [
+        one._replace(
+            arm="erm", mass=one.mass._replace(merged_rank=one.mass.merged_rank + more)
+        )
+        for one, more in zip(shapes, (1, 3), strict=True)
+    ]
+    header, rows = page.differences_table((*shapes, *others))
+    assert [row[:3] for row in rows] == [
+        ["erm − mldg", name, "2"] for name in ("query", "key", "value", "out")
+    ]
+    cells = [row[header.index("of √F ∘ ΔW")] for row in rows]
+    assert set(cells) == {"+2.0 [−10.7, +14.7]"}
+    assert page.differences_table(tuple(shapes))[1] == []
+    assert page.differences_table((*shapes, *others[:1]))[1] == []
 
 
 def test_runs_that_cannot_be_compared_are_refused(folders, chosen):
