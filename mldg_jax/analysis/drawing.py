@@ -70,7 +70,7 @@ def heat(
         if np.isfinite(value) and values.size <= 400:
             red, green, blue, _ = image.cmap(image.norm(value))
             dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
-            text = f"{value:.{digits}f}".replace("-", "−")
+            text = f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")
             ax.text(
                 j, i, text, ha="center", va="center", fontsize=8,
                 color="white" if dark else "black",
