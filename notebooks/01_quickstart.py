@@ -103,7 +103,7 @@ figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained", sharey
 for ax, title in zip(axes, ("human, first sentence", "fake, world_copy"), strict=True):
     *_, image = ax.specgram(
         clips[title], NFFT=512, Fs=16_000, noverlap=256, cmap="magma", vmin=-105,
-        vmax=-40,
+        vmax=-40, interpolation="nearest",
     )  # fmt: skip
     ax.set(title=title, xlabel="time (s)")
 axes[0].set_ylabel("frequency (Hz)")
