@@ -112,9 +112,10 @@ for title, text in {
 #
 # Two detectors for each seed, equal but for `episode.without`: *with* has met the
 # attack, *without* has not. How much the error rises from the one to the other is what
-# not knowing the attack costs. Seeds differ in initialisation and in what is drawn; one
-# seed is one throw of a die. `jobs.run` (here behind a progress bar) trains side by
-# side, a core each, and scores the split `eval`.
+# not knowing the attack costs. Every step takes as many attacks as *without* has, so
+# that both are trained on as many clips. Seeds differ in initialisation and in what is
+# drawn; one seed is one throw of a die. `jobs.run` (here behind a progress bar) trains
+# side by side, a core each, and scores the split `eval`.
 
 # %%
 ARMS = {"with": (), "without": (LEFT_OUT,)}
@@ -124,6 +125,7 @@ for arm, without in ARMS.items():
     for seed in range(SEEDS):
         config = configs.read(f"{CONFIGS}/debspoof.py:mldg" + (",smoke" * SMOKE))
         config.seed, config.episode.without = seed, without
+        config.episode.attacks = len(known) - 1  # a step
         config.corpus.name, config.corpus.config = "manifest", folder.parent.name
         config.corpus.sha256 = corpora.sha256(folder)
         todo[arm].append(jobs.Job(WORK / f"{arm}-{seed}", config, folder, (TEST,)))
