@@ -13,6 +13,7 @@ import base64
 import io
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -87,7 +88,12 @@ def execute(notebook: nbformat.NotebookNode, *, smoke: bool) -> None:
             record_timing=False,
             resources={"metadata": {"path": str(Path.cwd())}},
         )
-        client.execute(cleanup_kc=True, env={**os.environ, **settings})
+        client.execute(
+            cleanup_kc=True,
+            env={**os.environ, **settings},
+            # not of the cells: what the kernel complains about when it is ended
+            stderr=subprocess.DEVNULL,
+        )
     notebook.metadata = metadata  # the kernel added its version
 
 

@@ -1,6 +1,7 @@
 """The notebooks: text and pages agree, and each runs on small data, offline."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -52,6 +53,15 @@ def test_sound_is_published_where_a_cell_says_so(name):
     for cell in nbformat.read(build.HERE / f"{name}.ipynb", 4).cells:
         sounds = str(cell.get("outputs", "")).count("data:audio")
         assert not sounds or build.PUBLISHED in cell.metadata["tags"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_somewhere(name):
+    text = "".join(
+        cell.source for cell in build.read(name).cells if cell.cell_type == "markdown"
+    )
+    for file in re.findall(r"\]\(((?!http)[^)#]+)", text):
+        assert (build.HERE / file).exists()
 
 
 @pytest.mark.parametrize("name", NAMES)
