@@ -15,6 +15,7 @@ from mldg_jax import configs, mldg, steps
 from mldg_jax.errors import UserError
 from mldg_jax.flops import count_flops
 from mldg_jax.models import detector as detectors
+from mldg_jax.models.loss import cross_entropy
 from tests import small
 
 KEY = jax.random.key(3)
@@ -28,7 +29,7 @@ def gradient_of(config, episode, **options):
 
     @jax.jit
     def run(trainable, frozen, episode):
-        loss_fn = detectors.loss(detector, state["batch_stats"], frozen, parts)
+        loss_fn = cross_entropy(detector, state["batch_stats"], frozen, parts)
         objective = steps.make_objective(config, loss_fn)
         return jax.grad(objective, has_aux=True)(trainable, episode, KEY)
 
@@ -78,7 +79,7 @@ def test_bfloat16_points_where_float32_does(episode):
         config = small.config(f"compute.dtype={dtype}")
         detector = small.detector(dtype=detectors.DTYPES[dtype])
         state, frozen = small.init(config, detector)
-        loss_fn = detectors.loss(detector, state["batch_stats"], frozen)
+        loss_fn = cross_entropy(detector, state["batch_stats"], frozen)
         objective = steps.make_objective(config, loss_fn)
         compute = jax.jit(jax.grad(objective, has_aux=True))
         gradients[dtype], aux = compute(state["trainable"], episode, KEY)
@@ -225,7 +226,7 @@ def test_a_second_order_step_pays_about_what_is_counted(episode):
     def flops(order):
         config = small.config(f"objective.order={order}")
         state, frozen = small.init(config, detector)
-        loss_fn = detectors.loss(detector, state["batch_stats"], frozen)
+        loss_fn = cross_entropy(detector, state["batch_stats"], frozen)
         objective = steps.make_objective(config, loss_fn)
         gradient = jax.grad(objective, has_aux=True)
         arguments = (state["trainable"], episode, KEY)
@@ -303,7 +304,7 @@ def whole_detector():
 
         @jax.jit
         def run(trainable, inner_lr, batch_stats, frozen, episode):
-            loss_fn = detectors.loss(detector, batch_stats, frozen)
+            loss_fn = cross_entropy(detector, batch_stats, frozen)
             objective = mldg.mldg(loss_fn, inner_lr=inner_lr, order="second")
             return jax.value_and_grad(objective, has_aux=True)(trainable, episode, KEY)
 

@@ -56,7 +56,7 @@ def our_programs(options: argparse.Namespace) -> tuple[Programs, Callable, dict]
     import jax
 
     from mldg_jax import mldg
-    from mldg_jax.models import detector
+    from mldg_jax.models.loss import cross_entropy
 
     made, (trainable, batch_stats, frozen) = ours(options)
     key, data = jax.random.key(2), jax.tree.map(jax.numpy.asarray, episode(options))
@@ -64,7 +64,7 @@ def our_programs(options: argparse.Namespace) -> tuple[Programs, Callable, dict]
 
     def step(order):
         def gradient(trainable, batch_stats, frozen, data, key):
-            loss_fn = detector.loss(made, batch_stats, frozen)
+            loss_fn = cross_entropy(made, batch_stats, frozen)
             objective = mldg.mldg(loss_fn, order=order, **OPTIONS)
             found, aux = jax.grad(objective, has_aux=True)(trainable, data, key)
             return found, aux["loss"]
