@@ -37,129 +37,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sides.meta_step import ORDERS, PROGRAMS, our_programs, torch_programs
 
 ROOT = Path(__file__).parents[1]
-ORDERS = ("first", "second")
-PROGRAMS = (*ORDERS, "frozen part", "product")
-OPTIONS = {"inner_lr": 0.01, "beta": 1.0}
-SIZE = 2048  # of the product
-Programs = dict[str, Callable[[], Any]]
-
-
-def episode(options: argparse.Namespace) -> dict[str, dict[str, np.ndarray]]:
-    """Noise of the level of speech; half of every domain is bona fide."""
-    rng, made = np.random.default_rng(0), {}
-    for half, domains in zip(("meta_train", "meta_test"), options.domains, strict=True):
-        shape = (domains, options.examples)
-        noise = 0.1 * rng.normal(size=(*shape, options.samples))
-        label = np.broadcast_to(np.arange(options.examples) % 2, shape).copy()
-        made[half] = {"waveform": noise.astype(np.float32), "label": label}
-    return made
-
-
-def ours(options: argparse.Namespace) -> tuple[Any, tuple[dict, dict, dict]]:
-    """The detector and its parameters, B not zero."""
-    import jax
-
-    from mldg_jax.models import aasist, detector, pooling, wav2vec2
-
-    front = wav2vec2.Wav2Vec2(
-        layers=options.layers,
-        dim=options.dim,
-        heads=options.heads,
-        hidden=options.hidden,
-        channels=(options.channels,) * 7,
-    )
-    heads = {"pooling": pooling.PoolingHead, "aasist": aasist.AASISTHead}
-    made = detector.Detector(front, heads[options.head]())
-    audio = episode(options)["meta_train"]["waveform"][0]
-    frontend = jax.jit(front.init)(jax.random.key(0), audio[:1])["params"]
-    trainable, *rest = detector.init(
-        jax.random.key(1), made, frontend, audio, rank=options.rank
-    )
-    trainable = jax.tree.map(lambda x: x if x.any() else x + 0.003, trainable)
-    return made, (trainable, *rest)
-
-
-def our_programs(options: argparse.Namespace) -> tuple[Programs, Callable, dict]:
-    """Programs, the named meta-gradient of an order, and the compiler's MB."""
-    import jax
-
-    from mldg_jax import mldg
-    from mldg_jax.models import detector
-
-    made, (trainable, batch_stats, frozen) = ours(options)
-    key, data = jax.random.key(2), jax.tree.map(jax.numpy.asarray, episode(options))
-    arguments = (trainable, batch_stats, frozen, data, key)
-
-    def step(order):
-        def gradient(trainable, batch_stats, frozen, data, key):
-            loss_fn = detector.loss(made, batch_stats, frozen)
-            objective = mldg.mldg(loss_fn, order=order, **OPTIONS)
-            found, aux = jax.grad(objective, has_aux=True)(trainable, data, key)
-            return found, aux["loss"]
-
-        return jax.jit(gradient).lower(*arguments).compile()
-
-    def frozen_part(frozen, data):
-        front, params = made.frontend.clone(layers=0), {"params": frozen["frontend"]}
-        halves = [half["waveform"].reshape(-1, options.samples) for half in data]
-        return [front.apply(params, waveform) for waveform in halves]
-
-    steps, before = {order: step(order) for order in ORDERS}, jax.jit(frozen_part)
-    matrix, product = jax.numpy.ones((SIZE, SIZE)), jax.jit(lambda a: a @ a)
-    programs = {o: lambda run=s: run(*arguments) for o, s in steps.items()} | {
-        "frozen part": lambda: before(frozen, list(data.values())),
-        "product": lambda: product(matrix),
-    }
-    memory = {}
-    for order, compiled in steps.items():
-        m = compiled.memory_analysis()
-        total = m.temp_size_in_bytes + m.argument_size_in_bytes
-        memory[order] = (total + m.output_size_in_bytes) / 1e6
-
-    def gradient(order):
-        from tests.parity import torch_detector
-
-        return torch_detector.names(steps[order](*arguments)[0], torch_detector.POOLING)
-
-    waiting = {
-        k: lambda run=v: jax.block_until_ready(run()) for k, v in programs.items()
-    }
-    return waiting, gradient, memory
-
-
-def torch_programs(options: argparse.Namespace) -> tuple[Programs, Callable, dict]:
-    """The same in torch; its memory is not known beforehand."""
-    import jax
-    import torch
-
-    from tests.parity import torch_detector
-
-    torch.set_num_threads(options.threads)
-    detector, parameters = ours(options)
-    made = torch_detector.detector(detector, *parameters, dropout=True)
-    del parameters
-    data = jax.tree.map(torch.tensor, episode(options))
-
-    def step(order):
-        return torch_detector.meta_gradient(made, data, order=order, **OPTIONS)
-
-    def frozen_part():
-        with torch.inference_mode(), made.without_layers():
-            for half in data.values():
-                made.frontend(half["waveform"].flatten(0, 1))
-
-    matrix = torch.ones(SIZE, SIZE)
-    programs = {o: lambda o=o: step(o) for o in ORDERS} | {
-        "frozen part": frozen_part,
-        "product": lambda: matrix @ matrix,
-    }
-
-    def gradient(order):
-        return {name: value.numpy() for name, value in step(order).items()}
-
-    return programs, gradient, {}
 
 
 def added_memory(program: Callable[[], Any]) -> float:
@@ -307,13 +187,13 @@ def main() -> None:
         ends[side].send(None)
     clock = "CPU" if options.threads == 1 else "wall"
     result = {**vars(options), "clock": clock, "gradients differ by": differences}
-    rounded = jax_free_round(memory)
-    print(json.dumps(result | report(times) | {"memory": rounded}, indent=1))
+    result |= report(times) | {"memory": rounded(memory)}
+    print(json.dumps(result, indent=1))
 
 
-def jax_free_round(tree: Any) -> Any:
+def rounded(tree: Any) -> Any:
     if isinstance(tree, dict):
-        return {k: jax_free_round(v) for k, v in tree.items()}
+        return {k: rounded(v) for k, v in tree.items()}
     return round(tree)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from mldg_jax import mldg
 from mldg_jax.models import detector as detectors
+from mldg_jax.models.loss import cross_entropy
 from mldg_jax.models.pooling import PoolingHead
 from mldg_jax.models.wav2vec2 import Wav2Vec2
 from mldg_jax.models.whisper import WhisperEncoder
@@ -72,7 +73,7 @@ def measure(frontend, samples: int, attacks: int, rounds: int) -> dict:
 
     @jax.jit
     def step(trainable, batch_stats, frozen, episode, key):
-        loss_fn = detectors.loss(made, batch_stats, frozen)
+        loss_fn = cross_entropy(made, batch_stats, frozen)
         objective = mldg.mldg(loss_fn, inner_lr=0.01)
         return jax.value_and_grad(objective, has_aux=True)(trainable, episode, key)
 

@@ -15,15 +15,12 @@ Tags as in the rest of the project: [known] stated by the authors of arXiv 2502.
 
 import ml_collections
 
-ARMS = ("frozen", "erm", "control", "mldg", "mldg2", "full")
+from mldg_jax import configs
 
 
 def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     """Returns the config of an arm, e.g. ``"mldg"`` or ``"erm,smoke"``."""
-    words = arg.split(",")
-    arm, *others = [word for word in words if word != "smoke"] or ["mldg"]
-    if arm not in ARMS or others:
-        raise ValueError(f"{arg!r}: the arms are {', '.join(ARMS)}; the extra is smoke")
+    arm, smoke = configs.arm_of(arg)
     config = ml_collections.ConfigDict()
     config.arm = arm
     config.seed = 0
@@ -114,7 +111,7 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
         inner_lr=(0.003, 0.01),
     )
 
-    if "smoke" in words:
+    if smoke:
         config.optimizer.warmup = 1
         config.update(dict(steps=4, samples=4_000, log_every=1, checkpoint_every=2))
     return config

@@ -20,15 +20,12 @@ the paper builds on, [ours] our choice where nothing is stated.
 
 import ml_collections
 
-ARMS = ("frozen", "erm", "control", "mldg", "mldg2", "full")
+from mldg_jax import configs
 
 
 def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     """Returns the config of an arm, e.g. ``"mldg"`` or ``"erm,smoke"``."""
-    words = arg.split(",")
-    arm, *others = [word for word in words if word != "smoke"] or ["mldg"]
-    if arm not in ARMS or others:
-        raise ValueError(f"{arg!r}: the arms are {', '.join(ARMS)}; the extra is smoke")
+    arm, smoke = configs.arm_of(arg)
     config = ml_collections.ConfigDict()
     config.arm = arm
     config.seed = 0
@@ -124,7 +121,7 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     # `mldg compare --choose` judges on these training attacks, held out [ours].
     config.selection = dict(without=("A05", "A06"), meta_test=1, steps=2_000)
 
-    if "smoke" in words:
+    if smoke:
         config.optimizer.warmup = 1
         config.update(dict(steps=4, samples=6_000, log_every=1, checkpoint_every=2))
         config.corpus.update(dict(name="debspoof", config="small"))

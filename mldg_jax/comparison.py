@@ -163,7 +163,7 @@ def eer(scores: np.ndarray, rows: Corpus) -> float:
     return metrics.eer(scores[real], scores[rows.label == SPOOF])[0]
 
 
-def _rates(part: Part, seed: Any) -> dict[str, tuple]:
+def _rates(part: Part, seed: np.random.SeedSequence) -> dict[str, tuple]:
     """By arm the points (seeds,) and the replicas (replicas, seeds) of one test."""
     kept = keep(part.test.rows, part.attacks)
     rows = part.test.rows.take(kept)

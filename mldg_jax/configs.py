@@ -10,6 +10,8 @@ import yaml
 
 from mldg_jax.errors import UserError
 
+ARMS = ("frozen", "erm", "control", "mldg", "mldg2", "full")
+
 
 def read(reference: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
     """Runs ``get_config`` of a config file.
@@ -39,6 +41,23 @@ def read(reference: str, overrides: Sequence[str] = ()) -> ml_collections.Config
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"config {reference}: {error}") from None
     return config
+
+
+def arm_of(argument: str) -> tuple[str, bool]:
+    """Parses the argument of a ``get_config``, such as ``"mldg"`` or ``"erm,smoke"``.
+
+    Returns:
+      One of ``ARMS``, by default mldg, and whether ``smoke`` is there.
+
+    Raises:
+      ValueError: another word, or two arms.
+    """
+    words = argument.split(",")
+    arm, *others = [word for word in words if word != "smoke"] or ["mldg"]
+    if arm not in ARMS or others:
+        known = ", ".join(ARMS)
+        raise ValueError(f"{argument!r}: the arms are {known}; the extra is smoke")
+    return arm, "smoke" in words
 
 
 def _override(text: str) -> tuple[str, object]:

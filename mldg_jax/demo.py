@@ -14,6 +14,7 @@ the meta-test half. Learning rate and inner learning rate are chosen with some o
 looked at before the end. Every finished run is kept: started again, it continues.
 """
 
+import functools
 import json
 import os
 import time
@@ -23,7 +24,6 @@ from typing import Any
 
 import ml_collections
 import numpy as np
-from tqdm import tqdm
 
 from mldg_jax import checkpoint, comparison, configs, figures, jobs, lora, page, report
 from mldg_jax.comparison import Part, Scored
@@ -78,9 +78,7 @@ def run(
         config.corpus.config = corpus.parent.name
         config.corpus.sha256 = summary["corpus_sha256"]
 
-    def run_all(title: str, todo: Sequence[Job]) -> None:
-        run_jobs(title, todo, workers)
-
+    run_all = functools.partial(jobs.run, workers=workers)
     chosen, candidates = select(base, corpus, workdir / "selection", run_all)
     test = Test("eval", corpus, "eval")
     finals = final_jobs(base, chosen, test, workdir, seeds)
@@ -165,14 +163,6 @@ def summarise(
             for a, b in PAIRS
         },
     }
-
-
-def run_jobs(title: str, todo: Sequence[Job], workers: int) -> None:
-    """Runs jobs behind a progress bar."""
-    total = sum(job.config.steps for job in todo)
-    layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} steps [{elapsed}, left {remaining}]"
-    with tqdm(total=total, desc=title, unit="step", bar_format=layout) as bar:
-        jobs.run(todo, workers=workers, progress=bar.update)
 
 
 def _trained(job: Job) -> int | None:

@@ -128,13 +128,7 @@ def _legend(results: dict[str, Any]) -> list[Line2D]:
 
 def _loss(results: dict[str, Any]) -> Figure:
     figure, ax = _time_axes("Training loss", "loss of a clip, nats")
-    for _, arm, colour, _ in _styled(results):
-        curves = _curves(arm, "loss")
-        for steps, values in curves:
-            ax.plot(steps, values, color=colour, lw=0.6, alpha=0.45)
-        if curves:
-            steps, mean = _mean(curves)
-            ax.plot(steps, _smooth(mean), color=colour, lw=2.2, label=arm["title"])
+    _draw(ax, results, "loss")
     ax.axhline(np.log(2), color=CHANCE, ls="--", lw=1, label="chance")
     ax.set_ylim(bottom=0)
     ax.legend()
@@ -144,18 +138,23 @@ def _loss(results: dict[str, Any]) -> Figure:
 def _cosine(results: dict[str, Any]) -> Figure:
     title = "Do meta-train and meta-test gradients agree?"
     figure, ax = _time_axes(title, "cosine of the two gradients")
-    for _, arm, colour, _ in _styled(results):
-        curves = _curves(arm, "cosine")
-        for steps, values in curves:
-            ax.plot(steps, values, color=colour, lw=0.6, alpha=0.45)
-        if curves:
-            steps, mean = _mean(curves)
-            label = f"{arm['title']}, smoothed mean"
-            ax.plot(steps, _smooth(mean), color=colour, lw=2.2, label=label)
+    _draw(ax, results, "cosine", ", smoothed mean")
     ax.axhline(0, color="#444444", lw=1)
     ax.set_ylim(-1, 1)
     ax.legend(loc="lower right")
     return figure
+
+
+def _draw(ax: Axes, results: dict[str, Any], name: str, suffix: str = "") -> None:
+    """Every seed of every arm, thin, and their smoothed mean."""
+    for _, arm, colour, _ in _styled(results):
+        curves = _curves(arm, name)
+        for steps, values in curves:
+            ax.plot(steps, values, color=colour, lw=0.6, alpha=0.45)
+        if curves:
+            steps, mean = _mean(curves)
+            title = arm["title"] + suffix
+            ax.plot(steps, _smooth(mean), color=colour, lw=2.2, label=title)
 
 
 def _time_axes(title: str, label: str) -> tuple[Figure, Axes]:

@@ -13,7 +13,7 @@ from mldg_jax.provenance import fingerprint
 FILE = "frozen.json"
 
 
-def check(workdir: Path, weights: str, params: Any, *, write: bool) -> None:
+def check(workdir: Path, weights: str, params: Any, *, write: bool) -> str:
     """Keeps which frozen parameters a run began with, or checks that they are the same.
 
     Args:
@@ -21,6 +21,9 @@ def check(workdir: Path, weights: str, params: Any, *, write: bool) -> None:
       weights: what ``model.weights`` names.
       params: the front-end's parameters.
       write: whether to write ``frozen.json`` if it is not there.
+
+    Returns:
+      ``provenance.fingerprint`` of the parameters.
 
     Raises:
       UserError: the run began with others.
@@ -38,3 +41,4 @@ def check(workdir: Path, weights: str, params: Any, *, write: bool) -> None:
         sizes = sum(x.size for x in jax.tree.leaves(params))
         content = {"weights": weights, "parameters": sizes, "sha256": found}
         checkpoint.write_text(path, json.dumps(content, indent=1) + "\n")
+    return found

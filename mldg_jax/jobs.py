@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
+from tqdm import tqdm
 
 from mldg_jax import checkpoint, provenance, scorefiles
 from mldg_jax.data import corpus as corpora
@@ -90,30 +91,33 @@ class Job(NamedTuple):
         return self.workdir / f"scores_{test.name}.txt"
 
 
-def run(jobs: Sequence[Job], *, workers: int, progress: Callable[[int], Any]) -> None:
-    """Runs the jobs that are not done.
+def run(title: str, jobs: Sequence[Job], *, workers: int) -> None:
+    """Runs the jobs that are not done, behind a progress bar of all their steps.
 
     Args:
+      title: of the bar.
       jobs: in the order of starting; put the longest first.
       workers: processes; 0 to run the jobs here, each on all devices.
-      progress: called with the number of newly finished steps, of all jobs together.
 
     Raises:
       UserError: a folder holds a run of another config.
       Exception: whatever a job raises; the others are stopped.
     """
-    todo = []
-    for job in jobs:
-        if all(job.scores(test).exists() for test in job.tests):
-            checkpoint.check_config(job.workdir, job.config)
-            progress(job.config.steps)
-        else:
-            todo.append(job)
-    if not workers:
-        for job in todo:
-            _work(job, progress, all_devices=True)
-    elif todo:
-        _run_beside(todo, workers, progress)
+    total = sum(job.config.steps for job in jobs)
+    layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} steps [{elapsed}, left {remaining}]"
+    with tqdm(total=total, desc=title, unit="step", bar_format=layout) as bar:
+        todo = []
+        for job in jobs:
+            if all(job.scores(test).exists() for test in job.tests):
+                checkpoint.check_config(job.workdir, job.config)
+                bar.update(job.config.steps)
+            else:
+                todo.append(job)
+        if not workers:
+            for job in todo:
+                _work(job, bar.update, all_devices=True)
+        elif todo:
+            _run_beside(todo, workers, bar.update)
 
 
 def _run_beside(

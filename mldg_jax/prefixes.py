@@ -18,11 +18,11 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from mldg_jax.atomic import writing
 from mldg_jax.data import augment, episodes
 from mldg_jax.data.corpus import Corpus
 from mldg_jax.errors import UserError
 from mldg_jax.models import detector as detectors
-from mldg_jax.provenance import fingerprint
 
 BATCH = 8
 Read = Callable[[np.ndarray], np.ndarray]
@@ -48,7 +48,12 @@ def check(config: Any) -> None:
 
 
 def kept(
-    config: Any, detector: detectors.Detector, frontend: Any, corpus: Corpus
+    config: Any,
+    detector: detectors.Detector,
+    frontend: Any,
+    corpus: Corpus,
+    *,
+    fingerprint: str,
 ) -> Read:
     """Computes what is not there yet.
 
@@ -57,30 +62,33 @@ def kept(
       detector: the run's.
       frontend: its front-end's parameters, as the step has them.
       corpus: the training corpus, n utterances.
+      fingerprint: of those parameters as they were loaded, see ``frozen.check``.
 
     Returns:
       A function from rows (…,) to prefixes (…, frames, dim), in the dtype that the step
       would have.
 
     Raises:
-      UserError: the disk is too small.
+      UserError: the disk is too small or cannot be written to.
     """
     make = jax.jit(functools.partial(detectors.prefix, detector))
     waveform = jax.ShapeDtypeStruct((1, config.samples), np.float32)
     one = jax.eval_shape(make, frontend, waveform)
     shape, dtype = (len(corpus.label), *one.shape[1:]), np.dtype(one.dtype)
-    path = Path(config.prefixes) / f"{_name(config, detector, frontend, corpus)}.bin"
+    name = _name(config, detector, corpus, fingerprint)
+    path = Path(config.prefixes) / f"{name}.bin"
     if not path.exists():
-        _write(path, shape, dtype, make, frontend, corpus, config.samples)
+        with writing(path.parent):
+            _write(path, shape, dtype, make, frontend, corpus, config.samples)
     return functools.partial(_read, path, dtype, shape)
 
 
-def _name(config: Any, detector: Any, frontend: Any, corpus: Corpus) -> str:
+def _name(config: Any, detector: Any, corpus: Corpus, fingerprint: str) -> str:
     neutral = {"layers": 0, "lora_scale": 1.0, "lora_dropout": 0.0}
     stem = detector.frontend.clone(**neutral, remat=False, scan=False)
     parts = {
-        "frontend": fingerprint(frontend),
-        "stem": repr(stem),
+        "frontend": fingerprint,
+        "stem": repr(stem),  # with the dtype that the parameters are stored in
         "samples": config.samples,
         "corpus": [config.corpus.name, config.corpus.config, config.corpus.sha256],
         "utterances": corpus.utterance.tolist(),

@@ -18,6 +18,7 @@ from mldg_jax import mldg
 from mldg_jax.data.augment import DeviceAugment, from_config
 from mldg_jax.errors import UserError
 from mldg_jax.models import detector as detectors
+from mldg_jax.models.loss import cross_entropy
 
 State = dict[str, Any]
 META_OBJECTIVES = {
@@ -38,7 +39,7 @@ def make_objective(
         ``mldg``; the other entries are its options. With ``adapt`` "frontend" or "head"
         the inner step of "mldg" moves that part of φ only. The inner optimiser of
         "domainbed" is, as in DomainBed, a fresh one of the outer kind without warm-up.
-      loss_fn: see ``models.detector.loss``.
+      loss_fn: see ``models.loss.cross_entropy``.
       axis_name: the pmap axis.
 
     Raises:
@@ -190,7 +191,7 @@ def make_step(
     Raises:
       UserError: an impossible objective.
     """
-    make_objective(config, detectors.loss(detector, {}, {}))  # refused here, if it is
+    make_objective(config, cross_entropy(detector, {}, {}))  # refused here, if it is
     _, augment = from_config(config.augment)
     optimizer = make_optimizer(config.optimizer)
 
@@ -202,7 +203,7 @@ def make_step(
             episode = {
                 name: _augmented(augment, half) for name, half in episode.items()
             }
-        loss_fn = detectors.loss(
+        loss_fn = cross_entropy(
             detector, state["batch_stats"], frozen, config.compute.micro_batches
         )
         objective = make_objective(config, loss_fn, axis_name)

@@ -132,12 +132,16 @@ def train(
         facts = provenance.gather(corpus, without)
         checkpoint.write_config(workdir, config, facts)
     frontend = pretrained.load_frontend(config.model)
-    frozen_weights.check(workdir, config.model.weights, frontend, write=leads)
+    fingerprint = frozen_weights.check(
+        workdir, config.model.weights, frontend, write=leads
+    )
     examples = _examples([make()(i)[1] for i in range(EXAMPLE_EPISODES)])
     state, frozen = steps.init_state(config, detector, frontend, examples)
     del frontend
     if config.prefixes:
-        kept = prefixes.kept(config, detector, frozen["frontend"], corpus)
+        kept = prefixes.kept(
+            config, detector, frozen["frontend"], corpus, fingerprint=fingerprint
+        )
         episode_of = make(devices=parallel.share(devices), prefixes=kept)
     frozen = parallel.replicate(frozen, devices)
     history: validation.History = {}

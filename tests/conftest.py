@@ -1,5 +1,9 @@
 """What several tests need."""
 
+import contextlib
+import resource
+import subprocess
+
 import jax
 import pytest
 
@@ -33,3 +37,20 @@ def float64():
     """Double precision, for tests where exactness is the claim."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A folder where 64 KB fit: a tmpfs where that is allowed, or a limit on files."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    with contextlib.suppress(FileNotFoundError):
+        if subprocess.run(mount, capture_output=True, check=False).returncode == 0:
+            yield folder
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+            return
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, before[1]))
+    yield folder
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

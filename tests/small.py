@@ -1,5 +1,7 @@
 """A detector small enough to compile in seconds: LoRA, attention, BatchNorm."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import numpy as np
@@ -12,6 +14,10 @@ from mldg_jax.models.whisper import WhisperEncoder
 from tests import signals
 
 SAMPLES = 1_600
+# Tiny arrays: what takes time is compiling.
+quick_jit = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
 
 
 class Head(nn.Module):

@@ -5,39 +5,8 @@ import pytest
 from scipy.stats import norm
 
 from mldg_jax import bootstrap, metrics, weighted
+from tests import resampled
 from tests.signals import random_trials
-
-
-def repeated(values, weights):
-    return [np.repeat(values, w) for w in weights]
-
-
-def explicit_pooled(scores, labels, metric=metrics.eer):
-    def statistic(weights):
-        pairs = zip(repeated(scores, weights), repeated(labels, weights), strict=True)
-        values = [metric(s[k == 1], s[k == 0]) for s, k in pairs]
-        return np.array(values if metric is not metrics.eer else np.array(values)[:, 0])
-
-    return statistic
-
-
-def explicit_macro(scores, labels, attacks, speakers):
-    """Resampled arrays in which every draw of a speaker is a speaker of its own."""
-
-    def one(weights):
-        parts = [np.repeat(np.flatnonzero(labels == 0), weights[labels == 0])]
-        names = [speakers[parts[0]]]
-        for speaker in np.unique(speakers):
-            trials = np.flatnonzero((labels == 1) & (speakers == speaker))
-            for copy in range(weights[trials[0]]):
-                parts.append(trials)
-                names.append(np.full(trials.size, f"{speaker}/{copy}"))
-        index = np.concatenate(parts)
-        return metrics.macro_eer(
-            scores[index], labels[index], attacks[index], np.concatenate(names)
-        )
-
-    return lambda weights: np.array([one(w) for w in weights])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -45,18 +14,20 @@ def explicit_macro(scores, labels, attacks, speakers):
 def test_weighted_replicas_equal_resampled_arrays(monkeypatch, seed, block):
     monkeypatch.setattr(bootstrap, "_BLOCK", block)
     scores, labels, attacks, speakers = random_trials(seed)
-    options = {"replicas": 60, "level": 0.8, "seed": seed}
-    interval = bootstrap.eer_interval(scores, labels, speakers, **options)
-    explicit = explicit_pooled(scores, labels)
-    assert interval == bootstrap.bootstrap(explicit, labels, speakers, **options)
-    groups = {"attacks": attacks, "speakers": speakers}
-    macro = bootstrap.eer_interval(
-        scores, labels, speakers, **options, statistic="macro", **groups
+    clusters = bootstrap.within_classes(labels, speakers)
+    pairs = metrics.macro_pairs(labels, attacks, speakers)
+    explicit = (
+        resampled.pooled(scores, labels),
+        resampled.macro(scores, labels, attacks, speakers),
     )
-    explicit = explicit_macro(scores, labels, **groups)
-    assert macro == pytest.approx(
-        bootstrap.bootstrap(explicit, labels, speakers, **options), abs=1e-12
-    )
+    statistics = [
+        weighted.eer(scores, labels == 1, clusters.index, sum(clusters.strata)),
+        weighted.macro_eer(scores, pairs, clusters.index),
+        *(lambda counts, one=one: one(counts[:, clusters.index]) for one in explicit),
+    ]
+    found = bootstrap.replicate(statistics, clusters, 60, seed)
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_allclose(found[1], found[3], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("decimals", [0, 1, 9])
@@ -67,7 +38,7 @@ def test_statistics_of_counts_equal_metrics_of_resampled_arrays(name, decimals):
     clusters = bootstrap.across_classes(labels, speakers)
     statistic = getattr(weighted, name)(scores, labels == 1, clusters.index, 8)
     counts = np.random.default_rng(decimals).integers(0, 4, (40, 8))
-    explicit = explicit_pooled(scores, labels, getattr(metrics, name))
+    explicit = resampled.pooled(scores, labels, getattr(metrics, name))
     expected = explicit(counts[:, clusters.index])
     np.testing.assert_allclose(statistic(counts), expected, rtol=0, atol=1e-12)
 
@@ -79,7 +50,7 @@ def test_weighted_tandem_cost_equals_that_of_resampled_arrays():
     cost = metrics.tandem_cost(**rates)
     statistic = weighted.min_dcf(scores, labels == 1, clusters.index, 8, cost)
     counts = np.random.default_rng(0).integers(0, 4, (40, 8))
-    explicit = explicit_pooled(
+    explicit = resampled.pooled(
         scores, labels, lambda real, fake: metrics.min_tdcf(real, fake, **rates)
     )
     expected = explicit(counts[:, clusters.index])
@@ -96,7 +67,7 @@ def test_weighted_eer_equals_repeated_arrays_to_the_bit():
         weights = rng.integers(0, 4, (1, n))
         weights[0, :2] += 1
         got = weighted.eer(scores, labels == 1, np.arange(n), n)(weights)
-        assert got == explicit_pooled(scores, labels)(weights)
+        assert got == resampled.pooled(scores, labels)(weights)
 
 
 @pytest.mark.parametrize("name", ["eer", "min_dcf", "act_dcf", "cllr"])
@@ -109,17 +80,18 @@ def test_replica_without_a_class_is_undefined(name):
     assert values[2] == pytest.approx(0, abs=1e-3)
 
 
-def test_bootstrap_resamples_whole_clusters_within_a_class():
-    labels, clusters = np.array([1, 1, 1, 0, 0]), ["s", "s", "t", "s", "u"]
+def test_within_classes_a_speaker_of_both_is_two():
+    labels, speakers = np.array([1, 1, 1, 0, 0]), ["s", "s", "t", "s", "u"]
+    clusters = bootstrap.within_classes(labels, speakers)
     seen = []
 
-    def statistic(weights):
-        seen.append(weights)
-        return weights[:, 0].astype(float)
+    def statistic(counts):
+        seen.append(counts[:, clusters.index])
+        return counts[:, 0].astype(float)
 
-    low, high = bootstrap.bootstrap(statistic, labels, clusters, level=0.99)
+    values = bootstrap.replicate([statistic], clusters, 1000, seed=0)
     weights = np.concatenate(seen)
-    assert (low, high) == (0, 2)
+    assert bootstrap.interval(values[0], 0.99) == (0, 2)
     assert weights.shape == (1000, 5)
     np.testing.assert_array_equal(weights[:, 0], weights[:, 1])
     np.testing.assert_array_equal(weights[:, 0] + weights[:, 2], 2)
@@ -211,75 +183,42 @@ def test_p_by_hand():
     assert bootstrap.p_value(np.r_[np.nan, np.arange(1.0, 10)]) == pytest.approx(0.2)
 
 
-def test_paired_difference_equals_resampled_arrays():
-    scores, labels, _, speakers = random_trials()
-    other = scores + np.random.default_rng(1).normal(size=scores.size)
-    options = {"replicas": 50, "seed": 4}
-    result = bootstrap.paired_difference(scores, other, labels, speakers, **options)
-    a, b = explicit_pooled(scores, labels), explicit_pooled(other, labels)
-    ones = np.ones((1, labels.size), int)
-    low, high = bootstrap.bootstrap(lambda w: a(w) - b(w), labels, speakers, **options)
-    assert result == pytest.approx(((a(ones) - b(ones)).item(), low, high), abs=1e-12)
-    same = bootstrap.paired_difference(scores, scores, labels, speakers, **options)
-    assert same == (0, 0, 0)
-
-
-def test_seeds_are_averaged_and_resampled():
-    labels = np.repeat([1, 0], 10)
-    good, bad = labels.astype(float), -labels.astype(float)
-    clusters = np.arange(20)
-    # A is perfect with one seed and inverted with the other: EER 0 and 1 in every
-    # replica, so only the draw of seeds moves the mean: 0, 1/2, 1 (1/4, 1/2, 1/4).
-    a, b = np.stack([good, bad]), np.stack([good, good])
-    options = {"seed": 2, "replicas": 400}
-    result = bootstrap.paired_difference(a, b, labels, clusters, **options)
-    assert result == (0.5, 0, 1)
-    assert bootstrap.eer_interval(a, labels, clusters, **options) == (0, 1)
-    narrow = bootstrap.paired_difference(a, b, labels, clusters, level=0.4, **options)
-    assert narrow == (0.5, 0.5, 0.5)
-    # The same seeds for both systems: the difference of A from itself is 0 always.
-    assert bootstrap.paired_difference(a, a, labels, clusters, **options) == (0, 0, 0)
-
-
-def test_intervals_are_functions_of_the_seed():
+def test_replicas_are_functions_of_the_seed():
     scores, labels, _, speakers = random_trials(decimals=8)
+    clusters = bootstrap.across_classes(labels, speakers)
+    statistic = weighted.eer(scores, labels == 1, clusters.index, 8)
     first, again, other = (
-        bootstrap.eer_interval(scores, labels, speakers, seed=s) for s in (0, 0, 1)
+        bootstrap.replicate([statistic], clusters, 100, seed) for seed in (0, 0, 1)
     )
-    assert first == again != other
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != other)
 
 
-SCORES, LABELS, ATTACKS, SPEAKERS = random_trials()
-MACRO = {"statistic": "macro", "attacks": ATTACKS, "speakers": SPEAKERS}
+LABELS = np.array([1, 1, 0, 0])
+CLUSTERS = bootstrap.within_classes(LABELS, range(4))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bootstrap.eer_interval(SCORES, LABELS, SPEAKERS, 0), "replicas is 0"),
+        (lambda: bootstrap.replicate([], CLUSTERS, 0, 0), "replicas is 0"),
+        (lambda: bootstrap.interval(np.zeros(9), 95), "level is 95"),
+        (lambda: bootstrap.interval(np.full(9, np.nan)), "0 of 9 replicas are defined"),
         (
-            lambda: bootstrap.eer_interval(SCORES, LABELS, SPEAKERS, 9, 95),
-            "level is 95",
-        ),
-        (
-            lambda: bootstrap.eer_interval(SCORES, LABELS, LABELS),
+            lambda: bootstrap.within_classes(LABELS, LABELS),
             "bona fide trials form 1 cluster, need 2",
         ),
         (
-            lambda: bootstrap.eer_interval(SCORES, LABELS, SPEAKERS, statistic="mean"),
-            "'mean'.*'pooled' or 'macro'",
+            lambda: bootstrap.across_classes(LABELS, [0, 1, 2, 2]),
+            "spoof trials form 1 cluster, need 2",
         ),
         (
-            lambda: bootstrap.eer_interval(SCORES, LABELS, SPEAKERS, statistic="macro"),
-            "speakers is .*must be",
+            lambda: bootstrap.within_classes(LABELS, range(3)),
+            r"clusters is \(3,\), must be \(4,\)",
         ),
         (
-            lambda: bootstrap.eer_interval(SCORES, LABELS, np.arange(240), **MACRO),
-            "use speakers as clusters",
-        ),
-        (
-            lambda: bootstrap.paired_difference(SCORES, SCORES[1:], LABELS, SPEAKERS),
-            r"scores_a is \(240,\), scores_b \(239,\)",
+            lambda: bootstrap.across_classes(LABELS, range(3)),
+            r"clusters are \(3,\), not \(4,\)",
         ),
     ],
 )

@@ -1,9 +1,6 @@
 """Checkpoints that are full, damaged, of another kind, or cannot be written."""
 
-import contextlib
 import json
-import resource
-import subprocess
 
 import jax
 import numpy as np
@@ -122,23 +119,6 @@ def test_a_state_that_is_not_finite_is_not_saved(three):
         with pytest.raises(UserError, match=r"after step 4 .*'w'.* that of step 3"):
             checkpoint.save(manager, 4, bad)
         assert manager.latest_step() == 3
-
-
-@pytest.fixture
-def full_disk(tmp_path):
-    """A folder where 64 KB fit: a tmpfs where that is allowed, or a limit on files."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    with contextlib.suppress(FileNotFoundError):
-        if subprocess.run(mount, capture_output=True, check=False).returncode == 0:
-            yield folder
-            subprocess.run(["umount", "-l", str(folder)], check=True)
-            return
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, before[1]))
-    yield folder
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_full_disk_is_one_message_and_loses_nothing(full_disk):

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
-from mldg_jax import comparison, metrics
+from mldg_jax import bootstrap, comparison, metrics
 from mldg_jax.comparison import Part, Scored
-from mldg_jax.data.corpus import SPOOF
+from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
+from tests import resampled
 
 ATTACKS = {"A01", "A02", "A03"}
 
@@ -79,6 +81,91 @@ def test_seeds_are_resampled(corpus):
     np.testing.assert_allclose(share, [0.25, 0.5, 0.25], atol=0.08)
 
 
+@pytest.mark.parametrize("macro", [False, True])
+def test_replicas_are_the_metrics_of_resampled_arrays(corpus, macro, monkeypatch):
+    """Voices of bona fide and of spoof drawn apart, the same ones for both arms."""
+    monkeypatch.setattr(comparison, "REPLICAS", 60)
+    test = scored(corpus, a=1.0, b=2.0)
+    test = Scored(corpus, {arm: its[:1] for arm, its in test.scores.items()})
+    labels, speakers = corpus.label, corpus.speaker
+    clusters = bootstrap.within_classes(labels, speakers)
+
+    def explicit(scores):
+        if macro:
+            one = resampled.macro(scores, labels, corpus.attack, speakers)
+        else:
+            one = resampled.pooled(scores, labels)
+        return lambda counts: one(counts[:, clusters.index])
+
+    expected = bootstrap.replicate(
+        [explicit(its[0]) for its in test.scores.values()],
+        clusters,
+        comparison.REPLICAS,
+        np.random.SeedSequence((5, 0)),
+    )
+    found = comparison.rates([Part(test, macro=macro)], seed=5)
+    for arm, values in zip("ab", expected, strict=True):
+        np.testing.assert_allclose(found.replicas[arm], values, rtol=0, atol=1e-12)
+    difference = comparison.difference(found, "a", "b")
+    interval = bootstrap.interval(expected[0] - expected[1])
+    assert (difference["low"], difference["high"]) == pytest.approx(interval, abs=1e-12)
+
+
+def test_another_seed_draws_others(corpus):
+    parts = [Part(scored(corpus, a=1.0))]
+    first, again, other = (
+        comparison.rates(parts, seed=seed).replicas["a"] for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != other)
+
+
+def coverage(systems, *, voices=60, clips=10):
+    """How often the 95 % intervals hold the truth: of an EER, and of a difference.
+
+    Every voice, bona fide or synthetic, shifts its trials for both arms; scores are ±1
+    or ±1.5 + N(0, 1) + N(0, 1), so the EERs are Φ(−1 / √2) and Φ(−1.5 / √2).
+    """
+    truth = norm.cdf(np.array([-1, -1.5]) / np.sqrt(2))
+    label = np.tile(np.repeat([BONAFIDE, SPOOF], clips), voices)
+    voice = np.repeat(np.arange(2 * voices), clips)
+    rows = Corpus(
+        utterance=np.arange(label.size).astype(str),
+        label=label,
+        attack=np.where(label == SPOOF, "A01", "-"),
+        speaker=voice.astype(str),
+        language=np.full(label.size, "en"),
+        audio=[],
+    )
+    rng, covered = np.random.default_rng(5), np.zeros(2)
+    for seed in range(systems):
+        offset = rng.normal(size=2 * voices)[voice]
+        scores = {
+            arm: (level * (2 * label - 1) + offset + rng.normal(size=label.size))[None]
+            for arm, level in (("a", 1.0), ("b", 1.5))
+        }
+        found = comparison.rates([Part(Scored(rows, scores))], seed=seed)
+        rate = comparison.rate(found, "a")
+        gap = comparison.difference(found, "a", "b")
+        covered += (
+            rate["low"] <= truth[0] <= rate["high"],
+            gap["low"] <= truth[0] - truth[1] <= gap["high"],
+        )
+    return covered / systems
+
+
+def test_intervals_cover_the_truth(monkeypatch):
+    monkeypatch.setattr(comparison, "REPLICAS", 200)
+    assert np.all(coverage(100) >= 0.88)
+
+
+@pytest.mark.full
+def test_coverage_of_500_systems():
+    rate, difference = coverage(500)
+    assert 0.92 <= rate <= 0.98
+    assert 0.92 <= difference <= 0.98
+
+
 def test_differences_are_paired(corpus):
     test = scored(corpus, a=1.0, same=1.0, better=4.0)
     found = comparison.rates([Part(test)])
@@ -87,3 +174,14 @@ def test_differences_are_paired(corpus):
     better = comparison.difference(found, "better", "a")
     assert better["low"] <= better["difference"] <= better["high"] < 0
     assert better["p"] < 0.01
+
+
+def test_differences_are_of_the_same_seeds(corpus):
+    """A is perfect or inverted by its seed, B perfect: the difference is A's EER."""
+    perfect = corpus.label * 1.0
+    mixed, good = np.stack([perfect, -perfect]), np.stack([perfect, perfect])
+    test = scored(corpus, a=mixed, b=good, same=mixed)
+    found = comparison.rates([Part(test)])
+    one = comparison.difference(found, "a", "b")
+    assert (one["difference"], one["low"], one["high"]) == (0.5, 0.0, 1.0)
+    assert not np.any(found.replicas["a"] - found.replicas["same"])

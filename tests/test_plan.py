@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from mldg_jax import cli, configs, parallel, plan, tpu
+from mldg_jax import cli, configs, parallel, plan, plan_report, tpu
 from mldg_jax.data import loader
 from mldg_jax.errors import UserError
 from tests import small
@@ -108,7 +108,7 @@ def test_the_command_end_to_end(on_cpu, capsys):
     assert memory["arguments"] > 4 * 4_000_000  # Whisper tiny.en's lower half
     bound = result["bound_seconds"]
     assert bound["compute"] == result["flops"] / 197e12
-    text = plan.describe(result)
+    text = plan_report.text(result)
     assert "it fits" in text and "roofline bound by memory, no prediction" in text
 
 
@@ -123,7 +123,7 @@ def test_a_program_that_is_refused_is_described():
             "dtype": "bfloat16", "remat": True, "scan": False, "micro_batches": 2
         },
     }  # fmt: skip
-    text = plan.describe(result)
+    text = plan_report.text(result)
     assert "does not fit: RESOURCE_EXHAUSTED" in text
     assert "at least 5 ms" in text and "19,200 utterances/s" in text
     assert "1.00 TFLOP a chip and step (2.00 where it is logged)" in text

@@ -9,6 +9,7 @@ import pytest
 from mldg_jax import prefixes, training
 from mldg_jax.errors import UserError
 from mldg_jax.models import detector, pooling, wav2vec2, whisper
+from mldg_jax.models.loss import cross_entropy
 from tests.signals import speech_like
 from tests.test_training import smoke
 
@@ -41,7 +42,7 @@ def test_loss_and_gradient_are_those_of_the_waveforms(front_end, float64):
         {"waveform": waveform.reshape(2, 2, -1), "label": label},
         {"prefix": prefix.reshape(2, 2, *prefix.shape[1:]), "label": label},
     ]
-    loss_fn = detector.loss(made, batch_stats, frozen)
+    loss_fn = cross_entropy(made, batch_stats, frozen)
 
     @jax.jit
     def evaluate(trainable, batch):
@@ -79,7 +80,7 @@ def test_it_goes_on_where_a_kill_left_it(corpus, tmp_path, monkeypatch):
     config = smoke("mldg", *NEUTRAL, f"prefixes={tmp_path}")
     made, frontend = parts(config)
     corpus = corpus.take(np.arange(20))
-    read = prefixes.kept(config, made, frontend, corpus)
+    read = prefixes.kept(config, made, frontend, corpus, fingerprint="x")
     rows = np.array([[0, 19], [7, 8]])
     whole = read(rows)
     assert whole.shape[:2] == (2, 2) and whole.dtype == np.float32
@@ -92,7 +93,7 @@ def test_it_goes_on_where_a_kill_left_it(corpus, tmp_path, monkeypatch):
     path.unlink()
     asked = []
     watched = corpus._replace(audio=Watched(corpus.audio, asked))
-    read = prefixes.kept(config, made, frontend, watched)
+    read = prefixes.kept(config, made, frontend, watched, fingerprint="x")
     assert min(asked) == 10 and path.read_bytes() == content
     np.testing.assert_array_equal(read(rows), whole)
 
@@ -142,3 +143,40 @@ def test_a_disk_that_is_too_small_is_found_before(corpus, tmp_path, monkeypatch)
     monkeypatch.setattr(prefixes.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match="name another folder"):
         training.train(config, tmp_path / "run", corpus)
+
+
+def test_other_weights_and_another_dtype_have_a_file_of_their_own(corpus, tmp_path):
+    config = smoke("mldg", *NEUTRAL, f"prefixes={tmp_path}")
+    made, frontend = parts(config)
+    half = made.clone(frontend=made.frontend.clone(dtype=detector.DTYPES["bfloat16"]))
+    few = corpus.take(np.arange(2))
+    for number, (its, fingerprint) in enumerate(
+        ((made, "x"), (made, "x"), (made, "y"), (half, "x"))
+    ):
+        prefixes.kept(config, its, frontend, few, fingerprint=fingerprint)
+        assert len(list(tmp_path.iterdir())) == max(1, number)
+
+
+def test_a_full_disk_is_one_message_and_what_is_there_is_kept(
+    corpus, tmp_path, full_disk, monkeypatch
+):
+    """Another program fills the disk after there seemed to be room."""
+    usage = prefixes.shutil.disk_usage(tmp_path)._replace(free=1 << 40)
+    monkeypatch.setattr(prefixes.shutil, "disk_usage", lambda path: usage)
+    config = smoke("mldg", *NEUTRAL, f"prefixes={full_disk}")
+    made, frontend = parts(config)
+    with pytest.raises(UserError, match=r"cannot write to .*start the same command"):
+        prefixes.kept(config, made, frontend, corpus, fingerprint="x")
+    (part,) = full_disk.iterdir()
+    assert part.suffix == ".part"
+
+
+def test_a_folder_that_cannot_be_written_is_one_message(corpus, tmp_path):
+    """Below a file nobody can write, not even root."""
+    (tmp_path / "file").touch()
+    config = smoke("mldg", *NEUTRAL, f"prefixes={tmp_path / 'file' / 'kept'}")
+    made, frontend = parts(config)
+    with pytest.raises(
+        UserError, match=r"cannot write to .*file/kept: Not a directory"
+    ):
+        prefixes.kept(config, made, frontend, corpus, fingerprint="x")

@@ -76,7 +76,7 @@ def add(commands: Any) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from mldg_jax import compare, compare_report, demo, parallel
+    from mldg_jax import compare, compare_report, jobs, parallel
 
     workers = arguments.workers
     if workers is None:
@@ -95,7 +95,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         choose=arguments.choose,
         data_dir=arguments.data_dir,
         overrides=arguments.overrides,
-        execute=lambda jobs: demo.run_jobs("comparing", jobs, workers),
+        execute=lambda todo: jobs.run("comparing", todo, workers=workers),
     )
     print(compare_report.text(results))
     print(f"\n{workdir}: table.md, table.csv, table.tex, parameters.svg, results.json")

@@ -191,7 +191,7 @@ def _same_command() -> str:
 def _plan(arguments: argparse.Namespace) -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # leave accelerators to others
 
-    from mldg_jax import configs, plan
+    from mldg_jax import configs, plan, plan_report
 
     result = plan.plan(
         configs.read(arguments.config, arguments.overrides),
@@ -201,7 +201,7 @@ def _plan(arguments: argparse.Namespace) -> None:
         largest=arguments.largest,
         progress=functools.partial(print, file=sys.stderr, flush=True),
     )
-    print(json.dumps(result) if arguments.json else plan.describe(result))
+    print(json.dumps(result) if arguments.json else plan_report.text(result))
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:

@@ -81,7 +81,7 @@ def asvspoof2019_la(root: Path) -> Miniature:
 
 
 def asvspoof2021_la(root: Path) -> Miniature:
-    home, rows = root / "ASVspoof2021_LA_eval", []
+    rows = []
     for i in range(7):
         attack, key = ("A07", "spoof") if i % 3 == 0 else ("bonafide", "bonafide")
         rows.append(
@@ -89,22 +89,10 @@ def asvspoof2021_la(root: Path) -> Miniature:
         )
     rows.append("LA_0010 LA_E_1000001 none - A08 spoof notrim progress")
     rows.append("LA_0011 LA_E_1000002 gsm sin_tx bonafide bonafide trim hidden_track")
-    protocol = root / "keys/LA/CM/trial_metadata.txt"
-    _lines(protocol, rows)
-    names = [row.split()[1] for row in rows]
-    _lines(home / "ASVspoof2021.LA.cm.eval.trl.txt", names)
-    recordings = [home / f"flac/{name}.flac" for name in names]
-    for path in recordings:
-        noise(path)
-    counts = {
-        "eval": {"bonafide": 4, "spoof": 3},
-        "progress+hidden_track": {"bonafide": 1, "spoof": 1},
-    }
-    return Miniature(root, protocol, "eval", recordings[:7], counts)
+    return _asvspoof2021(root, "LA", rows, {"bonafide": 4, "spoof": 3})
 
 
 def asvspoof2021_df(root: Path) -> Miniature:
-    home = root / "ASVspoof2021_DF_eval"
     rows = [
         "LA_0023 DF_E_2000011 nocodec asvspoof A14 spoof notrim eval "
         "traditional_vocoder - - - -",
@@ -121,18 +109,24 @@ def asvspoof2021_df(root: Path) -> Miniature:
         "LA_0043 DF_E_2000029 nocodec asvspoof bonafide bonafide trim hidden_track "
         "bonafide - - - -",
     ]
-    protocol = root / "keys/DF/CM/trial_metadata.txt"
+    return _asvspoof2021(root, "DF", rows, {"bonafide": 2, "spoof": 3})
+
+
+def _asvspoof2021(
+    root: Path, track: str, rows: list[str], scored: dict[str, int]
+) -> Miniature:
+    """Of key lines: those scored (eval) first, then one of each other class."""
+    home = root / f"ASVspoof2021_{track}_eval"
+    protocol = root / f"keys/{track}/CM/trial_metadata.txt"
     _lines(protocol, rows)
     names = [row.split()[1] for row in rows]
-    _lines(home / "ASVspoof2021.DF.cm.eval.trl.txt", names)
+    _lines(home / f"ASVspoof2021.{track}.cm.eval.trl.txt", names)
     recordings = [home / f"flac/{name}.flac" for name in names]
     for path in recordings:
         noise(path)
-    counts = {
-        "eval": {"bonafide": 2, "spoof": 3},
-        "progress+hidden_track": {"bonafide": 1, "spoof": 1},
-    }
-    return Miniature(root, protocol, "eval", recordings[:5], counts)
+    counts = {"eval": scored, "progress+hidden_track": {"bonafide": 1, "spoof": 1}}
+    used = recordings[: sum(scored.values())]
+    return Miniature(root, protocol, "eval", used, counts)
 
 
 def asvspoof5(root: Path) -> Miniature:

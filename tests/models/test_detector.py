@@ -10,6 +10,7 @@ from flax import traverse_util
 from mldg_jax import configs, lora, pretrained, scoring, training
 from mldg_jax.errors import UserError
 from mldg_jax.models import detector as detectors
+from mldg_jax.models.loss import cross_entropy
 from tests import signals
 
 XLSR = "configs/xlsr.py"
@@ -76,7 +77,7 @@ def test_no_gradient_of_a_frozen_matrix_is_formed(targets):
     detector, (trainable, batch_stats, frozen), batch = parts(config)
 
     def loss(trainable, frozen):
-        loss_fn = detectors.loss(detector, batch_stats, frozen)
+        loss_fn = cross_entropy(detector, batch_stats, frozen)
         return loss_fn(trainable, batch, jax.random.key(0))[0]
 
     def formed(argnums):
@@ -107,7 +108,7 @@ def test_targets_choose_what_is_adapted():
 
 def test_training_mode_updates_the_statistics_and_drops_units():
     detector, (trainable, batch_stats, frozen), batch = parts(small())
-    loss_fn = jax.jit(detectors.loss(detector, batch_stats, frozen))
+    loss_fn = jax.jit(cross_entropy(detector, batch_stats, frozen))
     one, aux = loss_fn(trainable, batch, jax.random.key(1))
     other, _ = loss_fn(trainable, batch, jax.random.key(2))
     again, _ = loss_fn(trainable, batch, jax.random.key(1))

@@ -12,6 +12,7 @@ import pytest
 from mldg_jax import mldg
 from mldg_jax.models import aasist, graph
 from mldg_jax.models import detector as detectors
+from mldg_jax.models.loss import cross_entropy
 from mldg_jax.models.pooling import PoolingHead
 from mldg_jax.models.wav2vec2 import Wav2Vec2
 from tests.signals import speech_like
@@ -93,7 +94,7 @@ def test_meta_gradient(head, order, float64, no_dropout):
 
     @jax.jit
     def meta_gradient(trainable, frozen, episode):
-        loss_fn = detectors.loss(detector, batch_stats, frozen)
+        loss_fn = cross_entropy(detector, batch_stats, frozen)
         objective = mldg.mldg(loss_fn, order=order, **OPTIONS)
         return jax.grad(objective, has_aux=True)(trainable, episode, jax.random.key(0))[
             0

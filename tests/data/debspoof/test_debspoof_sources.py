@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from mldg_jax.data.debspoof import sources
+from mldg_jax.data.debspoof import sdists, sources
 from mldg_jax.errors import UserError
 
 
@@ -36,7 +36,7 @@ MEMBERS = {
 def test_extract_members_is_safe(tmp_path):
     target = tmp_path / "deep" / "target"
     target.mkdir(parents=True)
-    names = sources.extract_members(
+    names = sdists.extract_members(
         archive(tmp_path / "p.tar.gz", MEMBERS), target, "tests/data", (".wav", ".rttm")
     )
     assert "wav/a.wav" in names and "b.rttm" in names
@@ -49,15 +49,15 @@ def test_fetch_sdist_checks_the_hash_and_resumes(tmp_path):
     folder = tmp_path / "sdists"
     folder.mkdir()
     path = archive(folder / "pyannote_audio-4.0.7.tar.gz", MEMBERS)
-    sdist = sources.SDISTS[0]
+    sdist = sdists.SDISTS[0]
     with pytest.raises(UserError, match=sdist.sha256):
-        sources.fetch_sdist(sdist, tmp_path)
+        sdists.fetch(sdist, tmp_path)
     assert not (tmp_path / "x" / sdist.name).exists()
     good = replace(sdist, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-    assert sources.fetch_sdist(good, tmp_path) == "4.0.7"
+    assert sdists.fetch(good, tmp_path) == "4.0.7"
     assert (tmp_path / "x/pyannote_audio/wav/a.wav").read_bytes() == b"sound"
     path.unlink()  # a second run needs nothing
-    assert sources.fetch_sdist(good, tmp_path) == "4.0.7"
+    assert sdists.fetch(good, tmp_path) == "4.0.7"
 
 
 def test_without_root_the_apt_line_is_printed(monkeypatch):
