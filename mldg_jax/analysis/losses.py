@@ -4,7 +4,7 @@ A loss here is ``loss_fn(trainable, batch, key) -> (loss, aux)``, as ``mldg`` ta
 The functions of this room compile what they are given. Arrays that a plain function
 closes over become constants of the program, which for a frozen front-end takes minutes
 to compile; so a loss with arrays is a ``jax.tree_util.Partial`` of a function and them.
-``models.detector.loss``, the loss of training, closes over its arrays: analyse it
+``models.loss.cross_entropy``, the loss of training, closes over its arrays: analyse it
 within a function of your own that takes them as arguments, or only where it is small.
 """
 

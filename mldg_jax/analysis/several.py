@@ -48,14 +48,16 @@ def several(them: Sequence[runs.Run], chosen: runs.Examples, *, tell: Tell) -> S
       UserError: two runs share a name, or are of different models or without adapters.
     """
     _check(them)
+    pairs = list(itertools.combinations(them, 2))
+    total, number = len(them) + len(pairs), itertools.count(1)
     shapes, updates = [], {}
     for run in them:
-        tell(f"geometry and Fisher mass: {run.name}")
+        tell(f"{next(number)}/{total} geometry and Fisher mass: {run.name}")
         shapes.append(describe(run, chosen))
         updates[run.name] = geometry.updates(run.trainable, run.scale)
     angles, paths = {}, {}
-    for one, other in itertools.combinations(them, 2):
-        tell(f"between {one.name} and {other.name}")
+    for one, other in pairs:
+        tell(f"{next(number)}/{total} between {one.name} and {other.name}")
         pair = one.name, other.name
         angles[pair] = geometry.principal_angles(*(updates[name] for name in pair))
         paths[pair] = landscape.interpolate(
