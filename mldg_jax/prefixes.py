@@ -6,6 +6,7 @@ part of the forward pass. The file is named by everything it depends on, so runs
 it. Written utterance after utterance, it goes on where a kill left it.
 """
 
+import fcntl
 import functools
 import hashlib
 import json
@@ -100,15 +101,19 @@ def _write(path, shape, dtype, make, frontend, corpus: Corpus, samples: int) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     each = dtype.itemsize * int(np.prod(shape[1:]))
-    done = part.stat().st_size // each if part.exists() else 0
-    need, free = (shape[0] - done) * each, shutil.disk_usage(path.parent).free
-    if need > free:
-        raise UserError(
-            f"the prefixes of {shape[0]:,} utterances take {need / 1e9:.1f} GB more; "
-            f"{path.parent} has {free / 1e9:.1f} GB: name another folder in prefixes, "
-            "or set it to nothing"
-        )
     with part.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # another run may be making the same file
+        if path.exists():
+            part.unlink(missing_ok=True)
+            return
+        done = part.stat().st_size // each
+        need, free = (shape[0] - done) * each, shutil.disk_usage(path.parent).free
+        if need > free:
+            raise UserError(
+                f"the prefixes of {shape[0]:,} utterances take {need / 1e9:.1f} GB "
+                f"more; {path.parent} has {free / 1e9:.1f} GB: name another folder in "
+                "prefixes, or set it to nothing"
+            )
         file.truncate(done * each)
         for first in tqdm(
             range(done, shape[0], BATCH), desc="prefixes", unit_scale=BATCH
@@ -119,7 +124,8 @@ def _write(path, shape, dtype, make, frontend, corpus: Corpus, samples: int) -> 
                 waveforms[place] = episodes.crop(corpus.waveform(row), samples, 0.0)
             found = np.asarray(make(frontend, waveforms))[: len(rows)]
             file.write(np.ascontiguousarray(found, dtype).tobytes())
-    part.rename(path)
+        file.flush()
+        part.rename(path)
 
 
 def _read(path: Path, dtype: Any, shape: tuple, rows: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Prefixes kept in a file: the same numbers as from waveforms, and nothing stale."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -96,6 +97,23 @@ def test_it_goes_on_where_a_kill_left_it(corpus, tmp_path, monkeypatch):
     read = prefixes.kept(config, made, frontend, watched, fingerprint="x")
     assert min(asked) == 10 and path.read_bytes() == content
     np.testing.assert_array_equal(read(rows), whole)
+
+
+def test_two_runs_that_begin_together_make_one_file(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(prefixes, "BATCH", 1)  # many small writes to mix up
+    made, frontend = parts(smoke("mldg", *NEUTRAL))
+    corpus = corpus.take(np.arange(12))
+
+    def keep(folder):
+        config = smoke("mldg", *NEUTRAL, f"prefixes={folder}")
+        return prefixes.kept(config, made, frontend, corpus, fingerprint="x")
+
+    expected = keep(tmp_path / "alone")(np.arange(12))
+    with ThreadPoolExecutor(3) as pool:
+        readers = list(pool.map(keep, [tmp_path / "shared"] * 3))
+    for read in readers:
+        np.testing.assert_array_equal(read(np.arange(12)), expected)
+    assert [x.suffix for x in (tmp_path / "shared").iterdir()] == [".bin"]
 
 
 class Watched(list):

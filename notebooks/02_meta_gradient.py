@@ -1,0 +1,318 @@
+# %% [markdown]
+# # The meta-gradient: what does MLDG ask for, and what does it get?
+#
+#     φ' = φ − α ∇F(φ)                         F: loss on the meta-train attacks
+#     minimise over φ:  F(φ) + β G(φ')         G: loss on the meta-test attacks
+#
+# Expanded in the inner learning rate α, the objective is
+#
+#     F + β G − β α F′·G′ + remainder,         remainder = β α²/2 F′ᵀ G″ F′ + …
+#
+# so MLDG is said to reward parameters at which the gradients of different attacks
+# point the same way. Three questions about a detector of DebSpoof:
+#
+# 1. When do attacks agree?
+# 2. Is the objective really its first three parts, at the α that one trains with?
+# 3. Is the first-order form, which treats ∇F as a constant, enough?
+#
+# and a fourth: does training with the reward leave attacks that agree more?
+
+# %%
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+from IPython.display import Markdown
+from matplotlib import pyplot as plt
+from scipy import stats
+
+import mldg_jax
+from mldg_jax import cli, layout, plots
+from mldg_jax.analysis import curvature, drawing, gradients, losses, runs
+from mldg_jax.analysis import taylor as parts
+from mldg_jax.data import corpus as corpora
+
+CONFIGS = Path(mldg_jax.__file__).parents[1] / "configs"
+if not Path("data").exists():  # opened from notebooks/: data/ and runs/ are beside it
+    os.chdir(CONFIGS.parent)
+SMOKE = os.environ.get("MLDG_SMOKE") == "1"  # seconds instead of minutes, for tests
+
+RUNS = Path("runs/geometry-smoke" if SMOKE else "runs/geometry")
+SEEDS = range(2 if SMOKE else 5)
+RATES = (0.03, 0.3)
+plt.rcParams.update({**plots.OPTIONS, "figure.dpi": 100})
+
+# %% [markdown]
+# ## The runs
+#
+# ERM and MLDG with two inner learning rates, five seeds, all four layers of Whisper
+# tiny; the same runs as in `03_adapter_geometry`. The command trains what is missing
+# (a quarter of an hour on two idle cores) and leaves what is there. Every 80th
+# checkpoint is kept.
+
+# %%
+command = [
+    "compare", "--workdir", str(RUNS), "--arms", "erm,mldg",
+    "--config", f"{CONFIGS / 'debspoof_full.py'}{':smoke' if SMOKE else ''}",
+    "--vary", f"objective.inner_lr={','.join(map(str, RATES))}",
+    "--seeds", f"0:{len(SEEDS)}", "--set", f"model.frontend.layers={2 if SMOKE else 4}",
+    *(["--workers", "0"] if SMOKE else ["--set", "keep_every=80"]),
+]  # fmt: skip
+assert cli.main(command) == 0
+
+# %%
+ARMS = {"ERM": "erm", **{f"MLDG, α = {a}": f"mldg inner_lr={a}" for a in RATES}}
+found = {
+    arm: [runs.load(RUNS / f"{label} seed{seed}") for seed in SEEDS]
+    for arm, label in ARMS.items()
+}
+folder = corpora.find("debspoof", "full", "data")
+run = found[f"MLDG, α = {RATES[0]}"][0]
+dev = corpora.load(folder, "dev")
+if SMOKE:  # bona fide and four attacks
+    dev = dev.take(np.isin(dev.attack, np.unique(dev.attack)[:5]))
+chosen = runs.choose(dev, examples=2 if SMOKE else 8, samples=run.config.samples)
+saved = [*runs.checkpoints(run)]  # φ itself, not its moving average
+print(f"{len(chosen.attacks)} attacks, {chosen.row.size} utterances of the dev split")
+print(f"checkpoints of {run.name}: {', '.join(str(x.step) for x in saved)}")
+
+# %% [markdown]
+# ## When do attacks agree?
+#
+# The gradient of every attack's loss, by everything that is trained, in one pass; then
+# the cosine between each two. Attacks of a family (one synthesiser or vocoder with
+# several voices or settings) stand together. Blue: a step on one attack lowers the loss
+# of the other, too; red: it raises it.
+
+# %%
+columns = corpora.index(folder, "dev", ["attack", "family"])
+family = dict(zip(columns["attack"], columns["family"], strict=True))
+order = sorted(
+    range(len(chosen.attacks)),
+    key=lambda i: (family[chosen.attacks[i]], chosen.attacks[i]),
+)
+names = [chosen.attacks[i] for i in order]
+
+
+def by_attack(run):
+    """The gradients of all attacks at a point of training."""
+    return gradients.per_attack(
+        run.loss, run.trainable, chosen.batch, chosen.attacks, chunk=1
+    )
+
+
+cosine = gradients.similarity(by_attack(run)).cosine[np.ix_(order, order)]
+figure, ax = plt.subplots(figsize=(9, 8), layout="constrained")
+image = drawing.heat(
+    ax, cosine, names, names, f"{run.name}, finished",
+    limits=(-1, 1), colours=drawing.DIVERGING, digits=1,
+)  # fmt: skip
+ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
+_ = figure.colorbar(image, label="cosine of the two attacks' gradients", shrink=0.7)
+
+# %% [markdown]
+# Most pairs agree a little; Griffin-Lim (`gl_mel`) and two settings of WORLD are
+# against nearly all others: what helps against the rest raises their loss. Families are
+# no blocks: the four settings of WORLD disagree with each other.
+#
+# Along training, at the checkpoints: pairs of attacks of one family and pairs of
+# different families, and the part of the spoofed clips alone (an attack's gradient is
+# half bona fide, which all attacks share).
+
+
+# %%
+def pairs_of(cosine):
+    """Mean cosine within and between families."""
+    kin = np.array(
+        [[family[a] == family[b] for b in chosen.attacks] for a in chosen.attacks]
+    )
+    different = ~np.eye(len(kin), dtype=bool)
+    return cosine[kin & different].mean(), cosine[~kin].mean()
+
+
+def spoof_only(run):
+    spoof = chosen.spoof
+    return gradients.per_attack(
+        run.loss, run.trainable, spoof.batch, spoof.attacks, chunk=1
+    )
+
+
+steps = [x.step for x in saved]
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", sharey=True)
+for ax, (title, compute) in zip(
+    axes,
+    {"spoof and bona fide": by_attack, "spoof only": spoof_only}.items(),
+    strict=True,
+):
+    along = np.array([pairs_of(gradients.similarity(compute(x)).cosine) for x in saved])
+    for place, label in ((3, "same family"), (5, "different families")):
+        colour, marker = plots.style(place)
+        values = along[:, 0 if place == 3 else 1]
+        ax.plot(steps, values, color=colour, marker=marker, label=label)
+    ax.axhline(0, color=plots.CHANCE, lw=1)
+    ax.set_title(title, loc="left")
+    ax.set_xlabel("training step")
+    ax.grid(color=plots.GRID, lw=0.8)
+axes[0].set_ylabel("mean cosine of two attacks' gradients")
+_ = axes[1].legend(fontsize=8)
+
+# %% [markdown]
+# Spoofed clips alone pull the same way, most at the beginning: "this sounds spoofed" is
+# common to all attacks, and kinship adds little to it. An MLDG domain has bona fide
+# clips too. Then the common part cancels, and what is left of two attacks' gradients
+# has little in common.
+#
+# Where in the adapters? The mean cosine of two attacks' gradients, by layer, projection
+# and factor, of the finished run.
+
+# %%
+by_block = gradients.similarity_by_block(by_attack(run))[1]
+drawing.heats_by_factor(
+    by_block, drawing.off_diagonal(by_block.values), "mean cosine",
+    limits=(-1, 1), colours=drawing.DIVERGING,
+)  # fmt: skip
+
+# %% [markdown]
+# ## Is the objective its first three parts?
+#
+# An episode: every fourth attack held out as meta-test, the others meta-train.
+# The three parts and the remainder add up to the objective by definition; the question
+# is which of them matters at which α. Where the remainder (red) is well below F′·G′
+# (blue), the inner step rewards agreement; where they meet, it does something else.
+# Grey lines: the two α that were trained with.
+
+# %%
+held_out = [chosen.attacks.index(attack) for attack in names[::4]]
+episode = chosen.episode(held_out)
+key = jax.random.key(0)
+print("meta-test:", ", ".join(names[::4]))
+
+alphas = RATES[1] * 10.0 ** np.arange(-3.5, 0.6, 0.5)
+shown = {f"step {x.step}": x for x in (saved[0], saved[-2])} | {"finished": run}
+taken = {
+    title: parts.decompose(
+        losses.one_by_one(x.loss), x.trainable, episode, key, inner_lr=alphas
+    )
+    for title, x in shown.items()
+}
+figure, axes = plt.subplots(
+    1, len(taken), figsize=(11, 3.6), layout="constrained", sharey=True
+)
+for ax, (title, one) in zip(axes, taken.items(), strict=True):
+    for values, label, place in (
+        (one.alignment, "β α F′·G′", 3), (one.remainder, "remainder", 5)
+    ):  # fmt: skip
+        colour, marker = plots.style(place)
+        ax.plot(alphas, np.abs(values), color=colour, marker=marker, ms=4, label=label)
+    ax.axhline(one.meta_test, color=plots.CHANCE, ls="--", lw=1, label="β G")
+    for rate in RATES:
+        ax.axvline(rate, color=plots.CHANCE, lw=1)
+    ax.set(xscale="log", yscale="log", title=title, xlabel="inner learning rate α")
+    ax.grid(color=plots.GRID, lw=0.8)
+drawing.plain(*(ax.xaxis for ax in axes), axes[0].yaxis)
+axes[0].set_ylabel("size of the part, nats")
+_ = axes[0].legend(fontsize=8, loc="lower right")
+
+# %%
+rows = []
+for title, one in taken.items():
+    small = one._replace(inner_lr=alphas[:4], remainder=one.remainder[:4])
+    cells = [f"{small.slope:.2f}"]
+    for i in (np.flatnonzero(np.isclose(alphas, rate))[0] for rate in RATES):
+        cells += [f"{one.alignment[i]:+.3f}", f"{one.remainder[i]:+.3f}"]
+    rows.append([title, *(cell.replace("-", "−") for cell in cells)])
+header = ["nats", f"slope of the remainder, α ≤ {alphas[3]:.2g}"]
+for rate in RATES:
+    header += [f"−β α F′·G′ at α = {rate}", f"remainder at α = {rate}"]
+Markdown(layout.markdown((header, rows)))
+
+# %% [markdown]
+# The remainder grows with the square of α, as it must. At 0.03 it is a quarter of the
+# reward for agreement or as large, at 0.3 it is the larger part: there the expansion no
+# longer says what MLDG does. And it is positive: a step along ∇F into a curved valley
+# overshoots, so the objective punishes curvature in the direction of the inner step.
+#
+# ## Is first order enough?
+#
+# The first-order meta-gradient leaves out −α β F″ G′(φ'): second derivatives, which
+# second order pays for with another backward pass. Cosine of the two meta-gradients and
+# the size of the difference, over α.
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+for place, (title, point) in zip((0, 3, 5), shown.items(), strict=False):
+    loss = losses.one_by_one(point.loss)
+    both = [
+        parts.orders(loss, point.trainable, episode, key, inner_lr=float(a))
+        for a in alphas
+    ]
+    colour, marker = plots.style(place)
+    style = dict(color=colour, marker=marker, ms=4, label=title)
+    axes[0].plot(alphas, [x.cosine for x in both], **style)
+    axes[1].plot(alphas, [x.difference for x in both], **style)
+for ax, label in zip(axes, ("cosine", "‖second − first‖ / ‖second‖"), strict=True):
+    for rate in RATES:
+        ax.axvline(rate, color=plots.CHANCE, lw=1)
+    ax.set(xscale="log", xlabel="inner learning rate α", ylabel=label)
+    drawing.plain(ax.xaxis)
+    ax.grid(color=plots.GRID, lw=0.8)
+axes[1].set_yscale("log")
+drawing.plain(axes[1].yaxis)
+_ = axes[0].legend(fontsize=8)
+
+# %% [markdown]
+# Below α = 0.003 the two are one. At 0.03 they have little in common while training
+# (they agree at the finished run, the average of the last parameters), at 0.3 nothing.
+# So at rates like these first order is not a cheap second order but an algorithm of its
+# own: it asks for a low loss after the inner step without being told how the step
+# changes with φ. Neither wins: see the table under "Compare" in the README, where
+# second order is behind at equal cost.
+#
+# ## Does the reward leave its mark?
+#
+# Of the finished runs: the mean cosine of two attacks' gradients, the largest
+# eigenvalue of the Hessian of the mean loss (how sharp the minimum is), and that loss.
+# Mean ± standard deviation over seeds; MLDG minus ERM is paired by seed, with the 95 %
+# interval of Student's t.
+
+
+# %%
+def marks(run):
+    """Cosine, sharpness, loss."""
+    by = by_attack(run)
+    loss = losses.one_by_one(run.loss)
+    hessian = curvature.hessian(loss, run.trainable, jax.device_put(chosen.batch))
+    (top,) = curvature.eigenvalues(hessian, 1, tolerance=1e-2).values
+    cosine = gradients.similarity(by).cosine
+    return drawing.off_diagonal(cosine), top, by.loss.mean()
+
+
+measured = {arm: np.array([marks(x) for x in its]) for arm, its in found.items()}
+header = ["", "cosine", "largest eigenvalue", "loss, nats"]
+DIGITS = (3, 1, 3)
+rows = []
+for arm, x in measured.items():
+    cells = zip(x.mean(0), x.std(0, ddof=1), DIGITS, strict=True)
+    rows.append([arm, *(f"{m:.{d}f} ± {s:.{d}f}" for m, s, d in cells)])
+for arm in list(ARMS)[1:]:
+    gap = measured[arm] - measured["ERM"]
+    ends = stats.ttest_1samp(gap, 0.0).confidence_interval(0.95)
+    cells = zip(gap.mean(axis=0), ends.low, ends.high, DIGITS, strict=True)
+    text = [f"{m:+.{d}f} [{lo:+.{d}f}, {hi:+.{d}f}]" for m, lo, hi, d in cells]
+    rows.append([f"{arm} − ERM", *(x.replace("-", "−") for x in text)])
+Markdown(layout.markdown((header, rows)))
+
+# %% [markdown]
+# Not in the way that the expansion says: attacks agree no more than after ERM. What
+# MLDG leaves is a flatter minimum, the flatter the longer the inner step, and this is
+# no matter of chance. It fits the sign of the remainder: asking for a low loss one step
+# away punishes curvature, as sharpness-aware minimisation does. (An eigenvalue depends
+# on the scale of the parameters; `03_adapter_geometry` says how long the updates are.)
+# A flatter minimum is no lower error by itself: the error rates at the top cannot be
+# told apart.
+#
+# **To do this with a run of your own:** `mldg analyse RUN` computes all of it, at every
+# checkpoint that the run kept (`--set keep_every=N`), and writes a page, a table and
+# the arrays. The functions are in `mldg_jax.analysis`: pure, for any loss of the form
+# `loss_fn(trainable, batch, key)`.
