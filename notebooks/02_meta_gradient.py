@@ -228,10 +228,12 @@ for rate in RATES:
 Markdown(layout.markdown((header, rows)))
 
 # %% [markdown]
-# The remainder grows with the square of α, as it must. At 0.03 it is a quarter of the
-# reward for agreement or as large, at 0.3 it is the larger part: there the expansion no
-# longer says what MLDG does. And it is positive: a step along ∇F into a curved valley
-# overshoots, so the objective punishes curvature in the direction of the inner step.
+# The remainder grows with the square of α, as it must. At 0.03 it is between a quarter
+# of the F′·G′ part and all of it, at 0.3 it is the larger part: there the expansion no
+# longer says what MLDG does. While training the F′·G′ part is positive: the gradients
+# of these two halves disagree, so there is something to reward. And the remainder is
+# positive everywhere: a step along ∇F into a curved valley overshoots, so the objective
+# punishes curvature in the direction of the inner step.
 #
 # ## Is first order enough?
 #
@@ -262,12 +264,12 @@ drawing.plain(axes[1].yaxis)
 _ = axes[0].legend(fontsize=8)
 
 # %% [markdown]
-# Below α = 0.003 the two are one. At 0.03 they have little in common while training
-# (they agree at the finished run, the average of the last parameters), at 0.3 nothing.
+# Below α = 0.003 the two are one. At 0.03 they part while training, and agree at the
+# finished run, the average of the last parameters; at 0.3 they have little in common.
 # So at rates like these first order is not a cheap second order but an algorithm of its
 # own: it asks for a low loss after the inner step without being told how the step
-# changes with φ. Neither wins: see the table under "Compare" in the README, where
-# second order is behind at equal cost.
+# changes with φ. Neither wins: see the table under "Compare" in the README, where second
+# order is behind at equal cost.
 #
 # ## Does the reward leave its mark?
 #

@@ -25,7 +25,6 @@ import mldg_jax
 from mldg_jax import (
     comparison,
     configs,
-    demo,
     evaluate,
     evaluation_figures,
     evaluation_page,
@@ -114,8 +113,8 @@ for title, text in {
 # attack, *without* has not. How much the error rises from the one to the other is what
 # not knowing the attack costs. Every step takes as many attacks as *without* has, so
 # that both are trained on as many clips. Seeds differ in initialisation and in what is
-# drawn; one seed is one throw of a die. `jobs.run` (here behind a progress bar) trains
-# side by side, a core each, and scores the split `eval`.
+# drawn; one seed is one throw of a die. `jobs.run` trains side by side, a core each,
+# and scores the split `eval`.
 
 # %%
 ARMS = {"with": (), "without": (LEFT_OUT,)}
@@ -131,7 +130,7 @@ for arm, without in ARMS.items():
         todo[arm].append(jobs.Job(WORK / f"{arm}-{seed}", config, folder, (TEST,)))
 
 cores = 0 if SMOKE else len(os.sched_getaffinity(0))
-demo.run_jobs("training", [job for arm in ARMS for job in todo[arm]], cores)
+jobs.run("training", [job for arm in ARMS for job in todo[arm]], workers=cores)
 print(*sorted(path.parent.name for path in WORK.glob("with*/scores_eval.txt")))
 
 # %% [markdown]
@@ -243,4 +242,13 @@ print(
 #         --set 'validation.attacks=[lpc_voc]' --set validation.every=50
 #
 # The detector of the lowest EER on `lpc_voc` is kept, and `MODEL_CARD.md` says so. The
-# attacks of `eval` stay unseen until the end. Next: [README](../README.md#train).
+# attacks of `eval` stay unseen until the end.
+#
+# What the left-out attack changed in the adapters (how far apart the two updates are,
+# projection by projection) is a command as well:
+#
+#     mldg analyse runs/notebooks/your_attacks/with-0 \
+#         runs/notebooks/your_attacks/without-0 \
+#         --data-dir runs/notebooks/your_attacks/data --split eval
+#
+# Next: [README](../README.md#train).

@@ -1,6 +1,6 @@
 """Makes notebooks: NAME.py, text, is executed and becomes NAME.ipynb with its outputs.
 
-    python notebooks/build.py [NAME…] [--smoke] [--output FOLDER]
+    python notebooks/build.py [NAME…] [--smoke] [--prose] [--output FOLDER]
 
 The same text and the same outputs give the same file: no times, no paths, cells
 numbered; what a cell writes to standard error (progress bars) is left out. Players of
@@ -28,6 +28,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from mldg_jax.atomic import replacing
+from mldg_jax.errors import UserError
 
 HERE = Path(__file__).resolve().parent
 TIMEOUT = 3600  # seconds a cell may take
@@ -124,11 +125,31 @@ def _as_mp3(player: re.Match) -> str:
     return f'<audio controls src="{uri}"></audio>'
 
 
-def make(name: str, folder: Path, *, smoke: bool) -> Path:
+def reuse(notebook: nbformat.NotebookNode, page: Path) -> None:
+    """Gives code cells the outputs that they have in a page.
+
+    Raises:
+      UserError: there is no page, or its code is not that of the notebook.
+    """
+    old = nbformat.read(page, as_version=4).cells if page.exists() else []
+    made, new = (
+        [cell for cell in cells if cell.cell_type == "code"]
+        for cells in (old, notebook.cells)
+    )
+    if [cell.source for cell in made] != [cell.source for cell in new]:
+        raise UserError(f"{page}: not made of this code; run it without --prose")
+    for cell, its in zip(new, made, strict=True):
+        cell.outputs, cell.execution_count = its.outputs, its.execution_count
+
+
+def make(name: str, folder: Path, *, smoke: bool, prose: bool = False) -> Path:
     """Executes one notebook and writes it, whole or not at all."""
     notebook = read(name)
-    execute(notebook, smoke=smoke)
-    tidy(notebook)
+    if prose:
+        reuse(notebook, folder / f"{name}.ipynb")
+    else:
+        execute(notebook, smoke=smoke)
+        tidy(notebook)
     nbformat.validate(notebook)
     path = folder / f"{name}.ipynb"
     with replacing(path) as part:
@@ -146,6 +167,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output", type=Path, help="where the .ipynb go; default: beside the .py"
     )
+    parser.add_argument(
+        "--prose", action="store_true", help="only the prose is new: keep the outputs"
+    )
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.names) - set(names()))
     if unknown:
@@ -157,7 +181,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in given.names or names():
         print(f"{name}: running", flush=True)
         try:
-            print(make(name, given.output or HERE, smoke=given.smoke), flush=True)
+            folder = given.output or HERE
+            path = make(name, folder, smoke=given.smoke, prose=given.prose)
+            print(path, flush=True)
+        except UserError as error:
+            print(error, file=sys.stderr)
+            return 2
         except CellExecutionError as error:
             if error.ename == "UserError":
                 print(f"{name}: {error.evalue}", file=sys.stderr)

@@ -116,6 +116,24 @@ def test_the_same_run_is_the_same_file_without_private_sound(tmp_path, monkeypat
     assert "data:audio/wav" not in first
 
 
+def test_new_prose_keeps_the_outputs_of_the_same_code(tmp_path, monkeypatch, capsys):
+    text, path = tmp_path / "05_prose.py", tmp_path / "05_prose.ipynb"
+    text.write_text("# %% [markdown]\n# old\n\n# %%\nprint(6 * 7)\n")
+    assert make(tmp_path, monkeypatch) == 0
+    text.write_text(
+        text.read_text().replace("old", "new") + "\n# %% [markdown]\n# end\n"
+    )
+    assert build.main(["--output", str(tmp_path), "--prose"]) == 0
+    cells = nbformat.read(path, as_version=4).cells
+    assert [cell.source for cell in cells] == ["new", "print(6 * 7)", "end"]
+    assert cells[1].outputs[0].text == "42\n" and cells[1].execution_count == 1
+
+    before = path.read_text()
+    text.write_text(text.read_text().replace("6 * 7", "6 * 8"))
+    assert build.main(["--output", str(tmp_path), "--prose"]) == 2
+    assert "without --prose" in capsys.readouterr().err and path.read_text() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"), [(["99_x"], "there are 01_"), (["--smoke"], "--output")]
 )
