@@ -268,8 +268,8 @@ _ = axes[0].legend(fontsize=8)
 # finished run, the average of the last parameters; at 0.3 they have little in common.
 # So at rates like these first order is not a cheap second order but an algorithm of its
 # own: it asks for a low loss after the inner step without being told how the step
-# changes with φ. Neither wins: see the table under "Compare" in the README, where second
-# order is behind at equal cost.
+# changes with φ. Neither wins: see the table under "Compare" in the README, where
+# second order is behind at equal cost.
 #
 # ## Does the reward leave its mark?
 #

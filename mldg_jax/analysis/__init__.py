@@ -12,4 +12,5 @@ Pure functions of a loss and parameters, for notebooks and for ``mldg analyse``:
 * ``landscape``       the loss between and around runs
 * ``representation``  frames and embeddings
 * ``runs``            all of these start from a run folder and a corpus
+* ``study``, ``several``  everything of one run, or of several beside each other
 """

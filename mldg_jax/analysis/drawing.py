@@ -24,6 +24,7 @@ def draw(drawers: Mapping[str, Callable[[Any], Figure]], study: Any) -> dict[str
 
 
 def axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    """A figure of one picture, with its title and the labels of its axes."""
     figure = Figure(figsize=(4.8, 3.6), layout="constrained")
     ax = figure.subplots()
     ax.set_title(title, loc="left")
@@ -58,7 +59,17 @@ def heat(
     colours: str = RISING,
     digits: int = 2,
 ) -> Any:
-    """A matrix as coloured cells with their numbers; NaN stays empty."""
+    """A matrix as coloured cells with their numbers; NaN stays empty.
+
+    Args:
+      ax: where.
+      values: (rows, columns).
+      rows, columns: their names.
+      title: of the picture.
+      limits: of the colours.
+      colours: a colour map that is safe for the colour-blind.
+      digits: after the point; matrices of more than 400 cells have no numbers.
+    """
     image = ax.imshow(
         values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto"
     )

@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mldg_jax import checkpoint
 from mldg_jax.analysis import geometry, landscape, runs
 from mldg_jax.analysis.update import Geometry, describe, evaluator
 from mldg_jax.errors import UserError
 
 LINE = np.linspace(0, 1, 9)
+REPEATED = ("seed", "corpus.fold")
 
 Tell = Callable[[str], Any]
 
@@ -48,12 +50,13 @@ def several(them: Sequence[runs.Run], chosen: runs.Examples, *, tell: Tell) -> S
       UserError: two runs share a name, or are of different models or without adapters.
     """
     _check(them)
+    labels = arm_labels(them)
     pairs = list(itertools.combinations(them, 2))
     total, number = len(them) + len(pairs), itertools.count(1)
     shapes, updates = [], {}
     for run in them:
         tell(f"{next(number)}/{total} geometry and Fisher mass: {run.name}")
-        shapes.append(describe(run, chosen))
+        shapes.append(describe(run, chosen)._replace(arm=labels[run.name]))
         updates[run.name] = geometry.updates(run.trainable, run.scale)
     angles, paths = {}, {}
     for one, other in pairs:
@@ -64,6 +67,25 @@ def several(them: Sequence[runs.Run], chosen: runs.Examples, *, tell: Tell) -> S
             evaluator(one, chosen), one.point, other.point, LINE
         )
     return Several(tuple(shapes), angles, paths)
+
+
+def arm_labels(them: Sequence[runs.Run]) -> dict[str, str]:
+    """Each run's arm, with the settings in which runs of that arm differ, by name.
+
+    Seeds and speaker folds apart: those are repetitions.
+    """
+    flat = {run.name: checkpoint.flat_config(run.config.to_dict()) for run in them}
+    found = {}
+    for run in them:
+        its = flat[run.name]
+        others = [flat[x.name] for x in them if x.config.arm == run.config.arm]
+        values = [
+            f"{key.rpartition('.')[2]}={value}"
+            for key, value in sorted(its.items())
+            if key not in REPEATED and any(x.get(key) != value for x in others)
+        ]
+        found[run.name] = " ".join([run.config.arm, *values])
+    return found
 
 
 def _check(them: Sequence[runs.Run]) -> None:

@@ -123,6 +123,15 @@ def test_arms_are_compared_seed_by_seed(shapes):
     assert page.differences_table((*shapes, *others[:1]))[1] == []
 
 
+def test_runs_of_an_arm_with_other_settings_are_another_arm(folders):
+    one, other = (runs.load(folder) for folder in folders)
+    names = "mldg-0", "mldg-1"
+    assert several.arm_labels([one, other]) == dict.fromkeys(names, "mldg")
+    other.config.objective.inner_lr = 0.5
+    labels = ("mldg inner_lr=0.01", "mldg inner_lr=0.5")
+    assert several.arm_labels([one, other]) == dict(zip(names, labels, strict=True))
+
+
 def test_runs_that_cannot_be_compared_are_refused(folders, chosen):
     run = runs.load(folders[0])
     with pytest.raises(UserError, match="two runs are named 'mldg-0'"):
