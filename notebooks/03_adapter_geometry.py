@@ -261,9 +261,9 @@ verdicts({arm: functools.partial(differences, arm) for arm in list(ARMS)[1:]})
 # predicted sign. At ten times that the answer is plain, and mixed:
 #
 # - **query, and after the merge key: the prediction holds.** Their update is carried by
-#   fewer directions, and more so in the upper layers (the heat maps: nothing in the
+#   fewer directions, and more so in the upper layers (the heat maps: little in the
 #   first, 23 directions fewer in the last layer's query). They also carry more of the
-#   mass, a third more of A's.
+#   mass: of A's 30 points more.
 # - **out: it holds for A only.** What out *reads* is spread over more directions, as
 #   predicted; what it *writes* (B) is not, and the merged update is carried by fewer
 #   directions, not by more: in the last layer, where the effect is largest, out
@@ -369,9 +369,9 @@ _ = figure.legend(loc="outside lower center", ncols=3, fontsize=8)
 
 # %% [markdown]
 # MLDG with the longer inner step ends as far from ERM as another seed does; with the
-# short step it stays nearer, which is why there is so little to see. There is no
-# barrier between any two: mixing two runs never costs, and mixing two seeds is better
-# than either.
+# short step it stays nearer, which is why there is so little to see. None of these
+# pairs has a barrier between its runs; half-way between two seeds the loss is lower
+# than at the worse of them.
 #
 # ## Is it only the length?
 #
@@ -402,9 +402,9 @@ verdicts({"ERM, twice the learning rate": lambda v: gaps(long_shape, shape["ERM"
 # **The answer, then.** That MLDG concentrates query is seen in both studies and is no
 # matter of length; with the longer inner step it holds for key too, after the merge,
 # and most in the upper layers. That it spreads out is seen with the short inner step,
-# by one direction of thirty-five; with the long one the merged update turns the other
-# way. The effect grows with the inner step, from barely visible at the rate that one
-# would train with.
+# by one direction of thirty-five, and longer updates of ERM do that too; with the long
+# step the merged update turns the other way. The effect grows with the inner step, from
+# barely visible at the rate that one would train with.
 #
 # ## What the adapters change in the frames
 #
