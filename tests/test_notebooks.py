@@ -75,6 +75,24 @@ def test_it_runs_on_small_data(name, home, tmp_path):
     ]
 
 
+def test_the_readme_says_what_a_notebook_printed():
+    """The largest eigenvalues of three arms."""
+    cells = nbformat.read(build.HERE / "02_meta_gradient.ipynb", 4).cells
+    tables = [
+        output.data["text/markdown"]
+        for cell in cells
+        for output in cell.get("outputs", ())
+        if "text/markdown" in output.get("data", {})
+    ]
+    (table,) = (table for table in tables if "largest eigenvalue" in table)
+    rows = [line.split("|")[1:-1] for line in table.splitlines()[2:5]]
+    column = [x.strip() for x in table.splitlines()[0].split("|")[1:-1]]
+    cells = [row[column.index("largest eigenvalue")] for row in rows]
+    erm, short, long = (round(float(cell.split("±")[0])) for cell in cells)
+    text = " ".join((build.HERE.parent / "README.md").read_text().split())
+    assert f"largest eigenvalue {erm} for ERM, {short} and {long} with" in text
+
+
 def test_a_cell_that_fails_is_shown_and_nothing_is_written(
     tmp_path, monkeypatch, capsys
 ):
