@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mldg_jax import plots
-from mldg_jax.analysis import drawing
+from mldg_jax.analysis import drawing, fisher
 from mldg_jax.analysis.drawing import axes, heat
 from mldg_jax.analysis.study import Single
 from mldg_jax.plots import CHANCE, GRID
@@ -186,7 +186,7 @@ def _fisher(study: Single) -> Figure:
     size = 6.4, 1.4 + 0.34 * len(mass.layers)
     figure = Figure(figsize=size, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    share = 100 * mass.merged / np.nansum(mass.merged)
+    share = 100 * fisher.shares(mass.merged)
     rows, columns = (
         drawing.layer_names(mass.layers),
         drawing.projection_names(mass.projections),

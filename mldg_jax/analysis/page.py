@@ -10,7 +10,7 @@ from scipy import stats
 
 from mldg_jax import checkpoint, layout
 from mldg_jax._version import __version__
-from mldg_jax.analysis import drawing
+from mldg_jax.analysis import drawing, fisher
 from mldg_jax.analysis.captions import (
     ANGLES_NOTE,
     ARMS_NOTE,
@@ -215,11 +215,10 @@ def differences_table(them: tuple[Geometry, ...]) -> Table:
 
 def _by_projection(one: Geometry) -> list[np.ndarray]:
     """``BY_PROJECTION``: shares of the whole run's mass, mean ranks over layers."""
-    factors, merged = one.mass.factors, one.mass.merged
     rank = np.nanmean(one.mass.factors_rank, axis=0)
     return [
-        100 * np.nansum(factors, axis=(0, 2)) / np.nansum(factors),
-        100 * np.nansum(merged, axis=0) / np.nansum(merged),
+        100 * np.nansum(fisher.shares(one.mass.factors), axis=(0, 2)),
+        100 * np.nansum(fisher.shares(one.mass.merged), axis=0),
         rank[:, 0],
         rank[:, 1],
         np.nanmean(one.mass.merged_rank, axis=0),

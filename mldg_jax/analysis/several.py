@@ -1,20 +1,18 @@
 """Several finished runs beside each other: what ``mldg analyse`` says of them."""
 
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from mldg_jax import checkpoint
 from mldg_jax.analysis import geometry, landscape, runs
-from mldg_jax.analysis.update import Geometry, describe, evaluator
+from mldg_jax.analysis.update import Geometry, Tell, describe, evaluator
 from mldg_jax.errors import UserError
 
 LINE = np.linspace(0, 1, 9)
 REPEATED = ("seed", "corpus.fold")
-
-Tell = Callable[[str], Any]
 
 
 class Several(NamedTuple):

@@ -1,7 +1,6 @@
 """Everything of this room for a finished run: what ``mldg analyse`` says of it."""
 
 import itertools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +17,7 @@ from mldg_jax.analysis import (
     runs,
     taylor,
 )
-from mldg_jax.analysis.update import Geometry, describe, evaluator
+from mldg_jax.analysis.update import Geometry, Tell, describe, evaluator
 from mldg_jax.errors import UserError
 
 RATES = np.geomspace(10**-1.5, 10**1.5, 7)  # times the run's inner_lr
@@ -26,8 +25,6 @@ INNER_LR = 0.01  # of runs that have none
 EIGENVALUES = 3
 PROBES, LANCZOS_STEPS = 2, 25
 GRID = np.linspace(-1, 1, 9)
-
-Tell = Callable[[str], Any]
 
 
 class Moment(NamedTuple):

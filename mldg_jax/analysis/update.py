@@ -7,6 +7,8 @@ import jax
 
 from mldg_jax.analysis import fisher, geometry, losses, runs
 
+Tell = Callable[[str], Any]  # what a study computes next
+
 
 class Geometry(NamedTuple):
     """What training did to one run's front-end; None for runs without adapters.
