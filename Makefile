@@ -2,17 +2,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
+  --use-pep517 -c constraints.txt
 # A process a core, each with whole files; in their order, which ends with short ones.
 CORES := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo test test-parity test-full lint format bench notebooks golden clean
+.PHONY: help install demo test test-parity test-full fresh lint format bench notebooks \
+  golden clean
 
 help:
 	@echo "make demo         build the corpus, train four arms, write runs/demo/report.html"
 	@echo "make test         the tests: no corpus, no torch, offline once installed"
 	@echo "make test-parity  the tests against live torch, transformers, peft"
 	@echo "make test-full    all tests, also those of full-size models"
+	@echo "make fresh        README, tests, small demo in new Debian 12 and 13 (root; an hour)"
 	@echo "make install      only .venv with pinned dependencies"
 	@echo "make lint         ruff format and check"
 	@echo "make bench        what is in benchmarks/"
@@ -23,8 +26,9 @@ install: $(VENV)/.installed
 $(VENV)/.installed: setup.cfg constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; choose one: make PYTHON=python3.11 install"; exit 2; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
-	  { echo "no venv module; on Debian/Ubuntu: sudo apt-get install python3-venv"; exit 2; }
+	@# Debian's venv without python3-venv leaves a python that has no pip
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
+	  { echo "no venv module; on Debian/Ubuntu: sudo apt-get install python3-venv; then again"; exit 2; }
 	@echo "installing pinned dependencies into $(VENV) (about 1.5 GB, 1-2 minutes)"
 	@$(PIP) -e '.[whisper,debspoof,notebooks,test]'
 	@touch $@
@@ -44,6 +48,10 @@ test-parity: $(VENV)/.parity
 
 test-full: $(VENV)/.parity
 	@$(BIN)/python -m pytest
+
+# Before every release, and after any change to what is installed.
+fresh:
+	@.ci/fresh
 
 lint: install
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .

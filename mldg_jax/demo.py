@@ -41,38 +41,50 @@ ARMS = {
 PAIRS = (("frozen", "lfcc-gmm"), ("erm", "frozen"), ("mldg", "frozen"), ("mldg", "erm"))
 
 
+def read_configs(
+    config_path: str, overrides: Sequence[str] = ()
+) -> dict[str, ml_collections.ConfigDict]:
+    """Reads the configs of the neural arms.
+
+    Args:
+      config_path: a config file whose arguments are the arms, with a ``selection``
+        section.
+      overrides: ``name=value``, for all of them.
+
+    Raises:
+      UserError: an impossible config.
+    """
+    return {
+        arm: configs.read(f"{config_path}:{arm}", overrides)
+        for arm in ("frozen", "erm", "mldg")
+    }
+
+
 def run(
-    config_path: str,
+    base: dict[str, ml_collections.ConfigDict],
     corpus: Path,
     workdir: Path,
     *,
     seeds: int = 3,
     workers: int | None = None,
-    overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Trains, scores and reports.
 
     Args:
-      config_path: a config file whose arguments are the arms, with a ``selection``
-        section.
+      base: of ``read_configs``; the corpus is written into them.
       corpus: folder of the prepared corpus, with splits train, dev and eval.
       workdir: where the runs, results.json, tables.md, figures/ and report.html go.
       seeds: runs an arm.
       workers: processes; one a CPU core by default.
-      overrides: config overrides for the neural arms, ``name=value``.
 
     Returns:
       What results.json holds.
 
     Raises:
-      UserError: an impossible config, or a run folder of another config.
+      UserError: a run folder of another config.
     """
     started = time.monotonic()
     workers = workers or len(os.sched_getaffinity(0))
-    base = {
-        arm: configs.read(f"{config_path}:{arm}", overrides)
-        for arm in ("frozen", "erm", "mldg")
-    }
     summary = json.loads((corpus / "corpus.json").read_text())
     for config in base.values():
         config.corpus.config = corpus.parent.name

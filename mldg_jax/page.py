@@ -168,6 +168,9 @@ def _corpus_section(results: dict[str, Any]) -> str:
     if "corpus_sha256" in corpus:
         sha = escape(str(corpus["corpus_sha256"]))
         parts.append(f"<p>sha256 of the corpus: <code>{sha}</code></p>")
+    if corpus.get("differs_from_readme"):
+        note = escape(f"Note: {corpus['differs_from_readme']}.")
+        parts.append(f'<p class="note">{note}</p>')
     return "\n".join(parts)
 
 

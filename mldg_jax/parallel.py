@@ -219,7 +219,8 @@ def topology(name: str) -> list[jax.Device]:
     """
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
-            "the TPU's compiler is not installed: pip install 'mldg_jax[tpu-plan]'"
+            "the TPU's compiler is not installed: pip install 'mldg_jax[tpu-plan]' (on "
+            "a TPU machine 'mldg_jax[tpu]', which brings the machine's own)"
         )
     # libtpu reads these when it is loaded. Without them it looks for the TPU that it is
     # on, and keeps another process from loading it.

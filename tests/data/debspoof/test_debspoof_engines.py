@@ -1,4 +1,9 @@
+import configparser
+from pathlib import Path
+
+import numpy as np
 import pytest
+import soundfile
 
 from mldg_jax.data.debspoof import engines, neural
 from mldg_jax.errors import UserError
@@ -23,24 +28,78 @@ def test_festival_text_cannot_leave_its_string(tmp_path):
     assert "\\" not in line
 
 
-def test_missing_python_packages_are_named(monkeypatch):
-    monkeypatch.setattr(
-        engines.importlib.util, "find_spec", lambda name: None if name == "piper" else 1
-    )
-    with pytest.raises(UserError, match=r"pip install piper-tts==1\.8\.0$"):
-        engines.check_python_packages("small")
+@pytest.fixture
+def only(monkeypatch):
+    """Makes importlib.metadata know some packages only."""
+
+    def set_to(names):
+        def version(name):
+            if name not in names:
+                raise engines.importlib.metadata.PackageNotFoundError(name)
+            return "1.0"
+
+        monkeypatch.setattr(engines.importlib.metadata, "version", version)
+
+    return set_to
 
 
-def test_only_full_needs_the_packages_of_full(monkeypatch):
-    there = engines.PIP_PACKAGES.keys()
-    monkeypatch.setattr(
-        engines.importlib.util, "find_spec", lambda name: 1 if name in there else None
-    )
-    engines.check_python_packages("small")
+def small_names():
+    return {*engines.LIBRARIES, *engines.synthesiser_names("small")}
+
+
+def test_missing_python_packages_are_named(only):
+    only(small_names() - {"av", "piper-tts"})
+    with pytest.raises(
+        UserError, match=r"^2 .*python\S* -m pip install av piper-tts==1\.8\.0$"
+    ):
+        engines.python_versions("small")
+
+
+def test_only_full_needs_the_packages_of_full(only):
+    only(small_names())
+    assert engines.python_versions("small")["pyworld-prebuilt"] == "1.0"
     with pytest.raises(
         UserError, match=r"^2 .* pip install hibari-tts==0\.2\.1 py-nan"
     ):
-        engines.check_python_packages("full")
+        engines.python_versions("full")
+
+
+def test_requirements_are_those_of_setup_cfg():
+    extras = configparser.ConfigParser()
+    extras.read(Path(__file__).parents[3] / "setup.cfg")
+    listed = extras["options.extras_require"]
+    small = {x for x in listed["debspoof"].split("\n") if x and not x.startswith("#")}
+    assert small >= set(engines.SYNTHESISERS)
+    assert {x.split(">")[0] for x in small - set(engines.SYNTHESISERS)} == {
+        *("av", "onnxruntime")
+    }
+    assert set(listed["debspoof-full"].split()) == set(engines.FULL_SYNTHESISERS)
+
+
+def test_no_synthesiser_opens_the_users_pulseaudio_folder(tmp_path, monkeypatch):
+    """Where there is none libpulse draws its name from espeak-ng's random numbers."""
+    fake = tmp_path / "espeak-ng"
+    fake.write_text(
+        "#!/bin/sh\n"
+        'test -d "$PULSE_RUNTIME_PATH" || exit 1\n'
+        'for last; do :; done; cp "$SPEECH" "$last"\n'
+    )
+    fake.chmod(0o755)
+    soundfile.write(tmp_path / "speech.wav", np.zeros(800), 16_000)
+    monkeypatch.setenv("SPEECH", str(tmp_path / "speech.wav"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    samples, rate = engines.espeak("a", "fr", "+f2", 1.0, 50)
+    assert len(samples) == 800 and rate == 16_000
+
+
+@pytest.mark.full
+def test_espeak_speaks_alike_for_a_new_user(tmp_path, monkeypatch):
+    said = "utilisateur se joindra à la conférence."
+    first, _ = engines.espeak(said, "fr", "+f2", 0.916, 50)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    second, _ = engines.espeak(said, "fr", "+f2", 0.916, 50)
+    np.testing.assert_array_equal(first, second)
 
 
 def test_pico_gets_its_settings_and_no_leading_dash(monkeypatch):
