@@ -28,12 +28,13 @@ def main() -> None:
     import jax
     import numpy as np
 
-    from mldg_jax import configs, steps
     from mldg_jax.analysis import gradients, losses
-    from mldg_jax.models import detector as detectors
+    from mldg_jax.models.detector import create_detector
+    from mldg_jax.step import init_state
+    from mldg_jax.training.config import read_config_file
 
-    config = configs.read(str(ROOT / "configs" / "debspoof.py") + ":mldg")
-    detector = detectors.create(config.model)
+    config = read_config_file(str(ROOT / "configs" / "debspoof.py") + ":mldg")
+    detector = create_detector(config.model)
     rng = np.random.default_rng(0)
     shape = options.attacks, 1, options.examples
     batches = {
@@ -43,7 +44,7 @@ def main() -> None:
     frontend = jax.jit(detector.frontend.init)(
         jax.random.key(0), batches["waveform"][0, 0]
     )
-    state, frozen = steps.init_state(
+    state, frozen = init_state(
         config, detector, frontend["params"], batches["waveform"][0, 0]
     )
     loss = losses.evaluation(detector, state["batch_stats"], frozen)

@@ -10,7 +10,8 @@ import time
 
 import numpy as np
 
-from mldg_jax import bootstrap, metrics, weighted
+from mldg_jax import metrics
+from mldg_jax.scoring import bootstrap, bootstrap_statistics
 
 TRIALS, SPEAKERS, ATTACKS = 1_000_000, 500, 20
 
@@ -33,7 +34,7 @@ def main() -> None:
     def replicas(ids):
         clusters = bootstrap.across_classes(labels, ids)
         size = sum(clusters.strata)
-        statistic = weighted.eer(scores, labels == 1, clusters.index, size)
+        statistic = bootstrap_statistics.eer(scores, labels == 1, clusters.index, size)
         bootstrap.replicate([statistic], clusters, 1000, seed=0)
 
     for name, run in (

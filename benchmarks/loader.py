@@ -15,11 +15,14 @@ import time
 
 import jax
 
-from mldg_jax import configs, parallel, pretrained, steps
-from mldg_jax.data import corpus as corpora
 from mldg_jax.data import episodes, loader
-from mldg_jax.data.augment import from_config
-from mldg_jax.models import detector as detectors
+from mldg_jax.data.augment.section import from_config
+from mldg_jax.data.corpus import find_corpus, load_split
+from mldg_jax.models import pretrained
+from mldg_jax.models.detector import create_detector
+from mldg_jax.step import init_state, make_step
+from mldg_jax.training import parallel
+from mldg_jax.training.config import read_config_file
 
 
 def main() -> None:
@@ -31,9 +34,9 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=20)
     options = parser.parse_args()
     name, _, size = options.corpus.partition("/")
-    folder = corpora.find(name, size, options.data_dir)
-    corpus, read = (corpora.load(folder, "train", keep=k) for k in (True, False))
-    config = configs.read("configs/debspoof.py:mldg")
+    folder = find_corpus(name, size, options.data_dir)
+    corpus, read = (load_split(folder, "train", keep=k) for k in (True, False))
+    config = read_config_file("configs/debspoof.py:mldg")
     domains = episodes.group(corpus)
 
     def serve(corpus, augment):
@@ -95,7 +98,7 @@ def main() -> None:
 
 def step_runner(config, domains, corpus, count):
     """Runs training steps on one episode that is there already."""
-    detector = detectors.create(config.model, None, config.compute)
+    detector = create_detector(config.model, None, config.compute)
     frontend = pretrained.load_frontend(config.model)
     make = loader.sampler(
         domains,
@@ -106,8 +109,8 @@ def step_runner(config, domains, corpus, count):
     )
     _, episode = make(0)
     examples = episode["meta_train"]["waveform"].reshape(-1, config.samples)
-    state, frozen = steps.init_state(config, detector, frontend, examples)
-    step = parallel.compile_step(steps.make_step(config, detector), jax.devices()[:1])
+    state, frozen = init_state(config, detector, frontend, examples)
+    step = parallel.compile_step(make_step(config, detector), jax.devices()[:1])
     holder = [state]
 
     def run(start):

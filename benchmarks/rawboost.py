@@ -2,7 +2,8 @@
 
     python benchmarks/rawboost.py [--algorithms 1 5] [--batch 16] [--threads 1]
 
-Ours is one jitted call for the batch. The rival (tests/data/numpy_rawboost.py) has the
+Ours is one jitted call for the batch. The rival
+(tests/data/augment/numpy_rawboost.py) has the
 same equations at its best settings: float32, overlap-add convolution, a generator that
 picks samples without ordering them; with more threads the clips are dealt to as many.
 Each side runs in a process of its own, on the same cores; they take turns. Prints JSON:
@@ -37,7 +38,7 @@ def ours(batch: int) -> Callable[[int], None]:
     """Returns ``run(algorithm)``."""
     import jax
 
-    from mldg_jax.data.rawboost import rawboost
+    from mldg_jax.data.augment.rawboost import rawboost
 
     waveform, keys = jax.device_put(clips(batch)), [jax.random.key(0)]
 
@@ -52,7 +53,7 @@ def numpy(batch: int, threads: int) -> Callable[[int], None]:
     """Returns ``run(algorithm)``."""
     import scipy.signal
 
-    from tests.data.numpy_rawboost import rawboost
+    from tests.data.augment.numpy_rawboost import rawboost
 
     waveform, pool = clips(batch), ThreadPoolExecutor(threads)
     generators = np.random.default_rng(0).spawn(batch)

@@ -20,12 +20,12 @@ the paper builds on, [ours] our choice where nothing is stated.
 
 import ml_collections
 
-from mldg_jax import configs
+from mldg_jax.training.config import arm_of
 
 
 def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     """Returns the config of an arm, e.g. ``"mldg"`` or ``"erm,smoke"``."""
-    arm, smoke = configs.arm_of(arg)
+    arm, smoke = arm_of(arg)
     config = ml_collections.ConfigDict()
     config.arm = arm
     config.seed = 0

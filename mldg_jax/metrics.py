@@ -4,7 +4,7 @@ A score is higher for bona fide. Labels are 1 = bona fide, 0 = spoof; scores are
 (trials,) unless stated. Bad input (an empty class, NaN, shapes that differ) raises
 `ValueError`. Conventions are those of the ASVspoof 5 and 2021 evaluation packages
 (github.com/asvspoof-challenge); tests/golden/metrics.npz holds what they compute.
-Confidence intervals: `mldg_jax.bootstrap`.
+Confidence intervals: `mldg_jax.scoring.bootstrap`.
 """
 
 from collections.abc import Callable
@@ -12,24 +12,78 @@ from collections.abc import Callable
 import numpy as np
 from numpy import ndarray as Array
 
-from mldg_jax import trials
-from mldg_jax.trials import class_scores, require
-
 # Cost model of ASVspoof 5, track 1: prior probability of a spoofing attack, cost of
 # rejecting bona fide speech, cost of accepting a spoof.
 P_SPOOF, C_MISS, C_FALSE_ALARM = 0.05, 1.0, 10.0
 MISS_COST, FALSE_ALARM_COST = C_MISS * (1 - P_SPOOF), C_FALSE_ALARM * P_SPOOF
+
 # Log-likelihood ratio (nats) at or above which accepting is the cheaper decision.
 BAYES_THRESHOLD = -np.log(MISS_COST / FALSE_ALARM_COST)
 
 # Tandem cost model of ASVspoof 2021: of what is not a spoof 99 % are target speakers;
 # the speaker verifier's false alarm costs as much as the countermeasure's.
 P_TARGET, P_NONTARGET = (1 - P_SPOOF) * 0.99, (1 - P_SPOOF) * 0.01
-
-# a-DCF1 of Shim et al. 2024: priors and costs of (target, nontarget, spoof).
-A_DCF_PRIORS, A_DCF_COSTS = (0.9, 0.05, 0.05), (1.0, 10.0, 20.0)
-
 MACRO_CLIPS = 5  # bona fide trials that a speaker needs to count in macro EER
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises `ValueError(message)` unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def class_scores(scores: Array) -> Array:
+    """Scores of one class as float64 (n,), n > 0, all finite."""
+    scores = np.asarray(scores, np.float64)
+    found = f"scores of a class are {scores.shape}"
+    require(
+        scores.ndim == 1 and scores.size > 0, f"{found}, need (n,), n > 0; add some"
+    )
+    bad = scores[~np.isfinite(scores)][:1]
+    require(bad.size == 0, f"a score is {bad}, must be finite; drop or rescore it")
+    return scores
+
+
+def is_bonafide(labels: Array) -> Array:
+    """Labels of 0 and 1 (trials,), both present, as bool: True is bona fide."""
+    labels, values = np.asarray(labels), np.unique(labels)
+    right = labels.ndim == 1 and np.array_equal(values, [0, 1])
+    found = f"labels are {labels.shape} with values {values[:5]}"
+    require(right, f"{found}, must be (trials,) with both 0 and 1; map spoof to 0")
+    return labels == 1
+
+
+def scored(scores: Array, labels: Array) -> tuple[Array, Array]:
+    """Scores float64 and labels bool, both (trials,)."""
+    scores, real = class_scores(scores), is_bonafide(labels)
+    found = f"scores are {scores.shape} and labels {real.shape}"
+    require(scores.shape == real.shape, f"{found}, must match; pass one label each")
+    return scores, real
+
+
+def ids(values: Array | None, size: int, name: str) -> Array:
+    """Ids of any type as (size,) of str; `name` is the argument's, for the message."""
+    values = np.asarray(values)
+    require(
+        values.shape == (size,), f"{name} is {values.shape}, must be ({size},); pass it"
+    )
+    return values.astype(str)
+
+
+def codes(values: Array) -> tuple[list[str], Array]:
+    """Sorted names and, for each value (n,), the place of its name (n,) int.
+
+    As `np.unique(return_inverse=True)`, which sorts every string: 1 s a million.
+    """
+    places: dict[str, int] = {}
+    listed = values.tolist()
+    code = np.fromiter(
+        (places.setdefault(x, len(places)) for x in listed), np.intp, len(listed)
+    )
+    names = sorted(places)
+    rank = np.empty(len(names), np.intp)
+    rank[[places[name] for name in names]] = np.arange(len(names))
+    return names, rank[code]
 
 
 def det_curve(bonafide_scores: Array, spoof_scores: Array) -> tuple[Array, ...]:
@@ -143,55 +197,6 @@ def tandem_cost(
     return lambda miss, false_alarm: (c0 + c1 * miss + c2 * false_alarm) / default
 
 
-def asv_rates(target: Array, nontarget: Array, spoof: Array) -> dict[str, float]:
-    """The three rates of `min_tdcf` from a verifier's scores of three classes.
-
-    Its threshold is where its own EER is (target against nontarget), as in the
-    challenges; a trial is accepted at or above it.
-    """
-    threshold = eer(target, nontarget)[1]
-    target, nontarget, spoof = map(class_scores, (target, nontarget, spoof))
-    return {
-        "asv_pfa": float(np.mean(nontarget >= threshold)),
-        "asv_pmiss": float(np.mean(target < threshold)),
-        "asv_pmiss_spoof": float(np.mean(spoof < threshold)),
-    }
-
-
-def a_dcf(
-    target: Array,
-    nontarget: Array,
-    spoof: Array,
-    priors: tuple[float, float, float] = A_DCF_PRIORS,
-    costs: tuple[float, float, float] = A_DCF_COSTS,
-) -> float:
-    """Smallest architecture-agnostic detection cost of a spoof-aware verifier, [0, 1].
-
-    One score decides on speaker and spoof at once. Shim et al. 2024, a-DCF: an
-    architecture agnostic metric … (arXiv 2403.01355), equations 5 to 7; a trial is
-    rejected at or below the threshold, among equals target first, then nontarget.
-
-    Args:
-        target, nontarget, spoof: (n,) scores, higher for target.
-        priors: of the three classes, sum 1.
-        costs: of rejecting a target, accepting a nontarget, accepting a spoof.
-    """
-    require(abs(sum(priors) - 1) < 1e-9, f"priors are {priors}, must sum to 1")
-    classes = [class_scores(scores) for scores in (target, nontarget, spoof)]
-    order = np.argsort(np.concatenate(classes), kind="stable")
-    kind = np.repeat(np.arange(3), [len(scores) for scores in classes])[order]
-    weights = [p * c for p, c in zip(priors, costs, strict=True)]
-    miss, accept_nontarget, accept_spoof = (
-        np.r_[0, np.cumsum(kind == i)] / len(classes[i]) for i in range(3)
-    )
-    cost = (
-        weights[0] * miss
-        + weights[1] * (1 - accept_nontarget)
-        + weights[2] * (1 - accept_spoof)
-    )
-    return float(cost.min() / min(weights[0], weights[1] + weights[2]))
-
-
 def detection_metrics(bonafide_scores: Array, spoof_scores: Array) -> dict[str, float]:
     """`eer`, `eer_threshold`, `min_dcf`, `act_dcf`, `cllr`, `n_bonafide`, `n_spoof`."""
     scores = bonafide_scores, spoof_scores
@@ -212,8 +217,8 @@ def groups(labels: Array, values: Array) -> dict[str, Array]:
     its own trials of both. `values` (trials,) names each trial's condition. A
     condition without a trial of each class is left out.
     """
-    real = trials.is_bonafide(labels)
-    names, code = trials.codes(trials.ids(values, real.size, "values"))
+    real = is_bonafide(labels)
+    names, code = codes(ids(values, real.size, "values"))
     everyone, found = np.flatnonzero(real), {}
     shared = np.intersect1d(code[real], code[~real]).size > 0
     order = np.argsort(code, kind="stable")
@@ -231,9 +236,9 @@ def by_attack(scores: Array, labels: Array, attacks: Array) -> dict[str, dict]:
 
     `attacks` (trials,) holds names; those of bona fide trials are ignored.
     """
-    scores, real = trials.scored(scores, labels)
+    scores, real = scored(scores, labels)
     spoof = np.flatnonzero(~real)
-    names, code = trials.codes(trials.ids(attacks, real.size, "attacks")[spoof])
+    names, code = codes(ids(attacks, real.size, "attacks")[spoof])
     result = {}
     for place, attack in enumerate(names):
         own = scores[spoof[code == place]]
@@ -255,7 +260,7 @@ def macro_eer(
     trials, whoever's voice they imitate. Every pair has the same weight. `attacks`
     (trials,) is ignored where bona fide, `speakers` (trials,) where spoof.
     """
-    scores, _ = trials.scored(scores, labels)
+    scores, _ = scored(scores, labels)
     pairs = macro_pairs(labels, attacks, speakers, min_bonafide)
     return float(np.mean([eer(scores[own], scores[its])[0] for own, its in pairs]))
 
@@ -264,9 +269,9 @@ def macro_pairs(
     labels: Array, attacks: Array, speakers: Array, min_bonafide: int = MACRO_CLIPS
 ) -> list[tuple[Array, Array]]:
     """Of each pair of `macro_eer` the indices of its bona fide and spoof trials."""
-    real = trials.is_bonafide(labels)
-    attacks = trials.ids(attacks, real.size, "attacks")
-    speakers = trials.ids(speakers, real.size, "speakers")
+    real = is_bonafide(labels)
+    attacks = ids(attacks, real.size, "attacks")
+    speakers = ids(speakers, real.size, "speakers")
     names, counts = np.unique(speakers[real], return_counts=True)
     most = f"a speaker has at most {counts.max()} bona fide trials"
     fix = f"need {min_bonafide}; lower min_bonafide"

@@ -20,20 +20,13 @@ import numpy as np
 from IPython.display import HTML, SVG, Audio, display
 
 import mldg_jax
-from mldg_jax import (
-    calibrating,
-    configs,
-    evaluate,
-    evaluation_figures,
-    evaluation_page,
-    inventory,
-    jobs,
-    layout,
-    plots,
-    scoring,
-    training,
-)
-from mldg_jax.data import corpus as corpora
+from mldg_jax.common import plots, tables
+from mldg_jax.data.corpora import inventory
+from mldg_jax.data.corpus import BONAFIDE, corpus_sha256, find_corpus, load_split
+from mldg_jax.experiments import jobs
+from mldg_jax.scoring import evaluate, figures, report, scorer
+from mldg_jax.training import loop
+from mldg_jax.training.config import read_config_file
 
 CONFIGS = Path(mldg_jax.__file__).parents[1] / "configs"
 if not Path("data").exists():  # opened from notebooks/: data/ and runs/ are beside it
@@ -52,11 +45,11 @@ HUMAN, FAKE = "#0072B2", "#D55E00"  # Okabe and Ito: also for the colour-blind
 # for the first time in the test. No voice is in two splits.
 
 # %%
-folder = corpora.find("debspoof", "small", "data")
+folder = find_corpus("debspoof", "small", "data")
 print(inventory.table(inventory.describe(folder)))
 
 # %%
-train, dev, test = (corpora.load(folder, split) for split in ("train", "dev", "eval"))
+train, dev, test = (load_split(folder, split) for split in ("train", "dev", "eval"))
 unseen = sorted(set(test.attack) - set(train.attack))
 print("unseen families:", ", ".join(unseen))
 
@@ -119,10 +112,10 @@ plt.show()
 # be good on the second (loss G). `configs/debspoof.py` explains every knob.
 
 # %%
-config = configs.read(f"{CONFIGS}/debspoof.py:mldg" + (",smoke" if SMOKE else ""))
-config.corpus.sha256 = corpora.sha256(folder)
-training.train(config, RUN, train)
-calibrating.calibrate(RUN, dev, utterances=1000)
+config = read_config_file(f"{CONFIGS}/debspoof.py:mldg" + (",smoke" if SMOKE else ""))
+config.corpus.sha256 = corpus_sha256(folder)
+loop.train(config, RUN, train)
+scorer.calibrate(RUN, dev, utterances=1000)
 print(sorted(path.name for path in RUN.iterdir()))
 
 # %% [markdown]
@@ -161,11 +154,11 @@ plt.show()
 # %%
 detector = mldg_jax.load(RUN)
 count = len(test.label)
-scores = scoring.score_waveforms(detector, (test.waveform(i) for i in range(count)))
+scores = scorer.score_waveforms(detector, (test.waveform(i) for i in range(count)))
 jobs.write_scores(RUN / "scores_eval.txt", test, scores)
 
 met = np.where(np.isin(test.attack, unseen), "unseen family", "seen attack")
-met = np.where(test.label == corpora.BONAFIDE, "-", met)
+met = np.where(test.label == BONAFIDE, "-", met)
 names = ("bonafide" if label else "spoof" for label in test.label)
 with open(RUN / "keys_eval.csv", "w", newline="") as file:
     table = csv.writer(file)
@@ -176,7 +169,7 @@ with open(RUN / "keys_eval.csv", "w", newline="") as file:
 found = evaluate.evaluate(
     {"mldg": RUN / "scores_eval.txt"}, RUN / "keys_eval.csv", by=["training"]
 )
-print(evaluation_page.text(found))
+print(report.text(found))
 
 # %% [markdown]
 # The EER is the error at the threshold that rejects the same share of humans as it
@@ -186,7 +179,7 @@ print(evaluation_page.text(found))
 # ranked.
 
 # %%
-drawn = evaluation_figures.draw(found)
+drawn = figures.draw(found)
 SVG(drawn["by_attack"][0])
 
 # %% [markdown]
@@ -196,7 +189,7 @@ SVG(drawn["by_attack"][0])
 # %%
 pooled = found.results["systems"]["mldg"]
 for name, part in pooled["by_training"].items():
-    print(f"{name:14} EER {layout.rate(part)} %, {part['n']} clips")
+    print(f"{name:14} EER {tables.rate(part)} %, {part['n']} clips")
 
 # %% [markdown]
 # Scores are log-likelihood ratios, because the run was calibrated on the split `dev`:
@@ -212,7 +205,7 @@ SVG(drawn["scores"][0])
 # detector this is the first thing to listen to: artefacts of the corpus show here.)
 
 # %%
-real = test.label == corpora.BONAFIDE
+real = test.label == BONAFIDE
 convincing = int(np.argmax(np.where(real, -np.inf, scores)))
 suspected = int(np.argmin(np.where(real, scores, np.inf)))
 for title, row in (("fake", convincing), ("human", suspected)):

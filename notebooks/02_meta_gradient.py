@@ -28,10 +28,11 @@ from matplotlib import pyplot as plt
 from scipy import stats
 
 import mldg_jax
-from mldg_jax import cli, layout, plots
-from mldg_jax.analysis import curvature, drawing, gradients, losses, runs
-from mldg_jax.analysis import taylor as parts
-from mldg_jax.data import corpus as corpora
+from mldg_jax import cli
+from mldg_jax.analysis import curvature, gradients, losses, subjects, taylor
+from mldg_jax.analysis.report import drawing
+from mldg_jax.common import plots, tables
+from mldg_jax.data.corpus import find_corpus, load_split, read_columns
 
 CONFIGS = Path(mldg_jax.__file__).parents[1] / "configs"
 if not Path("data").exists():  # opened from notebooks/: data/ and runs/ are beside it
@@ -64,16 +65,16 @@ assert cli.main(command) == 0
 # %%
 ARMS = {"ERM": "erm", **{f"MLDG, α = {a}": f"mldg inner_lr={a}" for a in RATES}}
 found = {
-    arm: [runs.load(RUNS / f"{label} seed{seed}") for seed in SEEDS]
+    arm: [subjects.load(RUNS / f"{label} seed{seed}") for seed in SEEDS]
     for arm, label in ARMS.items()
 }
-folder = corpora.find("debspoof", "full", "data")
+folder = find_corpus("debspoof", "full", "data")
 run = found[f"MLDG, α = {RATES[0]}"][0]
-dev = corpora.load(folder, "dev")
+dev = load_split(folder, "dev")
 if SMOKE:  # bona fide and four attacks
     dev = dev.take(np.isin(dev.attack, np.unique(dev.attack)[:5]))
-chosen = runs.choose(dev, examples=2 if SMOKE else 8, samples=run.config.samples)
-saved = [*runs.checkpoints(run)]  # φ itself, not its moving average
+chosen = subjects.choose(dev, examples=2 if SMOKE else 8, samples=run.config.samples)
+saved = [*subjects.checkpoints(run)]  # φ itself, not its moving average
 print(f"{len(chosen.attacks)} attacks, {chosen.row.size} utterances of the dev split")
 print(f"checkpoints of {run.name}: {', '.join(str(x.step) for x in saved)}")
 
@@ -86,7 +87,7 @@ print(f"checkpoints of {run.name}: {', '.join(str(x.step) for x in saved)}")
 # of the other, too; red: it raises it.
 
 # %%
-columns = corpora.index(folder, "dev", ["attack", "family"])
+columns = read_columns(folder, "dev", ["attack", "family"])
 family = dict(zip(columns["attack"], columns["family"], strict=True))
 order = sorted(
     range(len(chosen.attacks)),
@@ -191,7 +192,7 @@ print("meta-test:", ", ".join(names[::4]))
 alphas = RATES[1] * 10.0 ** np.arange(-3.5, 0.6, 0.5)
 shown = {f"step {x.step}": x for x in (saved[0], saved[-2])} | {"finished": run}
 taken = {
-    title: parts.decompose(
+    title: taylor.decompose(
         losses.one_by_one(x.loss), x.trainable, episode, key, inner_lr=alphas
     )
     for title, x in shown.items()
@@ -225,7 +226,7 @@ for title, one in taken.items():
 header = ["nats", f"slope of the remainder, α ≤ {alphas[3]:.2g}"]
 for rate in RATES:
     header += [f"−β α F′·G′ at α = {rate}", f"remainder at α = {rate}"]
-Markdown(layout.markdown((header, rows)))
+Markdown(tables.markdown_table((header, rows)))
 
 # %% [markdown]
 # The remainder grows with the square of α, as it must. At 0.03 it is between a quarter
@@ -246,7 +247,7 @@ figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 for place, (title, point) in zip((0, 3, 5), shown.items(), strict=False):
     loss = losses.one_by_one(point.loss)
     both = [
-        parts.orders(loss, point.trainable, episode, key, inner_lr=float(a))
+        taylor.compare_orders(loss, point.trainable, episode, key, inner_lr=float(a))
         for a in alphas
     ]
     colour, marker = plots.style(place)
@@ -303,7 +304,7 @@ for arm in list(ARMS)[1:]:
     cells = zip(gap.mean(axis=0), ends.low, ends.high, DIGITS, strict=True)
     text = [f"{m:+.{d}f} [{lo:+.{d}f}, {hi:+.{d}f}]" for m, lo, hi, d in cells]
     rows.append([f"{arm} − ERM", *(x.replace("-", "−") for x in text)])
-Markdown(layout.markdown((header, rows)))
+Markdown(tables.markdown_table((header, rows)))
 
 # %% [markdown]
 # Not in the way that the expansion says: attacks agree no more than after ERM. What

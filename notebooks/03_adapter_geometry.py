@@ -33,17 +33,18 @@ from matplotlib import pyplot as plt
 from scipy import stats
 
 import mldg_jax
-from mldg_jax import cli, layout, plots
+from mldg_jax import cli
 from mldg_jax.analysis import (
-    drawing,
     fisher,
     geometry,
     landscape,
     representation,
-    runs,
-    update,
+    subjects,
+    trained_update,
 )
-from mldg_jax.data import corpus as corpora
+from mldg_jax.analysis.report import drawing
+from mldg_jax.common import plots, tables
+from mldg_jax.data.corpus import find_corpus, load_split, load_test
 
 CONFIGS = Path(mldg_jax.__file__).parents[1] / "configs"
 if not Path("data").exists():  # opened from notebooks/: data/ and runs/ are beside it
@@ -78,17 +79,18 @@ assert cli.main(command) == 0
 # %%
 ARMS = {"ERM": "erm", **{f"MLDG, α = {a}": f"mldg inner_lr={a}" for a in RATES}}
 found = {
-    arm: [runs.load(RUNS / f"{label} seed{seed}") for seed in SEEDS]
+    arm: [subjects.load(RUNS / f"{label} seed{seed}") for seed in SEEDS]
     for arm, label in ARMS.items()
 }
 first = found["ERM"][0]
-folder = corpora.find("debspoof", "full", "data")
-dev = corpora.load(folder, "dev")
+folder = find_corpus("debspoof", "full", "data")
+dev = load_split(folder, "dev")
 if SMOKE:  # bona fide and four attacks
     dev = dev.take(np.isin(dev.attack, np.unique(dev.attack)[:5]))
-chosen = runs.choose(dev, examples=2 if SMOKE else 8, samples=first.config.samples)
+chosen = subjects.choose(dev, examples=2 if SMOKE else 8, samples=first.config.samples)
 shape = {
-    arm: [update.describe(run, chosen) for run in its] for arm, its in found.items()
+    arm: [trained_update.describe(run, chosen) for run in its]
+    for arm, its in found.items()
 }
 layers, projections = shape["ERM"][0].mass.layers, shape["ERM"][0].mass.projections
 print(
@@ -251,7 +253,7 @@ def verdicts(columns):
         for statement, (measures, of, expected) in STATEMENTS.items()
         for name, value in measures.items()
     ]
-    return Markdown(layout.markdown((["difference", *columns], table)))
+    return Markdown(tables.markdown_table((["difference", *columns], table)))
 
 
 verdicts({arm: functools.partial(differences, arm) for arm in list(ARMS)[1:]})
@@ -290,12 +292,16 @@ assert cli.main(again) == 0
 # %%
 left_out = {}
 for fold in FOLDS:
-    test = corpora.load_test(folder, "eval", fold)
+    test = load_test(folder, "eval", fold)
     test = test.take(np.isin(test.attack, np.unique(dev.attack)))
-    its = runs.choose(test, examples=chosen.row.shape[1], samples=first.config.samples)
+    its = subjects.choose(
+        test, examples=chosen.row.shape[1], samples=first.config.samples
+    )
     left_out[fold] = {
         arm: [
-            update.describe(runs.load(AGAIN / f"{arm} seed{seed} fold{fold}"), its)
+            trained_update.describe(
+                subjects.load(AGAIN / f"{arm} seed{seed} fold{fold}"), its
+            )
             for seed in SEEDS
         ]
         for arm in ("erm", "mldg")
@@ -334,7 +340,7 @@ def compare(one, other):
     )
     t = np.linspace(0, 1, 3 if SMOKE else 9)
     path = landscape.interpolate(
-        update.evaluator(one, chosen), one.point, other.point, t
+        trained_update.evaluator(one, chosen), one.point, other.point, t
     )
     angle = np.nanmean(geometry.principal_angles(a, b).writes)
     return gap / long[1], long[0] / long[1], angle, path
@@ -352,7 +358,7 @@ for kind, its in compared.items():
     bump = max(path.barrier for *_, path in its)
     table.append([kind, f"{gap:.2f}", f"{ratio:.2f}", f"{angle:.0f}°", f"{bump:.3f}"])
 header = ["pair", "distance", "length", "angle", "largest barrier, nats"]
-Markdown(layout.markdown((header, table)))
+Markdown(tables.markdown_table((header, table)))
 
 # %%
 figure, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
@@ -388,10 +394,10 @@ longer = [
 assert cli.main(longer) == 0
 
 # %%
-long_runs = [runs.load(LONG / f"erm seed{seed}") for seed in SEEDS]
+long_runs = [subjects.load(LONG / f"erm seed{seed}") for seed in SEEDS]
 ratio = np.mean([compare(*pair)[1] for pair in zip(long_runs, erm, strict=True)])
 print(f"with twice the learning rate the update is {ratio:.1f} times as long")
-long_shape = [update.describe(run, chosen) for run in long_runs]
+long_shape = [trained_update.describe(run, chosen) for run in long_runs]
 verdicts({"ERM, twice the learning rate": lambda v: gaps(long_shape, shape["ERM"], v)})
 
 # %% [markdown]

@@ -22,17 +22,20 @@ import soundfile
 from IPython.display import HTML, SVG, display
 
 import mldg_jax
-from mldg_jax import (
-    comparison,
-    configs,
-    evaluate,
-    evaluation_figures,
-    evaluation_page,
-    jobs,
-    layout,
+from mldg_jax.common import tables
+from mldg_jax.common.html import html_table
+from mldg_jax.data.corpora import prepare
+from mldg_jax.data.corpus import (
+    BONAFIDE,
+    NO_ATTACK,
+    corpus_sha256,
+    find_corpus,
+    load_split,
+    read_columns,
 )
-from mldg_jax.data import corpus as corpora
-from mldg_jax.data import prepare
+from mldg_jax.experiments import jobs, statistics
+from mldg_jax.scoring import evaluate, figures, report
+from mldg_jax.training.config import read_config_file
 
 CONFIGS = Path(mldg_jax.__file__).parents[1] / "configs"
 if not Path("data").exists():  # opened from notebooks/: data/ and runs/ are beside it
@@ -61,13 +64,13 @@ WORK = Path("runs/notebooks") / ("your_attacks-smoke" if SMOKE else "your_attack
 # as the spoof is: else the test measures that.
 
 # %%
-source = corpora.find("debspoof", "small", "data")
-known = sorted(set(corpora.index(source, "train")["attack"]) - {corpora.NO_ATTACK})
+source = find_corpus("debspoof", "small", "data")
+known = sorted(set(read_columns(source, "train")["attack"]) - {NO_ATTACK})
 lines = [["utterance", "path", "label", "attack", "speaker", "split"]]
 (WORK / "wav").mkdir(parents=True, exist_ok=True)
 for split, parts in {"train": ["train"], "eval": ["dev", "eval"]}.items():
-    for clips in (corpora.load(source, part) for part in parts):
-        for row in np.flatnonzero(np.isin(clips.attack, [*known, corpora.NO_ATTACK])):
+    for clips in (load_split(source, part) for part in parts):
+        for row in np.flatnonzero(np.isin(clips.attack, [*known, NO_ATTACK])):
             name, label = clips.utterance[row], ("spoof", "bonafide")[clips.label[row]]
             soundfile.write(WORK / f"wav/{name}.wav", clips.audio[row], 16_000)
             speaker = clips.speaker[row]
@@ -122,11 +125,11 @@ TEST = jobs.Test("eval", folder, "eval")
 todo = {arm: [] for arm in ARMS}
 for arm, without in ARMS.items():
     for seed in range(SEEDS):
-        config = configs.read(f"{CONFIGS}/debspoof.py:mldg" + (",smoke" * SMOKE))
+        config = read_config_file(f"{CONFIGS}/debspoof.py:mldg" + (",smoke" * SMOKE))
         config.seed, config.episode.without = seed, without
         config.episode.attacks = len(known) - 1  # a step
         config.corpus.name, config.corpus.config = "manifest", folder.parent.name
-        config.corpus.sha256 = corpora.sha256(folder)
+        config.corpus.sha256 = corpus_sha256(folder)
         todo[arm].append(jobs.Job(WORK / f"{arm}-{seed}", config, folder, (TEST,)))
 
 cores = 0 if SMOKE else len(os.sched_getaffinity(0))
@@ -147,17 +150,17 @@ scores = {
     arm: np.stack([jobs.read_scores(job.scores(TEST), rows) for job in its])
     for arm, its in todo.items()
 }
-scored = comparison.Scored(rows, scores)
+scored = statistics.Scored(rows, scores)
 others = tuple(name for name in known if name != LEFT_OUT)
 sets = {f"{LEFT_OUT} (left out)": (LEFT_OUT,), "other attacks": others, "all": None}
 table = []
 for title, attacks in sets.items():
-    rates = comparison.rates([comparison.Part(scored, attacks)])
-    eers = [layout.rate(comparison.rate(rates, arm)) for arm in ARMS]
-    rise = comparison.difference(rates, "without", "with")
-    table.append([title, *eers, layout.points(rise), f"{rise['p']:.3f}"])
+    rates = statistics.rates([statistics.Condition(scored, attacks)])
+    eers = [tables.rate(statistics.rate(rates, arm)) for arm in ARMS]
+    rise = statistics.difference(rates, "without", "with")
+    table.append([title, *eers, tables.points(rise), f"{rise['p']:.3f}"])
 head = ["EER, %", "with", "without", "without − with, points", "p"]
-HTML(layout.html_table((head, table)))
+HTML(html_table((head, table)))
 
 # %% [markdown]
 # How to read a row. The interval says where the EER may lie for *other speakers* of
@@ -176,7 +179,7 @@ HTML(layout.html_table((head, table)))
 #   question.
 
 # %%
-real = rows.label == corpora.BONAFIDE
+real = rows.label == BONAFIDE
 own = rows.attack == LEFT_OUT
 for title, its in (("bona fide", real), (LEFT_OUT, own)):
     print(f"{title}: {its.sum()} clips, {len(set(rows.speaker[its]))} speakers")
@@ -190,9 +193,9 @@ for title, its in (("bona fide", real), (LEFT_OUT, own)):
 
 # %%
 found = evaluate.evaluate({arm: todo[arm][0].scores(TEST) for arm in ARMS}, TABLE)
-evaluation_page.write(found, WORK / "report.html", WORK / "figures")
+report.write(found, WORK / "report.html", WORK / "figures")
 print(WORK / "report.html")
-display(HTML(layout.html_table(evaluation_page.systems_table(found.results))))
+display(HTML(html_table(report.systems_table(found.results))))
 
 # %% [markdown]
 # These runs are not calibrated (`mldg calibrate`, on a split that neither training nor
@@ -203,7 +206,7 @@ display(HTML(layout.html_table(evaluation_page.systems_table(found.results))))
 # above is clear: they share the voices that are hard for both.
 
 # %%
-drawn = evaluation_figures.draw(found)
+drawn = figures.draw(found)
 SVG(drawn["by_attack"][0])
 
 # %% [markdown]
@@ -221,12 +224,12 @@ SVG(drawn["det"][0])
 # on. Best for every attack in turn, all of them:
 
 # %%
-first = comparison.rates([comparison.Part(scored, (LEFT_OUT,))])
-rise = comparison.difference(first, "without", "with")
+first = statistics.rates([statistics.Condition(scored, (LEFT_OUT,))])
+rise = statistics.difference(first, "without", "with")
 print(
-    f"EER on {LEFT_OUT} {layout.rate(comparison.rate(first, 'without'))} % when it is "
-    f"unknown, {layout.rate(comparison.rate(first, 'with'))} % when it is trained on; "
-    f"difference {layout.points(rise)} points; {SEEDS} seed(s), "
+    f"EER on {LEFT_OUT} {tables.rate(statistics.rate(first, 'without'))} % when it is "
+    f"unknown, {tables.rate(statistics.rate(first, 'with'))} % when it is trained on; "
+    f"difference {tables.points(rise)} points; {SEEDS} seed(s), "
     f"{len(set(rows.speaker[real]))} human speakers."
 )
 

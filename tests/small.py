@@ -6,11 +6,12 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from mldg_jax import configs, steps
 from mldg_jax.data import episodes
-from mldg_jax.models.blocks import BatchNorm
+from mldg_jax.models.aasist_blocks import BatchNorm
 from mldg_jax.models.detector import Detector
 from mldg_jax.models.whisper import WhisperEncoder
+from mldg_jax.step import init_state
+from mldg_jax.training.config import read_config_file
 from tests import signals
 
 SAMPLES = 1_600
@@ -37,7 +38,7 @@ class Head(nn.Module):
 def config(*overrides):
     """An MLDG config whose steps move far enough to tell mistakes."""
     base = ["objective.inner_lr=0.1", "optimizer.lr=1e-2"]
-    return configs.read("configs/debspoof.py:mldg,smoke", [*base, *overrides])
+    return read_config_file("configs/debspoof.py:mldg,smoke", [*base, *overrides])
 
 
 def detector(axis_name=None, **options):
@@ -50,7 +51,7 @@ def init(config, detector):
     """State and frozen parameters; B is not zero, or no A would have a gradient."""
     waveform = np.ones((1, SAMPLES), np.float32)
     frontend = detector.frontend.init(jax.random.key(1), waveform)["params"]
-    state, frozen = steps.init_state(config, detector, frontend, waveform)
+    state, frozen = init_state(config, detector, frontend, waveform)
 
     return {**state, "trainable": fill(state["trainable"])}, frozen
 

@@ -5,9 +5,11 @@ import numpy as np
 import optax
 import pytest
 
-from mldg_jax import configs, mldg, steps
-from mldg_jax.models import detector as detectors
+from mldg_jax import mldg
+from mldg_jax.models.detector import create_detector
 from mldg_jax.models.loss import cross_entropy
+from mldg_jax.step import init_state
+from mldg_jax.training.config import read_config_file
 from tests import small
 
 KEY = jax.random.key(3)
@@ -20,11 +22,11 @@ def whole_detector():
     ``evaluate(φ, inner_lr)`` is value, aux and second-order gradient of an episode.
     """
     with jax.enable_x64(True):
-        config = configs.read("configs/xlsr.py:mldg2,smoke")
-        detector = detectors.create(config.model)
+        config = read_config_file("configs/xlsr.py:mldg2,smoke")
+        detector = create_detector(config.model)
         waveform = np.ones((1, config.samples), np.float32)
         frontend = detector.frontend.init(jax.random.key(1), waveform)["params"]
-        state, frozen = steps.init_state(config, detector, frontend, waveform)
+        state, frozen = init_state(config, detector, frontend, waveform)
         state, frozen = small.double((state, frozen))
         corpus, domains = small.domains()
         drawn = small.draw(domains, 0, examples=2)

@@ -3,12 +3,12 @@
 The command line reads it: ``mldg train --config tests/tiny.py:mldg``.
 """
 
-from mldg_jax import configs
+from mldg_jax.training.config import read_config_file
 
 
 def get_config(arg: str = "mldg"):
     """The arms are those of ``configs/xlsr.py``."""
-    config = configs.read(f"configs/xlsr.py:{arg},smoke")
+    config = read_config_file(f"configs/xlsr.py:{arg},smoke")
     config.unlock()
     config.samples = 1_600
     config.model.frontend.update(dict(layers=1, channels=(8,) * 7))

@@ -22,10 +22,10 @@ def main() -> int:
     from mldg_jax.data import corpus
     from tests import signals
 
-    corpus.find = lambda *_: "nowhere"
-    corpus.sha256 = lambda _: ""
-    corpus.splits = lambda _: ["train", "dev"]
-    corpus.load = lambda *_: signals.corpus()
+    corpus.find_corpus = lambda *_: "nowhere"
+    corpus.corpus_sha256 = lambda _: ""
+    corpus.split_names = lambda _: ["train", "dev"]
+    corpus.load_split = lambda *_: signals.corpus()
     return cli.main(arguments)
 
 

@@ -31,7 +31,9 @@ def ours(options: argparse.Namespace) -> tuple[Any, tuple[dict, dict, dict]]:
     """The detector and its parameters, B not zero."""
     import jax
 
-    from mldg_jax.models import aasist, detector, pooling, wav2vec2
+    from mldg_jax.models import aasist, pooling, wav2vec2
+    from mldg_jax.models.detector import Detector
+    from mldg_jax.models.split import init_parameters
 
     front = wav2vec2.Wav2Vec2(
         layers=options.layers,
@@ -41,10 +43,10 @@ def ours(options: argparse.Namespace) -> tuple[Any, tuple[dict, dict, dict]]:
         channels=(options.channels,) * 7,
     )
     heads = {"pooling": pooling.PoolingHead, "aasist": aasist.AASISTHead}
-    made = detector.Detector(front, heads[options.head]())
+    made = Detector(front, heads[options.head]())
     audio = episode(options)["meta_train"]["waveform"][0]
     frontend = jax.jit(front.init)(jax.random.key(0), audio[:1])["params"]
-    trainable, *rest = detector.init(
+    trainable, *rest = init_parameters(
         jax.random.key(1), made, frontend, audio, rank=options.rank
     )
     trainable = jax.tree.map(lambda x: x if x.any() else x + 0.003, trainable)

@@ -2,15 +2,18 @@
 
 Pure functions of a loss and parameters, for notebooks and for ``mldg analyse``:
 
-* ``losses``          the losses that are analysed, ``blocks`` the names of parameters
+* ``losses``          the losses that are analysed
+* ``parameter_names`` groups of parameters by name
 * ``gradients``       gradients by attack, and how far they agree
 * ``taylor``          the parts of the MLDG objective; first against second order
 * ``curvature``       Hessian-vector products, eigenvalues, spectral density
-* ``examples``        gradients by example: noise scale, diagonal of the Fisher matrix
+* ``example_gradients``  gradients by example: noise scale, diagonal of the Fisher
+  matrix
 * ``geometry``        spectra of LoRA updates, angles between them
 * ``fisher``          where the update matters to the loss
 * ``landscape``       the loss between and around runs
 * ``representation``  frames and embeddings
-* ``runs``            all of these start from a run folder and a corpus
-* ``study``, ``several``  everything of one run, or of several beside each other
+* ``subjects``        all of these start from a run folder and a corpus
+* ``study``, ``run_comparison``  everything of one run, or of several beside each
+  other
 """

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-from mldg_jax.analysis import blocks
+from mldg_jax.analysis import parameter_names
 from mldg_jax.analysis.losses import as_tree
 
 
@@ -74,7 +74,7 @@ _hvp = jax.jit(hvp)
 def hessian(
     loss_fn: Callable, trainable: Any, batch: Any, key: Any = None
 ) -> LinearOperator:
-    """The Hessian as a linear operator on ``blocks.flatten``'s vectors.
+    """The Hessian as a linear operator on ``parameter_names.flatten``'s vectors.
 
     Args:
       loss_fn, key: see ``losses``; ``losses.one_by_one`` bounds the memory.
@@ -85,9 +85,9 @@ def hessian(
     size = sum(x.size for x in jax.tree.leaves(trainable))
 
     def multiply(vector):
-        tree = blocks.unflatten(vector.ravel(), trainable)
+        tree = parameter_names.unflatten(vector.ravel(), trainable)
         found = _hvp(loss_fn, trainable, batch, key, tree)
-        return blocks.flatten(found).astype(np.float64)
+        return parameter_names.flatten(found).astype(np.float64)
 
     return LinearOperator((size, size), matvec=multiply, dtype=np.float64)
 

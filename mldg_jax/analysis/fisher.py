@@ -25,7 +25,7 @@ import jax
 import numpy as np
 
 from mldg_jax import lora
-from mldg_jax.analysis import blocks, examples, geometry
+from mldg_jax.analysis import example_gradients, geometry, parameter_names
 
 
 class Mass(NamedTuple):
@@ -66,7 +66,7 @@ def mass(
       trainable: the trained parameters, adapters among them.
       initial: what training started from.
       frozen: the other parameters.
-      batch: see ``examples.moments``.
+      batch: see ``example_gradients.moments``.
       scale: what multiplies A @ B.
       chunk: examples at once. After the merge each takes the memory of all adapted
         kernels, for XLS-R 400 MB, beside twice that for the sums.
@@ -75,24 +75,24 @@ def mass(
       UserError: there are no adapters.
     """
     found = geometry.updates(trainable, scale)
-    before = examples.moments(make_loss(frozen), trainable, batch, chunk=chunk)
+    before = example_gradients.moments(make_loss(frozen), trainable, batch, chunk=chunk)
     moved = jax.tree.map(lambda x, y: x - y, trainable, initial)
     by_leaf = [
         _weigh(f, d) if leaf.factor else (0.0, 0.0)
         for leaf, f, d in zip(
-            blocks.leaves(trainable),
+            parameter_names.leaves(trainable),
             jax.tree.leaves(before.square),
             jax.tree.leaves(moved),
             strict=True,
         )
     ]
-    factors = blocks.arrange(blocks.leaves(trainable), by_leaf).values
+    factors = parameter_names.arrange(parameter_names.leaves(trainable), by_leaf).values
 
     kernels, rest = merged_split(trainable, frozen, scale)
-    after = examples.moments(make_loss(rest), kernels, batch, chunk=chunk)
+    after = example_gradients.moments(make_loss(rest), kernels, batch, chunk=chunk)
     merged = {}
     squares = jax.tree.leaves(after.square)
-    for leaf, square in zip(blocks.leaves(kernels), squares, strict=True):
+    for leaf, square in zip(parameter_names.leaves(kernels), squares, strict=True):
         place = leaf.layer, leaf.projection
         merged[place] = _weigh(square, found[place].a @ found[place].b)
     layers, projections, values = geometry.by_place(merged)
@@ -124,7 +124,7 @@ def merged_split(
     """
     adapters, head = lora.split(trainable, [rf".*/({lora.A}|{lora.B})"])
     merged = lora.join(lora.merge(frozen, adapters, scale=scale), head)
-    names = {leaf.path.rpartition("/")[0] for leaf in blocks.leaves(adapters)}
+    names = {leaf.path.rpartition("/")[0] for leaf in parameter_names.leaves(adapters)}
     return lora.split(merged, [f"({'|'.join(sorted(names))})/kernel"])
 
 

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from scipy.linalg import subspace_angles
 
-from mldg_jax.analysis import blocks
-from mldg_jax.errors import UserError
+from mldg_jax.analysis import parameter_names
+from mldg_jax.common.errors import UserError
 
 
 class Update(NamedTuple):
@@ -75,7 +75,7 @@ def updates(trainable: Mapping[str, Any], scale: float) -> dict[tuple, Update]:
     """
     found: dict[tuple, dict] = {}
     arrays = jax.tree.leaves(trainable)
-    for leaf, x in zip(blocks.leaves(trainable), arrays, strict=True):
+    for leaf, x in zip(parameter_names.leaves(trainable), arrays, strict=True):
         if leaf.factor in ("A", "B"):
             pair = found.setdefault((leaf.layer, leaf.projection), {})
             pair[leaf.factor] = np.asarray(x, np.float64)
@@ -149,6 +149,6 @@ def by_place(values: Mapping[tuple, Any]) -> tuple[tuple, tuple, np.ndarray]:
       The layers, the projections and (layers, projections, …) float64, NaN where there
       is no value.
     """
-    made = [blocks.Leaf("", *place, "W", 0, 0) for place in values]
-    found = blocks.arrange(made, list(values.values()))
+    made = [parameter_names.Leaf("", *place, "W", 0, 0) for place in values]
+    found = parameter_names.arrange(made, list(values.values()))
     return found.layers, found.projections, found.values[:, :, 0]

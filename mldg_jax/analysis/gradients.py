@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mldg_jax.analysis import blocks
+from mldg_jax.analysis import parameter_names
 from mldg_jax.analysis.losses import as_tree
 
 
@@ -28,7 +28,7 @@ class Gradients(NamedTuple):
     names: tuple[str, ...]
     loss: np.ndarray
     matrix: np.ndarray
-    leaves: tuple[blocks.Leaf, ...]
+    leaves: tuple[parameter_names.Leaf, ...]
 
 
 class Similarity(NamedTuple):
@@ -113,8 +113,8 @@ def per_batch(
     return Gradients(
         tuple(names),
         np.asarray(loss, np.float64),
-        blocks.flatten(gradient, stacked=True),
-        blocks.leaves(trainable),
+        parameter_names.flatten(gradient, stacked=True),
+        parameter_names.leaves(trainable),
     )
 
 
@@ -124,14 +124,16 @@ def similarity(gradients: Gradients) -> Similarity:
     return Similarity(gradients.names, inner, _cosine(inner))
 
 
-def similarity_by_block(gradients: Gradients) -> tuple[blocks.Blocks, blocks.Blocks]:
+def similarity_by_block(
+    gradients: Gradients,
+) -> tuple[parameter_names.Blocks, parameter_names.Blocks]:
     """Of every layer's, projection's and factor's part of the gradients.
 
     Returns:
       Inner products and cosines: ``values`` (layers, projections, factors, n, n). The
       inner products of all blocks and of the head add up to those of ``similarity``.
     """
-    inner = blocks.arrange(gradients.leaves, _inner_by_leaf(gradients))
+    inner = parameter_names.arrange(gradients.leaves, _inner_by_leaf(gradients))
     return inner, inner._replace(values=_cosine(inner.values))
 
 

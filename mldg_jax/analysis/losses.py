@@ -18,11 +18,12 @@ import optax
 from jax.tree_util import Partial
 
 from mldg_jax.mldg import LossFn
-from mldg_jax.models import detector as detectors
+from mldg_jax.models import split
+from mldg_jax.models.detector import Detector
 
 
 def evaluation(
-    detector: detectors.Detector,
+    detector: Detector,
     batch_stats: Mapping[str, Any],
     frozen: Mapping[str, Any],
 ) -> Partial:
@@ -42,13 +43,13 @@ def evaluation(
 
 
 @functools.lru_cache
-def _evaluation(detector: detectors.Detector) -> Callable:
+def _evaluation(detector: Detector) -> Callable:
     """The same function for equal detectors, so that they share compiled programs."""
 
     def loss(batch_stats, frozen, trainable, batch, key=None):
         del key
         waveform, label = batch["waveform"], batch["label"]
-        variables = detectors.variables(trainable, batch_stats, frozen)
+        variables = split.variables(trainable, batch_stats, frozen)
         flat = waveform.reshape(-1, waveform.shape[-1])
         logits = detector.apply(variables, flat).reshape(*label.shape, 2)
         by_example = optax.softmax_cross_entropy_with_integer_labels(logits, label)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.decomposition import PCA
 
-from mldg_jax.models import detector as detectors
+from mldg_jax.models.detector import Detector
 
 
 def cka(one: np.ndarray, other: np.ndarray) -> float:
@@ -33,7 +33,7 @@ def cka(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def cka_by_layer(
-    detector: detectors.Detector,
+    detector: Detector,
     one: Mapping[str, Any],
     other: Mapping[str, Any],
     waveform: np.ndarray,
@@ -60,7 +60,7 @@ def cka_by_layer(
 
 
 def hidden_states(
-    detector: detectors.Detector,
+    detector: Detector,
     variables: Mapping[str, Any],
     waveform: np.ndarray,
     *,
@@ -83,7 +83,7 @@ def _hidden_states(variables, waveform, *, detector):
 
 
 def embeddings(
-    detector: detectors.Detector,
+    detector: Detector,
     variables: Mapping[str, Any],
     waveform: np.ndarray,
     *,

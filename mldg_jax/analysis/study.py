@@ -7,18 +7,18 @@ import jax
 import numpy as np
 
 from mldg_jax.analysis import (
-    blocks,
     curvature,
-    examples,
+    example_gradients,
     gradients,
     landscape,
     losses,
+    parameter_names,
     representation,
-    runs,
-    taylor,
+    subjects,
 )
-from mldg_jax.analysis.update import Geometry, Tell, describe, evaluator
-from mldg_jax.errors import UserError
+from mldg_jax.analysis.taylor import Orders, Taylor, compare_orders, decompose
+from mldg_jax.analysis.trained_update import Geometry, Tell, describe, evaluator
+from mldg_jax.common.errors import UserError
 
 RATES = np.geomspace(10**-1.5, 10**1.5, 7)  # times the run's inner_lr
 INNER_LR = 0.01  # of runs that have none
@@ -42,9 +42,9 @@ class Moment(NamedTuple):
     step: int
     loss: np.ndarray
     similarity: gradients.Similarity
-    noise: examples.Noise
-    taylor: taylor.Taylor
-    orders: taylor.Orders
+    noise: example_gradients.NoiseScale
+    taylor: Taylor
+    orders: Orders
     top: dict[str, np.ndarray]
 
 
@@ -76,10 +76,10 @@ class Single(NamedTuple):
     held_out: tuple[str, ...]
     inner_lr: float
     along: tuple[Moment, ...]
-    cosine_by_block: blocks.Blocks
+    cosine_by_block: parameter_names.Blocks
     rest: gradients.Similarity
     density: dict[str, curvature.Density]
-    noise_by_block: blocks.Blocks
+    noise_by_block: parameter_names.Blocks
     geometry: Geometry | None
     cka: np.ndarray | None
     embedding: np.ndarray
@@ -91,7 +91,7 @@ class Single(NamedTuple):
 class _Setting(NamedTuple):
     """What the moments of a run are computed of."""
 
-    chosen: runs.Examples
+    chosen: subjects.Examples
     episode: dict[str, Any]
     inner_lr: float
     beta: float
@@ -99,12 +99,12 @@ class _Setting(NamedTuple):
 
 
 def single(
-    run: runs.Run, chosen: runs.Examples, *, seed: int = 0, tell: Tell
+    run: subjects.FinishedRun, chosen: subjects.Examples, *, seed: int = 0, tell: Tell
 ) -> Single:
     """Studies one run.
 
     Args:
-      run: from ``runs.load``.
+      run: from ``subjects.load``.
       chosen: utterances of every attack, at least two attacks.
       seed: of the attacks that are held out and of random directions.
       tell: called with what is computed next.
@@ -120,7 +120,7 @@ def single(
     objective = run.config.objective
     inner_lr = objective.get("inner_lr") or INNER_LR
     setting = _Setting(chosen, episode, inner_lr, objective.get("beta", 1.0), seed)
-    saved = [x for x in runs.checkpoints(run) if x.step < run.step]
+    saved = [x for x in subjects.checkpoints(run) if x.step < run.step]
     total, number = len(saved) + 4, itertools.count(1)
 
     def next_is(what: str) -> None:
@@ -160,19 +160,19 @@ def single(
     return Single(
         run.name, run.config.arm, chosen.attacks, held_out, inner_lr, (*along, last),
         gradients.similarity_by_block(found)[1], gradients.similarity_of_rest(found),
-        density, examples.noise_by_block(moments), shape, cka,
+        density, example_gradients.noise_by_block(moments), shape, cka,
         coordinates.reshape(*chosen.row.shape, 2), explained, chosen.batch["label"],
         plane,
     )  # fmt: skip
 
 
-def _moment(run: runs.Run, setting: _Setting, eigenvalues: int):
+def _moment(run: subjects.FinishedRun, setting: _Setting, eigenvalues: int):
     """A run's ``Moment``, its gradients by attack and the examples' moments."""
     chosen, episode, inner_lr, beta, seed = setting
     found = gradients.per_attack(
         run.loss, run.trainable, chosen.batch, chosen.attacks, chunk=1
     )
-    moments = examples.moments(run.loss, run.trainable, chosen.batch)
+    moments = example_gradients.moments(run.loss, run.trainable, chosen.batch)
     key = jax.random.key(seed)
     arguments = losses.one_by_one(run.loss), run.trainable, episode, key
     top = {
@@ -185,15 +185,15 @@ def _moment(run: runs.Run, setting: _Setting, eigenvalues: int):
         run.step,
         found.loss,
         gradients.similarity(found),
-        examples.noise_scale(moments),
-        taylor.decompose(*arguments, inner_lr=inner_lr * RATES, beta=beta),
-        taylor.orders(*arguments, inner_lr=inner_lr, beta=beta),
+        example_gradients.noise_scale(moments),
+        decompose(*arguments, inner_lr=inner_lr * RATES, beta=beta),
+        compare_orders(*arguments, inner_lr=inner_lr, beta=beta),
         top,
     )
     return point, found, moments
 
 
-def _hessians(run: runs.Run, setting: _Setting) -> dict[str, Any]:
+def _hessians(run: subjects.FinishedRun, setting: _Setting) -> dict[str, Any]:
     """Of F and of G."""
     loss = losses.one_by_one(run.loss)
     halves = {"F": "meta_train", "G": "meta_test"}
@@ -203,7 +203,7 @@ def _hessians(run: runs.Run, setting: _Setting) -> dict[str, Any]:
     }
 
 
-def _hold_out(run: runs.Run, chosen: runs.Examples, seed: int):
+def _hold_out(run: subjects.FinishedRun, chosen: subjects.Examples, seed: int):
     """As many attacks as the run's episodes hold out, at random; and the episode."""
     total = len(chosen.attacks)
     count = min(run.config.episode.meta_test, total - 1)

@@ -18,7 +18,8 @@ import numpy as np
 import optax
 
 from mldg_jax import mldg
-from mldg_jax.analysis import blocks, curvature
+from mldg_jax.analysis import parameter_names
+from mldg_jax.analysis.curvature import hvp
 from mldg_jax.analysis.losses import as_tree
 
 
@@ -85,11 +86,11 @@ class Orders(NamedTuple):
 
     first: np.ndarray
     second: np.ndarray
-    leaves: tuple[blocks.Leaf, ...]
+    leaves: tuple[parameter_names.Leaf, ...]
     cosine: float
     norm: tuple[float, float]
     difference: float
-    by_block: blocks.Blocks
+    by_block: parameter_names.Blocks
 
 
 def decompose(
@@ -132,7 +133,7 @@ def _parts(loss_fn, trainable, episode, key, rates):
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
     (f, _), f_grad = value_and_grad(trainable, train, train_key)
     (g, _), g_grad = value_and_grad(trainable, test, test_key)
-    bent = curvature.hvp(loss_fn, trainable, test, test_key, f_grad)
+    bent = hvp(loss_fn, trainable, test, test_key, f_grad)
 
     def after(rate):
         adapted = jax.tree.map(
@@ -145,7 +146,7 @@ def _parts(loss_fn, trainable, episode, key, rates):
     return f, g, product, bend, at_rates
 
 
-def orders(
+def compare_orders(
     loss_fn: Callable,
     trainable: Any,
     episode: Any,
@@ -156,14 +157,16 @@ def orders(
 ) -> Orders:
     """Compares the two meta-gradients of one episode; arguments as ``decompose``."""
     first, second = _both(as_tree(loss_fn), trainable, episode, key, inner_lr, beta)
-    leaves = blocks.leaves(trainable)
-    first, second = (blocks.flatten(x).astype(np.float64) for x in (first, second))
+    leaves = parameter_names.leaves(trainable)
+    first, second = (
+        parameter_names.flatten(x).astype(np.float64) for x in (first, second)
+    )
     parts = [
         _compare(first[x.start : x.stop], second[x.start : x.stop]) for x in leaves
     ]
     cosine, *norm = _compare(first, second)
     difference = float(np.linalg.norm(second - first) / norm[1])
-    by_block = blocks.arrange(leaves, parts)
+    by_block = parameter_names.arrange(leaves, parts)
     return Orders(first, second, leaves, cosine, tuple(norm), difference, by_block)
 
 

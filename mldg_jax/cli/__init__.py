@@ -5,8 +5,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mldg_jax.cli import analyses, comparing, corpora, runs, scores
-from mldg_jax.errors import UserError
+from mldg_jax.cli import (
+    analysis_commands,
+    compare_commands,
+    corpus_commands,
+    run_commands,
+    score_commands,
+)
+from mldg_jax.common.errors import UserError
 
 DESCRIPTION = """\
 Train detectors of synthetic speech that hold on attacks they never met, and score
@@ -50,6 +56,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="mldg", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (runs, comparing, corpora, scores, analyses):
+    for module in (
+        run_commands,
+        compare_commands,
+        corpus_commands,
+        score_commands,
+        analysis_commands,
+    ):
         module.add(commands)
     return parser

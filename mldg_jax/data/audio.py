@@ -10,7 +10,7 @@ import librosa
 import numpy as np
 import soundfile
 
-from mldg_jax.errors import UserError
+from mldg_jax.common.errors import UserError
 
 SAMPLE_RATE = 16_000
 SHORTEST = 0.2  # seconds
@@ -34,7 +34,7 @@ class Unusable(UserError):
         self.reason = reason
 
 
-class Clip(NamedTuple):
+class AudioClip(NamedTuple):
     """A recording as a corpus keeps it.
 
     Attributes:
@@ -61,7 +61,7 @@ def read(path: str | Path) -> np.ndarray:
     return prepare(*_decode(path, _bytes(path)), name=str(path))
 
 
-def clip(path: str | Path) -> Clip:
+def clip(path: str | Path) -> AudioClip:
     """Reads a recording for a corpus.
 
     Raises:
@@ -80,7 +80,7 @@ def clip(path: str | Path) -> Clip:
             f"{CLIPPED:.0%} may be",
         )
     samples = to_int16(mono)
-    return Clip(samples, data if _is_ours(data) else to_flac(samples), rate)
+    return AudioClip(samples, data if _is_ours(data) else to_flac(samples), rate)
 
 
 def to_int16(waveform: np.ndarray) -> np.ndarray:

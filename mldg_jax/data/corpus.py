@@ -5,29 +5,31 @@ A corpus of 600,000 utterances is some 100 MB of columns and 40 GB of sound.
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from mldg_jax.common.errors import UserError
 from mldg_jax.data.audio import from_flac
 from mldg_jax.data.schema import BONAFIDE, NO_ATTACK, SPOOF
-from mldg_jax.errors import UserError
 
 __all__ = [
     "BONAFIDE",
     "NO_ATTACK",
     "SPOOF",
     "Corpus",
-    "find",
-    "index",
-    "load",
+    "corpus_sha256",
+    "find_corpus",
+    "load_split",
     "load_test",
     "load_training",
-    "sha256",
-    "splits",
+    "read_columns",
+    "split_names",
     "spread",
+    "trained_on",
 ]
 
 KEPT_SECONDS = 10 * 3600  # a split up to this stays in memory once read: 1.2 GB
@@ -137,7 +139,7 @@ def spread(which: np.ndarray, count: int) -> np.ndarray:
     return rows[np.linspace(0, len(rows) - 1, count).astype(int)]
 
 
-def find(name: str, config: str, data_dir: str | Path) -> Path:
+def find_corpus(name: str, config: str, data_dir: str | Path) -> Path:
     """Returns the folder of a prepared corpus.
 
     Args:
@@ -169,7 +171,7 @@ def find(name: str, config: str, data_dir: str | Path) -> Path:
     )
 
 
-def index(
+def read_columns(
     folder: str | Path, split: str, names: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
     """Reads the columns of a split, but for the audio.
@@ -191,7 +193,7 @@ def index(
 
     path = Path(folder) / f"index-{split}.parquet"
     if not path.exists():
-        there = ", ".join(splits(folder))
+        there = ", ".join(split_names(folder))
         why = "built by an older version of mldg_jax; delete it and build it again"
         raise UserError(
             f"{folder}: {f'no split {split!r}; it has {there}' if there else why}"
@@ -206,19 +208,19 @@ def index(
     return columns
 
 
-def splits(folder: str | Path) -> list[str]:
+def split_names(folder: str | Path) -> list[str]:
     """The splits of a prepared corpus."""
     paths = sorted(Path(folder).glob("index-*.parquet"))
     return [path.stem.removeprefix("index-") for path in paths]
 
 
-def sha256(folder: str | Path) -> str:
+def corpus_sha256(folder: str | Path) -> str:
     """The fingerprint that a corpus was built with; "" if it has none."""
     path = Path(folder) / "corpus.json"
     return json.loads(path.read_text())["corpus_sha256"] if path.exists() else ""
 
 
-def load(folder: str | Path, split: str, *, keep: bool | None = None) -> Corpus:
+def load_split(folder: str | Path, split: str, *, keep: bool | None = None) -> Corpus:
     """Opens one split of a prepared corpus.
 
     Args:
@@ -231,7 +233,7 @@ def load(folder: str | Path, split: str, *, keep: bool | None = None) -> Corpus:
       UserError: there is no such split.
     """
     names = ("utterance", "label", "attack", "speaker", "language")
-    columns = index(folder, split, [*names, "duration"])
+    columns = read_columns(folder, split, [*names, "duration"])
     import tensorflow_datasets as tfds  # two seconds to import; needed only here
 
     builder = tfds.builder_from_directory(str(folder))
@@ -256,7 +258,7 @@ def load_training(folder: str | Path, fold: int | None = None) -> Corpus:
     Raises:
       UserError: there is no such split or fold.
     """
-    trained = load(folder, "train")
+    trained = load_split(folder, "train")
     if fold is None:
         return trained
     rows, folds = _rotation(folder, fold)
@@ -274,20 +276,39 @@ def load_test(folder: str | Path, split: str, fold: int | None = None) -> Corpus
       UserError: there is no such split or fold.
     """
     if fold is None:
-        return load(folder, split)
+        return load_split(folder, split)
     rows, folds = _rotation(folder, fold)
     return rows.take(folds == fold)
 
 
+def trained_on(corpus: Corpus, without: Sequence[str] = ()) -> dict[str, Any]:
+    """Counts what a detector is trained on.
+
+    Args:
+      corpus: the training split.
+      without: attacks of it that are left out.
+
+    Returns:
+      Counts of ``bonafide``, ``spoof`` (by attack) and ``speakers``; ``languages``.
+    """
+    spoof = corpus.attack[(corpus.label == SPOOF) & ~np.isin(corpus.attack, without)]
+    return {
+        "bonafide": int((corpus.label == BONAFIDE).sum()),
+        "spoof": dict(sorted(Counter(spoof.tolist()).items())),
+        "speakers": len(set(corpus.speaker)),
+        "languages": sorted(set(corpus.language)),
+    }
+
+
 @functools.lru_cache(maxsize=2)  # so that all folds share the recordings in memory
 def _everything(folder: Path) -> tuple[Corpus, np.ndarray]:
-    names = splits(folder)
-    columns = [index(folder, split) for split in names]
+    names = split_names(folder)
+    columns = [read_columns(folder, split) for split in names]
     if any("fold" not in its for its in columns):
         raise UserError(
             f"{folder} has no speaker folds; DebSpoof has: leave corpus.fold empty"
         )
-    rows = join([load(folder, split, keep=True) for split in names])
+    rows = join([load_split(folder, split, keep=True) for split in names])
     return rows, np.concatenate([its["fold"] for its in columns])
 
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpus import BONAFIDE, NO_ATTACK, SPOOF, Corpus
-from mldg_jax.errors import UserError
 
 Augment = Callable[[np.ndarray, int, float, np.random.Generator], np.ndarray]
 
@@ -262,7 +262,8 @@ def cut(
       corpus: the corpus whose rows were drawn.
       samples: length of a crop.
       augment: ``(waveform, samples, start, rng) -> (samples,)``; ``crop`` if None.
-      prefixes: rows → what the front-end makes of them, see ``mldg_jax.prefixes``.
+      prefixes: rows → what the front-end makes of them, see
+        ``training.feature_cache``.
 
     Returns:
       The episode: for each half ``waveform`` (domains, examples, samples) float32 in

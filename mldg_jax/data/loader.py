@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from mldg_jax.common.errors import UserError
 from mldg_jax.data import episodes
 from mldg_jax.data.corpus import Corpus
-from mldg_jax.errors import UserError
 
 DRAWN = ("meta_test", "examples", "attacks", "crop")  # of a config's episode section
 AHEAD = 2  # episodes that each thread may be ahead of the step

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mldg_jax.models.blocks import BatchNorm, Encoder, max_pool, selu
-from mldg_jax.models.graph import GraphReadout
+from mldg_jax.models.aasist_blocks import BatchNorm, Encoder, max_pool, selu
+from mldg_jax.models.aasist_graph import GraphReadout
 
 SAMPLE_RATE = 16_000
 HIDDEN_DROPOUT = 0.5

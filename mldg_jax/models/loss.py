@@ -16,8 +16,9 @@ from typing import Any
 import jax
 import optax
 
-from mldg_jax.errors import UserError
-from mldg_jax.models.detector import Detector, variables
+from mldg_jax.common.errors import UserError
+from mldg_jax.models.detector import Detector
+from mldg_jax.models.split import variables
 
 
 def cross_entropy(

@@ -121,7 +121,7 @@ class Wav2Vec2(nn.Module):
 
         Args:
           waveform: (batch, samples) float32, 16 kHz; at least 400 samples. Or (batch,
-            frames, dim): the transformer's input, see ``detector.prefix``; then there
+            frames, dim): the transformer's input, see ``frontend_prefix``; then there
             are no ``lengths`` and nothing is masked.
           lengths: (batch,) int, samples of each utterance where they are padded at the
             end. With ``extractor_norm`` "layer" every utterance then gets what it gets

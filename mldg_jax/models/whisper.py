@@ -87,7 +87,7 @@ class WhisperEncoder(nn.Module):
 
         Args:
           waveform: (batch, samples) float32, 16 kHz, within [-1, 1]; 400 samples to
-            30 s. Or (batch, frames, dim): the stem's output, see ``detector.prefix``.
+            30 s. Or (batch, frames, dim): the stem's output, see ``frontend_prefix``.
           train: whether LoRA dropout is on.
           hidden_states: whether to return them too.
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mldg_jax import steps
-from mldg_jax.analysis import losses, runs
+from mldg_jax.analysis import losses, subjects
+from mldg_jax.step import init_state
 from tests import signals, small
 
 
@@ -18,7 +18,7 @@ class Problem(NamedTuple):
     batch_stats: Any
     frozen: Any
     loss: Any
-    examples: runs.Examples
+    examples: subjects.Examples
 
     @property
     def batch(self):
@@ -34,9 +34,9 @@ def problem():
         waveform = np.ones((1, small.SAMPLES), np.float32)
         frontend = jax.jit(detector.frontend.init)(jax.random.key(1), waveform)
         state, frozen = small.double(
-            steps.init_state(config, detector, frontend["params"], waveform)
+            init_state(config, detector, frontend["params"], waveform)
         )
-        examples = runs.choose(signals.corpus(), examples=4, samples=small.SAMPLES)
+        examples = subjects.choose(signals.corpus(), examples=4, samples=small.SAMPLES)
         examples = examples._replace(batch=small.double(examples.batch))
         loss = losses.evaluation(detector, state["batch_stats"], frozen)
         # Away from where training starts, for every number to mean something.

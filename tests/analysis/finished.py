@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from mldg_jax import configs, training
+from mldg_jax.training import loop
+from mldg_jax.training.config import read_config_file
 from tests import signals
 
 STEPS = 4
@@ -10,6 +11,6 @@ CONFIG = str(Path(__file__).parents[2] / "configs" / "debspoof.py")
 
 
 def make(workdir, *overrides, arm="mldg"):
-    config = configs.read(f"{CONFIG}:{arm},smoke", overrides)
-    training.train(config, workdir, signals.corpus(), progress=lambda step: None)
+    config = read_config_file(f"{CONFIG}:{arm},smoke", overrides)
+    loop.train(config, workdir, signals.corpus(), progress=lambda step: None)
     return workdir

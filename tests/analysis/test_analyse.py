@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mldg_jax import cli
-from mldg_jax.analysis import page, runs, several, study, update
-from mldg_jax.errors import UserError
+from mldg_jax.analysis import run_comparison, study, subjects, trained_update
+from mldg_jax.analysis.report import analysis_page
+from mldg_jax.common.errors import UserError
 from tests import signals, webpages
 from tests.analysis import finished
 
@@ -31,7 +32,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chosen():
-    return runs.choose(signals.corpus(), examples=2, samples=4_000)
+    return subjects.choose(signals.corpus(), examples=2, samples=4_000)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def small_study():
         patch.setattr(study, "LANCZOS_STEPS", 4)
         patch.setattr(study, "EIGENVALUES", 1)
         patch.setattr(study, "GRID", np.linspace(-1, 1, 3))
-        patch.setattr(several, "LINE", np.linspace(0, 1, 3))
+        patch.setattr(run_comparison, "LINE", np.linspace(0, 1, 3))
         yield
 
 
@@ -61,8 +62,8 @@ def assert_whole(folder, pictures):
 
 @pytest.mark.usefixtures("small_study")
 def test_the_study_of_one_run(folders, chosen, tmp_path):
-    found = study.single(runs.load(folders[0]), chosen, tell=silent)
-    page.write(found, tmp_path)
+    found = study.single(subjects.load(folders[0]), chosen, tell=silent)
+    analysis_page.write(found, tmp_path)
     text, arrays = assert_whole(tmp_path, pictures=14)
     assert [x.step for x in found.along] == [2, finished.STEPS]
     cosine = arrays["along/1/similarity/cosine"]
@@ -77,25 +78,27 @@ def test_the_study_of_one_run(folders, chosen, tmp_path):
 
 @pytest.mark.usefixtures("small_study")
 def test_the_comparison_of_runs(folders, chosen, tmp_path):
-    them = [runs.load(folder) for folder in folders]
-    found = several.several(them, chosen, tell=silent)
-    page.write(found, tmp_path)
+    them = [subjects.load(folder) for folder in folders]
+    found = run_comparison.several(them, chosen, tell=silent)
+    analysis_page.write(found, tmp_path)
     text, arrays = assert_whole(tmp_path, pictures=2)
     assert "mldg-0 : mldg-1" in text and "±" in text
     assert found.kinds == {"mldg : mldg": [("mldg-0", "mldg-1")]}
     path = arrays["paths/mldg-0 - mldg-1/loss"]
-    ends = [update.evaluator(run, chosen)(run.point) for run in them]
+    ends = [trained_update.evaluator(run, chosen)(run.point) for run in them]
     np.testing.assert_allclose(path[[0, -1]], ends, rtol=1e-4)
     assert np.nanmax(arrays["angles/mldg-0 - mldg-1/reads"]) <= 90.0001
 
 
 @pytest.fixture(scope="module")
 def shapes(folders, chosen):
-    return [update.describe(runs.load(folder), chosen) for folder in folders]
+    return [
+        trained_update.describe(subjects.load(folder), chosen) for folder in folders
+    ]
 
 
 def test_mean_and_deviation_over_seeds(shapes):
-    header, rows = page.arms_table(tuple(shapes))
+    header, rows = analysis_page.arms_table(tuple(shapes))
     share = [
         100 * np.nansum(x.mass.merged[:, 3]) / np.nansum(x.mass.merged) for x in shapes
     ]
@@ -113,33 +116,35 @@ def test_arms_are_compared_seed_by_seed(shapes):
         )
         for one, more in zip(shapes, (1, 3), strict=True)
     ]
-    header, rows = page.differences_table((*shapes, *others))
+    header, rows = analysis_page.differences_table((*shapes, *others))
     assert [row[:3] for row in rows] == [
         ["erm − mldg", name, "2"] for name in ("query", "key", "value", "out")
     ]
     cells = [row[header.index("of √F ∘ ΔW")] for row in rows]
     assert set(cells) == {"+2.0 [−10.7, +14.7]"}
-    assert page.differences_table(tuple(shapes))[1] == []
-    assert page.differences_table((*shapes, *others[:1]))[1] == []
+    assert analysis_page.differences_table(tuple(shapes))[1] == []
+    assert analysis_page.differences_table((*shapes, *others[:1]))[1] == []
 
 
 def test_runs_of_an_arm_with_other_settings_are_another_arm(folders):
-    one, other = (runs.load(folder) for folder in folders)
+    one, other = (subjects.load(folder) for folder in folders)
     names = "mldg-0", "mldg-1"
-    assert several.arm_labels([one, other]) == dict.fromkeys(names, "mldg")
+    assert run_comparison.arm_labels([one, other]) == dict.fromkeys(names, "mldg")
     other.config.objective.inner_lr = 0.5
     labels = ("mldg inner_lr=0.01", "mldg inner_lr=0.5")
-    assert several.arm_labels([one, other]) == dict(zip(names, labels, strict=True))
+    assert run_comparison.arm_labels([one, other]) == dict(
+        zip(names, labels, strict=True)
+    )
 
 
 def test_runs_that_cannot_be_compared_are_refused(folders, chosen):
-    run = runs.load(folders[0])
+    run = subjects.load(folders[0])
     with pytest.raises(UserError, match="two runs are named 'mldg-0'"):
-        several.several([run, run], chosen, tell=silent)
-    other = runs.load(folders[1])
+        run_comparison.several([run, run], chosen, tell=silent)
+    other = subjects.load(folders[1])
     other.config.model.weights = "another"
     with pytest.raises(UserError, match=r"model\.weights another"):
-        several.several([run, other], chosen, tell=silent)
+        run_comparison.several([run, other], chosen, tell=silent)
 
 
 def test_the_command_refuses_what_is_no_run(tmp_path, capsys):

@@ -6,7 +6,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from scipy.sparse.linalg import aslinearoperator
 
-from mldg_jax.analysis import blocks, curvature, losses
+from mldg_jax.analysis import curvature, losses, parameter_names
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -93,4 +93,4 @@ def test_progress_is_told_of_every_product(problem):
         operator(problem), steps=3, probes=2, progress=lambda: told.append(1)
     )
     assert len(told) == 6
-    assert blocks.flatten(problem.trainable).size == operator(problem).shape[0]
+    assert parameter_names.flatten(problem.trainable).size == operator(problem).shape[0]

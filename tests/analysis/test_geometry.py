@@ -8,8 +8,8 @@ from scipy.linalg import subspace_angles
 
 from mldg_jax import lora
 from mldg_jax.analysis import fisher, geometry, losses
-from mldg_jax.errors import UserError
-from mldg_jax.models import detector as detectors
+from mldg_jax.common.errors import UserError
+from mldg_jax.models.split import variables
 
 SCALE = 0.5
 
@@ -202,7 +202,7 @@ def test_the_merged_split_scores_as_the_run_does(problem):
     waveform = problem.batch["waveform"][:, 0]
     logits = [
         jax.jit(problem.detector.apply)(
-            detectors.variables(trained, problem.batch_stats, others), waveform
+            variables(trained, problem.batch_stats, others), waveform
         )
         for trained, others in (
             (problem.trainable, problem.frozen),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mldg_jax import mldg
-from mldg_jax.analysis import blocks, examples, gradients, losses
+from mldg_jax.analysis import example_gradients, gradients, losses, parameter_names
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -17,7 +17,7 @@ def loop(problem):
     for i in range(len(problem.examples.attacks)):
         batch = {k: v[i : i + 1] for k, v in problem.batch.items()}
         (loss, _), gradient = evaluate(problem.trainable, batch)
-        found.append((float(loss), blocks.flatten(gradient)))
+        found.append((float(loss), parameter_names.flatten(gradient)))
     return [np.array(x) for x in zip(*found, strict=True)]
 
 
@@ -49,7 +49,7 @@ def test_the_mean_over_attacks_is_the_gradient_of_the_whole_batch(problem, by_at
     assert by_attack.loss.mean() == pytest.approx(float(loss), rel=1e-12)
     np.testing.assert_allclose(by_attack.loss, aux["by_domain"], rtol=1e-12)
     np.testing.assert_allclose(
-        by_attack.matrix.mean(0), blocks.flatten(gradient), rtol=0, atol=1e-14
+        by_attack.matrix.mean(0), parameter_names.flatten(gradient), rtol=0, atol=1e-14
     )
 
 
@@ -65,7 +65,9 @@ def test_any_objective_over_several_episodes(problem):
     gradient = jax.jit(jax.grad(objective, has_aux=True))
     for row, fold in zip(found.matrix, folds, strict=True):
         one = gradient(problem.trainable, fold, jax.random.key(0))[0]
-        np.testing.assert_allclose(row, blocks.flatten(one), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(
+            row, parameter_names.flatten(one), rtol=0, atol=1e-12
+        )
 
 
 def test_similarities_are_numpys(by_attack):
@@ -84,7 +86,10 @@ def test_similarities_by_block_are_those_of_the_named_leaves(problem, by_attack)
     assert inner.projections == ("query", "key", "value", "out")
     stacked = jax.tree.map(
         lambda *x: np.stack(x),
-        *(blocks.unflatten(row, problem.trainable) for row in loop(problem)[1]),
+        *(
+            parameter_names.unflatten(row, problem.trainable)
+            for row in loop(problem)[1]
+        ),
     )
     attention = stacked["frontend"]["layers_0"]["attention"]
     for p, projection in enumerate(inner.projections):
@@ -118,15 +123,18 @@ def test_domains_one_by_one_have_the_same_derivatives(problem):
     )
     assert float(parts[0][0]) == pytest.approx(float(whole[0][0]), rel=1e-12)
     np.testing.assert_allclose(
-        blocks.flatten(parts[1]), blocks.flatten(whole[1]), rtol=0, atol=1e-14
+        parameter_names.flatten(parts[1]),
+        parameter_names.flatten(whole[1]),
+        rtol=0,
+        atol=1e-14,
     )
 
 
 def test_flatten_and_unflatten(problem):
-    vector = blocks.flatten(problem.trainable)
-    back = blocks.unflatten(vector, problem.trainable)
+    vector = parameter_names.flatten(problem.trainable)
+    back = parameter_names.unflatten(vector, problem.trainable)
     jax.tree.map(np.testing.assert_array_equal, back, problem.trainable)
-    leaf = next(x for x in blocks.leaves(problem.trainable) if x.factor == "B")
+    leaf = next(x for x in parameter_names.leaves(problem.trainable) if x.factor == "B")
     owner = problem.trainable["frontend"]["layers_0"]["attention"][leaf.projection]
     np.testing.assert_array_equal(
         vector[leaf.start : leaf.stop], np.ravel(owner["lora_b"])
@@ -139,27 +147,31 @@ def per_example(problem, batch):
     found = []
     for i, j in np.ndindex(*batch["label"].shape):
         one = {k: v[i : i + 1, j : j + 1] for k, v in batch.items()}
-        found.append(blocks.flatten(gradient(problem.trainable, one)))
+        found.append(parameter_names.flatten(gradient(problem.trainable, one)))
     return np.array(found)
 
 
 @pytest.mark.parametrize("chunk", [1, 5])
 def test_fisher_and_noise_scale_are_those_of_a_loop_over_examples(problem, chunk):
     batch = problem.examples.spoof.batch
-    found = examples.moments(problem.loss, problem.trainable, batch, chunk=chunk)
+    found = example_gradients.moments(
+        problem.loss, problem.trainable, batch, chunk=chunk
+    )
     each = per_example(problem, batch)
     assert found.count == len(each) == 12
-    np.testing.assert_allclose(blocks.flatten(found.mean), each.mean(0), atol=1e-15)
     np.testing.assert_allclose(
-        blocks.flatten(found.square), (each**2).mean(0), atol=1e-15
+        parameter_names.flatten(found.mean), each.mean(0), atol=1e-15
     )
-    noise = examples.noise_scale(found)
+    np.testing.assert_allclose(
+        parameter_names.flatten(found.square), (each**2).mean(0), atol=1e-15
+    )
+    noise = example_gradients.noise_scale(found)
     variance, signal = unbiased(each)
     assert noise.variance == pytest.approx(variance, rel=1e-8)
     assert noise.signal == pytest.approx(signal, rel=1e-8) and signal > 0
     assert noise.scale == pytest.approx(variance / signal, rel=1e-8)
-    by_block = examples.noise_by_block(found)
-    leaves = blocks.leaves(problem.trainable)
+    by_block = example_gradients.noise_by_block(found)
+    leaves = parameter_names.leaves(problem.trainable)
     (leaf,) = (x for x in leaves if (x.projection, x.factor) == ("value", "B"))
     variance, signal = unbiased(each[:, leaf.start : leaf.stop])
     assert by_block.values[0, 2, 1] == pytest.approx(variance / signal, rel=1e-8)
@@ -173,7 +185,7 @@ def unbiased(each):
 
 
 def test_a_gradient_that_drowns_in_noise_has_an_infinite_scale():
-    found = examples.noise_from_batches(4.0, 1.0, sizes=(1, 2))
+    found = example_gradients.noise_from_batches(4.0, 1.0, sizes=(1, 2))
     assert found.signal == -2 and found.scale == np.inf
 
 
@@ -188,7 +200,7 @@ def test_noise_scale_of_two_batch_sizes_is_that_of_the_distribution():
         return (means**2).sum(axis=1).mean()
 
     sizes = 4, 32
-    found = examples.noise_from_batches(*map(squared_norm, sizes), sizes=sizes)
+    found = example_gradients.noise_from_batches(*map(squared_norm, sizes), sizes=sizes)
     assert found.signal == pytest.approx(5.25, rel=0.02)
     assert found.variance == pytest.approx(14.0, rel=0.02)
     assert found.scale == pytest.approx(14 / 5.25, rel=0.03)

@@ -6,7 +6,7 @@ import pytest
 
 from mldg_jax import lora
 from mldg_jax.analysis import geometry, landscape, losses
-from mldg_jax.models import detector as detectors
+from mldg_jax.models import split
 
 SCALE = 0.5
 
@@ -66,10 +66,8 @@ def test_updates_are_blended_not_their_factors(problem):
     logits = [
         jax.jit(problem.detector.apply)(variables, waveform)
         for variables in (
-            detectors.variables(
-                middle["trainable"], middle["batch_stats"], problem.frozen
-            ),
-            detectors.variables(head, middle["batch_stats"], merged),
+            split.variables(middle["trainable"], middle["batch_stats"], problem.frozen),
+            split.variables(head, middle["batch_stats"], merged),
         )
     ]
     np.testing.assert_allclose(*logits, rtol=0, atol=1e-12)

@@ -4,22 +4,24 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mldg_jax import configs, lora, steps
+from mldg_jax import lora
 from mldg_jax.analysis import gradients, losses
-from mldg_jax.models import detector as detectors
+from mldg_jax.models.detector import create_detector
+from mldg_jax.step import init_state
+from mldg_jax.training.config import read_config_file
 
 ATTACKS, EXAMPLES = 6, 2
 
 
 @pytest.mark.full
 def test_gradients_by_attack_take_the_memory_of_a_chunk(capsys):
-    config = configs.read("configs/xlsr.py:mldg")
+    config = read_config_file("configs/xlsr.py:mldg")
     compute = {"dtype": "float32", "remat": False, "scan": True}
-    detector = detectors.create(config.model, None, compute)
+    detector = create_detector(config.model, None, compute)
     clip = jax.ShapeDtypeStruct((1, config.samples), jnp.float32)
     frontend = jax.eval_shape(detector.frontend.init, jax.random.key(0), clip)
     state, frozen = jax.eval_shape(
-        lambda f, x: steps.init_state(config, detector, f, x), frontend["params"], clip
+        lambda f, x: init_state(config, detector, f, x), frontend["params"], clip
     )
     frozen = jax.tree.map(lambda x: x.update(dtype=jnp.float32), frozen)
     assert lora.count(state["trainable"]) == 3_592_970

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from mldg_jax.analysis import representation
-from mldg_jax.models import detector as detectors
+from mldg_jax.models import split
 from mldg_jax.models.aasist import AASISTHead
+from mldg_jax.models.detector import Detector
 from mldg_jax.models.pooling import PoolingHead
 from mldg_jax.models.whisper import WhisperEncoder
 from tests import signals
@@ -41,7 +42,7 @@ def test_cka_of_unrelated_frames_is_small_and_of_constant_ones_nan():
 @pytest.mark.usefixtures("float64")
 def test_cka_by_layer_is_one_below_the_first_change(problem):
     """Layer 0's adapters change its output, not its input."""
-    one = detectors.variables(problem.trainable, problem.batch_stats, problem.frozen)
+    one = split.variables(problem.trainable, problem.batch_stats, problem.frozen)
     bare = {"params": problem.frozen}
     waveform = problem.batch["waveform"][:, 0]
     found = representation.cka_by_layer(problem.detector, one, bare, waveform, chunk=4)
@@ -55,7 +56,7 @@ def test_cka_by_layer_is_one_below_the_first_change(problem):
 def test_embeddings_are_what_the_last_linear_layer_sees(head):
     """So the logits are an affine function of them."""
     shape = {"layers": 1, "dim": 32, "heads": 2, "hidden": 64, "positions": 100}
-    detector = detectors.Detector(WhisperEncoder(**shape), head)
+    detector = Detector(WhisperEncoder(**shape), head)
     waveform = np.tile(signals.speech_like(6_000), (3, 1))
     waveform *= np.linspace(0.5, 1, 6)[:, None].astype(np.float32)
     variables = jax.jit(detector.init)(jax.random.key(0), waveform[:1])

@@ -4,10 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from mldg_jax import lora, mldg, steps
-from mldg_jax.analysis import blocks, losses, taylor
-from mldg_jax.models import detector as detectors
+from mldg_jax import lora, mldg
+from mldg_jax.analysis import losses, parameter_names, taylor
 from mldg_jax.models.aasist import AASISTHead
+from mldg_jax.models.detector import Detector
+from mldg_jax.step import init_state
 from tests import small
 
 KEY = jax.random.key(3)
@@ -21,10 +22,10 @@ def whole():
     """An evaluation loss, some φ and an episode; the small front-end, a real head."""
     config = small.config("model.lora.rank=2")
     head = AASISTHead(dim=12, channels=(3, 4))
-    detector = detectors.Detector(small.detector().frontend, head)
+    detector = Detector(small.detector().frontend, head)
     waveform = np.ones((1, SAMPLES), np.float32)
     frontend = jax.jit(detector.frontend.init)(jax.random.key(1), waveform)["params"]
-    state, frozen = steps.init_state(config, detector, frontend, waveform)
+    state, frozen = init_state(config, detector, frontend, waveform)
     corpus, domains = small.domains()
     drawn = small.draw(domains, 0, examples=2)
     cut = small.episodes.cut(drawn, corpus, samples=SAMPLES)
@@ -95,13 +96,15 @@ def both(problem):
             )(problem.trainable, episode, KEY)[0]
             for order in ("first", "second")
         ]
-        found = taylor.orders(problem.loss, problem.trainable, episode, KEY, **options)
+        found = taylor.compare_orders(
+            problem.loss, problem.trainable, episode, KEY, **options
+        )
         return found, gradients
 
 
 def test_both_orders_are_those_of_mldg(both):
     found, gradients = both
-    first, second = map(blocks.flatten, gradients)
+    first, second = map(parameter_names.flatten, gradients)
     np.testing.assert_allclose(found.first, first, rtol=0, atol=1e-12)
     np.testing.assert_allclose(found.second, second, rtol=0, atol=1e-12)
     norms = np.linalg.norm(first), np.linalg.norm(second)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from mldg_jax.data.debspoof import builder
-from mldg_jax.data.debspoof.attacks import ATTACKS
-from mldg_jax.data.debspoof.splits import FOLDS, VOICE_SPLITS
+from mldg_jax.data.corpora.debspoof import dataset
+from mldg_jax.data.corpora.debspoof.attacks import ATTACKS
+from mldg_jax.data.corpora.debspoof.splits import FOLDS, VOICE_SPLITS
 
 SECONDS = 0.5
 BONAFIDE = 8  # clips a voice; macro EER asks for 5
@@ -18,18 +18,18 @@ SPOOF = {"train": 5, "dev": 14, "eval": 6}  # clips an attack
 
 def make(data_dir: Path, size: str) -> Path:
     """Builds it with the real builder; returns the corpus folder."""
-    folder = builder.build_folder(data_dir, size)
+    folder = dataset.build_folder(data_dir, size)
     (folder / "clips").mkdir(parents=True)
     rows = [row for split in VOICE_SPLITS for row in _rows(size, split)]
     rng = np.random.default_rng(0)
     for row in rows:
         path = folder / "clips" / f"{row['utterance']}.flac"
         soundfile.write(path, _sound(rng, row["attack"]), 16_000)
-    builder.write_rows(folder, rows)
+    dataset.write_rows(folder, rows)
     with contextlib.redirect_stdout(None):  # TFDS talks
-        made = builder.prepare(data_dir, size)
-    target = builder.corpus_folder(data_dir, size)
-    summary = {"corpus_sha256": builder.corpus_hash(made), "clips": len(rows)}
+        made = dataset.prepare(data_dir, size)
+    target = dataset.corpus_folder(data_dir, size)
+    summary = {"corpus_sha256": dataset.corpus_hash(made), "clips": len(rows)}
     (target / "corpus.json").write_text(json.dumps(summary))
     return target
 

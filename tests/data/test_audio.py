@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from mldg_jax.common.errors import UserError
 from mldg_jax.data import audio
-from mldg_jax.errors import UserError
 from tests.data import miniatures
 
 

@@ -5,8 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from mldg_jax.data import audio, builder, corpus, prepare
-from mldg_jax.errors import UserError
+from mldg_jax.common.errors import UserError
+from mldg_jax.data import audio, corpus
+from mldg_jax.data.corpora import builder, prepare
 from tests.data import miniatures
 
 
@@ -26,13 +27,13 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def rows(data):
-    return corpus.load(corpus.find("manifest", "m", data), "train")
+    return corpus.load_split(corpus.find_corpus("manifest", "m", data), "train")
 
 
 @pytest.mark.parametrize("keep", [0, corpus.KEPT_SECONDS])
 def test_any_recording_at_any_time(data, monkeypatch, keep):
     monkeypatch.setattr(corpus, "KEPT_SECONDS", keep)
-    rows = corpus.load(corpus.find("manifest", "m", data), "train")
+    rows = corpus.load_split(corpus.find_corpus("manifest", "m", data), "train")
     order = [7, 29, 0, 7, -1]
     for i in order:
         expected = audio.from_flac((data.parent / f"{i % 30}.flac").read_bytes())
@@ -63,8 +64,8 @@ def test_take_keeps_rows_and_recordings_together(rows):
 def test_the_index_is_what_the_records_say(data):
     import tensorflow_datasets as tfds
 
-    folder = corpus.find("manifest", "", data)
-    columns = corpus.index(folder, "train")
+    folder = corpus.find_corpus("manifest", "", data)
+    columns = corpus.read_columns(folder, "train")
     records = tfds.builder_from_directory(str(folder)).as_data_source("train")
     assert len(records) == 30
     for i, record in enumerate(records):
@@ -75,33 +76,35 @@ def test_the_index_is_what_the_records_say(data):
 
 
 def test_find_knows_what_there_is(data, tmp_path):
-    assert corpus.find("manifest", "", data) == corpus.find("manifest", "m", data)
+    assert corpus.find_corpus("manifest", "", data) == corpus.find_corpus(
+        "manifest", "m", data
+    )
     other = data / "manifest/other/1.0.0"
     other.mkdir(parents=True)
     (other / "dataset_info.json").write_text("{}")
     with pytest.raises(
         UserError, match="as m and as other: name one, as in manifest/m"
     ):
-        corpus.find("manifest", "", data)
+        corpus.find_corpus("manifest", "", data)
     with pytest.raises(UserError, match="older version"):
-        corpus.load(other, "train")
+        corpus.load_split(other, "train")
     (other / "dataset_info.json").unlink()
     with pytest.raises(UserError, match="corpus build in_the_wild --source"):
-        corpus.find("in_the_wild", "", data)
+        corpus.find_corpus("in_the_wild", "", data)
 
 
 def test_a_split_that_is_not_there(data):
     with pytest.raises(UserError, match="no split 'dev'; it has eval, train"):
-        corpus.load(corpus.find("manifest", "m", data), "dev")
+        corpus.load_split(corpus.find_corpus("manifest", "m", data), "dev")
 
 
 @pytest.fixture
 def folded(data, tmp_path):
     """The corpus with speakers in two folds, and an attack in the split eval only."""
     folder = tmp_path / "folded"
-    shutil.copytree(corpus.find("manifest", "m", data), folder)
+    shutil.copytree(corpus.find_corpus("manifest", "m", data), folder)
     for split in ("train", "eval"):
-        columns = corpus.index(folder, split)
+        columns = corpus.read_columns(folder, split)
         fold = [int(name[1]) % 2 for name in columns["speaker"]]
         label = np.where(columns["label"] == 1, "bonafide", "spoof")
         if split == "eval":
@@ -118,7 +121,7 @@ def test_speaker_folds_test_every_utterance_once(folded, data):
         test = corpus.load_test(folded, "eval", fold)
         assert not set(training.speaker) & set(test.speaker)
         assert "new" not in training.attack
-        unseen = np.sum(corpus.index(folded, "eval")["attack"] == "new")
+        unseen = np.sum(corpus.read_columns(folded, "eval")["attack"] == "new")
         assert 33 - unseen <= len(training.label) + len(test.label) <= 33
         tested += test.utterance.tolist()
         for row in (0, len(test.label) - 1):
@@ -132,4 +135,4 @@ def test_folds_that_are_not_there(folded, data):
     with pytest.raises(UserError, match=r"no speaker fold 7; it has \[0, 1\]"):
         corpus.load_training(folded, 7)
     with pytest.raises(UserError, match="has no speaker folds"):
-        corpus.load_test(corpus.find("manifest", "m", data), "eval", 0)
+        corpus.load_test(corpus.find_corpus("manifest", "m", data), "eval", 0)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mldg_jax.common.errors import UserError
 from mldg_jax.data import episodes
 from mldg_jax.data.corpus import Corpus
-from mldg_jax.errors import UserError
 
 
 def random_corpus(seed: int, attacks: int, speakers: int) -> Corpus:

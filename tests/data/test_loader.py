@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mldg_jax.common.errors import UserError
 from mldg_jax.data import episodes, loader
-from mldg_jax.errors import UserError
 from tests.data.test_episodes import random_corpus
 
 

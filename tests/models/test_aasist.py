@@ -15,7 +15,7 @@ import pytest
 
 from mldg_jax import lora, models
 from mldg_jax.models.aasist import AASIST, AASIST_L, AASISTHead, sinc_filters
-from mldg_jax.pretrained import convert, tables
+from mldg_jax.models.pretrained import convert, key_tables
 from tests.small import quick_jit
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -51,7 +51,7 @@ def run(model, variables, x):
 def test_head_equals_the_published_code(frames):
     model = AASISTHead()
     golden, _, variables = published(
-        "ssl_aasist.npz", tables.SSL_AASIST, shapes(model, 1, 49, 1024)
+        "ssl_aasist.npz", key_tables.SSL_AASIST, shapes(model, 1, 49, 1024)
     )
     logits, hidden = run(model, variables, golden[f"features_{frames}"])
     np.testing.assert_allclose(logits, golden[f"logits_{frames}"], rtol=0, atol=1e-5)
@@ -62,7 +62,7 @@ def test_head_equals_the_published_code(frames):
 def test_raw_model_equals_the_published_code(samples):
     model = AASIST()
     golden, _, variables = published(
-        "aasist.npz", tables.AASIST, shapes(model, 1, 4_000)
+        "aasist.npz", key_tables.AASIST, shapes(model, 1, 4_000)
     )
     logits, hidden = run(model, variables, golden[f"x_{samples}"])
     np.testing.assert_allclose(logits, golden[f"logits_{samples}"], rtol=0, atol=1e-4)
@@ -72,8 +72,8 @@ def test_raw_model_equals_the_published_code(samples):
 @pytest.mark.parametrize(
     ("file", "table", "model", "shape"),
     [
-        ("ssl_aasist.npz", tables.SSL_AASIST, AASISTHead(), (1, 49, 1024)),
-        ("aasist.npz", tables.AASIST, AASIST(), (1, 4_000)),
+        ("ssl_aasist.npz", key_tables.SSL_AASIST, AASISTHead(), (1, 49, 1024)),
+        ("aasist.npz", key_tables.AASIST, AASIST(), (1, 4_000)),
     ],
 )
 def test_tables_are_inverted_exactly(file, table, model, shape):

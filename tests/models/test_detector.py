@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from mldg_jax import configs, lora, pretrained, scoring, training
-from mldg_jax.errors import UserError
-from mldg_jax.models import detector as detectors
+from mldg_jax import lora
+from mldg_jax.common.errors import UserError
+from mldg_jax.models import pretrained
+from mldg_jax.models.detector import create_detector
 from mldg_jax.models.loss import cross_entropy
+from mldg_jax.models.split import init_parameters
+from mldg_jax.scoring.scorer import load
+from mldg_jax.training import loop
+from mldg_jax.training.config import read_config_file
 from tests import signals
 
 XLSR = "configs/xlsr.py"
@@ -18,7 +23,7 @@ XLSR = "configs/xlsr.py"
 
 def small(*overrides):
     """The paper's model with tiny layers, of shapes that the head has nowhere."""
-    return configs.read(
+    return read_config_file(
         f"{XLSR}:mldg,smoke",
         ["model.frontend.dim=48", "model.frontend.hidden=56", *overrides],
     )
@@ -26,10 +31,10 @@ def small(*overrides):
 
 def parts(config):
     """Detector, ``(trainable, batch_stats, frozen)``, and a batch of two domains."""
-    detector = detectors.create(config.model)
+    detector = create_detector(config.model)
     frontend = pretrained.load_frontend(config.model)
     waveform = signals.speech_like(config.samples)
-    made = detectors.init(
+    made = init_parameters(
         jax.random.key(0),
         detector,
         frontend,
@@ -46,12 +51,12 @@ def parts(config):
 
 def test_parameter_counts_of_the_paper():
     """3.6 M trained of 318 M; nothing is allocated."""
-    config = configs.read(f"{XLSR}:mldg")
-    detector = detectors.create(config.model)
+    config = read_config_file(f"{XLSR}:mldg")
+    detector = create_detector(config.model)
     audio = jax.ShapeDtypeStruct((1, config.samples), np.float32)
     frontend = jax.eval_shape(detector.frontend.init, jax.random.key(0), audio)
     trainable, _, frozen = jax.eval_shape(
-        lambda key, frontend, x: detectors.init(key, detector, frontend, x, rank=16),
+        lambda key, frontend, x: init_parameters(key, detector, frontend, x, rank=16),
         jax.random.key(0),
         frontend["params"],
         audio,
@@ -126,10 +131,10 @@ def test_training_mode_updates_the_statistics_and_drops_units():
 )
 def test_the_papers_recipe_trains_and_scores(arm, tmp_path):
     """Start to finish, with a tiny random encoder and the real back-end."""
-    config = configs.read(f"{XLSR}:{arm},smoke")
+    config = read_config_file(f"{XLSR}:{arm},smoke")
     corpus = signals.corpus()
-    training.train(config, tmp_path, corpus, progress=lambda step: None)
-    scorer = scoring.load(tmp_path)
+    loop.train(config, tmp_path, corpus, progress=lambda step: None)
+    scorer = load(tmp_path)
     score = scorer.score(corpus.waveform(0), 16_000)
     assert np.isfinite(score)
     assert score == scorer.score(corpus.waveform(0), 16_000)
@@ -146,28 +151,29 @@ def test_the_papers_recipe_trains_and_scores(arm, tmp_path):
     ],
 )
 def test_an_impossible_model_gets_one_clear_message(override, message):
-    config = configs.read(f"{XLSR}:mldg,smoke", [override])
+    config = read_config_file(f"{XLSR}:mldg,smoke", [override])
     with pytest.raises(UserError, match=message):
         parts(config)
 
 
 def test_an_unknown_attribute_is_named():
-    config = configs.read(f"{XLSR}:mldg,smoke")
+    config = read_config_file(f"{XLSR}:mldg,smoke")
     with config.unlocked():
         config.model.frontend.depth = 3
     with pytest.raises(UserError, match=r"model\.frontend\.depth is unknown.*layers"):
-        detectors.create(config.model)
+        create_detector(config.model)
 
 
 def test_upper_layers_can_be_dropped(tmp_path):
     from safetensors.numpy import save_file
 
-    from mldg_jax.pretrained import convert, tables
+    from mldg_jax.models.pretrained import convert, key_tables
 
-    whole = detectors.create(small().model).frontend
+    whole = create_detector(small().model).frontend
     params = jax.jit(whole.init)(jax.random.key(0), np.zeros((1, 4_000)))
     save_file(
-        convert.to_theirs(tables.WAV2VEC2_HF, params), tmp_path / "model.safetensors"
+        convert.to_theirs(key_tables.WAV2VEC2_HF, params),
+        tmp_path / "model.safetensors",
     )
     lower = pretrained.load(str(tmp_path), "wav2vec2", whole.clone(layers=1))
     kept = {k: v for k, v in params["params"].items() if k != "layers_1"}

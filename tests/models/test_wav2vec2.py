@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mldg_jax import lora, models, pretrained
-from mldg_jax.models import positional, wav2vec2
+from mldg_jax import lora, models
+from mldg_jax.models import positional, pretrained, wav2vec2
 from mldg_jax.models.wav2vec2 import Wav2Vec2
 from tests.signals import speech_like
 

@@ -54,7 +54,7 @@ def fairseq() -> dict[str, Any]:
 
 
 def arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """What ``files.read`` is to give."""
+    """What ``torch_files.read`` is to give."""
     plain = {name: tensor.detach() for name, tensor in tensors.items()}
     return {
         name: (x.float() if x.dtype == torch.bfloat16 else x).numpy()

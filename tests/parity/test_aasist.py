@@ -8,21 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mldg_jax.models import aasist, graph
-from mldg_jax.pretrained import convert, tables
+from mldg_jax.models import aasist, aasist_graph
+from mldg_jax.models.pretrained import convert, key_tables
 
 pytestmark = pytest.mark.parity
 
 CASES = {
-    "head": (aasist.AASISTHead(), tables.SSL_AASIST, (3, 31, 12)),
-    "raw": (aasist.AASIST(), tables.AASIST, (2, 9_000)),
+    "head": (aasist.AASISTHead(), key_tables.SSL_AASIST, (3, 31, 12)),
+    "raw": (aasist.AASIST(), key_tables.AASIST, (2, 9_000)),
 }
 
 
 @pytest.fixture
 def no_dropout(monkeypatch):
     for name in ("INPUT_DROPOUT", "POOL_DROPOUT", "BRANCH_DROPOUT"):
-        monkeypatch.setattr(graph, name, 0.0)
+        monkeypatch.setattr(aasist_graph, name, 0.0)
     monkeypatch.setattr(aasist, "HIDDEN_DROPOUT", 0.0)
 
 

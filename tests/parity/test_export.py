@@ -7,7 +7,7 @@ import pytest
 
 from mldg_jax import lora
 from mldg_jax.models import wav2vec2
-from mldg_jax.pretrained import convert, export, files, tables
+from mldg_jax.models.pretrained import convert, key_tables, torch_export, torch_files
 from tests.signals import speech_like
 
 pytestmark = [
@@ -47,7 +47,7 @@ def encoder(request):
     waveform = jax.ShapeDtypeStruct((1, 16_000), np.float32)
     expected = jax.eval_shape(ours.init, jax.random.key(0), waveform)
     state = {name: value.numpy() for name, value in theirs.state_dict().items()}
-    return theirs, ours, convert.to_ours(tables.WAV2VEC2_HF, state, expected)
+    return theirs, ours, convert.to_ours(key_tables.WAV2VEC2_HF, state, expected)
 
 
 def random_adapters(params, targets):
@@ -71,7 +71,7 @@ def frames(model, waveform):
 
 def write(adapters, table, folder, use_rslora):
     """Exports and returns the scale that the reader of it finds."""
-    export.peft(
+    torch_export.peft(
         adapters,
         table,
         rank=RANK,
@@ -80,7 +80,7 @@ def write(adapters, table, folder, use_rslora):
         folder=folder,
         use_rslora=use_rslora,
     )
-    found, rank, scale = export.read_peft(folder, table)
+    found, rank, scale = torch_export.read_peft(folder, table)
     jax.tree.map(np.testing.assert_array_equal, found, adapters)
     assert rank == RANK
     return scale
@@ -93,7 +93,7 @@ def test_peft_loads_our_adapters(encoder, tmp_path, targets, use_rslora):
 
     theirs, ours, variables = encoder
     adapters = random_adapters(variables["params"], TARGETS[targets])
-    scale = write(adapters, tables.WAV2VEC2_HF, tmp_path, use_rslora)
+    scale = write(adapters, key_tables.WAV2VEC2_HF, tmp_path, use_rslora)
     assert scale == pytest.approx(ALPHA / (RANK**0.5 if use_rslora else RANK))
 
     waveform = speech_like(8_000)
@@ -130,12 +130,12 @@ def test_peft_on_whisper(tmp_path):
     ours = WhisperEncoder(layers=2, dim=32, heads=4, hidden=48, positions=20)
     waveform = jax.ShapeDtypeStruct((1, 6_400), np.float32)
     expected = jax.eval_shape(ours.init, jax.random.key(0), waveform)
-    params = convert.to_ours(tables.WHISPER_HF, state, expected)["params"]
+    params = convert.to_ours(key_tables.WHISPER_HF, state, expected)["params"]
 
     adapters = random_adapters(params, TARGETS["attention"])
-    scale = write(adapters, tables.WHISPER_HF, tmp_path / "peft", False)
+    scale = write(adapters, key_tables.WHISPER_HF, tmp_path / "peft", False)
     merged = {"params": lora.merge(params, adapters, scale=scale)}
-    export.hf(merged, tables.WHISPER_HF, config.to_dict(), tmp_path / "hf")
+    torch_export.hf(merged, key_tables.WHISPER_HF, config.to_dict(), tmp_path / "hf")
     whole, loading = kind.from_pretrained(tmp_path / "hf", output_loading_info=True)
     assert not any(loading.values())
 
@@ -158,7 +158,7 @@ def test_we_read_what_peft_writes(encoder, tmp_path):
             if "lora_" in name:
                 parameter.normal_(std=0.3)
     model.save_pretrained(tmp_path)
-    adapters, rank, scale = export.read_peft(tmp_path, tables.WAV2VEC2_HF)
+    adapters, rank, scale = torch_export.read_peft(tmp_path, key_tables.WAV2VEC2_HF)
     assert (rank, scale) == (RANK, ALPHA / RANK)
     merged = {"params": lora.merge(variables["params"], adapters, scale=scale)}
     waveform = speech_like(8_000)
@@ -173,7 +173,7 @@ def test_transformers_loads_our_encoder_strictly(encoder, tmp_path):
     adapters = random_adapters(variables["params"], TARGETS["attention"])
     merged = {"params": lora.merge(variables["params"], adapters, scale=0.5)}
     config = wav2vec2.to_hf(ours)
-    export.hf(merged, tables.WAV2VEC2_HF, config, tmp_path)
+    torch_export.hf(merged, key_tables.WAV2VEC2_HF, config, tmp_path)
     model, loading = transformers.Wav2Vec2Model.from_pretrained(
         tmp_path, output_loading_info=True
     )
@@ -185,6 +185,6 @@ def test_transformers_loads_our_encoder_strictly(encoder, tmp_path):
     )
     # and the way back, from what transformers writes of it
     model.save_pretrained(tmp_path / "again")
-    state = files.read(tmp_path / "again")
-    found = convert.to_ours(tables.WAV2VEC2_HF, state, merged)
+    state = torch_files.read(tmp_path / "again")
+    found = convert.to_ours(key_tables.WAV2VEC2_HF, state, merged)
     jax.tree.map(np.testing.assert_array_equal, found, merged)

@@ -6,8 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from mldg_jax.pretrained import files
-from tests.pretrained import torch_bytes as tb
+from mldg_jax.models.pretrained import torch_files
+from tests.models.pretrained import torch_bytes
 
 pytestmark = pytest.mark.parity
 
@@ -21,14 +21,14 @@ def equal(found, expected):
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_both_formats(tmp_path, legacy):
-    from tests.parity import make_torch_files as torch_files
+    from tests.parity import make_torch_files
 
     path = tmp_path / "pytorch_model.bin"
-    torch_files.write(torch_files.state(), path, legacy=legacy)
-    equal(files.read(tmp_path), torch_files.arrays(torch_files.state()))
-    checkpoint = torch_files.fairseq()
-    torch_files.write(checkpoint, path, legacy=legacy)
-    equal(files.read(tmp_path), torch_files.arrays(checkpoint["model"]))
+    make_torch_files.write(make_torch_files.state(), path, legacy=legacy)
+    equal(torch_files.read(tmp_path), make_torch_files.arrays(make_torch_files.state()))
+    checkpoint = make_torch_files.fairseq()
+    make_torch_files.write(checkpoint, path, legacy=legacy)
+    equal(torch_files.read(tmp_path), make_torch_files.arrays(checkpoint["model"]))
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -37,19 +37,19 @@ def test_any_view_of_a_storage(tmp_path, legacy, seed):
     """Sliced, transposed, expanded, shared, in every dtype."""
     import torch
 
-    from tests.parity import make_torch_files as torch_files
+    from tests.parity import make_torch_files
 
     random = np.random.default_rng(seed)
     state = {}
-    for dtype in torch_files.DTYPES:
+    for dtype in make_torch_files.DTYPES:
         base = torch.tensor(random.normal(size=(6, 5, 4)) * 50).to(dtype)
         for i in range(4):
             start, stop = sorted(random.integers(0, 6, 2))
             view = base[start : stop + 1 : random.integers(1, 3), :, i:]
             state[f"{dtype}.{i}"] = view.permute(*random.permutation(3).tolist())
     path = tmp_path / "state.pt"
-    torch_files.write(state, path, legacy=legacy)
-    equal(files.read(path), torch_files.arrays(state))
+    make_torch_files.write(state, path, legacy=legacy)
+    equal(torch_files.read(path), make_torch_files.arrays(state))
 
 
 def test_every_optional_record(tmp_path):
@@ -68,20 +68,22 @@ def test_every_optional_record(tmp_path):
                     new.writestr(name, content)
         expected = torch.load(path)
         assert torch.equal(expected["a"], state["a"]) == (order != b"big")
-        equal(files.read(path), {k: v.float().numpy() for k, v in expected.items()})
+        equal(
+            torch_files.read(path), {k: v.float().numpy() for k, v in expected.items()}
+        )
 
 
 def test_old_files_are_little_endian_whatever_they_say(tmp_path):
     import torch
 
     numbers = np.arange(6, dtype=np.float32).reshape(2, 3)
-    store = tb.storage("0", 6, view=b"N")
-    weight = tb.program(tb.mapping(w=tb.tensor(store)))
+    store = torch_bytes.storage("0", 6, view=b"N")
+    weight = torch_bytes.program(torch_bytes.mapping(w=torch_bytes.tensor(store)))
     path = tmp_path / "old.pt"
     for said in (True, False):
         records = {"0": numbers.tobytes()}
-        path.write_bytes(tb.as_legacy(weight, records, little_endian=said))
-        equal(files.read(path), {"w": numbers})
+        path.write_bytes(torch_bytes.as_legacy(weight, records, little_endian=said))
+        equal(torch_files.read(path), {"w": numbers})
         assert np.array_equal(torch.load(path)["w"].numpy(), numbers)
 
 
@@ -89,18 +91,22 @@ def test_views_of_torch_before_0_4(tmp_path):
     """A storage that is a part of another one."""
     import torch
 
-    store = tb.storage("7", 6, view=tb.lit(("8", 2, 3)))
-    program = tb.program(tb.mapping(w=tb.tensor(store, shape=[3], stride=[1])))
+    store = torch_bytes.storage("7", 6, view=torch_bytes.lit(("8", 2, 3)))
+    program = torch_bytes.program(
+        torch_bytes.mapping(w=torch_bytes.tensor(store, shape=[3], stride=[1]))
+    )
     path = tmp_path / "old.pt"
-    path.write_bytes(tb.as_legacy(program, {"7": np.arange(6, dtype="f4").tobytes()}))
-    equal(files.read(path), {"w": torch.load(path)["w"].numpy()})
+    path.write_bytes(
+        torch_bytes.as_legacy(program, {"7": np.arange(6, dtype="f4").tobytes()})
+    )
+    equal(torch_files.read(path), {"w": torch.load(path)["w"].numpy()})
 
 
 def test_no_more_is_permitted_than_torch_permits():
     """The names are among those of its own safe loader."""
     import torch
 
-    from mldg_jax.pretrained import pickles
+    from mldg_jax.models.pretrained import pickles
 
     allowed = torch._weights_only_unpickler._get_allowed_globals()
     names = {".".join(name) for name in pickles._ALLOWED}

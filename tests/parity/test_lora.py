@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from mldg_jax import lora, models, pretrained
+from mldg_jax import lora, models
+from mldg_jax.models import pretrained
 from tests.signals import speech_like
 
 pytestmark = [
@@ -41,10 +42,10 @@ def test_frames_and_gradients(targets, use_rslora, float64):
     import peft
     import torch
 
-    from tests.parity import wav2vec2 as reference
+    from tests.parity import wav2vec2
 
-    base = reference.model(**reference.SMALL, **reference.LAYER_NORM).double()
-    config, state = base.config.to_dict(), reference.state(base)
+    base = wav2vec2.model(**wav2vec2.SMALL, **wav2vec2.LAYER_NORM).double()
+    config, state = base.config.to_dict(), wav2vec2.state(base)
     scale = lora.scale(RANK, ALPHA, rank_stabilised=use_rslora)
     model = models.build("wav2vec2", config).clone(lora_scale=scale)
     frozen = pretrained.from_torch("wav2vec2", state, config)["params"]

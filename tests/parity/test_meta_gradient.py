@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from mldg_jax import mldg
-from mldg_jax.models import aasist, graph
-from mldg_jax.models import detector as detectors
+from mldg_jax.models import aasist, aasist_graph
+from mldg_jax.models.detector import Detector
 from mldg_jax.models.loss import cross_entropy
 from mldg_jax.models.pooling import PoolingHead
+from mldg_jax.models.split import init_parameters
 from mldg_jax.models.wav2vec2 import Wav2Vec2
 from tests.signals import speech_like
 
@@ -39,16 +40,16 @@ SAMPLES, EXAMPLES = 4_000, 2
 @pytest.fixture
 def no_dropout(monkeypatch):
     for name in ("INPUT_DROPOUT", "POOL_DROPOUT", "BRANCH_DROPOUT"):
-        monkeypatch.setattr(graph, name, 0.0)
+        monkeypatch.setattr(aasist_graph, name, 0.0)
     monkeypatch.setattr(aasist, "HIDDEN_DROPOUT", 0.0)
 
 
 def parts(head):
     """A detector and its parameters, none of them at its initial value."""
-    detector = detectors.Detector(FRONT_END, HEADS[head])
+    detector = Detector(FRONT_END, HEADS[head])
     waveform = speech_like(SAMPLES)
     frontend = FRONT_END.init(jax.random.key(0), waveform)["params"]
-    made = detectors.init(jax.random.key(1), detector, frontend, waveform, rank=3)
+    made = init_parameters(jax.random.key(1), detector, frontend, waveform, rank=3)
     rng = np.random.default_rng(0)
     return detector, jax.tree.map(
         lambda x: np.asarray(x + 0.1 * rng.uniform(size=x.shape)), made

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from mldg_jax import models, pretrained
-from mldg_jax.pretrained import convert, tables
+from mldg_jax import models
+from mldg_jax.models import pretrained
+from mldg_jax.models.pretrained import convert, key_tables
 from tests.signals import speech_like
 
 pytestmark = pytest.mark.parity
@@ -13,16 +14,16 @@ pytestmark = pytest.mark.parity
 
 def compare(options, samples, tolerance):
     """Loads a torch model's parameters and compares every state."""
-    from tests.parity import wav2vec2 as reference
+    from tests.parity import wav2vec2
 
-    theirs = reference.model(**options)
+    theirs = wav2vec2.model(**options)
     config = theirs.config.to_dict()
     model = models.build("wav2vec2", config)
-    variables = pretrained.from_torch("wav2vec2", reference.state(theirs), config)
+    variables = pretrained.from_torch("wav2vec2", wav2vec2.state(theirs), config)
     waveform = speech_like(samples)
     apply = jax.jit(lambda v, x: model.apply(v, x, hidden_states=True))
     frames, states = apply(variables, waveform)
-    expected = reference.hidden_states(theirs, waveform)
+    expected = wav2vec2.hidden_states(theirs, waveform)
     errors = [
         float(np.abs(ours - their).max())
         for ours, their in zip([*states, frames], expected, strict=True)
@@ -33,29 +34,29 @@ def compare(options, samples, tolerance):
 
 @pytest.mark.parametrize("shape", ["base", "xlsr", "large"])
 def test_small(shape):
-    from tests.parity import wav2vec2 as reference
+    from tests.parity import wav2vec2
 
-    compare(reference.SMALL | reference.SHAPES[shape], 16_000, 2e-5)
+    compare(wav2vec2.SMALL | wav2vec2.SHAPES[shape], 16_000, 2e-5)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("shape", ["base", "large", "xlsr"])
 def test_full_size(shape):
-    from tests.parity import wav2vec2 as reference
+    from tests.parity import wav2vec2
 
-    compare(reference.FULL[shape], 64_600, 2e-4)
+    compare(wav2vec2.FULL[shape], 64_600, 2e-4)
 
 
 def test_mask_is_the_attention_mask():
     """Mixed lengths: what ``transformers`` computes from its attention mask."""
     import torch
 
-    from tests.parity import wav2vec2 as reference
+    from tests.parity import wav2vec2
 
-    theirs = reference.model(**reference.SMALL, **reference.LAYER_NORM)
+    theirs = wav2vec2.model(**wav2vec2.SMALL, **wav2vec2.LAYER_NORM)
     config = theirs.config.to_dict()
     model = models.build("wav2vec2", config)
-    variables = pretrained.from_torch("wav2vec2", reference.state(theirs), config)
+    variables = pretrained.from_torch("wav2vec2", wav2vec2.state(theirs), config)
     waveform, lengths = speech_like(8_000), np.array([8_000, 5_000])
     inside = np.arange(8_000) < lengths[:, None]
     waveform = np.where(inside, waveform, 0).astype(np.float32)
@@ -94,7 +95,7 @@ def write(made, form, folder):
         torch.save(state, path, _use_new_zipfile_serialization=False)
     else:
         arrays = convert.to_theirs(
-            tables.WAV2VEC2_FAIRSEQ,
+            key_tables.WAV2VEC2_FAIRSEQ,
             pretrained.from_torch(
                 "wav2vec2", {k: v.numpy() for k, v in state.items()}, made.config
             ),
@@ -114,11 +115,11 @@ def write(made, form, folder):
 )
 def test_loads_from_every_format(form, options, tmp_path):
     """To the last bit what the torch model holds."""
-    from tests.parity import wav2vec2 as reference
+    from tests.parity import wav2vec2
 
-    shape = reference.SMALL if options == "small" else reference.FULL["large"]
-    made = reference.model(**shape, **reference.LAYER_NORM)
+    shape = wav2vec2.SMALL if options == "small" else wav2vec2.FULL["large"]
+    made = wav2vec2.model(**shape, **wav2vec2.LAYER_NORM)
     module = models.build("wav2vec2", made.config)
-    expected = pretrained.from_torch("wav2vec2", reference.state(made), made.config)
+    expected = pretrained.from_torch("wav2vec2", wav2vec2.state(made), made.config)
     loaded = pretrained.load(str(write(made, form, tmp_path)), "wav2vec2", module)
     jax.tree.map(np.testing.assert_array_equal, loaded, expected["params"])

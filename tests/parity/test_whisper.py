@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mldg_jax.data import corpus as corpora
-from mldg_jax.errors import UserError
+from mldg_jax.common.errors import UserError
+from mldg_jax.data.corpus import find_corpus, load_split
 from mldg_jax.models import whisper
 from mldg_jax.models.whisper import WhisperEncoder, log_mel
 from tests.signals import speech_like
@@ -23,10 +23,10 @@ pytestmark = pytest.mark.parity
 def clips():
     """(n, samples) real clips of one length, or signals where there is no corpus."""
     try:
-        folder = corpora.find("debspoof", "small", os.getenv("MLDG_DATA_DIR", "data"))
+        folder = find_corpus("debspoof", "small", os.getenv("MLDG_DATA_DIR", "data"))
     except UserError:
         return speech_like(20_480, seed=3)
-    split = corpora.load(folder, "dev")
+    split = load_split(folder, "dev")
     rows = np.linspace(0, len(split.label) - 1, 12).astype(int)
     return np.stack([split.waveform(r)[:20_480] for r in rows])
 
@@ -41,13 +41,13 @@ def test_log_mel(clips):
 
 @pytest.mark.parametrize("samples", [5_120, 20_480])
 def test_every_layer(clips, frontend, samples):
-    from tests.parity import whisper as reference
+    from tests.parity.whisper import hidden_states
 
     clips = clips[:, :samples]
     final, hidden = WhisperEncoder().apply(
         {"params": frontend}, jnp.asarray(clips), hidden_states=True
     )
-    theirs = reference.hidden_states(clips)
+    theirs = hidden_states(clips)
     for ours, expected in zip([*hidden, final], theirs, strict=True):
         # The last layer has activations of ±250, where float32 resolves 1.5e-5.
         atol = max(1e-4, 2e-6 * np.abs(expected).max())

@@ -21,8 +21,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mldg_jax import lora
 from mldg_jax.models.detector import Detector as OurDetector
 from mldg_jax.models.pooling import PoolingHead as OurPoolingHead
+from mldg_jax.models.pretrained import convert, key_tables
 from mldg_jax.models.wav2vec2 import to_hf
-from mldg_jax.pretrained import convert, tables
 from tests.parity import torch_aasist
 
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "out_proj"]
@@ -94,7 +94,7 @@ class Detector(nn.Module):
         else:
             shape = ours.head.dim, ours.head.channels
             head = torch_aasist.Head(front.dim, dropout, *shape)
-            self.table = tables.SSL_AASIST
+            self.table = key_tables.SSL_AASIST
         self.head = head.to(dtype)
 
     def forward(self, waveform):
@@ -125,7 +125,7 @@ def detector(
 
     Args:
       ours: a wav2vec 2.0 front-end with a pooling or AASIST head.
-      trainable, batch_stats, frozen: of ``models.detector.init``, in one dtype.
+      trainable, batch_stats, frozen: of ``models.split.init_parameters``, in one dtype.
       dropout: of the AASIST head.
     """
     adapters = _adapters(trainable)
@@ -133,7 +133,7 @@ def detector(
     dtype = torch.from_numpy(next(iter(adapters.values()))).dtype
     made = Detector(ours, rank, dtype, dropout)
     head = {"params": trainable["head"], "batch_stats": batch_stats["head"]}
-    base = convert.to_theirs(tables.WAV2VEC2_HF, {"params": frozen["frontend"]})
+    base = convert.to_theirs(key_tables.WAV2VEC2_HF, {"params": frozen["frontend"]})
     state = {f"head.{k}": v for k, v in convert.to_theirs(made.table, head).items()}
     state |= adapters | {_wrapped(k): v for k, v in base.items()}
     state = {k: torch.tensor(v) for k, v in state.items()}
@@ -154,7 +154,7 @@ def _adapters(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
     found = {}
     for path, value in traverse_util.flatten_dict(tree["frontend"], sep="/").items():
         owner, _, factor = path.rpartition("/")
-        rules = tables.WAV2VEC2_HF.rules
+        rules = key_tables.WAV2VEC2_HF.rules
         module, _ = convert.translate(f"params/{owner}/kernel", rules, 1, 0)
         module = module.removesuffix(".weight")
         kind = {lora.A: "lora_A", lora.B: "lora_B"}[factor]

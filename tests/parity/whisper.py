@@ -13,7 +13,7 @@ import torch
 import transformers
 from flax import traverse_util
 
-from mldg_jax import pretrained
+from mldg_jax.models import pretrained
 from tests.signals import speech_like
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "whisper.npz"

@@ -1,0 +1,109 @@
+"""Several finished runs beside each other: what ``mldg analyse`` says of them."""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mldg_jax.analysis import landscape, subjects
+from mldg_jax.analysis.geometry import Angles, principal_angles, updates
+from mldg_jax.analysis.trained_update import Geometry, Tell, describe, evaluator
+from mldg_jax.common import run_folder
+from mldg_jax.common.errors import UserError
+
+LINE = np.linspace(0, 1, 9)
+REPEATED = ("seed", "corpus.fold")
+
+
+class Several(NamedTuple):
+    """The study of several runs of one front-end.
+
+    Attributes:
+      geometry: of each run.
+      angles: principal angles of every pair of runs, by their names.
+      paths: the loss between every pair of runs.
+    """
+
+    geometry: tuple[Geometry, ...]
+    angles: dict[tuple[str, str], Angles]
+    paths: dict[tuple[str, str], landscape.Path]
+
+    @property
+    def kinds(self) -> dict[str, list[tuple[str, str]]]:
+        """Pairs by their arms and by whether they share a seed, so where they began."""
+        runs = {one.name: one for one in self.geometry}
+        found: dict[str, list[tuple[str, str]]] = {}
+        for pair in self.paths:
+            arms = " : ".join(sorted(runs[name].arm for name in pair))
+            one, other = (runs[name].seed for name in pair)
+            kind = f"{arms}, same seed" if one == other else arms
+            found.setdefault(kind, []).append(pair)
+        return found
+
+
+def several(
+    them: Sequence[subjects.FinishedRun], chosen: subjects.Examples, *, tell: Tell
+) -> Several:
+    """Compares runs; arguments as ``single``.
+
+    Raises:
+      UserError: two runs share a name, or are of different models or without adapters.
+    """
+    _check(them)
+    labels = arm_labels(them)
+    pairs = list(itertools.combinations(them, 2))
+    total, number = len(them) + len(pairs), itertools.count(1)
+    shapes, by_run = [], {}
+    for run in them:
+        tell(f"{next(number)}/{total} geometry and Fisher mass: {run.name}")
+        shapes.append(describe(run, chosen)._replace(arm=labels[run.name]))
+        by_run[run.name] = updates(run.trainable, run.scale)
+    angles, paths = {}, {}
+    for one, other in pairs:
+        tell(f"{next(number)}/{total} between {one.name} and {other.name}")
+        pair = one.name, other.name
+        angles[pair] = principal_angles(*(by_run[name] for name in pair))
+        paths[pair] = landscape.interpolate(
+            evaluator(one, chosen), one.point, other.point, LINE
+        )
+    return Several(tuple(shapes), angles, paths)
+
+
+def arm_labels(them: Sequence[subjects.FinishedRun]) -> dict[str, str]:
+    """Each run's arm, with the settings in which runs of that arm differ, by name.
+
+    Seeds and speaker folds apart: those are repetitions.
+    """
+    flat = {run.name: run_folder.flat_config(run.config.to_dict()) for run in them}
+    found = {}
+    for run in them:
+        its = flat[run.name]
+        others = [flat[x.name] for x in them if x.config.arm == run.config.arm]
+        values = [
+            f"{key.rpartition('.')[2]}={value}"
+            for key, value in sorted(its.items())
+            if key not in REPEATED and any(x.get(key) != value for x in others)
+        ]
+        found[run.name] = " ".join([run.config.arm, *values])
+    return found
+
+
+def _check(them: Sequence[subjects.FinishedRun]) -> None:
+    names = [run.name for run in them]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two runs are named {name!r}: rename one of the folders")
+    for run in them:
+        if not run.config.model.lora.rank:
+            raise UserError(
+                f"{run.folder} has no adapters (lora.rank is 0): leave it out, or "
+                "analyse it alone"
+            )
+        first, this = (x.config.model.to_dict() for x in (them[0], run))
+        for part in ("weights", "frontend", "head"):
+            if first[part] != this[part]:
+                raise UserError(
+                    f"{run.folder} has model.{part} {this[part]}, {them[0].folder} has "
+                    f"{first[part]}: only runs of the same model can be compared"
+                )

@@ -1,0 +1,67 @@
+"""What made a run: versions, revision, command, and what it was trained on."""
+
+import datetime
+import hashlib
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+PACKAGES = ("mldg_jax", "jax", "flax", "optax", "numpy")
+
+
+def gather(trained_on: dict[str, Any]) -> dict[str, Any]:
+    """Plain facts for a run's config.json.
+
+    Args:
+      trained_on: see ``data.corpus.trained_on``.
+
+    Returns:
+      ``started`` (UTC), ``command``, ``versions``, ``revision`` (of the source tree, ""
+      when installed from a package; "+" is appended to one with uncommitted changes)
+      and ``trained_on``.
+    """
+    return {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
+        "revision": _revision(),
+        "trained_on": trained_on,
+    }
+
+
+def fingerprint(tree: Any) -> str:
+    """SHA-256 of a tree's paths, dtypes, shapes and values, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        x = np.asarray(x)
+        name = f"{jax.tree_util.keystr(path)} {x.dtype} {x.shape}\n"
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
+    return digest.hexdigest()
+
+
+def _revision() -> str:
+    """Of the git checkout this package is in."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        tracked = git("ls-files", "--error-unmatch", Path(__file__).name)
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+" if changed else "") if tracked else ""
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -1,0 +1,91 @@
+"""What a clip sounds like before the neutraliser: recorded, vocoded, synthesised."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import librosa
+import numpy as np
+import soundfile
+
+from mldg_jax.data.corpora.debspoof import engines, neural, vocoders
+from mldg_jax.data.corpora.debspoof.clip import Clip
+from mldg_jax.data.corpora.debspoof.engines import Sound
+from mldg_jax.data.corpora.debspoof.neutralise import (
+    RATE,
+    decode_g722,
+    to_mono_16k,
+    trim,
+)
+from mldg_jax.data.corpora.debspoof.voices import Recording
+
+_SOURCE_SECONDS = 3.2  # no clip is longer than 3 s: the rest is not vocoded
+
+
+def of_task(task: Sequence[Clip], cache: Path, model: Path) -> list[Sound | None]:
+    """Sounds of the clips of one task; None where the synthesiser failed.
+
+    Args:
+      task: one clip, or several of one Festival voice.
+      cache: where the recordings are.
+      model: Kokoro's ONNX file.
+    """
+    first = task[0]
+    if first.attack.startswith("fest_"):
+        texts, speeds = [c.text for c in task], [c.speed for c in task]
+        return engines.festival(first.voice, first.language, texts, speeds)
+    return [synthesise(first, cache, model)]
+
+
+def synthesise(clip: Clip, cache: Path, model: Path) -> Sound:
+    """The sound of one clip before the neutraliser: (waveform, rate)."""
+    if clip.label == "bonafide":
+        return read(clip.recording, cache)
+    if clip.recording is not None:
+        return _vocode(clip, cache), RATE
+    text, language, speed = clip.text, clip.language, clip.speed
+    engine = clip.attack.split("_")[0]
+    if engine == "espeak":
+        return engines.espeak(text, language, clip.voice, speed, clip.pitch)
+    if engine == "flite":
+        return engines.flite(text, clip.voice, speed)
+    if engine == "piper":
+        plain = clip.attack == "piper_plain"
+        return neural.piper(text, language, speed, clip.seed, plain=plain)
+    if engine == "kokoro":
+        return neural.kokoro(text, language, clip.voice, speed, model)
+    if engine == "hibari":
+        return neural.hibari(text, speed, clip.seed)
+    if engine == "pico":
+        return engines.pico(text, clip.voice, speed)
+    raise ValueError(f"unknown attack {clip.attack!r}")
+
+
+def _vocode(clip: Clip, cache: Path) -> np.ndarray:
+    generator = np.random.default_rng(clip.seed)
+    source = _stretch(clip.recording, cache, generator)
+    if clip.attack == "world_swap":
+        target = _stretch(clip.target, cache, generator)
+        return vocoders.world_swap(source, RATE, generator, target)
+    return vocoders.VOCODERS[clip.attack](source, RATE, generator)
+
+
+def _stretch(row: Recording, cache: Path, generator) -> np.ndarray:
+    """At most 3.2 s of a recording at 16 kHz, peak 0.9."""
+    speech = trim(to_mono_16k(*read(row, cache)))
+    spare = len(speech) - int(_SOURCE_SECONDS * RATE)
+    if spare > 0:
+        start = generator.integers(0, spare + 1)
+        speech = speech[start : start + int(_SOURCE_SECONDS * RATE)]
+    return 0.9 * librosa.util.normalize(speech)
+
+
+def read(row: Recording, cache: Path) -> Sound:
+    """A recording's samples ((n,) or (n, channels) float64) and rate."""
+    path = cache / row.path
+    if path.suffix == ".g722":
+        return decode_g722(path.read_bytes()) / 32768.0, RATE
+    if row.start is None:
+        return soundfile.read(path)
+    rate = soundfile.info(path).samplerate
+    first, last = int(row.start * rate), int(row.stop * rate)
+    return soundfile.read(path, start=first, stop=last)

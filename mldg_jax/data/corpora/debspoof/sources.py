@@ -1,0 +1,186 @@
+"""Fetches what DebSpoof is made of: Debian packages, and the archives of ``sdists``.
+
+Every step writes to a temporary name and renames, so a killed run leaves either a
+complete file or none, and a second run does nothing.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from mldg_jax.common.errors import UserError
+from mldg_jax.data.corpora.debspoof import sdists
+
+ENGINE_PACKAGES = (
+    "espeak-ng",
+    "flite",
+    "festival",
+    "festvox-kallpc16k",
+    "festvox-kdlpc16k",
+    "festvox-italp16k",
+    "festvox-itapc16k",
+    "festvox-czech-dita",
+    "festvox-czech-krb",
+    "festvox-czech-machac",
+    "festvox-czech-ph",
+    "festvox-us-slt-hts",
+    "festvox-ru",
+)
+"""Synthesisers that must be installed (festvox-ru also brings recordings)."""
+
+DATA_PACKAGES = (
+    *(
+        f"asterisk-core-sounds-{language}"
+        for language in ("en", "es", "fr", "it", "ru")
+    ),
+    *(
+        f"asterisk-core-sounds-{language}-g722"
+        for language in ("en", "es", "fr", "it", "ru")
+    ),
+    "fillets-ng-data",
+    "fillets-ng-data-cs",
+    "klettres-data",
+    "ktuberling-data",
+    "pocketsphinx-testdata",
+    "tuxpaint-stamps-default",
+)
+"""Packages that are only unpacked, never installed: no root needed."""
+
+
+def installed_packages(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of those of `packages` that dpkg says are installed.
+
+    Raises:
+      UserError: there is no dpkg, so this is not Debian or Ubuntu.
+    """
+    if shutil.which("dpkg-query") is None:
+        raise UserError(
+            "DebSpoof is made of Debian packages, but the command dpkg-query is not "
+            "there, so this machine is neither Debian nor Ubuntu. Build it in a "
+            "container such as debian:12 and copy the data folder."
+        )
+    layout = "${Package}\t${Version}\t${db:Status-Status}\n"
+    answer = subprocess.run(
+        ["dpkg-query", "-W", "-f", layout, *packages],
+        capture_output=True,
+        text=True,
+        check=False,  # a package that is not known gives status 1
+    )
+    rows = (line.split("\t") for line in answer.stdout.splitlines())
+    return {name: version for name, version, status in rows if status == "installed"}
+
+
+def missing_apt_packages() -> list[str]:
+    """Engine packages that are not installed, in a fixed order."""
+    installed = installed_packages(ENGINE_PACKAGES)
+    return [name for name in ENGINE_PACKAGES if name not in installed]
+
+
+def install_apt(packages: Sequence[str]) -> None:
+    """Installs Debian packages as root or through passwordless sudo.
+
+    Raises:
+      UserError: neither is possible, or apt-get fails.
+    """
+    if not packages:
+        return
+    arguments = ["install", "-y", "--no-install-recommends", *packages]
+    by_hand = " ".join(["sudo apt-get", *arguments])
+    if os.geteuid() == 0:
+        prefix = []
+    elif shutil.which("sudo") and _succeeds(["sudo", "-n", "true"]):
+        prefix = ["sudo", "-n"]
+    else:
+        raise UserError(
+            f"{len(packages)} speech synthesiser packages are missing "
+            f"({', '.join(packages)}) and installing them needs root, which this "
+            f"user is not. Run this line once and start the build again: {by_hand}"
+        )
+    answer = _apt(arguments, prefix)
+    if answer.returncode:
+        raise UserError(
+            f"apt-get could not install {', '.join(packages)}: "
+            f"{sdists.last_line(answer.stderr)} Run it by hand to see all of it: "
+            f"{by_hand}"
+        )
+
+
+def _apt(arguments: Sequence[str], prefix: Sequence[str] = (), **options):
+    """Runs apt-get; when it fails, once more after `apt-get update` if allowed.
+
+    A fresh container has no package lists and an old machine has stale ones.
+    """
+    command = [*prefix, "apt-get", *arguments]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    options |= {"capture_output": True, "text": True, "env": environment}
+    answer = subprocess.run(command, check=False, **options)
+    if answer.returncode and (os.geteuid() == 0 or prefix):
+        subprocess.run([*prefix, "apt-get", "update"], check=False, **options)
+        answer = subprocess.run(command, check=False, **options)
+    return answer
+
+
+def fetch_packages(packages: Sequence[str], cache: Path) -> dict[str, str]:
+    """Downloads and unpacks Debian packages into `cache/debs` and `cache/x`.
+
+    Args:
+      packages: names of Debian packages.
+      cache: folder that is kept between builds.
+
+    Returns:
+      The version of every package.
+    """
+    debs, unpacked = cache / "debs", cache / "x"
+    debs.mkdir(parents=True, exist_ok=True)
+    unpacked.mkdir(parents=True, exist_ok=True)
+    missing = [name for name in packages if not list(debs.glob(f"{name}_*.deb"))]
+    if missing:
+        _download_debs(missing, debs)
+    versions = {}
+    for name in packages:
+        archive = sorted(debs.glob(f"{name}_*.deb"))[0]
+        # apt writes the colon of an epoch as %3a
+        versions[name] = archive.name.split("_")[1].replace("%3a", ":")
+        if not (unpacked / name).exists():
+            with tempfile.TemporaryDirectory(dir=unpacked) as folder:
+                staged = Path(folder) / "files"
+                subprocess.run(["dpkg-deb", "-x", archive, staged], check=True)
+                staged.rename(unpacked / name)
+    return versions
+
+
+def _download_debs(packages: Sequence[str], debs: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=debs) as folder:
+        # apt drops root for downloads only when its own user may write here
+        arguments = ["download", "-o", "APT::Sandbox::User=root", *packages]
+        answer = _apt(arguments, cwd=folder)
+        for archive in Path(folder).glob("*.deb"):
+            archive.rename(debs / archive.name)
+    absent = [name for name in packages if not list(debs.glob(f"{name}_*.deb"))]
+    if absent:
+        raise UserError(
+            f"apt-get could not download {', '.join(absent)}: "
+            f"{sdists.last_line(answer.stderr)} Check the network and the apt sources, "
+            f"then try: apt-get update && apt-get download {' '.join(absent)}"
+        )
+
+
+def fetch_all(cache: Path) -> dict[str, str]:
+    """Engines, data packages and source archives: everything a build reads.
+
+    Returns:
+      The version of every package, Debian and PyPI together.
+    """
+    install_apt(missing_apt_packages())
+    versions = fetch_packages(DATA_PACKAGES, cache)
+    versions.update(installed_packages(ENGINE_PACKAGES))
+    for sdist in sdists.SDISTS:
+        versions[sdist.name] = sdists.fetch(sdist, cache)
+    return dict(sorted(versions.items()))
+
+
+def _succeeds(command: Sequence[str]) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -1,0 +1,179 @@
+"""What a prepared corpus holds: numbers, a table and a picture (`mldg corpus info`)."""
+
+import csv
+import io
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from mldg_jax.common.files import replacing
+from mldg_jax.common.plots import GRID
+from mldg_jax.data.corpus import read_columns, split_names
+from mldg_jax.data.schema import BONAFIDE, NO_ATTACK
+
+_COLOURS = {"bonafide": "#0072B2", "spoof": "#E69F00"}  # Okabe and Ito
+_BARS = 40  # of the attacks at most, the most frequent ones
+
+
+def describe(folder: str | Path) -> dict[str, Any]:
+    """Counts a prepared corpus.
+
+    Returns:
+      ``corpus``, ``folder``, ``corpus_sha256``, ``complete`` (None where nobody checks
+      it), ``skipped`` (number by reason) and ``splits``: for each its ``utterances``,
+      ``hours``, ``seconds`` (shortest, median, longest), and the number of utterances
+      by ``attacks`` ("bonafide" among them), ``speakers``, ``codecs``, ``languages``
+      and ``rates`` (the recordings' own sampling rates, in Hz).
+
+    Raises:
+      UserError: the corpus is of an older version.
+    """
+    folder = Path(folder)
+    known = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+    path = folder / "corpus.json"
+    summary = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    with open(folder / "skipped.tsv", encoding="utf-8", newline="") as file:
+        skipped = Counter(x["reason"] for x in csv.DictReader(file, delimiter="\t"))
+    return {
+        "corpus": "/".join(filter(None, (known["name"], known.get("configName")))),
+        "folder": str(folder),
+        "corpus_sha256": summary.get("corpus_sha256"),
+        "complete": summary.get("complete"),
+        "skipped": dict(skipped),
+        "splits": {
+            split: _describe_split(read_columns(folder, split))
+            for split in _in_order(split_names(folder))
+        },
+    }
+
+
+def _in_order(splits: list[str]) -> list[str]:
+    first = [split for split in ("train", "dev", "eval") if split in splits]
+    return first + [split for split in splits if split not in first]
+
+
+def _describe_split(columns: dict[str, np.ndarray]) -> dict[str, Any]:
+    seconds = columns["duration"]
+    kinds = np.where(columns["attack"] == NO_ATTACK, "bonafide", columns["attack"])
+    return {
+        "utterances": len(seconds),
+        "bonafide": int((columns["label"] == BONAFIDE).sum()),
+        "spoof": int((columns["label"] != BONAFIDE).sum()),
+        "hours": float(seconds.sum(dtype=float) / 3600),
+        "seconds": [float(x) for x in np.quantile(seconds, [0, 0.5, 1])],
+        "attacks": _count(kinds),
+        "speakers": _count(columns["speaker"]),
+        "codecs": _count(columns["codec"]),
+        "languages": _count(columns["language"]),
+        "rates": _count(columns["rate"]),
+    }
+
+
+def _count(values: np.ndarray) -> dict[str, int]:
+    names, counts = np.unique(values, return_counts=True)
+    return {str(name): int(n) for name, n in zip(names, counts, strict=True)}
+
+
+def table(numbers: dict[str, Any]) -> str:
+    """The numbers of ``describe`` as text, for people."""
+    splits = numbers["splits"]
+    kinds = {kind: None for one in splits.values() for kind in one["attacks"]}
+    kinds = sorted(kinds, key=lambda kind: (kind != "bonafide", kind))
+    lines = [[numbers["corpus"], *splits]]
+    for kind in kinds:
+        lines.append(
+            [kind, *(f"{x['attacks'].get(kind, 0):,}" for x in splits.values())]
+        )
+    lines.append(["utterances", *(f"{x['utterances']:,}" for x in splits.values())])
+    lines.append(["hours", *(f"{x['hours']:.1f}" for x in splits.values())])
+    lines.append(["speakers", *(f"{len(x['speakers']):,}" for x in splits.values())])
+    lines.append(
+        ["a speaker", *(_range(x["speakers"].values()) for x in splits.values())]
+    )
+    for i, word in enumerate(("shortest", "median", "longest")):
+        lines.append(
+            [f"{word}, s", *(f"{x['seconds'][i]:.1f}" for x in splits.values())]
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
+    ]
+    for name, title in (
+        ("rates", "sampling rates of the recordings, Hz"),
+        ("codecs", "codecs"),
+        ("languages", "languages"),
+    ):
+        total = sum((Counter(x[name]) for x in splits.values()), Counter())
+        text.append(f"{title}: {_listed(total)}")
+    text.append(f"skipped: {_listed(numbers['skipped']) or 'none'}")
+    if numbers["complete"] is False:
+        text.append("not complete: see report.txt beside the corpus folder")
+    return "\n".join(text)
+
+
+def _range(counts) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"
+
+
+def _listed(counts: dict[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name} {n:,}" for name, n in ordered)
+
+
+def save_plot(numbers: dict[str, Any]) -> Path | None:
+    """Writes ``info.svg`` into the corpus folder; None if that is read-only."""
+    path = Path(numbers["folder"]) / "info.svg"
+    try:
+        with replacing(path) as part:
+            part.write_text(plot(numbers), encoding="utf-8")
+    except PermissionError:  # a shared corpus
+        return None
+    return path
+
+
+def plot(numbers: dict[str, Any]) -> str:
+    """Utterances by attack and split, as SVG text."""
+    splits = numbers["splits"]
+    total = sum((Counter(one["attacks"]) for one in splits.values()), Counter())
+    bonafide = total.pop("bonafide", 0)
+    attacks = sorted(name for name, _ in total.most_common(_BARS))
+    kinds = (["bonafide"] if bonafide else []) + attacks
+    options = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "mldg_jax",
+        "text.parse_math": False,  # names may hold dollar signs
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+    with matplotlib.rc_context(options):
+        size = (1.5 + 2.6 * len(splits), 1.0 + 0.22 * len(kinds))
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
+        for ax, (split, one) in zip(panels, splits.items(), strict=True):
+            counts = [one["attacks"].get(kind, 0) for kind in kinds]
+            colours = [_COLOURS.get(kind, _COLOURS["spoof"]) for kind in kinds]
+            bars = ax.barh(kinds, counts, color=colours)
+            ax.bar_label(
+                bars, [f"{n:,}" if n else "" for n in counts], padding=2, size=8
+            )
+            ax.set_title(f"{split}, {one['hours']:.1f} h", loc="left", size=10)
+            ax.set_axisbelow(True)
+            ax.grid(axis="x", color=GRID, lw=0.8)
+            ax.margins(x=0.3)
+            ax.tick_params(length=0, labelsize=8)
+        panels[0].invert_yaxis()
+        label = f"utterances of {numbers['corpus']}"
+        if len(total) > _BARS:
+            label += f", the {_BARS} most frequent of {len(total)} attacks"
+        figure.supxlabel(label, size=9)
+        text = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=nothing)
+    return text.getvalue()

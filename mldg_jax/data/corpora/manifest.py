@@ -1,0 +1,133 @@
+"""Any corpus: a table with a line an utterance, as CSV, TSV or Parquet.
+
+Columns ``path``, ``label``, ``attack``; optional ``utterance``, ``speaker``, ``split``,
+``codec``, ``language``. Others are ignored. Paths are absolute or start from the folder
+of the table. Without a column ``split`` everything is in the split "eval".
+"""
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mldg_jax.common.errors import UserError
+from mldg_jax.data.corpora.listing import Listing, read_text
+from mldg_jax.data.schema import NOT_STATED, Row, attack_of, word
+
+COLUMNS = ("path", "label", "attack")
+OPTIONAL = ("utterance", "speaker", "split", "codec", "language")
+LABELS = {
+    **dict.fromkeys(("bonafide", "bona-fide", "bona fide", "genuine", "real"), 1),
+    **dict.fromkeys(("spoof", "spoofed", "fake", "deepfake"), 0),
+}
+"""Words for the two labels. Numbers are refused: half of the field has 1 for spoof."""
+
+
+def scan(path: str | Path) -> Listing:
+    """Reads a table and looks for its recordings.
+
+    Raises:
+      UserError: no such file, no table, or a column is missing.
+    """
+    path = Path(path)
+    root = path.resolve().parent
+    found = Listing(root, [], [], {}, [], [])
+    seen = set()
+    for number, cells in enumerate(_table(path), 2):
+        row = _row(number, cells, found.problems)
+        if row is None:
+            continue
+        if row.utterance in seen:
+            found.problems.append(f"line {number}: {row.utterance} is listed twice")
+            continue
+        seen.add(row.utterance)
+        there = (root / row.path).is_file()
+        (found.rows if there else found.missing).append(row)
+    if not seen:
+        raise UserError(f"{path}: no utterance in it. {'; '.join(found.problems[:3])}")
+    return found
+
+
+def config_of(path: str | Path) -> str:
+    """What the corpus of a table is called: the name of the file."""
+    return re.sub(r"[^A-Za-z0-9_]+", "_", Path(path).stem).strip("_") or "corpus"
+
+
+def _table(path: Path) -> Iterator[dict[str, str]]:
+    """Lines as dicts with lower-case names."""
+    if not path.is_file():
+        raise UserError(
+            f"{path}: there is no such file. --source is a CSV, TSV or Parquet file "
+            f"with the columns {', '.join(COLUMNS)}"
+        )
+    reader = {".csv": _csv, ".tsv": _tsv, ".parquet": _parquet}.get(path.suffix.lower())
+    if reader is None:
+        raise UserError(
+            f"{path}: a manifest is a .csv, .tsv or .parquet file, not {path.suffix!r}"
+        )
+    lines = [[str(cell).strip() for cell in line] for line in reader(path)]
+    names = [name.lower() for name in lines[0]] if lines else []
+    missing = [name for name in COLUMNS if name not in names]
+    if missing:
+        raise UserError(
+            f"{path}: no column {' or '.join(missing)}; it has "
+            f"{', '.join(names) or 'none'}. A manifest needs {', '.join(COLUMNS)} and "
+            f"may have {', '.join(OPTIONAL)}"
+        )
+    for line in lines[1:]:
+        yield dict(zip(names, line, strict=False))
+
+
+def _csv(path: Path, delimiter: str = ",") -> list[list[str]]:
+    lines = read_text(path).splitlines()
+    return [line for line in csv.reader(lines, delimiter=delimiter) if any(line)]
+
+
+def _tsv(path: Path) -> list[list[str]]:
+    return _csv(path, "\t")
+
+
+def _parquet(path: Path) -> list[list[str]]:
+    import pyarrow
+    import pyarrow.parquet  # half a second to import; only needed here
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path}: cannot be read as Parquet ({error})") from None
+    columns = [
+        ["" if value is None else value for value in column.to_pylist()]
+        for column in table.columns
+    ]
+    return [table.column_names, *map(list, zip(*columns, strict=True))]
+
+
+def _row(number: int, cells: dict[str, str], problems: list[str]) -> Row | None:
+    label = LABELS.get(cells.get("label", "").lower())
+    split = cells.get("split") or "eval"
+    if label is None:
+        problems.append(
+            f"line {number}: label {cells.get('label', '')!r}; one of "
+            f"{', '.join(LABELS)} expected"
+        )
+    elif not cells.get("path"):
+        problems.append(f"line {number}: no path")
+    elif not re.fullmatch(r"\w+", split) or split.lower() == "all":
+        problems.append(
+            f"line {number}: split {split!r}; letters, digits and _ expected, and not "
+            "'all'"
+        )
+    else:
+        name = "bonafide" if label else "spoof"
+        default = str(Path(cells["path"]).with_suffix(""))
+        return Row(
+            utterance=word(cells.get("utterance") or default),
+            path=cells["path"],
+            label=name,
+            attack=attack_of(name, cells.get("attack", "")),
+            speaker=word(cells.get("speaker") or NOT_STATED),
+            split=split,
+            codec=word(cells.get("codec") or NOT_STATED),
+            language=word(cells.get("language") or NOT_STATED),
+        )
+    return None

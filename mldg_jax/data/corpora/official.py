@@ -1,0 +1,187 @@
+"""One builder a public corpus, and one for any table: ``BUILDERS[name]``.
+
+Prepared as ``dataset.prepare`` does it, or by TFDS itself:
+
+    InTheWild(data_dir=…, file_format="array_record").download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=SOURCE))
+"""
+
+import abc
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from mldg_jax.common.errors import UserError
+from mldg_jax.common.files import replacing
+from mldg_jax.data import audio
+from mldg_jax.data.corpora import listing, manifest, official_layouts
+from mldg_jax.data.corpora.builder import CorpusBuilder
+from mldg_jax.data.corpora.completeness import Report, Skipped, compare
+from mldg_jax.data.corpora.official_layouts import OfficialLayout
+from mldg_jax.data.schema import NO_ATTACK, Row
+
+SUMMARY = "corpus.json"
+REPORT = "report.txt"
+MOST_SKIPPED = 0.01
+"""The share of a split's recordings that may be unusable."""
+
+
+class SourceBuilder(CorpusBuilder):
+    """A corpus that is read from a folder and compared with its protocols.
+
+    Attributes:
+      allow_incomplete: build also what lacks something.
+      report: what was found, missing, extra, unusable.
+    """
+
+    allow_incomplete = False
+    report: Report
+    _listing: listing.Listing
+
+    @abc.abstractmethod
+    def scan(self, source: Path) -> listing.Listing:
+        """Reads the protocols and looks for the recordings."""
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Official numbers of utterances, as ``Layout.counts``; {} for none."""
+        return {}
+
+    def list_rows(self, source: Path) -> tuple[Path, Sequence[Row]]:
+        self._listing = self.scan(source)
+        self._report(None)
+        if not self._listing.rows:
+            raise UserError(
+                f"{self.report.short()}\nNothing of {self.name} is in {source}."
+            )
+        if not self.report.complete and not self.allow_incomplete:
+            raise UserError(
+                f"{self.report.short()}\n{source} is not complete: all of the report "
+                f"is in {self.report_path}. Mend the source, or build what is there "
+                "with --allow-incomplete."
+            )
+        audio.check_decoders(row.path for row in self._listing.rows)
+        return self._listing.root, self._listing.rows
+
+    @property
+    def report_path(self) -> Path:
+        """Beside the corpus: it is there also when the corpus is refused."""
+        return Path(self.data_path).parent / REPORT
+
+    def _report(self, skipped: Sequence[Skipped] | None) -> None:
+        name = "/".join(filter(None, (self.name, self.builder_config_name)))
+        self.report = compare(name, self._listing, self.counts, skipped)
+        with replacing(self.report_path) as part:
+            part.write_text(self.report.full(), encoding="utf-8")
+
+    def check(self, skipped: Sequence[Skipped]) -> None:
+        self._report(skipped)
+        total = Counter(row.split for row in self._listing.rows)
+        for split, bad in Counter(skip.split for skip in skipped).items():
+            if bad == total[split]:
+                limit, way = "a split needs one that can", ""
+            elif bad > MOST_SKIPPED * total[split] and not self.allow_incomplete:
+                limit = f"at most {MOST_SKIPPED:.0%} may be left out"
+                way = ", or build without them with --allow-incomplete"
+            else:
+                continue
+            raise UserError(
+                f"{self.report.short()}\n{bad:,} of {total[split]:,} recordings of "
+                f"split {split} cannot be used; {limit}. They are named in "
+                f"{self.report_path}. Mend the source{way}."
+            )
+
+    def finish(self, folder: Path, digest: str, columns: dict[str, dict]) -> None:
+        counts = {
+            f"{split}/{'bonafide' if attack == NO_ATTACK else attack}": n
+            for split, index in columns.items()
+            for attack, n in sorted(Counter(index["attack"]).items())
+        }
+        skipped = [x for split in self.report.splits for x in split.skipped]
+        summary = {
+            "corpus_sha256": digest,
+            "clips": sum(counts.values()),
+            "complete": self.report.complete and not skipped,
+            "skipped": dict(Counter(skip.reason for skip in skipped)),
+            "split_attack": counts,
+        }
+        text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
+        (folder / SUMMARY).write_text(text, encoding="utf-8")
+
+
+class OfficialBuilder(SourceBuilder):
+    """A public corpus, as its archives unpack."""
+
+    layout: ClassVar[OfficialLayout]
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        return self.layout.counts
+
+    def scan(self, source: Path) -> listing.Listing:
+        return listing.scan(self.layout, source)
+
+
+class ASVspoof2019LA(OfficialBuilder):
+    """ASVspoof 2019 LA: train and dev of attacks A01–A06, eval of A07–A19."""
+
+    name = "asvspoof2019_la"
+    layout = official_layouts.ASVSPOOF2019_LA
+
+
+class ASVspoof2021LA(OfficialBuilder):
+    """ASVspoof 2021 LA: A07–A19 over telephone codecs; the scored subset is eval."""
+
+    name = "asvspoof2021_la"
+    layout = official_layouts.ASVSPOOF2021_LA
+
+
+class ASVspoof2021DF(OfficialBuilder):
+    """ASVspoof 2021 DF: media codecs; attacks are vocoder types, eval is scored."""
+
+    name = "asvspoof2021_df"
+    layout = official_layouts.ASVSPOOF2021_DF
+
+
+class ASVspoof5(OfficialBuilder):
+    """ASVspoof 5, track 1: crowd-sourced speech, attacks A01–A32."""
+
+    name = "asvspoof5"
+    layout = official_layouts.ASVSPOOF5
+
+
+class InTheWild(OfficialBuilder):
+    """In-the-Wild: celebrities and politicians, from the web; no attack labels."""
+
+    name = "in_the_wild"
+    layout = official_layouts.IN_THE_WILD
+
+
+class FakeAVCeleb(OfficialBuilder):
+    """FakeAVCeleb v1.2: the sound tracks of its videos, labelled by the sound.
+
+    Every video is a trial; videos with altered pictures repeat the sound of real ones.
+    """
+
+    name = "fakeavceleb"
+    layout = official_layouts.FAKEAVCELEB
+
+
+class Manifest(SourceBuilder):
+    """Any corpus that a table lists."""
+
+    name = "manifest"
+
+    def scan(self, source: Path) -> listing.Listing:
+        return manifest.scan(source)
+
+
+BUILDERS: dict[str, type[SourceBuilder]] = {
+    builder.name: builder
+    for builder in (
+        *(ASVspoof2019LA, ASVspoof2021LA, ASVspoof2021DF, ASVspoof5),
+        *(InTheWild, FakeAVCeleb, Manifest),
+    )
+}

@@ -1,0 +1,105 @@
+"""`mldg corpus build`: from a source folder to a corpus folder."""
+
+import contextlib
+import io
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from mldg_jax.common.errors import UserError
+from mldg_jax.data.corpora import manifest, shards
+from mldg_jax.data.corpora.completeness import Report
+from mldg_jax.data.corpora.official import BUILDERS, SourceBuilder
+
+
+def build(
+    name: str,
+    source: str | Path,
+    data_dir: str | Path,
+    *,
+    workers: int | None = None,
+    allow_incomplete: bool = False,
+    beam: Sequence[str] | None = None,
+    progress: bool = True,
+) -> tuple[Path, Report | None]:
+    """Prepares a corpus, or goes on where an earlier call was stopped.
+
+    Args:
+      name: one of ``BUILDERS``.
+      source: the folder that the official archives were unpacked into; for "manifest"
+        the table.
+      data_dir: the corpus goes to ``DATA_DIR/NAME/1.0.0`` (a table's to
+        ``DATA_DIR/manifest/TABLE/1.0.0``), unfinished work to ``DATA_DIR/build``.
+      workers: processes; one a core by default.
+      allow_incomplete: build what is there.
+      beam: options of Apache Beam, e.g. ["--runner=DataflowRunner"], to make the shards
+        with it; None for processes on this machine.
+      progress: show a progress bar.
+
+    Returns:
+      The corpus folder, and the report on the source; None for a corpus that was there
+      already.
+
+    Raises:
+      UserError: the source is not complete, or what the user can mend.
+    """
+    if name not in BUILDERS:
+        raise UserError(f"no corpus {name!r}: there are {', '.join(BUILDERS)}")
+    builder = _builder(name, Path(source), Path(data_dir).absolute())
+    folder = Path(builder.data_dir)
+    if (folder / "dataset_info.json").exists():
+        return folder, None
+    builder.allow_incomplete = allow_incomplete
+    planned = builder.plan(Path(source))
+    for left in folder.parent.glob("incomplete.*"):  # by a killed run: links only
+        shutil.rmtree(left)
+    tfds.disable_progress_bar()
+    if beam is None:
+        workers = workers or len(os.sched_getaffinity(0))
+        shards.make_all(planned, builder.rows, workers=workers, progress=progress)
+        options = None
+    else:
+        options = _beam_options(beam)
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells what we tell
+        builder.download_and_prepare(
+            file_format="array_record",
+            download_config=options,
+            download_dir=builder.shard_folder,  # nothing is downloaded
+        )
+    shutil.rmtree(builder.shard_folder)
+    with contextlib.suppress(OSError):  # not empty: of another corpus
+        builder.shard_folder.parent.rmdir()
+    return folder, builder.report
+
+
+def from_manifest(
+    path: str | Path, data_dir: str | Path, **options
+) -> tuple[Path, Report | None]:
+    """Prepares the corpus of a CSV, TSV or Parquet table: `build` of "manifest"."""
+    return build("manifest", path, data_dir, **options)
+
+
+def _builder(name: str, source: Path, data_dir: Path) -> SourceBuilder:
+    config = None
+    if name == "manifest":
+        config = tfds.core.BuilderConfig(name=manifest.config_of(source))
+    return BUILDERS[name](
+        config=config, data_dir=str(data_dir), file_format="array_record"
+    )
+
+
+def _beam_options(flags: Sequence[str]) -> tfds.download.DownloadConfig:
+    try:
+        from apache_beam.options import pipeline_options
+    except ModuleNotFoundError:
+        raise UserError(
+            "--beam needs Apache Beam: pip install 'mldg_jax[beam]'"
+        ) from None
+    options = pipeline_options.PipelineOptions(list(flags))
+    runner = options.view_as(pipeline_options.StandardOptions).runner
+    return tfds.download.DownloadConfig(
+        beam_runner=runner or "DirectRunner", beam_options=options
+    )

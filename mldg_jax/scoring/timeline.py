@@ -1,0 +1,64 @@
+"""Where in a recording is the fake? The score of every window, as table and picture."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mldg_jax.common import files
+from mldg_jax.scoring.scorer import Windows
+
+CROWDED = 200  # windows that a picture can show apart
+
+
+def write(folder: Path, name: str, windows: Windows) -> None:
+    """Writes ``<name>.tsv`` and ``<name>.svg`` into a folder.
+
+    Args:
+      folder: made if it does not exist.
+      name: of the recording; a path becomes ``folder_file.wav``.
+      windows: from ``scorer.stream``.
+    """
+    stem = name.strip("./").replace("/", "_")
+    rows = zip(windows.start, windows.end, windows.score, strict=True)
+    table = "start\tend\tscore\n" + "".join(
+        f"{start:.3f}\t{end:.3f}\t{score:.6f}\n" for start, end, score in rows
+    )
+    files.write_text(folder / f"{stem}.tsv", table)
+    files.write_text(folder / f"{stem}.svg", picture(name, windows))
+
+
+def picture(name: str, windows: Windows) -> str:
+    """The scores over time, as an SVG document.
+
+    Every moment has the mean score of the windows that cover it; the dashed line is the
+    recording's score. Where there are many windows, a running mean is drawn over them.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    from mldg_jax.common import plots
+
+    edges = np.unique(np.concatenate([windows.start, windows.end]))
+    middle = (edges[:-1] + edges[1:]) / 2
+    inside = (windows.start <= middle[:, None]) & (middle[:, None] < windows.end)
+    level = (inside * windows.score).sum(1) / inside.sum(1)
+    with rc_context(plots.OPTIONS):
+        figure = Figure(figsize=(8.0, 2.6), layout="constrained")
+        axes = figure.add_subplot()
+        colour, _ = plots.style(3)
+        crowded = len(level) > CROWDED
+        style = {"color": colour, "alpha": 0.3 if crowded else 1.0, "linewidth": 1.4}
+        axes.stairs(level, edges, baseline=None, **style)
+        if crowded:
+            width = len(level) // (CROWDED // 4)
+            smooth = np.convolve(level, np.ones(width) / width, "valid")
+            times = np.convolve(middle, np.ones(width) / width, "valid")
+            axes.plot(times, smooth, color=colour, linewidth=1.8)
+        axes.axhline(windows.score.mean(), color=plots.CHANCE, linestyle="--", lw=1)
+        axes.set(
+            xlabel="time (s)",
+            ylabel="score\n(higher: bona fide)",
+            title=Path(name).name,
+            xlim=(0, edges[-1]),
+        )
+        return plots.svg("timeline", figure)

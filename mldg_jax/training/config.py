@@ -1,0 +1,81 @@
+"""Reading config files: ``path.py:argument`` and ``name=value`` overrides."""
+
+import contextlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import ml_collections
+import yaml
+
+from mldg_jax.common.errors import UserError
+
+ARMS = ("frozen", "erm", "control", "mldg", "mldg2", "full")
+
+
+def read_config_file(
+    reference: str, overrides: Sequence[str] = ()
+) -> ml_collections.ConfigDict:
+    """Runs ``get_config`` of a config file.
+
+    Args:
+      reference: ``"configs/debspoof.py:mldg"``; the part after the colon is the
+        argument of ``get_config``.
+      overrides: such as ``"optimizer.lr=1e-3"``; values are YAML.
+
+    Raises:
+      UserError: no such file, a wrong argument, or a name the config does not have.
+    """
+    path, _, argument = reference.partition(":")
+    if not Path(path).is_file():
+        raise UserError(
+            f"there is no config file {path}; the project's are in configs/, e.g. "
+            "configs/debspoof.py:mldg"
+        )
+    spec = importlib.util.spec_from_file_location("mldg_config", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    try:
+        config = module.get_config(argument) if argument else module.get_config()
+        config.lock()  # a misspelt name is an error, not a new entry
+        flat = dict(_override(text) for text in overrides)
+        config.update_from_flattened_dict(flat)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"config {reference}: {error}") from None
+    return config
+
+
+read = read_config_file  # users' config files call ``mldg_jax.configs.read``
+
+
+def arm_of(argument: str) -> tuple[str, bool]:
+    """Parses the argument of a ``get_config``, such as ``"mldg"`` or ``"erm,smoke"``.
+
+    Returns:
+      One of ``ARMS``, by default mldg, and whether ``smoke`` is there.
+
+    Raises:
+      ValueError: another word, or two arms.
+    """
+    words = argument.split(",")
+    arm, *others = [word for word in words if word != "smoke"] or ["mldg"]
+    if arm not in ARMS or others:
+        known = ", ".join(ARMS)
+        raise ValueError(f"{argument!r}: the arms are {known}; the extra is smoke")
+    return arm, "smoke" in words
+
+
+def _override(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ValueError(f"override {text!r} is not of the form name=value")
+    return name, value_of(value)
+
+
+def value_of(text: str) -> object:
+    """What the text of an override stands for: YAML, numbers such as 1e-3, nothing."""
+    parsed = yaml.safe_load(text) if text else ""
+    if isinstance(parsed, str):  # YAML wants 1.0e-3 where people write 1e-3
+        with contextlib.suppress(ValueError):
+            parsed = float(parsed)
+    return tuple(parsed) if isinstance(parsed, list) else parsed

@@ -1,0 +1,193 @@
+"""The course of training: metrics.jsonl, a progress bar, TensorBoard on request."""
+
+import contextlib
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from mldg_jax.common import files
+from mldg_jax.common.errors import UserError
+from mldg_jax.common.files import writing
+
+LOG, BOARD = "metrics.jsonl", "tensorboard"
+SHOWN = {  # beside the progress bar
+    "loss": "loss",
+    "meta_train_loss": "F",
+    "meta_test_loss": "G",
+    "gradient_cosine": "cos",
+    "examples_per_second": "examples/s",
+    "validation_eer": "EER",
+}
+Line = dict[str, Any]
+
+
+class LoggedStep(NamedTuple):
+    """What is kept of a step until the host waits for the device.
+
+    Attributes:
+      number: from 1.
+      meta_train, meta_test: names of the episode's attacks.
+      metrics: of the step, still on the device.
+    """
+
+    number: int
+    meta_train: list[str]
+    meta_test: list[str]
+    metrics: dict[str, jax.Array]
+
+
+def settle(recent: Sequence[LoggedStep], last_good: Callable[[], str]) -> Line:
+    """Waits for the device: the last step's line, if all of them were finite.
+
+    Args:
+      recent: the steps since the last time, oldest first.
+      last_good: says which checkpoint is good.
+
+    Raises:
+      UserError: a loss, gradient or update is NaN or infinite; names the step and its
+        attacks.
+    """
+    for step in recent:
+        for name in ("loss", "gradient_norm", "update_norm"):
+            value = float(step.metrics[name])
+            if not np.isfinite(value):
+                what = name.replace("_norm", "")
+                raise UserError(
+                    f"the {what} is {value} at step {step.number} (meta-train attacks "
+                    f"{', '.join(step.meta_train)}; meta-test attacks "
+                    f"{', '.join(step.meta_test)}). {last_good()}. Lower optimizer.lr "
+                    "or objective.inner_lr and train in a new folder"
+                )
+    last = recent[-1]
+    metrics = {k: np.asarray(v) for k, v in last.metrics.items()}
+    by_domain = metrics.pop("by_domain").tolist()
+    line = {"step": last.number, **{k: float(v) for k, v in metrics.items()}}
+    if not np.isfinite(line.get("gradient_cosine", 0.0)):
+        del line["gradient_cosine"]  # no part of steps that are not logged
+    attacks = last.meta_train + last.meta_test
+    line["by_attack"] = dict(zip(attacks, by_domain, strict=True))
+    return line | {"meta_test": last.meta_test}
+
+
+def read(workdir: Path, step: int) -> list[Line]:
+    """The lines of a run's log up to a step, without one that a kill cut short."""
+    path = workdir / LOG
+    if not path.exists():
+        return []
+    whole = [x for x in path.read_text().splitlines() if x.endswith("}")]
+    lines = [json.loads(x) for x in whole]
+    return [x for x in lines if x["step"] <= step]
+
+
+@contextlib.contextmanager
+def written(
+    workdir: Path, first: int, *, tensorboard: bool
+) -> Iterator[Callable[[Line], None]]:
+    """Opens a run's log, without the lines of steps that are to be done again.
+
+    Args:
+      workdir: the run folder.
+      first: steps that have been done.
+      tensorboard: write event files too, under ``tensorboard/``.
+
+    Yields:
+      Writes a line.
+
+    Raises:
+      UserError: the file system refuses.
+    """
+    kept = [json.dumps(x) + "\n" for x in read(workdir, first)]
+    files.write_text(workdir / LOG, "".join(kept))
+    with writing(workdir):
+        board = _board(workdir, first) if tensorboard else None
+
+    def write(line: Line) -> None:
+        with writing(workdir):
+            with (workdir / LOG).open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            if board is not None:
+                _show(board, line)
+
+    try:
+        yield write
+    finally:
+        if board is not None:
+            board.close()
+
+
+def check_tensorboard() -> None:
+    """Refuses TensorBoard where it cannot be written.
+
+    Raises:
+      UserError: tensorboardX is not installed.
+    """
+    if importlib.util.find_spec("tensorboardX") is None:
+        raise UserError(
+            "config.tensorboard is set and tensorboardX is not installed: pip install "
+            "'mldg_jax[tensorboard]', or leave it out: metrics.jsonl has the same"
+        )
+
+
+def _board(workdir: Path, first: int) -> Any:
+    from tensorboardX import SummaryWriter  # an extra
+
+    return SummaryWriter(str(workdir / BOARD), purge_step=first + 1)
+
+
+def _show(board: Any, line: Line) -> None:
+    values = {k: v for k, v in line.items() if isinstance(v, float)}
+    values |= {f"by_attack/{a}": v for a, v in line.get("by_attack", {}).items()}
+    for name, value in values.items():
+        board.add_scalar(name, value, line["step"])
+
+
+class Speed:
+    """Examples a second since it was last asked."""
+
+    def __init__(self) -> None:
+        self._since, self._examples = time.monotonic(), 0
+
+    def add(self, examples: int) -> None:
+        """Counts the examples of a step."""
+        self._examples += examples
+
+    def per_second(self) -> float:
+        """Begins to count anew."""
+        now = time.monotonic()
+        found = self._examples / max(now - self._since, 1e-9)
+        self._since, self._examples = now, 0
+        return round(found, 2)
+
+
+@contextlib.contextmanager
+def followed(
+    first: int, last: int, progress: Callable[[int], Any] | None
+) -> Iterator[Callable[[int, Line | None], None]]:
+    """Shows how far training is.
+
+    Args:
+      first, last: steps that have been done, and that there will be.
+      progress: called with the step number; a bar on stderr if None.
+
+    Yields:
+      Takes a step that was done, and its line if it has one.
+    """
+    if progress is not None:
+        yield lambda step, line: progress(step)
+        return
+    with tqdm(initial=first, total=last, unit="step", dynamic_ncols=True) as bar:
+
+        def show(step: int, line: Line | None) -> None:
+            bar.update(step - bar.n)
+            if line is not None:
+                shown = {SHOWN[k]: f"{line[k]:.3g}" for k in SHOWN if k in line}
+                bar.set_postfix(shown, refresh=False)
+
+        yield show

@@ -1,0 +1,275 @@
+"""Training: a config and a corpus in, a run folder out.
+
+The step is in ``step``. The episode is a pure function of (seed, step), so the state
+and the config are all that a resumed run needs. The order of things, of a run that
+begins and of one that goes on:
+
+1. what cannot be is refused, before anything large is loaded;
+2. the front-end is loaded, and its fingerprint kept or compared;
+3. the newest whole checkpoint is restored, and the log cut to its step;
+4. steps. Where the host waits for the device anyway (at a log line, a validation or a
+   checkpoint) the steps since are checked for NaN; then the line is written, then the
+   checkpoint. So a checkpoint's line is always there, and no checkpoint has a NaN;
+5. the result is written last: its presence says that the run is finished.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from mldg_jax.common import provenance, run_folder
+from mldg_jax.common.errors import UserError
+from mldg_jax.data import episodes, loader
+from mldg_jax.data.augment.section import from_config
+from mldg_jax.data.corpus import Corpus, trained_on
+from mldg_jax.models import pretrained
+from mldg_jax.models.detector import create_detector
+from mldg_jax.scoring import model_card
+from mldg_jax.step import State, Step, init_state, make_step
+from mldg_jax.training import checkpoints, feature_cache, parallel, validation
+from mldg_jax.training.log import (
+    Line,
+    LoggedStep,
+    Speed,
+    check_tensorboard,
+    followed,
+    settle,
+    written,
+)
+
+EXAMPLE_EPISODES = 4  # of which the head's input is standardised
+
+
+class Run(NamedTuple):
+    """What the steps of a run need and do not change, ``history`` apart.
+
+    Attributes:
+      config, workdir: the run's.
+      step: the compiled step.
+      frozen: the frozen parameters, on the devices.
+      attacks: names, by domain number.
+      rows: the utterances to validate on; None without validation.
+      history: the validations so far; grows.
+      manager: of its checkpoints.
+    """
+
+    config: Any
+    workdir: Path
+    step: Step
+    frozen: Any
+    attacks: tuple[str, ...]
+    rows: Corpus | None
+    history: validation.History
+    manager: Any
+
+
+def train(
+    config: ml_collections.ConfigDict,
+    workdir: str | Path,
+    corpus: Corpus,
+    *,
+    validate_on: Corpus | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    progress: Callable[[int], Any] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Trains one detector; started again in the same folder it continues.
+
+    Args:
+      config: see ``configs/``.
+      workdir: the run folder. Afterwards it holds config.json, frozen.json,
+        metrics.jsonl, checkpoints/, MODEL_CARD.md and trainable.safetensors.
+      corpus: training split; ``config.episode.without`` and
+        ``config.validation.attacks`` are left out.
+      validate_on: the split that ``config.validation`` names, if it is on.
+      devices: where to run, of all processes; one device by default.
+      progress: called with the step number after every step; a progress bar if None.
+      stop: asked after every step; if it says yes, the state is saved and training
+        ends without a result (``run_folder.finished`` says which).
+
+    Raises:
+      UserError: an impossible config, the folder holds a run of another config or of
+        other frozen weights, no checkpoint of it can be read, the folder cannot be
+        written to, or a loss or gradient is not finite.
+    """
+    workdir = Path(workdir)
+    if run_folder.finished(workdir):
+        run_folder.check_config(workdir, config)
+        return workdir
+    devices = list(devices or jax.local_devices()[:1])
+    leads = parallel.leads()
+    if config.tensorboard:
+        check_tensorboard()
+    rows = validation.choose(config.validation, corpus, validate_on)
+    if rows is not None and config.corpus.fold is not None:
+        raise UserError(
+            f"corpus.fold {config.corpus.fold} trains on voices of the split "
+            f"{config.validation.split}, which then cannot validate: leave corpus.fold "
+            "empty or set validation.every=0"
+        )
+    without = validation.left_out(config)
+    domains = episodes.group(
+        corpus,
+        without=without,
+        weights=config.episode.weights,
+        by=config.episode.domains,
+    )
+    make = _sampler(config, domains, corpus)
+    if config.prefixes:
+        feature_cache.check(config)
+    axis_name = parallel.axis_name(devices)
+    detector = create_detector(config.model, axis_name, config.compute)
+    step = make_step(config, detector, axis_name=axis_name)
+    step = parallel.compile_step(step, devices)
+    episode_of = make(devices=parallel.share(devices))
+    episode_of(0)
+
+    if leads:
+        facts = provenance.gather(trained_on(corpus, without))
+        run_folder.write_config(workdir, config, facts)
+    frontend = pretrained.load_frontend(config.model)
+    fingerprint = run_folder.check_frozen(
+        workdir, config.model.weights, frontend, write=leads
+    )
+    examples = _examples([make()(i)[1] for i in range(EXAMPLE_EPISODES)])
+    state, frozen = init_state(config, detector, frontend, examples)
+    del frontend
+    if config.prefixes:
+        kept = feature_cache.kept(
+            config, detector, frozen["frontend"], corpus, fingerprint=fingerprint
+        )
+        episode_of = make(devices=parallel.share(devices), prefixes=kept)
+    frozen = parallel.replicate(frozen, devices)
+    history: validation.History = {}
+
+    def kept_steps():
+        best = validation.best(history)[: config.validation.keep]
+        every = config.keep_every
+        return [*best, *(range(0, config.steps, every) if every else ())]
+
+    with checkpoints.open_checkpoints(workdir, kept_steps) as manager:
+        state = checkpoints.restore_latest(manager, state)
+        first = int(state["step"])
+        history |= validation.read(workdir, first)
+        state = parallel.replicate(state, devices)
+        run = Run(
+            config, workdir, step, frozen, domains.attacks, rows, history, manager
+        )
+        with (
+            _log(run, first) if leads else contextlib.nullcontext(_nothing) as write,
+            followed(first, config.steps, progress if leads else _nothing) as show,
+        ):
+            state, stopped = _steps(run, state, episode_of, write, show, stop)
+        if stopped:
+            return workdir
+        checkpoints.wait(manager)
+        chosen = _chosen(run, state)
+    if leads:
+        model_card.write(workdir)
+        run_folder.write_trainable(workdir, chosen["average"], chosen["batch_stats"])
+    return workdir
+
+
+def _steps(
+    run: Run,
+    state: State,
+    episode_of: Callable[[int], Any],
+    write: Callable[[Line], None],
+    show: Callable[[int, Line | None], None],
+    stop: Callable[[], bool],
+) -> tuple[State, bool]:
+    """Does the steps that are left; returns the state, and whether it was stopped."""
+    config, manager, patience = run.config, run.manager, run.config.validation.patience
+    recent: list[LoggedStep] = []
+    speed = Speed()
+    left = range(int(state["step"]), config.steps)
+    if validation.exhausted(run.history, patience):
+        return state, False
+    with contextlib.closing(
+        loader.serve(episode_of, left, **config.loader)
+    ) as episodes_left:
+        for number, (drawn, episode) in zip(left, episodes_left, strict=True):
+            state, metrics = run.step(state, run.frozen, episode)
+            done = number + 1
+            last = done == config.steps
+            recent.append(LoggedStep(done, *_attacks(run, drawn), metrics))
+            speed.add(sum(half["row"].size for half in drawn.values()))
+            stopping = parallel.stops(done, stop()) and not last
+            validating = run.rows is not None and (
+                last or done % config.validation.every == 0
+            )
+            logging = validating or last or done % config.log_every == 0
+            saving = (
+                validating or last or stopping or done % config.checkpoint_every == 0
+            )
+            line = None
+            if logging or saving:
+                line = settle(recent, lambda: checkpoints.last_good(manager))
+                line["examples_per_second"] = speed.per_second()
+                recent.clear()
+            if validating:
+                found = validation.evaluate(config, run.rows, state, run.frozen)
+                run.history[done] = found[validation.EER], found[validation.LOSS]
+                line |= found
+            if logging:
+                write(line)
+            if saving:
+                checkpoints.save(manager, done, state)
+            show(done, line)
+            if stopping:
+                return state, True
+            if validation.exhausted(run.history, patience):
+                break
+    return state, False
+
+
+def _chosen(run: Run, state: State) -> State:
+    """The state that is the run's result: the best validated one, or the last."""
+    if run.rows is None:
+        return state
+    ranked = validation.best(run.history)
+    there = [step for step in ranked if step in run.manager.all_steps()]
+    step, state = checkpoints.restore_first(run.manager, there, state)
+    if parallel.leads():
+        facts = validation.facts(run.config, run.rows, run.history, step)
+        run_folder.add_provenance(run.workdir, "validation", facts)
+    return state
+
+
+def _sampler(config: Any, domains: episodes.Domains, corpus: Corpus) -> Callable:
+    """``loader.sampler`` of a run; takes ``devices``."""
+    return functools.partial(
+        loader.sampler,
+        domains,
+        corpus,
+        seed=config.seed,
+        options={k: config.episode[k] for k in loader.DRAWN},
+        samples=config.samples,
+        augment=from_config(config.augment)[0],
+    )
+
+
+def _log(run: Run, first: int) -> Iterator:
+    return written(run.workdir, first, tensorboard=run.config.tensorboard)
+
+
+def _nothing(*_: Any) -> None:
+    """The log and the progress of a process that does not lead."""
+
+
+def _examples(some: list) -> np.ndarray:
+    """The waveforms of some episodes, (n, samples)."""
+    halves = [half["waveform"] for episode in some for half in episode.values()]
+    return np.concatenate([x.reshape(-1, x.shape[-1]) for x in halves])
+
+
+def _attacks(run: Run, drawn: Any) -> Iterator[list[str]]:
+    """The names of an episode's meta-train and of its meta-test attacks."""
+    for half in ("meta_train", "meta_test"):
+        yield [run.attacks[d] for d in drawn[half]["domain"]]

@@ -1,0 +1,245 @@
+"""Will the training step fit a TPU slice that is not there, and what does it cost?
+
+The TPU's own compiler (libtpu) runs on any machine. It compiles the very step that
+``mldg train`` runs, for the chips of a slice, from shapes alone: no weights, no
+data, no accelerator. From the compiler come the memory and the collectives; FLOPs are
+counted from the program (``flops``), because the compiler's cost analysis counts a
+loop's body once.
+"""
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from mldg_jax.common.errors import UserError
+from mldg_jax.data import loader
+from mldg_jax.models.detector import create_detector
+from mldg_jax.step import init_state, make_step
+from mldg_jax.training import parallel
+from mldg_jax.training.tpu_plan.chips import GIB, Chip, chip_of, collectives
+from mldg_jax.training.tpu_plan.flops import count_flops
+
+
+def plan(
+    config: Any,
+    topology: str,
+    *,
+    batch: int | None = None,
+    attacks: int | None = None,
+    largest: bool = False,
+    progress: Callable[[str], Any] = lambda text: None,
+) -> dict[str, Any]:
+    """Compiles a config's training step for a TPU slice.
+
+    Args:
+      config: see ``configs/``; its weights and corpus are not looked at.
+      topology: chip and shape of the slice, such as "v5e:2x4".
+      batch: utterances a chip and step, both halves and all attacks together; by
+        default what ``config.episode.examples`` comes to.
+      attacks: of a step; by default ``config.episode.attacks``, or where that is 0 (all
+        of the corpus) the 6 of ASVspoof 2019 LA.
+      largest: whether to search for the largest batch that fits, too: three to six
+        compilations more.
+      progress: called with a line of text before and after what takes minutes.
+
+    Returns:
+      What ``plan_text.text`` prints: the step's sizes; ``memory`` in bytes a chip,
+      None if the compiler refuses the program, whose reason is then ``refused``;
+      ``flops`` a chip; ``bound_seconds``, no less than which the step takes;
+      ``collectives`` of the program, kind → number and bytes; with ``largest`` also
+      ``largest_batch``.
+
+    Raises:
+      UserError: an unknown slice or an impossible batch.
+    """
+    chip = chip_of(topology)
+    devices = parallel.topology(topology)
+    count = len(devices)
+    attacks = attacks or config.episode.attacks or 6
+    unit = attacks * math.lcm(2, count) // count
+    if not 0 < config.episode.meta_test < attacks:
+        raise UserError(
+            f"episode.meta_test is {config.episode.meta_test} of {attacks} attacks; "
+            "both halves need one: set --attacks to what the corpus has"
+        )
+    batch = _batch(batch, unit, config.episode.examples * attacks, count)
+
+    @functools.cache
+    def compiled(batch):
+        examples = batch * count // attacks
+        progress(f"compiling for {topology}, {batch} utterances a chip; takes minutes")
+        start = time.monotonic()
+        jaxpr, lowered = lower(config, devices, attacks=attacks, examples=examples)
+        program, refused = _compile(lowered)
+        memory = refused is None and _memory(program.memory_analysis())
+        used = f"{memory['total'] / GIB:.2f} GiB" if memory else refused
+        progress(f"  {time.monotonic() - start:.0f} s: {used}")
+        return {
+            "memory": memory or None,
+            "refused": refused,
+            # What a step pays that is not logged: that is the cheaper branch.
+            "flops": count_flops(jaxpr, "tpu", branch=min),
+            "flops_logged": count_flops(jaxpr, "tpu"),
+            "collectives": {} if refused else collectives(program.as_text()),
+        }
+
+    result = {
+        "topology": topology,
+        "chips": count,
+        "attacks": attacks,
+        "examples": batch * count // attacks,
+        "samples": config.samples,
+        "objective": dict(config.objective),
+        "compute": dict(config.compute),
+        "batch": batch,
+        "hbm": chip.hbm,
+        **compiled(batch),
+    }
+    result["bound_seconds"] = _bound(chip, result)
+    if largest:
+
+        def measure(batch):
+            memory = compiled(batch)["memory"]
+            return memory and memory["total"]
+
+        result["largest_batch"] = largest_batch(measure, batch, unit, chip.hbm)
+    return result
+
+
+def _batch(batch: int | None, unit: int, total: int, chips: int) -> int:
+    """The utterances a chip and step, checked: a multiple of ``unit``."""
+    if batch is None:
+        batch, source = total / chips, f"the config's {total} utterances a step"
+    else:
+        source = f"--batch {batch}"
+    if batch < 1 or batch % unit:
+        below = max(0, int(batch // unit * unit))
+        near = " or ".join(str(n) for n in (below, below + unit) if n)
+        raise UserError(
+            f"{source} over {chips} chips: every chip takes as many utterances of each "
+            "attack, and of each attack's half are bona fide. Give --batch "
+            f"{near}, or another multiple of {unit}"
+        )
+    return int(batch)
+
+
+def lower(config: Any, devices: list, *, attacks: int, examples: int) -> tuple:
+    """Traces a config's training step, from shapes alone.
+
+    Args:
+      config: see ``configs/``.
+      devices: from ``parallel.topology``, or real ones.
+      attacks: domains of the episode, both halves together.
+      examples: utterances of each, on all devices together.
+
+    Returns:
+      The jaxpr and the lowered program, see ``parallel.lower_step``.
+    """
+    axis_name = parallel.axis_name(devices)
+    detector = create_detector(config.model, axis_name, config.compute)
+    waveform = jax.ShapeDtypeStruct((1, config.samples), np.float32)
+    key = jax.eval_shape(jax.random.key, 0)
+    frontend = jax.eval_shape(detector.frontend.init, key, waveform)["params"]
+    state, frozen = jax.eval_shape(
+        functools.partial(init_state, config, detector), frontend, waveform
+    )
+    episode = _episode(config, attacks, examples, len(devices))
+    step = make_step(config, detector, axis_name=axis_name)
+    return parallel.lower_step(step, devices, state, frozen, episode)
+
+
+def _episode(config: Any, attacks: int, examples: int, count: int) -> dict:
+    """Shapes of what ``data.loader.sampler`` makes for ``count`` devices."""
+
+    def decisions(domains):
+        label = np.zeros((domains, examples), np.int32)
+        return {"label": label, "domain": label[:, 0], "seed": label.astype(np.uint32)}
+
+    held_out = config.episode.meta_test
+    drawn = {
+        "meta_train": decisions(attacks - held_out),
+        "meta_test": decisions(held_out),
+    }
+
+    def shapes(half):
+        waveform = (*half["label"].shape, config.samples)
+        return {
+            "waveform": jax.ShapeDtypeStruct(waveform, np.float32),
+            **{k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in half.items()},
+        }
+
+    dealt = loader.lay_out(drawn, count, range(count))
+    return {name: shapes(half) for name, half in dealt.items()}
+
+
+def _compile(lowered: Any) -> tuple[Any, str | None]:
+    """The program, or why the compiler refuses it for want of memory."""
+    try:
+        return lowered.compile(), None
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return None, str(error).splitlines()[0]
+
+
+def _memory(analysis: Any) -> dict[str, int]:
+    """Bytes a chip, from the compiler's memory analysis."""
+    parts = {
+        "arguments": analysis.argument_size_in_bytes,
+        "outputs": analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
+        "temporaries": analysis.temp_size_in_bytes,
+        "program": analysis.generated_code_size_in_bytes,
+    }
+    return parts | {"total": sum(parts.values())}
+
+
+def _bound(chip: Chip, result: dict) -> dict[str, float]:
+    """Roofline: seconds for the FLOPs, and for reading and writing once."""
+    bound = {"compute": result["flops"] / chip.peak}
+    if memory := result["memory"]:
+        moved = memory["arguments"] + memory["outputs"]
+        bound["memory"] = moved / chip.bandwidth
+    return bound
+
+
+def largest_batch(
+    measure: Callable[[int], int | None], first: int, unit: int, limit: float
+) -> int:
+    """The largest multiple of ``unit`` that fits, tried together with the next one.
+
+    Args:
+      measure: batch → bytes, or None where it does not fit.
+      first: where to start; a multiple of ``unit``.
+      unit: step between batches.
+      limit: bytes there are; the search extrapolates to them, ``measure`` decides.
+
+    Returns:
+      The batch; 0 if even ``unit`` does not fit.
+    """
+    fits: dict[int, int] = {}
+    refused, batch = math.inf, first
+    while max(fits, default=0) + unit < refused:
+        used = measure(batch)
+        if used is None:
+            refused = batch
+        else:
+            fits[batch] = used
+        batch = _next_batch(fits, refused, unit, limit)
+    return max(fits, default=0)
+
+
+def _next_batch(fits: dict, refused: float, unit: int, limit: float) -> int:
+    """Where the last two that fit say the limit is; else halfway, or twice as much."""
+    *_, low, high = (0, 0, *sorted(fits))
+    guess = math.inf
+    if low and fits[high] > fits[low]:
+        slope = (fits[high] - fits[low]) / (high - low)
+        guess = high + (limit - fits[high]) / slope
+    if not high < guess < refused:
+        guess = 2 * high if refused == math.inf else (high + refused) / 2
+    return int(max(high + unit, guess // unit * unit))

@@ -1,0 +1,124 @@
+"""The command line: exit statuses and one clear line an error."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from mldg_jax import cli
+from mldg_jax.training import loop
+from tests import signals
+from tests.training.test_loop import smoke
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("cli") / "erm"
+    config = smoke("erm", "steps=1")
+    loop.train(config, workdir, signals.corpus(), progress=lambda step: None)
+    return workdir
+
+
+@pytest.fixture
+def recording(tmp_path):
+    path = tmp_path / "speech.wav"
+    noise = np.random.default_rng(0).normal(size=44_100)
+    soundfile.write(path, np.stack([0.1 * noise, 0.1 * noise], 1), 44_100)
+    return path
+
+
+def test_score_prints_name_and_score(run, recording, capsys):
+    assert cli.main(["score", str(run), str(recording)]) == 0
+    name, score = capsys.readouterr().out.split()
+    assert name == str(recording) and np.isfinite(float(score))
+
+
+def test_score_writes_a_file_on_request(run, recording, tmp_path, capsys):
+    output = tmp_path / "out" / "scores.txt"
+    arguments = ["score", str(run), str(recording), "--output", str(output)]
+    assert cli.main(arguments) == 0
+    assert not capsys.readouterr().out
+    assert output.read_text().startswith(str(recording))
+
+
+def test_bad_recordings_are_named_and_the_good_ones_scored(
+    run, recording, tmp_path, capsys
+):
+    text, short = tmp_path / "text.wav", tmp_path / "short.wav"
+    text.write_text("not audio")
+    soundfile.write(short, 0.1 * np.ones(1_600), 16_000)
+    files = [str(text), str(recording), str(short), str(tmp_path / "none.wav")]
+    assert cli.main(["score", str(run), *files]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.split()[0] == str(recording)
+    meaning, *problems = captured.err.splitlines()
+    assert "higher is more bona fide" in meaning and len(problems) == 3
+    for problem, words in zip(
+        problems, ("cannot be read", "0.10 s long", "no such file"), strict=True
+    ):
+        assert problem.startswith("mldg: ") and words in problem
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["score", "no/such/run", "a.wav"], "is no run folder"),
+        (["train", "--config", "none.py:mldg", "--workdir", "w"], "no config file"),
+        (["train", "--config", "configs/debspoof.py:x", "--workdir", "w"], "arms are"),
+        (
+            ["train", "--config", "configs/debspoof.py:mldg", "--workdir", "w",
+             "--data-dir", "no/data"],
+            "mldg corpus build debspoof --size small",
+        ),
+        (
+            ["train", "--config", "configs/debspoof.py:mldg", "--workdir", "w",
+             "--set", "optimizer.typo=1"],
+            "typo",
+        ),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_one_line_and_status_2(arguments, words, capsys):
+    assert cli.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert words in message and message.count("\n") == 1
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    assert "higher for bona fide" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("form", "files"),
+    [
+        ("peft", {"adapter_model.safetensors", "adapter_config.json"}),
+        ("merged", {"model.safetensors", "config.json"}),
+    ],
+)
+def test_export_writes_what_torch_loads(run, form, files, tmp_path):
+    """That torch loads it: tests/parity/test_export.py."""
+    folder = tmp_path / "out"
+    assert cli.main(["export", str(run), str(folder), "--format", form]) == 0
+    assert {path.name for path in folder.iterdir()} == files
+
+
+def test_a_run_without_adapters_has_nothing_to_export(tmp_path, capsys):
+    loop.train(
+        smoke("frozen", "steps=1"), tmp_path, signals.corpus(), progress=lambda s: None
+    )
+    assert cli.main(["export", str(tmp_path), str(tmp_path / "out")]) == 2
+    assert "trained no adapters" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_reader_that_stops_reading_is_no_error():
+    """As in `mldg … | head`."""
+    command = f"{sys.executable} -m mldg_jax.cli check --help 2>&1 | true"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr

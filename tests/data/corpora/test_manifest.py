@@ -1,0 +1,161 @@
+"""Any table as a corpus."""
+
+import csv
+import sys
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from mldg_jax.common.errors import UserError
+from mldg_jax.data import episodes
+from mldg_jax.data.corpora import manifest, prepare
+from mldg_jax.data.corpus import load_split, read_columns, split_names
+from tests.data import miniatures
+
+FULL = {
+    "utterance": ["one", "two", "three", "four"],
+    "path": ["clips/1.wav", "clips/2.flac", "clips/3.wav", "clips/4.ogg"],
+    "label": ["bonafide", "spoof", "Real", "fake"],
+    "attack": ["-", "vits", "", "world copy"],
+    "speaker": ["anna", "anna", "béla k", ""],
+    "split": ["train", "train", "test", "train"],
+    "codec": ["opus", "-", "", "mp3"],
+    "language": ["hu", "hu", "hu", ""],
+    "comment": ["kept", "nowhere", "x", "y"],
+}
+SHORT = {name: FULL[name] for name in ("path", "label", "attack")}
+
+
+def write(path, columns):
+    for name in columns["path"]:
+        miniatures.noise(path.parent / name, rate=22_050)
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+        return path
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
+def build(path, data_dir, **options):
+    return prepare.from_manifest(path, data_dir, workers=1, progress=False, **options)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_every_column_arrives(tmp_path, suffix):
+    table = write(tmp_path / f"my corpus{suffix}", FULL)
+    folder, report = build(table, tmp_path / "data")
+    assert report.complete
+    assert folder == tmp_path / "data/manifest/my_corpus/1.0.0"
+    assert split_names(folder) == ["test", "train"]
+    columns = read_columns(folder, "train")
+    assert columns["utterance"].tolist() == ["one", "two", "four"]
+    assert columns["label"].tolist() == [1, 0, 0]
+    assert columns["attack"].tolist() == ["-", "vits", "world_copy"]
+    assert columns["speaker"].tolist() == ["anna", "anna", "-"]
+    assert columns["codec"].tolist() == ["opus", "-", "mp3"]
+    assert columns["language"].tolist() == ["hu", "hu", "-"]
+    assert columns["path"].tolist() == ["clips/1.wav", "clips/2.flac", "clips/4.ogg"]
+    assert columns["rate"].tolist() == [22_050] * 3
+    assert read_columns(folder, "test")["speaker"].tolist() == ["béla_k"]
+    rows = load_split(folder, "train")
+    assert [len(samples) for samples in rows.audio] == [4_800] * 3
+    assert episodes.group(rows).attacks == ("vits", "world_copy")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_three_columns_are_enough(tmp_path, suffix):
+    folder, _ = build(write(tmp_path / f"m{suffix}", SHORT), tmp_path / "data")
+    rows = load_split(folder, "eval")
+    assert rows.utterance.tolist() == ["clips/1", "clips/2", "clips/3", "clips/4"]
+    assert rows.attack.tolist() == ["-", "vits", "-", "world_copy"]
+    assert set(rows.speaker) == {"-"}
+
+
+def test_absolute_paths_and_capital_names(tmp_path):
+    columns = {name.upper(): values for name, values in SHORT.items()}
+    columns["PATH"] = [str(tmp_path / name) for name in SHORT["path"]]
+    columns["ATTACK"] = [""] * 4
+    for name in SHORT["path"]:
+        miniatures.noise(tmp_path / name)
+    path = tmp_path / "m.parquet"
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    folder, _ = build(path, tmp_path / "data")
+    rows = load_split(folder, "eval")
+    assert rows.attack.tolist() == ["-", "unknown", "-", "unknown"]
+    with pytest.raises(UserError, match="at least 2 attacks"):
+        episodes.group(rows)
+
+
+def test_a_missing_recording_is_refused_or_left_out(tmp_path):
+    table = write(tmp_path / "m.csv", SHORT)
+    (tmp_path / "clips/3.wav").unlink()
+    words = "manifest/m eval: 4 utterances listed, 3 found; missing 1: clips/3.wav"
+    with pytest.raises(UserError, match=words):
+        build(table, tmp_path / "data")
+    folder, _ = build(table, tmp_path / "data", allow_incomplete=True)
+    assert len(load_split(folder, "eval").audio) == 3
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("label", "1", "line 3: label '1'; one of bonafide"),
+        ("label", "", "line 3: label ''"),
+        ("path", "", "line 3: no path"),
+        ("path", "clips/1.wav", "line 3: clips/1 is listed twice"),
+        ("split", "all", "line 3: split 'all'"),
+        ("split", "a/b", "line 3: split 'a/b'"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path, column, value, words):
+    columns = {**SHORT, "split": ["eval"] * 4}
+    table = write(tmp_path / "m.csv", columns)
+    text = {name: list(values) for name, values in columns.items()}
+    text[column][1] = value
+    with open(table, "w", newline="") as file:
+        csv.writer(file).writerows([text, *zip(*text.values(), strict=True)])
+    with pytest.raises(UserError) as refusal:
+        build(table, tmp_path / "data")
+    assert words in str(refusal.value)
+    assert words in (tmp_path / "data/manifest/m/report.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("m.csv", "path,label\na.wav,spoof\n", "no column attack; it has path, label"),
+        ("m.csv", "", "no column path or label or attack; it has none"),
+        ("m.csv", "path,label,attack\n", "no utterance in it"),
+        ("m.csv", "path,label,attack\n\xff", None),
+        ("m.json", "{}", "a .csv, .tsv or .parquet file, not '.json'"),
+        ("m.parquet", "no parquet", "cannot be read as Parquet"),
+        (None, None, "there is no such file"),
+    ],
+)
+def test_bad_tables_are_named(tmp_path, name, text, words):
+    path = tmp_path / (name or "none.csv")
+    if name:
+        path.write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=words or "cannot be read"):
+        manifest.scan(path)
+
+
+def test_m4a_needs_pyav(tmp_path, monkeypatch):
+    pytest.importorskip("av")
+    columns = {name: values[:2] for name, values in SHORT.items()}
+    columns["path"] = ["1.m4a", "2.m4a"]
+    for name in columns["path"]:
+        miniatures.sound_track(
+            tmp_path / name, miniatures.noise(tmp_path / "x.wav"), 16_000
+        )
+    table = tmp_path / "m.csv"
+    table.write_text("path,label,attack\n1.m4a,real,\n2.m4a,fake,tts\n")
+    folder, _ = build(table, tmp_path / "data")
+    samples = load_split(folder, "eval").audio[0]
+    assert samples.dtype == np.int16 and len(samples) == 4_800
+    assert "av" in sys.modules

@@ -1,0 +1,189 @@
+"""Error rates of several arms and their intervals, against known answers."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from mldg_jax import metrics
+from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
+from mldg_jax.experiments import statistics
+from mldg_jax.experiments.statistics import Condition, Scored
+from mldg_jax.scoring import bootstrap
+from tests import resampled
+
+ATTACKS = {"A01", "A02", "A03"}
+
+
+def scored(corpus, **arms):
+    """A test on the corpus; an arm is a matrix of seeds, or an offset of bona fide."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(3, len(corpus.label)))
+    made = {
+        name: noise + arm * corpus.label if np.isscalar(arm) else np.asarray(arm)
+        for name, arm in arms.items()
+    }
+    return Scored(corpus, made)
+
+
+@pytest.fixture(autouse=True)
+def few_replicas(monkeypatch):
+    monkeypatch.setattr(statistics, "REPLICAS", 400)
+
+
+def test_points_are_the_metrics(corpus):
+    test = scored(corpus, a=1.0)
+    real = corpus.label == 1
+    columns = statistics.columns({"": [test]}, ATTACKS)
+    pooled = statistics.rates(columns["pooled"]).points["a"]
+    macro = statistics.rates(columns["macro"]).points["a"]
+    for seed, scores in enumerate(test.scores["a"]):
+        assert pooled[seed] == metrics.eer(scores[real], scores[~real])[0]
+        assert macro[seed] == metrics.macro_eer(
+            scores, corpus.label, corpus.attack, corpus.speaker
+        )
+
+
+def test_seen_and_unseen_attacks(corpus):
+    test = scored(corpus, a=1.0)
+    columns = statistics.columns({"": [test]}, ATTACKS)
+    keep = (corpus.label == 1) | ~np.isin(corpus.attack, list(ATTACKS))
+    scores, spoof = test.scores["a"][0][keep], corpus.label[keep] == SPOOF
+    unseen = statistics.rates(columns["unseen"]).points["a"][0]
+    assert unseen == metrics.eer(scores[~spoof], scores[spoof])[0]
+    everything = set(corpus.attack)
+    assert "unseen" not in statistics.columns({"": [test]}, everything)
+
+
+def test_several_corpora_have_an_average(corpus):
+    tests = {"one": [scored(corpus, a=1.0)], "two": [scored(corpus, a=3.0)]}
+    columns = statistics.columns(tests, ATTACKS)
+    assert list(columns) == ["one", "two", "average"]
+    one, two, average = (statistics.rates(c).points["a"] for c in columns.values())
+    assert one.mean() > two.mean()
+    np.testing.assert_allclose(average, (one + two) / 2)
+
+
+def test_folds_are_averaged_and_not_pooled(corpus):
+    """A fold's own detector may have another zero: it must not cost anything."""
+    fold = scored(corpus, a=50.0)
+    shifted = Scored(corpus, {"a": fold.scores["a"] + 1000})
+    columns = statistics.columns({"": [fold, shifted]}, ATTACKS)
+    assert statistics.rates(columns["pooled"]).points["a"].max() == 0
+
+
+def test_seeds_are_resampled(corpus):
+    """One seed is perfect and one inverted: the mean of two draws is 0, 1/2 or 1."""
+    perfect = corpus.label * 1.0
+    test = scored(corpus, a=np.stack([perfect, -perfect]))
+    rate = statistics.rate(statistics.rates([Condition(test)]), "a")
+    assert (rate["eer"], rate["low"], rate["high"]) == (0.5, 0.0, 1.0)
+    assert rate["sd"] == pytest.approx(0.5**0.5)
+    replicas = statistics.rates([Condition(test)]).replicas["a"]
+    share = [np.mean(replicas == value) for value in (0.0, 0.5, 1.0)]
+    np.testing.assert_allclose(share, [0.25, 0.5, 0.25], atol=0.08)
+
+
+@pytest.mark.parametrize("macro", [False, True])
+def test_replicas_are_the_metrics_of_resampled_arrays(corpus, macro, monkeypatch):
+    """Voices of bona fide and of spoof drawn apart, the same ones for both arms."""
+    monkeypatch.setattr(statistics, "REPLICAS", 60)
+    test = scored(corpus, a=1.0, b=2.0)
+    test = Scored(corpus, {arm: its[:1] for arm, its in test.scores.items()})
+    labels, speakers = corpus.label, corpus.speaker
+    clusters = bootstrap.within_classes(labels, speakers)
+
+    def explicit(scores):
+        if macro:
+            one = resampled.macro(scores, labels, corpus.attack, speakers)
+        else:
+            one = resampled.pooled(scores, labels)
+        return lambda counts: one(counts[:, clusters.index])
+
+    expected = bootstrap.replicate(
+        [explicit(its[0]) for its in test.scores.values()],
+        clusters,
+        statistics.REPLICAS,
+        np.random.SeedSequence((5, 0)),
+    )
+    found = statistics.rates([Condition(test, macro=macro)], seed=5)
+    for arm, values in zip("ab", expected, strict=True):
+        np.testing.assert_allclose(found.replicas[arm], values, rtol=0, atol=1e-12)
+    difference = statistics.difference(found, "a", "b")
+    interval = bootstrap.interval(expected[0] - expected[1])
+    assert (difference["low"], difference["high"]) == pytest.approx(interval, abs=1e-12)
+
+
+def test_another_seed_draws_others(corpus):
+    parts = [Condition(scored(corpus, a=1.0))]
+    first, again, other = (
+        statistics.rates(parts, seed=seed).replicas["a"] for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != other)
+
+
+def coverage(systems, *, voices=60, clips=10):
+    """How often the 95 % intervals hold the truth: of an EER, and of a difference.
+
+    Every voice, bona fide or synthetic, shifts its trials for both arms; scores are ±1
+    or ±1.5 + N(0, 1) + N(0, 1), so the EERs are Φ(−1 / √2) and Φ(−1.5 / √2).
+    """
+    truth = norm.cdf(np.array([-1, -1.5]) / np.sqrt(2))
+    label = np.tile(np.repeat([BONAFIDE, SPOOF], clips), voices)
+    voice = np.repeat(np.arange(2 * voices), clips)
+    rows = Corpus(
+        utterance=np.arange(label.size).astype(str),
+        label=label,
+        attack=np.where(label == SPOOF, "A01", "-"),
+        speaker=voice.astype(str),
+        language=np.full(label.size, "en"),
+        audio=[],
+    )
+    rng, covered = np.random.default_rng(5), np.zeros(2)
+    for seed in range(systems):
+        offset = rng.normal(size=2 * voices)[voice]
+        scores = {
+            arm: (level * (2 * label - 1) + offset + rng.normal(size=label.size))[None]
+            for arm, level in (("a", 1.0), ("b", 1.5))
+        }
+        found = statistics.rates([Condition(Scored(rows, scores))], seed=seed)
+        rate = statistics.rate(found, "a")
+        gap = statistics.difference(found, "a", "b")
+        covered += (
+            rate["low"] <= truth[0] <= rate["high"],
+            gap["low"] <= truth[0] - truth[1] <= gap["high"],
+        )
+    return covered / systems
+
+
+def test_intervals_cover_the_truth(monkeypatch):
+    monkeypatch.setattr(statistics, "REPLICAS", 200)
+    assert np.all(coverage(100) >= 0.88)
+
+
+@pytest.mark.full
+def test_coverage_of_500_systems():
+    rate, difference = coverage(500)
+    assert 0.92 <= rate <= 0.98
+    assert 0.92 <= difference <= 0.98
+
+
+def test_differences_are_paired(corpus):
+    test = scored(corpus, a=1.0, same=1.0, better=4.0)
+    found = statistics.rates([Condition(test)])
+    same = statistics.difference(found, "a", "same")
+    assert same == {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
+    better = statistics.difference(found, "better", "a")
+    assert better["low"] <= better["difference"] <= better["high"] < 0
+    assert better["p"] < 0.01
+
+
+def test_differences_are_of_the_same_seeds(corpus):
+    """A is perfect or inverted by its seed, B perfect: the difference is A's EER."""
+    perfect = corpus.label * 1.0
+    mixed, good = np.stack([perfect, -perfect]), np.stack([perfect, perfect])
+    test = scored(corpus, a=mixed, b=good, same=mixed)
+    found = statistics.rates([Condition(test)])
+    one = statistics.difference(found, "a", "b")
+    assert (one["difference"], one["low"], one["high"]) == (0.5, 0.0, 1.0)
+    assert not np.any(found.replicas["a"] - found.replicas["same"])

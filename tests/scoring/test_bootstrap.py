@@ -1,0 +1,239 @@
+"""Intervals and paired tests: against resampled arrays, and by simulation."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from mldg_jax import metrics
+from mldg_jax.scoring import bootstrap, bootstrap_statistics
+from tests import resampled
+from tests.signals import random_trials
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("block", [1_000, 2_000_000])
+def test_weighted_replicas_equal_resampled_arrays(monkeypatch, seed, block):
+    monkeypatch.setattr(bootstrap, "_BLOCK", block)
+    scores, labels, attacks, speakers = random_trials(seed)
+    clusters = bootstrap.within_classes(labels, speakers)
+    pairs = metrics.macro_pairs(labels, attacks, speakers)
+    explicit = (
+        resampled.pooled(scores, labels),
+        resampled.macro(scores, labels, attacks, speakers),
+    )
+    statistics = [
+        bootstrap_statistics.eer(
+            scores, labels == 1, clusters.index, sum(clusters.strata)
+        ),
+        bootstrap_statistics.macro_eer(scores, pairs, clusters.index),
+        *(lambda counts, one=one: one(counts[:, clusters.index]) for one in explicit),
+    ]
+    found = bootstrap.replicate(statistics, clusters, 60, seed)
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_allclose(found[1], found[3], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 9])
+@pytest.mark.parametrize("name", ["eer", "min_dcf", "act_dcf", "cllr"])
+def test_statistics_of_counts_equal_metrics_of_resampled_arrays(name, decimals):
+    """Clusters with trials of both classes, of one, and never drawn."""
+    scores, labels, _, speakers = random_trials(decimals, 301, decimals)
+    clusters = bootstrap.across_classes(labels, speakers)
+    statistic = getattr(bootstrap_statistics, name)(
+        scores, labels == 1, clusters.index, 8
+    )
+    counts = np.random.default_rng(decimals).integers(0, 4, (40, 8))
+    explicit = resampled.pooled(scores, labels, getattr(metrics, name))
+    expected = explicit(counts[:, clusters.index])
+    np.testing.assert_allclose(statistic(counts), expected, rtol=0, atol=1e-12)
+
+
+def test_weighted_tandem_cost_equals_that_of_resampled_arrays():
+    scores, labels, _, speakers = random_trials(1, 301)
+    rates = {"asv_pfa": 0.02, "asv_pmiss": 0.03, "asv_pmiss_spoof": 0.5}
+    clusters = bootstrap.across_classes(labels, speakers)
+    cost = metrics.tandem_cost(**rates)
+    statistic = bootstrap_statistics.min_dcf(
+        scores, labels == 1, clusters.index, 8, cost
+    )
+    counts = np.random.default_rng(0).integers(0, 4, (40, 8))
+    explicit = resampled.pooled(
+        scores, labels, lambda real, fake: metrics.min_tdcf(real, fake, **rates)
+    )
+    expected = explicit(counts[:, clusters.index])
+    np.testing.assert_allclose(statistic(counts), expected, rtol=0, atol=1e-12)
+
+
+def test_weighted_eer_equals_repeated_arrays_to_the_bit():
+    # Few distinct scores and class sizes in simple ratios: points exactly as far from
+    # the diagonal on either side, where the reference depends on rounding.
+    rng = np.random.default_rng(3)
+    for _ in range(300):
+        n = int(rng.integers(2, 12))
+        scores, labels = rng.integers(0, 4, n) / 10, np.arange(n) % 2
+        weights = rng.integers(0, 4, (1, n))
+        weights[0, :2] += 1
+        got = bootstrap_statistics.eer(scores, labels == 1, np.arange(n), n)(weights)
+        assert got == resampled.pooled(scores, labels)(weights)
+
+
+@pytest.mark.parametrize("name", ["eer", "min_dcf", "act_dcf", "cllr"])
+def test_replica_without_a_class_is_undefined(name):
+    weights = np.array([[1, 1, 0], [0, 0, 2], [1, 0, 1]])
+    real = np.array([True, True, False])
+    statistic = getattr(bootstrap_statistics, name)(
+        np.array([9.0, 9, -9]), real, np.arange(3), 3
+    )
+    values = statistic(weights)
+    np.testing.assert_array_equal(np.isnan(values), [True, True, False])
+    assert values[2] == pytest.approx(0, abs=1e-3)
+
+
+def test_within_classes_a_speaker_of_both_is_two():
+    labels, speakers = np.array([1, 1, 1, 0, 0]), ["s", "s", "t", "s", "u"]
+    clusters = bootstrap.within_classes(labels, speakers)
+    seen = []
+
+    def statistic(counts):
+        seen.append(counts[:, clusters.index])
+        return counts[:, 0].astype(float)
+
+    values = bootstrap.replicate([statistic], clusters, 1000, seed=0)
+    weights = np.concatenate(seen)
+    assert bootstrap.interval(values[0], 0.99) == (0, 2)
+    assert weights.shape == (1000, 5)
+    np.testing.assert_array_equal(weights[:, 0], weights[:, 1])
+    np.testing.assert_array_equal(weights[:, 0] + weights[:, 2], 2)
+    np.testing.assert_array_equal(weights[:, 3] + weights[:, 4], 2)
+    assert np.any(weights[:, 0] != weights[:, 3])  # "s" is drawn for each class
+    assert weights.mean(axis=0) == pytest.approx(np.ones(5), abs=0.1)
+
+
+def test_a_speaker_is_drawn_with_all_his_trials():
+    labels, speakers = np.array([1, 1, 1, 0, 0, 0]), ["s", "s", "t", "s", "u", "t"]
+    clusters = bootstrap.across_classes(labels, speakers)
+    seen = []
+
+    def statistic(counts):
+        seen.append(counts[:, clusters.index])
+        return counts[:, 0].astype(float)
+
+    both = bootstrap.replicate([statistic, statistic], clusters, 500, seed=1)
+    weights = np.concatenate(seen[::2])
+    assert both.shape == (2, 500)
+    np.testing.assert_array_equal(both[0], both[1])  # the same replicas
+    for trial, same in ((1, 0), (3, 0), (5, 2)):
+        np.testing.assert_array_equal(weights[:, trial], weights[:, same])
+    np.testing.assert_array_equal(weights[:, [0, 2, 4]].sum(axis=1), 3)
+    assert weights.mean(axis=0) == pytest.approx(np.ones(6), abs=0.1)
+
+
+def coverage(systems, drawn, *, speakers=60, clips=10, correlation=-0.5, replicas=400):
+    """How often the 95 % interval holds the population's EER.
+
+    A speaker shifts his bona fide trials and the spoofs of his voice, by correlated
+    amounts; scores are ±1 + N(0, 1) + N(0, 1), so the EER is Φ(−1 / √2).
+    """
+    truth, covered = norm.cdf(-1 / np.sqrt(2)), 0
+    labels = np.tile(np.repeat([1, 0], clips), speakers)
+    owner = np.repeat(np.arange(speakers), 2 * clips)
+    mix = np.linalg.cholesky([[1, correlation], [correlation, 1]])
+    rng = np.random.default_rng(5)
+    for seed in range(systems):
+        offset = (rng.normal(size=(speakers, 2)) @ mix.T)[owner, 1 - labels]
+        scores = 2 * (labels - 0.5) + offset + rng.normal(size=owner.size)
+        if drawn == "speaker":
+            clusters = bootstrap.across_classes(labels, owner)
+        else:
+            clusters = bootstrap.across_classes(labels, np.arange(owner.size))
+        size = sum(clusters.strata)
+        statistic = bootstrap_statistics.eer(scores, labels == 1, clusters.index, size)
+        values = bootstrap.replicate([statistic], clusters, replicas, seed)
+        low, high = bootstrap.interval(values[0])
+        covered += low <= truth <= high
+    return covered / systems
+
+
+def test_interval_covers_the_truth_only_if_clustered_by_speaker():
+    assert 0.88 <= coverage(100, "speaker", replicas=200) <= 1
+    assert coverage(50, "utterance", replicas=200) < 0.8
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("correlation", [-0.5, 0.0, 0.5])
+def test_coverage_of_500_systems(correlation):
+    assert 0.92 <= coverage(500, "speaker", correlation=correlation) <= 0.98
+    assert coverage(500, "utterance", correlation=correlation) < 0.88
+
+
+def test_p_is_uniform_without_a_difference_and_small_with_one():
+    """Two systems of the same quality, 300 times; then one that is better."""
+    rng = np.random.default_rng(2)
+    labels, owner = np.tile([1, 0], 200), np.repeat(np.arange(40), 10)
+    clusters = bootstrap.across_classes(labels, owner)
+
+    def p(gap):
+        shared = rng.normal(size=40)[owner]
+        systems = [g * labels + shared + rng.normal(size=400) for g in (1.5, 1.5 + gap)]
+        statistics = [
+            bootstrap_statistics.eer(s, labels == 1, clusters.index, 40)
+            for s in systems
+        ]
+        a, b = bootstrap.replicate(statistics, clusters, 200, seed=0)
+        return bootstrap.p_value(a - b)
+
+    null = np.array([p(0.0) for _ in range(300)])
+    assert 0.01 <= np.mean(null <= 0.05) <= 0.10
+    assert 0.35 <= np.mean(null <= 0.5) <= 0.65
+    assert np.mean([p(1.5) for _ in range(30)]) < 0.02
+
+
+def test_p_by_hand():
+    # One of nine replicas at or below zero: 2 × 2 / 10.
+    assert bootstrap.p_value(np.array([-1.0, *range(1, 9)])) == pytest.approx(0.4)
+    assert bootstrap.p_value(np.zeros(9)) == 1
+    assert bootstrap.p_value(np.r_[np.nan, np.arange(1.0, 10)]) == pytest.approx(0.2)
+
+
+def test_replicas_are_functions_of_the_seed():
+    scores, labels, _, speakers = random_trials(decimals=8)
+    clusters = bootstrap.across_classes(labels, speakers)
+    statistic = bootstrap_statistics.eer(scores, labels == 1, clusters.index, 8)
+    first, again, other = (
+        bootstrap.replicate([statistic], clusters, 100, seed) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.any(first != other)
+
+
+LABELS = np.array([1, 1, 0, 0])
+CLUSTERS = bootstrap.within_classes(LABELS, range(4))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: bootstrap.replicate([], CLUSTERS, 0, 0), "replicas is 0"),
+        (lambda: bootstrap.interval(np.zeros(9), 95), "level is 95"),
+        (lambda: bootstrap.interval(np.full(9, np.nan)), "0 of 9 replicas are defined"),
+        (
+            lambda: bootstrap.within_classes(LABELS, LABELS),
+            "bona fide trials form 1 cluster, need 2",
+        ),
+        (
+            lambda: bootstrap.across_classes(LABELS, [0, 1, 2, 2]),
+            "spoof trials form 1 cluster, need 2",
+        ),
+        (
+            lambda: bootstrap.within_classes(LABELS, range(3)),
+            r"clusters is \(3,\), must be \(4,\)",
+        ),
+        (
+            lambda: bootstrap.across_classes(LABELS, range(3)),
+            r"clusters are \(3,\), not \(4,\)",
+        ),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

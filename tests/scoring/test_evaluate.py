@@ -1,0 +1,278 @@
+"""`mldg evaluate` on files of every format, against the challenge's own numbers."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from mldg_jax import UserError, cli, metrics
+from mldg_jax.scoring import asv, bootstrap, evaluate, score_files
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics.npz")
+REFERENCE = json.loads(str(GOLDEN["reference"]))
+ASV = dict(zip(("pfa", "pmiss", "pmiss-spoof"), GOLDEN["asv_rates"], strict=True))
+ASV["pmiss-spoof"] = 1 - ASV["pmiss-spoof"]  # the file has what is accepted
+MEASURES = ("eer", "eer_threshold", "min_dcf", "act_dcf", "cllr")
+
+
+def lines_of(names, labels, template):
+    """A key line for each trial, from a format string of name, key and attack."""
+    return "".join(
+        template.format(
+            name=name,
+            key="bonafide" if label else "spoof",
+            attack="-" if label else f"A{i % 3 + 7:02d}",
+            speaker=f"LA_{i % 11:04d}",
+            codec=("alaw", "g722")[i % 2],
+        )
+        + "\n"
+        for i, (name, label) in enumerate(zip(names, labels, strict=True))
+    )
+
+
+KEYS = {
+    "asvspoof2019": "{speaker} {name} - {attack} {key}",
+    "asvspoof2021": "{speaker} {name} {codec} ita_tx {attack} {key} notrim eval",
+    "asvspoof5": "{speaker} {name} F - - - AC1 {attack} {key} -",
+    "csv": "{name},{key},{attack},{codec}",
+}
+HEADERS = {"csv": "utterance,label,attack,codec\n"}
+
+
+def write_case(folder, format, bonafide, spoof, seed=0):
+    """Writes keys.txt and scores.txt, trials in two random orders."""
+    rng = np.random.default_rng(seed)
+    scores, labels = np.r_[bonafide, spoof], np.arange(len(bonafide) + len(spoof))
+    labels = (labels < len(bonafide)).astype(int)
+    order = rng.permutation(labels.size)
+    scores, labels = scores[order], labels[order]
+    names = [f"LA_E_{i:07d}" for i in rng.permutation(labels.size)]
+    text = HEADERS.get(format, "") + lines_of(names, labels, KEYS[format])
+    (folder / "keys.txt").write_text(text)
+    again = rng.permutation(labels.size)
+    attacks = np.where(labels == 1, "-", "A07")
+    score_files.write(
+        folder / "scores.txt",
+        [names[i] for i in again],
+        scores[again],
+        format,
+        labels=labels[again],
+        attacks=attacks[again],
+    )
+    return scores, labels
+
+
+def run(folder, *options, capsys):
+    command = ["evaluate", "--scores", f"{folder}/scores.txt", "--json", *options]
+    assert cli.main([*command, "--keys", f"{folder}/keys.txt"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("format", score_files.FORMATS)
+@pytest.mark.parametrize("case", REFERENCE)
+def test_json_equals_the_evaluation_packages(case, format, tmp_path, capsys):
+    bonafide, spoof = GOLDEN[f"{case}/bonafide"], GOLDEN[f"{case}/spoof"]
+    scores, labels = write_case(tmp_path, format, bonafide, spoof)
+    tandem = itertools.chain(*((f"--asv-{k}", str(v)) for k, v in ASV.items()))
+    named = ("--format", format) if case == "gauss" else ()
+    found = run(tmp_path, "--replicas", "0", *tandem, *named, capsys=capsys)
+    for measure in MEASURES:
+        assert found[measure] == pytest.approx(REFERENCE[case][measure], abs=1e-9)
+    assert found["min_tdcf"] == pytest.approx(
+        REFERENCE[case]["min_tdcf_2021"], abs=1e-9
+    )
+    assert (found["n_bonafide"], found["n_spoof"]) == (bonafide.size, spoof.size)
+
+    fpr, fnr, _ = sklearn.metrics.det_curve(labels, scores)
+    assert found["min_dcf"] == pytest.approx(
+        min(1, metrics.normalised_cost(fnr, fpr).min()), abs=1e-9
+    )
+    attacks = np.array([f"A{i % 3 + 7:02d}" for i in range(labels.size)])
+    assert set(found["by_attack"]) == {"A07", "A08", "A09"}
+    for attack, one in found["by_attack"].items():
+        own = scores[(labels == 0) & (attacks == attack)]
+        assert one["n"] == own.size
+        assert one["eer"] == metrics.eer(scores[labels == 1], own)[0]
+    if format in ("asvspoof2021", "csv"):  # a codec against its own bona fide
+        even = np.arange(labels.size) % 2 == 0
+        expected = metrics.eer(
+            scores[even & (labels == 1)], scores[even & (labels == 0)]
+        )
+        assert found["by_codec"]["alaw"]["eer"] == expected[0]
+        assert found["by_codec"]["alaw"]["n"] == even.sum()
+
+
+def test_2019_scores_carry_their_keys(tmp_path, capsys):
+    write_case(tmp_path, "asvspoof2019", GOLDEN["ties/bonafide"], GOLDEN["ties/spoof"])
+    path = tmp_path / "scores.txt"
+    assert cli.main(["evaluate", "--scores", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["eer"] == pytest.approx(REFERENCE["ties"]["eer"], abs=1e-9)
+    assert found["clusters"] == "utterances"
+
+
+def test_intervals_are_those_of_the_bootstrap_over_speakers(tmp_path, capsys):
+    bonafide, spoof = GOLDEN["gauss/bonafide"], GOLDEN["gauss/spoof"]
+    scores, labels = write_case(tmp_path, "asvspoof2019", bonafide, spoof)
+    found = run(tmp_path, "--replicas", "300", capsys=capsys)
+    assert found["clusters"] == "speakers" and found["replicas"] == 300
+    speakers = [f"{i % 11:04d}" for i in range(labels.size)]
+    clusters = bootstrap.across_classes(labels, speakers)
+    attacks = np.arange(labels.size) % 3
+
+    def repeated(counts, keep):
+        weights = counts[:, clusters.index] * keep
+        pairs = [(np.repeat(scores, w), np.repeat(labels, w)) for w in weights]
+        return np.array([metrics.eer(s[k == 1], s[k == 0])[0] for s, k in pairs])
+
+    keeps = [np.ones(labels.size, int), (labels == 1) | (attacks == 0)]
+    statistics = [lambda c, keep=keep: repeated(c, keep) for keep in keeps]
+    pooled, attack = bootstrap.replicate(statistics, clusters, 300, seed=0)
+    assert found["intervals"]["eer"] == pytest.approx(bootstrap.interval(pooled))
+    one = found["by_attack"]["A07"]
+    assert [one["low"], one["high"]] == pytest.approx(bootstrap.interval(attack))
+    for measure in ("min_dcf", "act_dcf", "cllr"):
+        low, high = found["intervals"][measure]
+        assert low < found[measure] < high
+
+
+def test_systems_are_compared_on_the_same_trials(tmp_path, capsys):
+    scores, _ = write_case(
+        tmp_path, "asvspoof2021", GOLDEN["gauss/bonafide"], GOLDEN["gauss/spoof"]
+    )
+    read = score_files.read(tmp_path / "scores.txt")
+    noise = np.random.default_rng(1).normal(size=scores.size)
+    worse = tmp_path / "worse.txt"
+    score_files.write(worse, read.utterance, read.score + 2 * noise, "csv")
+    found = run(tmp_path, "--scores", f"worse={worse}", capsys=capsys)
+    assert set(found["systems"]) == {"scores", "worse"}
+    (pair,) = found["differences"].items()
+    assert pair[0] == "scores - worse"
+    expected = found["systems"]["scores"]["eer"] - found["systems"]["worse"]["eer"]
+    assert pair[1]["difference"] == expected < 0
+    assert pair[1]["low"] < expected < pair[1]["high"] < 0
+    assert pair[1]["p"] < 0.01
+    same = tmp_path / "same.csv"
+    score_files.write(same, read.utterance, 3 * read.score, "csv")
+    found = run(tmp_path, "--scores", f"same={same}", capsys=capsys)
+    assert found["differences"]["scores - same"] == {
+        "difference": 0, "low": 0, "high": 0, "p": 1
+    }  # fmt: skip
+
+
+def test_the_eval_subset_is_scored_by_default(tmp_path, capsys):
+    write_case(tmp_path, "asvspoof2021", np.arange(40.0), np.arange(40) - 5.5)
+    keys = (tmp_path / "keys.txt").read_text().splitlines()
+    mixed = [
+        re.sub("eval$", ("eval", "progress")[i % 4 == 0], x) for i, x in enumerate(keys)
+    ]
+    (tmp_path / "keys.txt").write_text("\n".join(mixed))
+    found = run(tmp_path, capsys=capsys)
+    assert found["n_bonafide"] + found["n_spoof"] == 60
+    assert found["keys"]["subset"] == "eval"
+    found = run(tmp_path, "--subset", "progress", capsys=capsys)
+    assert found["n_bonafide"] + found["n_spoof"] == 20
+    found = run(tmp_path, "--subset", "all", capsys=capsys)
+    assert found["n_bonafide"] + found["n_spoof"] == 80
+
+
+def test_tables_show_the_numbers(tmp_path, capsys):
+    write_case(
+        tmp_path,
+        "asvspoof2021",
+        GOLDEN["llr_scale/bonafide"],
+        GOLDEN["llr_scale/spoof"],
+    )
+    command = ["evaluate", "--scores", f"{tmp_path}/scores.txt"]
+    command += ["--keys", f"{tmp_path}/keys.txt", "--by", "codec,trim"]
+    assert cli.main(command) == 0
+    out = capsys.readouterr().out
+    for text in ("8.00 [", "0.190 [", "0.265 [", "300", "3,000", "A07", "alaw"):
+        assert text in out, text
+    assert "1,000 bootstrap replicas of speakers" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--by", "team"], "no column 'team'; it has speaker, codec"),
+        (["--subset", "x"], "subsets eval, so not 'x'"),
+        (["--asv-pfa", "0.1"], "add --asv-pmiss, --asv-pmiss-spoof"),
+        (
+            ["--asv-pfa", "5", "--asv-pmiss", "0", "--asv-pmiss-spoof", "0"],
+            "asv_pfa is 5.0, must be in",
+        ),
+        (["--replicas", "-1"], "must be 0 or more"),
+        (["--format", "asvspoof5"], "none of which is"),
+        (["--scores", "scores.txt"], "two score files are called 'scores'"),
+        (["--scores", "b=none.txt"], "none.txt cannot be read"),
+    ],
+)
+def test_wrong_input_is_named(options, words, tmp_path, capsys):
+    write_case(tmp_path, "asvspoof2021", np.arange(40.0), np.arange(40) - 5.5)
+    command = ["evaluate", "--scores", f"{tmp_path}/scores.txt"]
+    assert cli.main([*command, "--keys", f"{tmp_path}/keys.txt", *options]) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err and captured.err.count("\n") == 1
+    assert not captured.out
+
+
+def test_spoiled_scores_are_refused_or_warned_of(tmp_path, capsys):
+    write_case(tmp_path, "asvspoof2021", np.arange(40.0), np.arange(40) - 60)
+    path = tmp_path / "scores.txt"
+    good = score_files.read(path)
+    command = ["evaluate", "--scores", str(path), "--keys", f"{tmp_path}/keys.txt"]
+    path.write_text(path.read_text().replace(good.utterance[3], "LA_E_x"))
+    assert cli.main(command) == 2
+    err = capsys.readouterr().err
+    assert "missing: 1 of 80 trials have no score" in err and "mldg check" in err
+    path.write_text("".join(f"{u} nan\n" for u in good.utterance))
+    assert cli.main(command) == 2
+    assert "80 scores are NaN" in capsys.readouterr().err
+    score_files.write(path, good.utterance, -good.score, "asvspoof2021")
+    assert cli.main([*command, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "inverted: the EER is 100.00 %" in captured.err
+    assert json.loads(captured.out)["eer"] == 1
+    (tmp_path / "keys.txt").write_text("LA_1 LA_E_1 - A07 spoof\n")
+    path.write_text("LA_E_1 0.5\n")
+    assert cli.main(command) == 2
+    assert "all 1 trials of the key file are spoof" in capsys.readouterr().err
+
+
+def test_speakers_unknown_to_some_and_single_voices():
+    speakers = np.array(["a", "a", "b", "-", "tts", "tts", "tts"])
+    label = np.array([1, 1, 1, 1, 0, 0, 0])
+    keys = evaluate.Keys(np.arange(7).astype(str), label, {"speaker": speakers}, "")
+    ids, kind = evaluate.cluster_ids(keys)
+    assert kind == "speakers (spoof: utterances, of one voice)"
+    assert len(set(ids.tolist())) == 6 and ids[0] == ids[1]
+    ids, kind = evaluate.cluster_ids(keys._replace(columns={}))
+    assert kind == "utterances" and len(set(ids.tolist())) == 7
+
+
+def test_asv_rates_from_the_files_of_2019_and_2021(tmp_path):
+    scores = {"target": [1, 3, 4, 5], "nontarget": [-1, 0, 1.5, 2]}
+    scores["spoof"] = [0, 2, 2.5, 9, 9]
+    trials = [(kind, x) for kind, its in scores.items() for x in its]
+    expected = {"asv_pfa": 0.5, "asv_pmiss": 0.25, "asv_pmiss_spoof": 0.2}
+    path, keys = tmp_path / "asv.txt", tmp_path / "trial_metadata.txt"
+    path.write_text("".join(f"- {kind} {x}\n" for kind, x in trials))
+    assert asv.rates(path) == expected
+    path.write_text("".join(f"LA_1 E_{i} {x}\n" for i, (_, x) in enumerate(trials)))
+    metadata = [f"LA_1 E_{i} a b - {k} notrim eval" for i, (k, _) in enumerate(trials)]
+    keys.write_text("\n".join([*metadata, "LA_1 E_x a b - target notrim progress"]))
+    with pytest.raises(UserError, match=r"has 13 trials and .* 14;"):
+        asv.rates(path, keys)
+    with path.open("a") as file:
+        file.write("LA_1 E_x -99\n")
+    assert asv.rates(path, keys) == expected
+    assert asv.rates(path, keys, "all")["asv_pmiss"] == 0.2
+    with pytest.raises(UserError, match="need --asv-keys"):
+        asv.rates(path)
+    with pytest.raises(UserError, match="of each of target"):
+        asv.rates(path, keys, "progress")

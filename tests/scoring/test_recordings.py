@@ -1,0 +1,184 @@
+"""Scoring recordings: what is accepted, resumed, refused, and that batching is free."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import mldg_jax
+from mldg_jax import cli
+from mldg_jax.common.errors import UserError
+from mldg_jax.scoring import recordings
+from mldg_jax.scoring.scorer import _score, load, load_unmerged, score_waveforms, starts
+from mldg_jax.training import loop
+from tests import signals
+from tests.training.test_loop import smoke
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("recordings") / "erm"
+    loop.train(smoke("erm"), workdir, signals.corpus(), progress=lambda step: None)
+    return workdir
+
+
+def speech(seconds: float, rate: int = 16_000, seed: int = 0) -> np.ndarray:
+    return signals.speech_like(int(seconds * rate), seed)[0]
+
+
+def scores(text: str) -> dict[str, float]:
+    lines = [line.rsplit(" ", 1) for line in text.splitlines()]
+    return {Path(name).name: float(score) for name, score in lines}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Recordings as people have them, good and bad."""
+    folder = tmp_path_factory.mktemp("audio")
+    (folder / "sub").mkdir()
+    stereo = np.stack([speech(1.0, 44_100), speech(1.0, 44_100, 1)], 1)
+    soundfile.write(folder / "phone.wav", speech(2.0, 8_000), 8_000)
+    soundfile.write(folder / "stereo.flac", stereo, 44_100)
+    soundfile.write(folder / "deep.wav", speech(1.0), 16_000, subtype="PCM_24")
+    soundfile.write(folder / "float.wav", speech(1.0), 16_000, subtype="FLOAT")
+    soundfile.write(folder / "sub" / "short.ogg", speech(0.3), 16_000)
+    soundfile.write(folder / "sub" / "fifth.wav", speech(0.2), 16_000)
+    soundfile.write(folder / "silence.wav", np.zeros(16_000), 16_000)
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "text.wav").write_text("this is text")
+    (folder / "notes.doc").write_text("no audio, and not named so")
+    return folder
+
+
+GOOD = {"phone.wav", "stereo.flac", "deep.wav", "float.wav", "short.ogg", "fifth.wav"}
+
+
+def test_a_folder_is_searched_and_what_cannot_be_scored_is_named(run, folder, capsys):
+    assert cli.main(["score", str(run), str(folder)]) == 2
+    captured = capsys.readouterr()
+    found = scores(captured.out)
+    assert found.keys() == GOOD and all(map(np.isfinite, found.values()))
+    problems = [x for x in captured.err.splitlines() if x.startswith("mldg: /")]
+    assert sorted(Path(p.split(":")[1].strip()).name for p in problems) == [
+        "empty.wav", "silence.wav", "text.wav"
+    ]  # fmt: skip
+    assert found["deep.wav"] == pytest.approx(found["float.wav"], abs=1e-3)
+
+
+def test_lists_and_standard_input_name_recordings(run, folder, tmp_path, monkeypatch):
+    paths = [str(folder / "deep.wav"), str(folder / "phone.wav")]
+    listed = tmp_path / "some.txt"
+    listed.write_text("\n".join(paths) + "\n\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO(paths[0] + "\n"))
+    assert recordings.collect([str(listed)]) == paths
+    assert recordings.collect(["-"]) == paths[:1]
+    # each once, in the order of the command line
+    both = recordings.collect([paths[1], str(listed), str(folder)])
+    assert both[:2] == [paths[1], paths[0]] and len(both) == len(set(both)) == 9
+
+
+def test_nothing_to_score_is_refused(run, tmp_path):
+    with pytest.raises(UserError, match="nothing to score in it"):
+        recordings.collect([str(tmp_path)])
+    with pytest.raises(UserError, match=r"overlap of 1\.0 windows"):
+        recordings.score(run, ["a.wav"], overlap=1.0)
+
+
+def test_batching_and_padding_change_no_score(run, folder):
+    """A recording alone in its batch, and among others in any order."""
+    scorer = mldg_jax.load(run)
+    rng = np.random.default_rng(0)
+    clips = [speech(s, seed=i) for i, s in enumerate(rng.uniform(0.2, 3.0, 40))]
+    together = score_waveforms(scorer, clips)
+    alone = np.array([scorer.score(clip, 16_000) for clip in clips])
+    backwards = score_waveforms(scorer, clips[::-1])[::-1]
+    assert together.shape == (40,) and np.ptp(together) > 1e-3
+    np.testing.assert_allclose(together, alone, atol=1e-4)
+    np.testing.assert_allclose(together, backwards, atol=1e-4)
+
+
+def test_one_program_serves_recordings_of_every_length(run):
+    scorer = mldg_jax.load(run)
+    scorer.score(speech(1.0), 16_000)
+    before = _score._cache_size()
+    for seconds in (0.2, 0.7, 5.3):
+        scorer.score(speech(seconds), 16_000)
+    assert _score._cache_size() == before
+
+
+def test_merged_adapters_score_as_factored_ones(run):
+    merged, factored = load(run), load_unmerged(run)
+    clips = [speech(1.0, seed=i) for i in range(4)]
+    np.testing.assert_allclose(
+        score_waveforms(merged, clips),
+        score_waveforms(factored, clips),
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("length", [1, 99, 100, 101, 250, 1_000, 12_345])
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.75])
+def test_windows_cover_a_recording_and_overlap_as_asked(length, overlap):
+    first = starts(length, 100, overlap)
+    assert first[0] == 0 and (first[-1] == max(0, length - 100))
+    assert (np.diff(first) <= np.ceil(100 * (1 - overlap))).all()
+    assert len(first) <= 1 + np.ceil(max(0, length - 100) / (100 * (1 - overlap)))
+
+
+def test_a_timeline_says_when(run, tmp_path):
+    """As a table that averages to the score, and as a picture."""
+    path = tmp_path / "two halves.wav"
+    soundfile.write(path, speech(3.0), 16_000)
+    output = tmp_path / "scores.txt"
+    recordings.score(run, [str(path)], output=output, timeline=tmp_path, overlap=0.5)
+    (table,) = tmp_path.glob("*.tsv")
+    rows = np.loadtxt(table, skiprows=1)
+    assert rows[0, 0] == 0 and rows[-1, 1] == pytest.approx(3.0)
+    assert (rows[1:, 0] < rows[:-1, 1]).all()  # no gap
+    (score,) = scores(output.read_text()).values()
+    assert rows[:, 2].mean() == pytest.approx(score, abs=1e-5)
+    (picture,) = tmp_path.glob("*.svg")
+    assert "time (s)" in picture.read_text() and "two halves" in picture.read_text()
+
+
+def test_a_killed_command_goes_on_where_it_was(run, tmp_path):
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    for i in range(40):
+        soundfile.write(audio / f"{i:02d}.wav", speech(0.5, seed=i), 16_000)
+    output, part = tmp_path / "scores.txt", tmp_path / "scores.txt.part"
+    command = [sys.executable, "-m", "mldg_jax.cli", "score", str(run), str(audio)]
+    process = subprocess.Popen([*command, "--output", str(output)], stderr=-3)
+    while process.poll() is None:
+        if part.exists() and part.read_text().count("\n") > 5:
+            os.kill(process.pid, signal.SIGKILL)
+        time.sleep(0.005)
+    if process.returncode:  # killed in time
+        assert not output.exists()
+        with part.open("a") as file:
+            file.write(str(audio / "39.wav"))  # a line that the kill cut short
+    kept = part.read_text() if part.exists() else ""
+    recordings.score(run, [str(audio)], output=output)
+    assert not part.exists()
+    found = scores(output.read_text())
+    assert list(found) == [f"{i:02d}.wav" for i in range(40)]
+    assert set(kept.splitlines()[1:-1]) <= set(output.read_text().splitlines())
+    recordings.score(run, [str(audio)], output=tmp_path / "again.txt")
+    assert scores((tmp_path / "again.txt").read_text()) == pytest.approx(
+        found, abs=1e-4
+    )
+
+
+def test_a_part_of_another_run_is_not_continued(run, folder, tmp_path):
+    output, part = tmp_path / "scores.txt", tmp_path / "scores.txt.part"
+    name = str(folder / "deep.wav")
+    part.write_text(f"# another/run overlap 0\n{name} 99.0\n")
+    recordings.score(run, [name], output=output)
+    assert scores(output.read_text())["deep.wav"] != 99.0

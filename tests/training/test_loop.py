@@ -1,0 +1,201 @@
+"""Training on the real front-end with short audio: resume, refusal, logs, scores."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import traverse_util
+
+import mldg_jax
+from mldg_jax.common import run_folder
+from mldg_jax.common.errors import UserError
+from mldg_jax.experiments import jobs
+from mldg_jax.models import pretrained
+from mldg_jax.scoring import export
+from mldg_jax.scoring.scorer import load, score_waveforms
+from mldg_jax.training import loop
+from mldg_jax.training.config import read_config_file
+from tests import signals
+
+CONFIG = str(Path(__file__).parents[2] / "configs" / "debspoof.py")
+
+
+def smoke(arm: str, *overrides: str):
+    return read_config_file(f"{CONFIG}:{arm},smoke", overrides)
+
+
+def flat(workdir):
+    trainable, _ = run_folder.read_trainable(workdir)
+    return traverse_util.flatten_dict(trainable, sep="/")
+
+
+def log(workdir):
+    """The lines of a log, without what depends on the clock."""
+    lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return [{k: v for k, v in x.items() if k != "examples_per_second"} for x in lines]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished MLDG run and the corpus it was trained on."""
+    made = signals.corpus()
+    workdir = tmp_path_factory.mktemp("run") / "mldg"
+    loop.train(smoke("mldg"), workdir, made, progress=lambda step: None)
+    return workdir, made
+
+
+def test_a_run_folder_holds_what_the_design_says(finished):
+    workdir, _ = finished
+    names = {path.name for path in workdir.iterdir()}
+    assert names == {
+        "config.json", "frozen.json", "metrics.jsonl", "checkpoints",
+        "trainable.safetensors", "MODEL_CARD.md",
+    }  # fmt: skip
+    lines = log(workdir)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert {"meta_train_loss", "meta_test_loss", "gradient_cosine"} <= lines[0].keys()
+    assert all(-1 <= line["gradient_cosine"] <= 1 for line in lines)
+
+
+def test_adapters_and_head_are_trained_and_nothing_else(finished):
+    paths = flat(finished[0])
+    adapters = {p for p in paths if p.startswith("frontend/")}
+    assert len(adapters) == 2 * 4 * 2  # layers × projections × factors
+    assert all(p.split("/")[-1] in ("lora_a", "lora_b") for p in adapters)
+    assert all(np.any(paths[p]) for p in adapters)  # B has left zero
+    assert {p for p in paths if p.startswith("head/")} == paths.keys() - adapters
+
+
+def test_fine_tuning_trains_every_parameter(corpus, tmp_path):
+    config = smoke("full")
+    loop.train(config, tmp_path / "full", corpus, progress=lambda step: None)
+    trainable, _ = run_folder.read_trainable(tmp_path / "full")
+    before = pretrained.load_frontend(config.model)
+    moved = jax.tree.map(
+        lambda x, y: not np.array_equal(x, y), trainable["frontend"], before
+    )
+    moved = traverse_util.flatten_dict(moved, sep="/")
+    # (the pooling head takes the states before the last normalisation)
+    still = {name for name, yes in moved.items() if not yes}
+    assert still == {"final_norm/bias", "final_norm/scale"}
+    scorer = load(tmp_path / "full")
+    assert np.isfinite(scorer.score(corpus.waveform(0), 16_000))
+    export.export_run(tmp_path / "full", tmp_path / "out", "merged")
+    assert (tmp_path / "out/model.safetensors").exists()
+    with pytest.raises(UserError, match="trained no adapters"):
+        export.export_run(tmp_path / "full", tmp_path / "out", "peft")
+    with pytest.raises(UserError, match="set the rank to 0"):
+        config.model.lora.rank = 4
+        loop.train(config, tmp_path / "both", corpus)
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
+    """To the last bit: the sampler is a function of the step number."""
+    workdir, corpus = finished
+
+    class Killed(Exception):
+        pass
+
+    def die_at_3(step):
+        if step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        loop.train(smoke("mldg"), tmp_path, corpus, progress=die_at_3)
+    assert not (tmp_path / run_folder.TRAINABLE).exists()
+    steps = []
+    loop.train(smoke("mldg"), tmp_path, corpus, progress=steps.append)
+    assert steps == [3, 4]  # from the checkpoint after step 2
+    ours, theirs = flat(tmp_path), flat(workdir)
+    assert ours.keys() == theirs.keys()
+    for path, value in theirs.items():
+        np.testing.assert_array_equal(ours[path], value, err_msg=path)
+    assert log(tmp_path) == log(workdir)
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    workdir, corpus = finished
+    steps = []
+    loop.train(smoke("mldg"), workdir, corpus, progress=steps.append)
+    assert not steps
+
+
+def test_another_config_in_the_same_folder_is_refused(finished):
+    workdir, corpus = finished
+    with pytest.raises(UserError, match=r"optimizer\.lr: 0\.001 → 0\.5"):
+        loop.train(smoke("mldg", "optimizer.lr=0.5"), workdir, corpus)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step(corpus, tmp_path):
+    """And with the attacks of the episode; logged every fourth step, named exactly."""
+    config = smoke("mldg", "optimizer.lr=.inf", "log_every=4", "checkpoint_every=1")
+    with pytest.raises(UserError, match=r"(loss|update) is (nan|inf) at") as caught:
+        loop.train(config, tmp_path, corpus, progress=lambda step: None)
+    said = re.search(
+        r"at step (\d) \(meta-train attacks (.+); meta-test attacks (.+)\)\. (.+)$",
+        str(caught.value),
+    )
+    step, *halves, rest = said.groups()
+    met = sorted(", ".join(halves).split(", "))
+    assert met == [f"A0{i}" for i in range(1, 7)]
+    saved = [int(p.name) for p in (tmp_path / "checkpoints").iterdir()]
+    assert all(s < int(step) for s in saved)
+    assert ("checkpoint is that of step" if saved else "No checkpoint") in rest
+
+
+def test_loading_scores_without_the_training_corpus(finished):
+    workdir, corpus = finished
+    detector = mldg_jax.load(workdir)
+    clip = corpus.waveform(0)
+    alone = detector.score(clip, 16_000)
+    batch = score_waveforms(detector, [corpus.waveform(i) for i in range(40)])
+    assert batch.shape == (40,) and np.isfinite(batch).all()
+    assert alone == pytest.approx(batch[0], abs=1e-5)  # whatever its batch
+
+
+def test_parameters_of_another_model_are_refused(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    path = tmp_path / "run" / run_folder.CONFIG
+    config = json.loads(path.read_text())
+    config["model"]["lora"]["rank"] = 4
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match="does not fit"):
+        load(tmp_path / "run")
+
+
+def test_score_files_keep_name_attack_key_and_score(corpus, tmp_path):
+    scores = np.linspace(-1, 1, len(corpus.label))
+    jobs.write_scores(tmp_path / "scores.txt", corpus, scores)
+    first = (tmp_path / "scores.txt").read_text().splitlines()[0]
+    assert first == "u000 - bonafide -1"
+    np.testing.assert_allclose(
+        jobs.read_scores(tmp_path / "scores.txt", corpus), scores, rtol=1e-8
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("episode.meta_test=6", r"meta_test is 6 of 6 attacks"),
+        ("episode.examples=3", r"examples is 3; half of"),
+        ("objective.inner_lr=-1", r"inner_lr is -1\.0; it must be at least 0"),
+        ("compute.dtype=float16", r"compute.dtype is 'float16'; it must be one of"),
+    ],
+)
+def test_an_impossible_config_is_refused_in_one_line(
+    override, message, corpus, tmp_path
+):
+    with pytest.raises(UserError, match=message) as caught:
+        loop.train(smoke("mldg", override), tmp_path, corpus)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())  # the corrected config may use the folder
+
+
+def test_one_attack_is_too_few(corpus, tmp_path):
+    one = corpus.take(np.isin(corpus.attack, ["-", "A01"]))
+    with pytest.raises(UserError, match="1 attacks and 70 bona fide"):
+        loop.train(smoke("mldg"), tmp_path, one)
