@@ -2,13 +2,12 @@
 
     python benchmarks/rawboost.py [--algorithms 1 5] [--batch 16] [--threads 1]
 
-Ours is one jitted call for the batch. The rival
-(tests/data/augment/numpy_rawboost.py) has the
-same equations at its best settings: float32, overlap-add convolution, a generator that
-picks samples without ordering them; with more threads the clips are dealt to as many.
-Each side runs in a process of its own, on the same cores; they take turns. Prints JSON:
-median ms a clip, by the clock and of CPU time (which other work on the machine hardly
-lengthens), and the ratios of ours to numpy's.
+Ours is one jitted call for the batch. The rival (tests/data/augment/numpy_rawboost.py)
+has the same equations at its best settings: float32, overlap-add convolution, a
+generator that picks samples without ordering them; with more threads the clips are
+dealt to as many. Each side runs in a process of its own, on the same cores; they take
+turns. Prints JSON: median ms a clip, by the clock and of CPU time (which other work on
+the machine hardly lengthens), and the ratios of ours to numpy's.
 """
 
 import argparse

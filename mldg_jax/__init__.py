@@ -1,15 +1,45 @@
 """mldg_jax: meta-learned LoRA for generalizable speech deepfake detection, in JAX."""
 
+import importlib
+
 __version__ = "0.1.0"
+__all__ = [
+    "UserError",
+    "__version__",
+    "load",
+    "lora",
+    "metrics",
+    "mldg",
+    "models",
+    "pretrained",
+]
 
-from mldg_jax import lora, metrics, mldg
-from mldg_jax.common.errors import UserError
-
-__all__ = ["UserError", "__version__", "load", "lora", "metrics", "mldg"]
+_MODULES = {  # imported when they are asked for: `import mldg_jax` imports no JAX
+    "lora": "mldg_jax.lora",
+    "metrics": "mldg_jax.metrics",
+    "mldg": "mldg_jax.mldg",
+    "models": "mldg_jax.models",
+    "pretrained": "mldg_jax.models.pretrained",
+    "configs": "mldg_jax.training.config",  # users' config files import it; until 0.2
+}
 
 
 def load(run):
     """Loads a finished run; see ``mldg_jax.scoring.scorer.load``."""
-    from mldg_jax.scoring import scorer  # pulls in audio decoding: only when scoring
+    from mldg_jax.scoring import scorer
 
     return scorer.load(run)
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
+    if name == "UserError":
+        from mldg_jax.common.errors import UserError
+
+        return UserError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_MODULES, "UserError"})

@@ -26,7 +26,7 @@ class Reference(NamedTuple):
     """What a build of one size is compared with.
 
     Attributes:
-      sha256: of the corpus (``builder.corpus_hash``).
+      sha256: of the corpus (``dataset.corpus_hash``).
       versions: of every package that it was made of, by name.
     """
 
