@@ -30,7 +30,7 @@ def main() -> None:
 
     from mldg_jax.analysis import gradients, losses
     from mldg_jax.models.detector import create_detector
-    from mldg_jax.step import init_state
+    from mldg_jax.training.build import build_state
     from mldg_jax.training.config import read_config_file
 
     config = read_config_file(str(ROOT / "configs" / "debspoof.py") + ":mldg")
@@ -44,19 +44,19 @@ def main() -> None:
     frontend = jax.jit(detector.frontend.init)(
         jax.random.key(0), batches["waveform"][0, 0]
     )
-    state, frozen = init_state(
+    state, frozen = build_state(
         config, detector, frontend["params"], batches["waveform"][0, 0]
     )
-    loss = losses.evaluation(detector, state["batch_stats"], frozen)
+    loss = losses.evaluation(detector, state.batch_stats, frozen)
     batches = jax.device_put(batches)
 
     def passed(chunk):
-        return gradients.stacked(loss, state["trainable"], batches, None, chunk=chunk)
+        return gradients.stacked(loss, state.trainable, batches, None, chunk=chunk)
 
     def loop():
         one = lambda i: jax.tree.map(lambda x: x[i : i + 1], batches)  # noqa: E731
         return [
-            gradients.stacked(loss, state["trainable"], one(i), None)
+            gradients.stacked(loss, state.trainable, one(i), None)
             for i in range(options.attacks)
         ]
 

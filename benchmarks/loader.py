@@ -20,8 +20,8 @@ from mldg_jax.data.augment.section import from_config
 from mldg_jax.data.corpus import find_corpus, load_split
 from mldg_jax.models import pretrained
 from mldg_jax.models.detector import create_detector
-from mldg_jax.step import init_state, make_step
 from mldg_jax.training import parallel
+from mldg_jax.training.build import build_state, build_step
 from mldg_jax.training.config import read_config_file
 
 
@@ -109,8 +109,8 @@ def step_runner(config, domains, corpus, count):
     )
     _, episode = make(0)
     examples = episode["meta_train"]["waveform"].reshape(-1, config.samples)
-    state, frozen = init_state(config, detector, frontend, examples)
-    step = parallel.compile_step(make_step(config, detector), jax.devices()[:1])
+    state, frozen = build_state(config, detector, frontend, examples)
+    step = parallel.compile_step(build_step(config, detector), jax.devices()[:1])
     holder = [state]
 
     def run(start):

@@ -15,7 +15,7 @@ parameters φ and differentiating it *is* the method. First order is one
 
 A ``loss_fn(trainable, batch, key) -> (loss, aux)`` returns a scalar and any pytree. An
 episode is ``{"meta_train": batch, "meta_test": batch}``. An objective is
-``objective(trainable, episode, key) -> (value, aux)``.
+``objective(trainable, episode, key) -> (value, aux)``, its aux an ``Aux``.
 
 Nothing here knows speech, LoRA or devices. With ``axis_name`` set the objective is
 meant to run under ``jax.pmap(axis_name=…)`` with each device holding a slice of every
@@ -30,7 +30,7 @@ evaluated. Nothing that an evaluation returns in its aux reaches another evaluat
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,8 +38,34 @@ import optax
 
 Batch = Any
 LossFn = Callable[[Any, Batch, jax.Array], tuple[jax.Array, Any]]
-Objective = Callable[[Any, dict[str, Batch], jax.Array], tuple[jax.Array, dict]]
 Order = Literal["first", "second"]
+
+
+class Aux(NamedTuple):
+    """What every objective returns besides its value.
+
+    Attributes:
+      loss: the value.
+      train_aux: the loss's own aux at φ: of meta-train, or for ``erm`` of all attacks.
+      meta_train_loss: F(φ). This and what follows is None for ``erm``.
+      meta_test_loss: G(φ').
+      inner_gradient: ∇F(φ), a tree like φ.
+      inner_gradient_norm: ‖∇F(φ)‖.
+      adapted: φ', a tree like φ.
+      test_aux: the loss's own aux of meta-test, at φ'.
+    """
+
+    loss: jax.Array
+    train_aux: Any
+    meta_train_loss: jax.Array | None = None
+    meta_test_loss: jax.Array | None = None
+    inner_gradient: Any = None
+    inner_gradient_norm: jax.Array | None = None
+    adapted: Any = None
+    test_aux: Any = None
+
+
+Objective = Callable[[Any, dict[str, Batch], jax.Array], tuple[jax.Array, Aux]]
 
 
 def _value_and_grad(loss_fn: LossFn, axis_name: str | None) -> Callable:
@@ -64,17 +90,9 @@ def _check(**options: Any) -> None:
 
 
 def _result(value, f, f_aux, g, g_aux, inner_gradient, adapted) -> tuple:
-    """What every meta-objective returns."""
-    return value, {
-        "loss": value,
-        "meta_train_loss": f,
-        "meta_test_loss": g,
-        "inner_gradient": inner_gradient,
-        "inner_gradient_norm": optax.tree.norm(jax.lax.stop_gradient(inner_gradient)),
-        "adapted": adapted,
-        "meta_train_aux": f_aux,
-        "meta_test_aux": g_aux,
-    }
+    """The value and aux of a meta-objective."""
+    norm = optax.tree.norm(jax.lax.stop_gradient(inner_gradient))
+    return value, Aux(value, f_aux, f, g, inner_gradient, norm, adapted, g_aux)
 
 
 def erm(loss_fn: LossFn) -> Objective:
@@ -83,16 +101,13 @@ def erm(loss_fn: LossFn) -> Objective:
     The control for ``mldg``: the same clips, one gradient evaluation of each, no inner
     step. The halves are concatenated along their leading (domain) axis; an episode
     without ``"meta_test"`` is pooled over what it holds.
-
-    Returns:
-      An objective whose aux holds ``loss`` (the value) and ``loss_aux``.
     """
 
     def objective(trainable, episode, key):
         halves = [episode[k] for k in ("meta_train", "meta_test") if k in episode]
         pooled = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *halves)
         loss, aux = loss_fn(trainable, pooled, key)
-        return loss, {"loss": loss, "loss_aux": aux}
+        return loss, Aux(loss, aux)
 
     return objective
 
@@ -120,12 +135,6 @@ def mldg(
       inner_optimizer: makes the inner steps instead of plain gradient descent, from a
         fresh state in every objective; then there is no ``inner_lr``.
       axis_name: the pmap axis over which the inner gradient is averaged.
-
-    Returns:
-      An objective whose aux holds ``loss`` (the value), ``meta_train_loss`` F,
-      ``meta_test_loss`` G, ``inner_gradient`` ∇F(φ) and ``adapted`` φ' (trees like φ),
-      ``inner_gradient_norm`` ‖∇F(φ)‖, and the loss's own aux of both halves,
-      ``meta_train_aux`` (at φ) and ``meta_test_aux`` (at φ').
 
     Raises:
       ValueError: inner_lr or beta negative, inner_steps < 1, an unknown order, or not
@@ -182,7 +191,7 @@ def mldg_gc(
       inner_lr: ≥ 0.
 
     Returns:
-      An objective with the aux of ``mldg``; its value is NaN where a gradient vanishes.
+      An objective; its value is NaN where a gradient vanishes.
 
     Raises:
       ValueError: inner_lr or beta negative.
@@ -217,8 +226,7 @@ def mldg_gn(
       inner_lr: ≥ 0.
 
     Returns:
-      An objective with the aux of ``mldg``; ``meta_test_loss`` is G(φ'), which the
-      value does not contain.
+      An objective; its ``meta_test_loss`` is G(φ'), which the value does not contain.
 
     Raises:
       ValueError: inner_lr or beta negative.
@@ -260,9 +268,9 @@ def domainbed(
       axis_name: as for ``mldg``.
 
     Returns:
-      An objective of episodes whose leaves are stacked over pairs (a leading axis); aux
-      as for ``mldg``, the losses summed over pairs and divided by ``num_domains``, the
-      other entries stacked. ``pairs`` makes such episodes.
+      An objective of episodes whose leaves are stacked over pairs (a leading axis); in
+      its aux the losses are summed over pairs and divided by ``num_domains``, the other
+      entries are stacked. ``pairs`` makes such episodes.
 
     Raises:
       ValueError: num_domains < 1 or beta negative.
@@ -277,9 +285,11 @@ def domainbed(
         pairs = len(jax.tree.leaves(episode)[0])
         keys = jax.random.split(key, pairs)
         values, aux = jax.vmap(pair, in_axes=(None, 0, 0))(trainable, episode, keys)
-        for name in ("loss", "meta_train_loss", "meta_test_loss"):
-            aux[name] = aux[name].sum() / num_domains
-        return values.sum() / num_domains, aux
+        losses = {
+            name: getattr(aux, name).sum() / num_domains
+            for name in ("loss", "meta_train_loss", "meta_test_loss")
+        }
+        return values.sum() / num_domains, aux._replace(**losses)
 
     return objective
 
@@ -312,11 +322,11 @@ def gradient_cosine(
 
     Costs no backward pass: the first-order meta-gradient is ∇F(φ) + beta · ∇G(φ').
     Positive: following the meta-train attacks also serves the held-out ones. (In a
-    second-order step ∇G(φ') takes a backward pass of its own, at ``aux["adapted"]``.)
+    second-order step ∇G(φ') takes a backward pass of its own, at ``aux.adapted``.)
 
     Args:
       meta_gradient: gradient of the ``mldg`` objective, first order.
-      inner_gradient: ``aux["inner_gradient"]`` of the same step.
+      inner_gradient: ``aux.inner_gradient`` of the same step.
       beta: the objective's beta, > 0.
 
     Returns:

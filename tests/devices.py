@@ -33,17 +33,17 @@ def run(devices, order, cast):
     import jax
 
     from mldg_jax.data import loader
-    from mldg_jax.step import make_step
     from mldg_jax.training import parallel
+    from mldg_jax.training.build import build_step
     from tests import small
 
     config = small.config(f"objective.order={order}")
     axis_name = parallel.axis_name(devices)
     detector = small.detector(axis_name)
     state, frozen = cast(small.init(config, detector))
-    start = jax.tree.map(np.array, state["trainable"])
+    start = jax.tree.map(np.array, state.trainable)
     step = parallel.compile_step(
-        make_step(config, detector, axis_name=axis_name), devices
+        build_step(config, detector, axis_name=axis_name), devices
     )
     state, frozen = (parallel.replicate(x, devices) for x in (state, frozen))
     corpus, domains = small.domains()
@@ -53,13 +53,11 @@ def run(devices, order, cast):
         state, metrics = step(state, frozen, cast(small.cut(drawn, corpus)))
         if number == 0:
             # after one step Adam's first moment is a tenth of the gradient
-            gradient = jax.tree.map(np.asarray, first_moments(state["opt_state"]))
+            gradient = jax.tree.map(np.asarray, first_moments(state.opt_state))
     found = {
         "gradient": jax.tree.map(lambda x: 10 * x, gradient),
-        "moved": jax.tree.map(
-            lambda x, y: np.asarray(x) - y, state["trainable"], start
-        ),
-        "batch_stats": state["batch_stats"],
+        "moved": jax.tree.map(lambda x, y: np.asarray(x) - y, state.trainable, start),
+        "batch_stats": state.batch_stats,
         "metrics": metrics,
     }
     flat, _ = jax.tree_util.tree_flatten_with_path(found)

@@ -10,7 +10,7 @@ from mldg_jax.data import episodes
 from mldg_jax.models.aasist_blocks import BatchNorm
 from mldg_jax.models.detector import Detector
 from mldg_jax.models.whisper import WhisperEncoder
-from mldg_jax.step import init_state
+from mldg_jax.training.build import build_state
 from mldg_jax.training.config import read_config_file
 from tests import signals
 
@@ -51,9 +51,9 @@ def init(config, detector):
     """State and frozen parameters; B is not zero, or no A would have a gradient."""
     waveform = np.ones((1, SAMPLES), np.float32)
     frontend = detector.frontend.init(jax.random.key(1), waveform)["params"]
-    state, frozen = init_state(config, detector, frontend, waveform)
+    state, frozen = build_state(config, detector, frontend, waveform)
 
-    return {**state, "trainable": fill(state["trainable"])}, frozen
+    return state._replace(trainable=fill(state.trainable)), frozen
 
 
 def fill(trainable):

@@ -61,7 +61,9 @@ def test_equals_the_authors_code(oracle, order):
     )
     (_, aux), gradient = value_and_grad(objective, oracle)
     for name in ("meta_train_loss", "meta_test_loss"):
-        assert aux[name] == pytest.approx(oracle[f"{order}_order/{name}"], abs=1e-12)
+        assert getattr(aux, name) == pytest.approx(
+            oracle[f"{order}_order/{name}"], abs=1e-12
+        )
     for name, value in gradient.items():
         expected = oracle[f"{order}_order/grad_{name}"]
         np.testing.assert_allclose(value, expected, rtol=0, atol=1e-12)
@@ -135,7 +137,7 @@ def test_taylor_remainder_shrinks_with_the_square_of_inner_lr(oracle):
     for rate in rates:
         objective = mldg.mldg(summed_loss, inner_lr=rate)
         (_, aux), _ = value_and_grad(objective, oracle)
-        remainders.append(abs(aux["meta_test_loss"] - (g - rate * inner)))
+        remainders.append(abs(aux.meta_test_loss - (g - rate * inner)))
     slope = np.diff(np.log(remainders)) / np.diff(np.log(rates))
     assert slope == pytest.approx(2.0, abs=0.05)
 
@@ -152,7 +154,7 @@ def test_gradient_cosine_is_that_of_two_separate_gradients(oracle):
         for t in (f_grad, g_grad)
     )
     expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-    found = mldg.gradient_cosine(gradient, aux["inner_gradient"], 0.7)
+    found = mldg.gradient_cosine(gradient, aux.inner_gradient, 0.7)
     assert found == pytest.approx(float(expected), abs=1e-12)
 
 
@@ -214,7 +216,7 @@ def test_equals_domainbed():
     )
     updates, _ = adam.update(gradient, adam.init(params))
     after = optax.apply_updates(params, updates)
-    assert value == aux["loss"] == pytest.approx(golden["loss"], abs=1e-12)
+    assert value == aux.loss == pytest.approx(golden["loss"], abs=1e-12)
     for name in params:
         for ours, theirs in ((gradient, "grad"), (after, "after")):
             np.testing.assert_allclose(
@@ -297,7 +299,7 @@ def test_mldg_gc_is_its_equation(oracle):
     angle = f_grad @ g_grad / jnp.sqrt((f_grad @ f_grad) * (g_grad @ g_grad))
     assert value == pytest.approx(float(f + 0.7 * g - 0.21 * angle), abs=1e-12)
     norm = float(jnp.linalg.norm(f_grad))
-    assert aux["inner_gradient_norm"] == pytest.approx(norm, abs=1e-12)
+    assert aux.inner_gradient_norm == pytest.approx(norm, abs=1e-12)
     agrees_with_finite_differences(objective, gradient, oracle)
 
 
@@ -310,11 +312,11 @@ def test_mldg_gn_is_its_equation(oracle):
     (_, moved_aux), _ = value_and_grad(moved, oracle)
     halves = episode(oracle)
     g_grad = jax.grad(lambda p: summed_loss(p, halves["meta_test"], KEY)[0])(
-        moved_aux["adapted"]
+        moved_aux.adapted
     )
     square = sum(jnp.sum(x**2) for x in jax.tree.leaves(g_grad))
     assert value == pytest.approx(float(f + 0.7 * square), abs=1e-12)
-    assert aux["meta_test_loss"] == pytest.approx(float(moved_aux["meta_test_loss"]))
+    assert aux.meta_test_loss == pytest.approx(float(moved_aux.meta_test_loss))
     agrees_with_finite_differences(objective, gradient, oracle)
 
 

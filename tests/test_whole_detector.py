@@ -8,7 +8,7 @@ import pytest
 from mldg_jax import mldg
 from mldg_jax.models.detector import create_detector
 from mldg_jax.models.loss import cross_entropy
-from mldg_jax.step import init_state
+from mldg_jax.training.build import build_state
 from mldg_jax.training.config import read_config_file
 from tests import small
 
@@ -26,7 +26,7 @@ def whole_detector():
         detector = create_detector(config.model)
         waveform = np.ones((1, config.samples), np.float32)
         frontend = detector.frontend.init(jax.random.key(1), waveform)["params"]
-        state, frozen = init_state(config, detector, frontend, waveform)
+        state, frozen = build_state(config, detector, frontend, waveform)
         state, frozen = small.double((state, frozen))
         corpus, domains = small.domains()
         drawn = small.draw(domains, 0, examples=2)
@@ -42,11 +42,11 @@ def whole_detector():
 
         def evaluate(trainable, inner_lr):
             (value, aux), gradient = run(
-                trainable, inner_lr, state["batch_stats"], frozen, episode
+                trainable, inner_lr, state.batch_stats, frozen, episode
             )
             return value, aux, gradient
 
-        yield small.fill(state["trainable"]), evaluate
+        yield small.fill(state.trainable), evaluate
 
 
 def along(tree, direction, t):

@@ -16,7 +16,8 @@ from mldg_jax.data.episodes import crop
 from mldg_jax.models import split
 from mldg_jax.models.detector import Detector
 from mldg_jax.scoring.scorer import load_unmerged, split_adapters
-from mldg_jax.step import init_state
+from mldg_jax.step import TrainState
+from mldg_jax.training.build import build_state
 from mldg_jax.training.checkpoints import open_checkpoints, restore_first
 
 
@@ -123,12 +124,12 @@ def initial(run: FinishedRun) -> dict[str, Any]:
 
     The head's statistics, which are measured on training examples, play no part.
     """
-    return _state(run)["trainable"]
+    return _state(run).trainable
 
 
-def _state(run: FinishedRun) -> dict[str, Any]:
+def _state(run: FinishedRun) -> TrainState:
     silence = np.zeros((1, run.config.samples), np.float32)
-    state, _ = init_state(run.config, run.detector, run.frozen["frontend"], silence)
+    state, _ = build_state(run.config, run.detector, run.frozen["frontend"], silence)
     return state
 
 
@@ -149,8 +150,8 @@ def checkpoints(run: FinishedRun) -> Iterator[FinishedRun]:
         for step in found:
             _, state = restore_first(manager, [step], state)
             yield run._replace(
-                trainable=state["trainable"],
-                batch_stats=state["batch_stats"],
+                trainable=state.trainable,
+                batch_stats=state.batch_stats,
                 step=step,
             )
 

@@ -1,7 +1,7 @@
 """The paper's table: arms, ranks and seeds trained, scored and compared in one command.
 
 Every run is a job of its own that is done once: started again, the command continues.
-Arms are made equal by gradient evaluations (``step.gradient_evaluations``): the
+Arms are made equal by gradient evaluations (``build.gradient_evaluations``): the
 config's ``steps`` are those of an arm that differentiates the loss of every utterance
 once a step, an arm that pays more a step takes fewer.
 """
@@ -24,7 +24,7 @@ from mldg_jax.experiments import comparison_tables, jobs, statistics
 from mldg_jax.experiments.jobs import LFCC, Job, Test
 from mldg_jax.experiments.selection import held_out, override
 from mldg_jax.experiments.statistics import Scored
-from mldg_jax.step import gradient_evaluations
+from mldg_jax.training.build import gradient_evaluations
 from mldg_jax.training.config import read_config_file
 
 REFERENCE = "erm"

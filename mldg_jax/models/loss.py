@@ -19,6 +19,7 @@ import optax
 from mldg_jax.common.errors import UserError
 from mldg_jax.models.detector import Detector
 from mldg_jax.models.split import variables
+from mldg_jax.step import LossAux
 
 
 def cross_entropy(
@@ -26,14 +27,13 @@ def cross_entropy(
     batch_stats: Mapping[str, Any],
     frozen: Mapping[str, Any],
     micro_batches: int = 1,
-) -> Callable[[Any, Any, jax.Array], tuple[jax.Array, dict]]:
+) -> Callable[[Any, Any, jax.Array], tuple[jax.Array, LossAux]]:
     """Returns the ``loss_fn(trainable, batch, key)`` that ``mldg`` takes.
 
     A batch is ``{"waveform": (domains, examples, samples), "label": (domains,
     examples)}``, labels 1 bona fide and 0 spoof; or with ``"prefix"`` (domains,
     examples, frames, dim) in place of the waveforms. The loss is cross-entropy in
-    training mode, averaged over examples, then over domains; aux holds it ``by_domain``
-    (domains,), and the head's updated ``batch_stats``.
+    training mode, averaged over examples, then over domains; its aux is a ``LossAux``.
 
     With ``micro_batches`` the front-end, where the memory goes, takes the batch in so
     many parts and computes each again in the backward pass; the head takes the whole.
@@ -67,7 +67,7 @@ def cross_entropy(
             logits.reshape(*label.shape, 2), label
         )
         by_domain = loss.mean(axis=1)
-        return by_domain.mean(), {"by_domain": by_domain, **updated}
+        return by_domain.mean(), LossAux(by_domain, updated["batch_stats"])
 
     return loss_fn
 

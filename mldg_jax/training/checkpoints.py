@@ -20,6 +20,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import writing
 from mldg_jax.common.provenance import fingerprint
+from mldg_jax.step import TrainState
 
 LATEST = 2  # checkpoints kept besides the best: one may turn out to be damaged
 
@@ -81,7 +82,7 @@ def _opened(workdir, others):
         manager.close()
 
 
-def save(manager: ocp.CheckpointManager, step: int, state: Any) -> None:
+def save(manager: ocp.CheckpointManager, step: int, state: TrainState) -> None:
     """Copies a state to the host and writes it in the background.
 
     The copy is taken before this returns: the next step may reuse the state's memory.
@@ -121,7 +122,7 @@ def last_good(manager: ocp.CheckpointManager) -> str:
     return f"The last good checkpoint is that of step {step}"
 
 
-def restore_latest(manager: ocp.CheckpointManager, state: Any) -> Any:
+def restore_latest(manager: ocp.CheckpointManager, state: TrainState) -> TrainState:
     """Returns the newest whole saved state, or the given one if none was ever saved.
 
     Damaged ones are named on stderr, and removed: their steps are done again.
@@ -139,8 +140,8 @@ def restore_latest(manager: ocp.CheckpointManager, state: Any) -> Any:
 
 
 def restore_first(
-    manager: ocp.CheckpointManager, steps: Sequence[int], state: Any
-) -> tuple[int, Any]:
+    manager: ocp.CheckpointManager, steps: Sequence[int], state: TrainState
+) -> tuple[int, TrainState]:
     """Returns the first of some checkpoints that is whole, and its step.
 
     Args:
@@ -163,7 +164,7 @@ def restore_first(
             message = f"the checkpoint of step {step} is damaged ({reason})"
             print(f"mldg: {message}; trying the one before", file=sys.stderr)
             continue
-        return step, {**found, "key": jax.random.wrap_key_data(found["key"])}
+        return step, _from_host(found, state)
     raise UserError(
         f"no checkpoint under {manager.directory} can be read (steps "
         f"{', '.join(map(str, steps))}): the last problem was: {message}. Restore the "
@@ -171,6 +172,17 @@ def restore_first(
     )
 
 
-def _on_host(state: Any) -> dict[str, Any]:
-    """A copy that shares no memory with the devices."""
-    return jax.tree.map(np.array, {**state, "key": jax.random.key_data(state["key"])})
+def _on_host(state: TrainState) -> dict[str, Any]:
+    """A copy as it is saved: it shares no memory with the devices."""
+    host = state._asdict() | {"key": jax.random.key_data(state.key)}
+    host["average"] = host.pop("ema")  # its name in checkpoints of all versions
+    if not jax.tree.leaves(state.objective_state):
+        del host["objective_state"]
+    return jax.tree.map(np.array, host)
+
+
+def _from_host(host: dict[str, Any], like: TrainState) -> TrainState:
+    """What ``_on_host`` took apart."""
+    fields = {"objective_state": like.objective_state} | host
+    fields["ema"] = fields.pop("average")
+    return TrainState(**fields | {"key": jax.random.wrap_key_data(host["key"])})

@@ -31,8 +31,9 @@ from mldg_jax.data.corpus import Corpus, trained_on
 from mldg_jax.models import pretrained
 from mldg_jax.models.detector import create_detector
 from mldg_jax.scoring import model_card
-from mldg_jax.step import State, Step, init_state, make_step
+from mldg_jax.step import Step, TrainState
 from mldg_jax.training import checkpoints, feature_cache, parallel, validation
+from mldg_jax.training.build import build_state, build_step
 from mldg_jax.training.log import (
     Line,
     LoggedStep,
@@ -125,7 +126,7 @@ def train(
         feature_cache.check(config)
     axis_name = parallel.axis_name(devices)
     detector = create_detector(config.model, axis_name, config.compute)
-    step = make_step(config, detector, axis_name=axis_name)
+    step = build_step(config, detector, axis_name=axis_name)
     step = parallel.compile_step(step, devices)
     episode_of = make(devices=parallel.share(devices))
     episode_of(0)
@@ -138,7 +139,7 @@ def train(
         workdir, config.model.weights, frontend, write=leads
     )
     examples = _examples([make()(i)[1] for i in range(EXAMPLE_EPISODES)])
-    state, frozen = init_state(config, detector, frontend, examples)
+    state, frozen = build_state(config, detector, frontend, examples)
     del frontend
     if config.prefixes:
         kept = feature_cache.kept(
@@ -155,7 +156,7 @@ def train(
 
     with checkpoints.open_checkpoints(workdir, kept_steps) as manager:
         state = checkpoints.restore_latest(manager, state)
-        first = int(state["step"])
+        first = int(state.step)
         history |= validation.read(workdir, first)
         state = parallel.replicate(state, devices)
         run = Run(
@@ -172,23 +173,23 @@ def train(
         chosen = _chosen(run, state)
     if leads:
         model_card.write(workdir)
-        run_folder.write_trainable(workdir, chosen["average"], chosen["batch_stats"])
+        run_folder.write_trainable(workdir, chosen.ema, chosen.batch_stats)
     return workdir
 
 
 def _steps(
     run: Run,
-    state: State,
+    state: TrainState,
     episode_of: Callable[[int], Any],
     write: Callable[[Line], None],
     show: Callable[[int, Line | None], None],
     stop: Callable[[], bool],
-) -> tuple[State, bool]:
+) -> tuple[TrainState, bool]:
     """Does the steps that are left; returns the state, and whether it was stopped."""
     config, manager, patience = run.config, run.manager, run.config.validation.patience
     recent: list[LoggedStep] = []
     speed = Speed()
-    left = range(int(state["step"]), config.steps)
+    left = range(int(state.step), config.steps)
     if validation.exhausted(run.history, patience):
         return state, False
     with contextlib.closing(
@@ -229,7 +230,7 @@ def _steps(
     return state, False
 
 
-def _chosen(run: Run, state: State) -> State:
+def _chosen(run: Run, state: TrainState) -> TrainState:
     """The state that is the run's result: the best validated one, or the last."""
     if run.rows is None:
         return state

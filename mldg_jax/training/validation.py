@@ -100,7 +100,7 @@ def evaluate(config: Any, rows: Corpus, state: Mapping[str, Any], frozen: Any) -
       ``validation_eer``, a fraction, and ``validation_loss``, the cross-entropy in nats
       with both classes weighing the same.
     """
-    parts = state["average"], state["batch_stats"], frozen
+    parts = state.ema, state.batch_stats, frozen
     scorer = Scorer(
         create_detector(config.model, compute=config.compute),
         variables(*map(parallel.local, parts)),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mldg_jax.analysis import losses, subjects
-from mldg_jax.step import init_state
+from mldg_jax.training.build import build_state
 from tests import signals, small
 
 
@@ -34,15 +34,13 @@ def problem():
         waveform = np.ones((1, small.SAMPLES), np.float32)
         frontend = jax.jit(detector.frontend.init)(jax.random.key(1), waveform)
         state, frozen = small.double(
-            init_state(config, detector, frontend["params"], waveform)
+            build_state(config, detector, frontend["params"], waveform)
         )
         examples = subjects.choose(signals.corpus(), examples=4, samples=small.SAMPLES)
         examples = examples._replace(batch=small.double(examples.batch))
-        loss = losses.evaluation(detector, state["batch_stats"], frozen)
+        loss = losses.evaluation(detector, state.batch_stats, frozen)
         # Away from where training starts, for every number to mean something.
         trainable = jax.tree.map(
-            lambda x: jnp.asarray(3 * np.asarray(x)), small.fill(state["trainable"])
+            lambda x: jnp.asarray(3 * np.asarray(x)), small.fill(state.trainable)
         )
-        return Problem(
-            detector, trainable, state["batch_stats"], frozen, loss, examples
-        )
+        return Problem(detector, trainable, state.batch_stats, frozen, loss, examples)

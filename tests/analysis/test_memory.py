@@ -7,7 +7,7 @@ import pytest
 from mldg_jax import lora
 from mldg_jax.analysis import gradients, losses
 from mldg_jax.models.detector import create_detector
-from mldg_jax.step import init_state
+from mldg_jax.training.build import build_state
 from mldg_jax.training.config import read_config_file
 
 ATTACKS, EXAMPLES = 6, 2
@@ -21,11 +21,11 @@ def test_gradients_by_attack_take_the_memory_of_a_chunk(capsys):
     clip = jax.ShapeDtypeStruct((1, config.samples), jnp.float32)
     frontend = jax.eval_shape(detector.frontend.init, jax.random.key(0), clip)
     state, frozen = jax.eval_shape(
-        lambda f, x: init_state(config, detector, f, x), frontend["params"], clip
+        lambda f, x: build_state(config, detector, f, x), frontend["params"], clip
     )
     frozen = jax.tree.map(lambda x: x.update(dtype=jnp.float32), frozen)
-    assert lora.count(state["trainable"]) == 3_592_970
-    loss = losses.evaluation(detector, state["batch_stats"], frozen)
+    assert lora.count(state.trainable) == 3_592_970
+    loss = losses.evaluation(detector, state.batch_stats, frozen)
     shape = ATTACKS, 1, EXAMPLES
     batches = {
         "waveform": jax.ShapeDtypeStruct((*shape, config.samples), jnp.float32),
@@ -34,7 +34,7 @@ def test_gradients_by_attack_take_the_memory_of_a_chunk(capsys):
     found = {}
     for chunk in (None, 1):
         lowered = gradients.stacked.lower(
-            loss, state["trainable"], batches, None, chunk=chunk
+            loss, state.trainable, batches, None, chunk=chunk
         )
         memory = lowered.compile().memory_analysis()
         found[chunk] = memory.temp_size_in_bytes / 2**30

@@ -8,7 +8,7 @@ from mldg_jax import lora, mldg
 from mldg_jax.analysis import losses, parameter_names, taylor
 from mldg_jax.models.aasist import AASISTHead
 from mldg_jax.models.detector import Detector
-from mldg_jax.step import init_state
+from mldg_jax.training.build import build_state
 from tests import small
 
 KEY = jax.random.key(3)
@@ -25,14 +25,14 @@ def whole():
     detector = Detector(small.detector().frontend, head)
     waveform = np.ones((1, SAMPLES), np.float32)
     frontend = jax.jit(detector.frontend.init)(jax.random.key(1), waveform)["params"]
-    state, frozen = init_state(config, detector, frontend, waveform)
+    state, frozen = build_state(config, detector, frontend, waveform)
     corpus, domains = small.domains()
     drawn = small.draw(domains, 0, examples=2)
     cut = small.episodes.cut(drawn, corpus, samples=SAMPLES)
     with jax.enable_x64(True):
         state, frozen, cut = small.double((state, frozen, cut))
-        loss = losses.evaluation(detector, state["batch_stats"], frozen)
-        return loss, small.fill(state["trainable"]), cut
+        loss = losses.evaluation(detector, state.batch_stats, frozen)
+        return loss, small.fill(state.trainable), cut
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_the_parts_add_up_to_the_objective_of_mldg(parts, objective):
         )
         assert abs(total - float(value)) < 1e-10
         assert abs(parts.objective[i] - float(value)) < 1e-10
-        assert parts.meta_train == pytest.approx(float(aux["meta_train_loss"]))
+        assert parts.meta_train == pytest.approx(float(aux.meta_train_loss))
 
 
 def test_the_third_part_is_the_product_of_the_gradients(parts, objective):

@@ -119,9 +119,9 @@ def test_training_mode_updates_the_statistics_and_drops_units():
     again, _ = loss_fn(trainable, batch, jax.random.key(1))
     assert one == again
     assert one != other
-    assert jax.tree.structure(aux["batch_stats"]) == jax.tree.structure(batch_stats)
+    assert jax.tree.structure(aux.batch_stats) == jax.tree.structure(batch_stats)
     changed = jax.tree.map(
-        lambda a, b: bool((a != b).any()), aux["batch_stats"], batch_stats
+        lambda a, b: bool((a != b).any()), aux.batch_stats, batch_stats
     )
     assert any(jax.tree.leaves(changed))
 

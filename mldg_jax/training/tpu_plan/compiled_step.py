@@ -19,8 +19,8 @@ import numpy as np
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import loader
 from mldg_jax.models.detector import create_detector
-from mldg_jax.step import init_state, make_step
 from mldg_jax.training import parallel
+from mldg_jax.training.build import build_state, build_step
 from mldg_jax.training.tpu_plan.chips import GIB, Chip, chip_of, collectives
 from mldg_jax.training.tpu_plan.flops import count_flops
 
@@ -146,10 +146,10 @@ def lower(config: Any, devices: list, *, attacks: int, examples: int) -> tuple:
     key = jax.eval_shape(jax.random.key, 0)
     frontend = jax.eval_shape(detector.frontend.init, key, waveform)["params"]
     state, frozen = jax.eval_shape(
-        functools.partial(init_state, config, detector), frontend, waveform
+        functools.partial(build_state, config, detector), frontend, waveform
     )
     episode = _episode(config, attacks, examples, len(devices))
-    step = make_step(config, detector, axis_name=axis_name)
+    step = build_step(config, detector, axis_name=axis_name)
     return parallel.lower_step(step, devices, state, frozen, episode)
 
 

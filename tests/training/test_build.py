@@ -12,7 +12,12 @@ from mldg_jax import mldg
 from mldg_jax.common.errors import UserError
 from mldg_jax.models.detector import DTYPES, create_detector
 from mldg_jax.models.loss import cross_entropy
-from mldg_jax.step import gradient_evaluations, init_state, make_objective, make_step
+from mldg_jax.training.build import (
+    build_objective,
+    build_state,
+    build_step,
+    gradient_evaluations,
+)
 from mldg_jax.training.config import read_config_file
 from mldg_jax.training.tpu_plan.flops import count_flops
 from tests import small
@@ -28,11 +33,11 @@ def gradient_of(config, episode, **options):
 
     @jax.jit
     def run(trainable, frozen, episode):
-        loss_fn = cross_entropy(detector, state["batch_stats"], frozen, parts)
-        objective = make_objective(config, loss_fn)
+        loss_fn = cross_entropy(detector, state.batch_stats, frozen, parts)
+        objective = build_objective(config)(loss_fn)
         return jax.grad(objective, has_aux=True)(trainable, episode, KEY)
 
-    return run(state["trainable"], frozen, small.double(episode))
+    return run(state.trainable, frozen, small.double(episode))
 
 
 @pytest.fixture
@@ -58,7 +63,7 @@ def test_micro_batches_remat_and_scan_leave_the_meta_gradient_exact(order, episo
     again, _ = gradient_of(plain, episode, remat=True, scan=True)
     assert_close(in_parts, gradient, 1e-12)
     assert_close(again, gradient, 1e-12)
-    assert_close(parts_aux["meta_train_aux"], aux["meta_train_aux"], 1e-12)
+    assert_close(parts_aux.train_aux, aux.train_aux, 1e-12)
 
 
 @pytest.mark.usefixtures("float64")
@@ -78,11 +83,11 @@ def test_bfloat16_points_where_float32_does(episode):
         config = small.config(f"compute.dtype={dtype}")
         detector = small.detector(dtype=DTYPES[dtype])
         state, frozen = small.init(config, detector)
-        loss_fn = cross_entropy(detector, state["batch_stats"], frozen)
-        objective = make_objective(config, loss_fn)
+        loss_fn = cross_entropy(detector, state.batch_stats, frozen)
+        objective = build_objective(config)(loss_fn)
         compute = jax.jit(jax.grad(objective, has_aux=True))
-        gradients[dtype], aux = compute(state["trainable"], episode, KEY)
-    found = jax.tree.leaves((gradients["bfloat16"], aux["meta_train_aux"]))
+        gradients[dtype], aux = compute(state.trainable, episode, KEY)
+    found = jax.tree.leaves((gradients["bfloat16"], aux.train_aux))
     assert {x.dtype for x in found} == {jnp.dtype("float32")}
     matrices = [x for x in jax.tree.leaves(frozen) if x.ndim == 2]
     assert {x.dtype for x in matrices} == {jnp.dtype("bfloat16")}
@@ -96,7 +101,7 @@ def test_bfloat16_points_where_float32_does(episode):
 def test_the_step_compiles_once_over_twenty_splits_of_the_attacks():
     config, detector = small.config(), small.detector()
     state, frozen = small.init(config, detector)
-    step = jax.jit(make_step(config, detector), donate_argnums=0)
+    step = jax.jit(build_step(config, detector), donate_argnums=0)
     corpus, domains = small.domains()
     held_out = set()
     for number in range(20):
@@ -109,7 +114,7 @@ def test_the_step_compiles_once_over_twenty_splits_of_the_attacks():
 def test_frozen_parameters_are_no_constants_of_the_program(episode):
     config, detector = small.config(), small.detector()
     state, frozen = small.init(config, detector)
-    lowered = jax.jit(make_step(config, detector)).lower(state, frozen, episode)
+    lowered = jax.jit(build_step(config, detector)).lower(state, frozen, episode)
     text = lowered.compile().as_text()
     shapes = re.findall(r" = \w+\[([\d,]*)\]\S* constant\(", text)
     constants = [int(np.prod([int(n) for n in x.split(",") if n])) for x in shapes]
@@ -121,7 +126,7 @@ def test_frozen_parameters_are_no_constants_of_the_program(episode):
 def test_the_step_never_calls_the_host(episode):
     config, detector = small.config("objective.order=second"), small.detector()
     state, frozen = small.init(config, detector)
-    text = str(jax.make_jaxpr(make_step(config, detector))(state, frozen, episode))
+    text = str(jax.make_jaxpr(build_step(config, detector))(state, frozen, episode))
     assert "dot_general" in text and "callback" not in text and "infeed" not in text
 
 
@@ -138,7 +143,7 @@ def test_the_step_lowers_for_cpu_cuda_and_tpu(file, arm):
         shape=(1, config.samples)
     ))["params"]  # fmt: skip
     state, frozen = jax.eval_shape(
-        lambda frontend, x: init_state(config, detector, frontend, x),
+        lambda frontend, x: build_state(config, detector, frontend, x),
         frontend,
         jax.ShapeDtypeStruct((2, config.samples), jnp.float32),
     )
@@ -146,7 +151,7 @@ def test_the_step_lowers_for_cpu_cuda_and_tpu(file, arm):
     domain = jax.ShapeDtypeStruct((4,), jnp.int32)
     seed = jax.ShapeDtypeStruct((4, 2), jnp.uint32)
     half = {"waveform": waveform, "label": label, "domain": domain, "seed": seed}
-    step = jax.jit(make_step(config, detector))
+    step = jax.jit(build_step(config, detector))
     platforms = ("cpu", "cuda", "tpu")
     exported = jax.export.export(step, platforms=platforms)(
         state, frozen, {"meta_train": half, "meta_test": half}
@@ -162,7 +167,7 @@ def test_the_logged_cosine_is_that_of_both_gradients_in_both_orders(episode):
             config = small.config(f"objective.order={order}", f"log_every={every}")
             detector = small.detector()
             state, frozen = small.init(config, detector)
-            step = jax.jit(make_step(config, detector))
+            step = jax.jit(build_step(config, detector))
             found[order, every] = step(state, frozen, episode)[1]["gradient_cosine"]
     assert found["second", 1] == pytest.approx(float(found["first", 1]), abs=1e-5)
     assert found["first", 2] == found["first", 1]
@@ -175,7 +180,7 @@ def test_clips_are_augmented_in_the_step_each_from_its_seed(episode):
     for gain in (0.0, 6.0):
         config, detector = small.config(f"augment.gain={gain}"), small.detector()
         state, frozen = small.init(config, detector)
-        step = jax.jit(make_step(config, detector))
+        step = jax.jit(build_step(config, detector))
         for name, order in (("as drawn", [0, 1]), ("turned", [1, 0])):
             turned = jax.tree.map(
                 lambda x, order=order: x[:, order] if x.ndim > 1 else x, episode
@@ -190,12 +195,12 @@ def test_clips_are_augmented_in_the_step_each_from_its_seed(episode):
 def test_the_inner_step_of_one_part_leaves_the_other(part, episode):
     config = small.config(f"objective.adapt={part}")
     _, aux = gradient_of(config, episode)
-    whole = gradient_of(small.config(), episode)[1]["adapted"]
-    start = small.double(small.init(config, small.detector()))[0]["trainable"]
-    for name, leaves in aux["adapted"].items():
+    whole = gradient_of(small.config(), episode)[1].adapted
+    start = small.double(small.init(config, small.detector()))[0].trainable
+    for name, leaves in aux.adapted.items():
         expected = whole if name == part else start
         assert_close(leaves, expected[name], 1e-12)
-    assert any(map(np.any, jax.tree.leaves(aux["inner_gradient"])))
+    assert any(map(np.any, jax.tree.leaves(aux.inner_gradient)))
 
 
 @pytest.mark.parametrize(
@@ -223,10 +228,10 @@ def test_a_second_order_step_pays_about_what_is_counted(episode):
     def flops(order):
         config = small.config(f"objective.order={order}")
         state, frozen = small.init(config, detector)
-        loss_fn = cross_entropy(detector, state["batch_stats"], frozen)
-        objective = make_objective(config, loss_fn)
+        loss_fn = cross_entropy(detector, state.batch_stats, frozen)
+        objective = build_objective(config)(loss_fn)
         gradient = jax.grad(objective, has_aux=True)
-        arguments = (state["trainable"], episode, KEY)
+        arguments = (state.trainable, episode, KEY)
         return count_flops(jax.make_jaxpr(gradient)(*arguments), "cpu")
 
     counted = [
@@ -248,15 +253,15 @@ def test_every_published_variant_trains(name, episode):
         config.objective = options
     detector = small.detector()
     state, frozen = small.init(config, detector)
-    step = jax.jit(make_step(config, detector))
+    step = jax.jit(build_step(config, detector))
     after, metrics = step(state, frozen, episode)
     assert all(np.isfinite(x).all() for x in metrics.values()), metrics
-    moved = jax.tree.map(lambda x, y: x - y, after["trainable"], state["trainable"])
+    moved = jax.tree.map(lambda x, y: x - y, after.trainable, state.trainable)
     assert optax.tree.norm(moved) == 0  # the warm-up begins at 0
     after, _ = step(after, frozen, episode)
-    assert after["step"] == 2 and not np.allclose(
-        after["trainable"]["head"]["logits"]["kernel"],
-        state["trainable"]["head"]["logits"]["kernel"],
+    assert after.step == 2 and not np.allclose(
+        after.trainable["head"]["logits"]["kernel"],
+        state.trainable["head"]["logits"]["kernel"],
     )
 
 
@@ -277,4 +282,4 @@ def test_an_impossible_objective_is_refused_before_anything_is_loaded(
     with config.unlocked():
         config.objective = objective
     with pytest.raises(UserError, match=message):
-        make_step(config, small.detector())
+        build_step(config, small.detector())

@@ -1,0 +1,207 @@
+"""A config's training step: the only reader of the config that the step is made of.
+
+``step`` and ``mldg`` take functions; here they are made, as the sections ``objective``,
+``optimizer``, ``augment``, ``model`` and ``compute`` of a config say.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mldg_jax import mldg
+from mldg_jax.common.errors import UserError
+from mldg_jax.data.augment.section import from_config
+from mldg_jax.mldg import LossFn
+from mldg_jax.models.detector import Detector
+from mldg_jax.models.loss import cross_entropy
+from mldg_jax.models.split import init_parameters, split_options, store_frozen
+from mldg_jax.step import Step, TrainState, init_state, make_step, stateless
+
+
+def build_step(
+    config: Any, detector: Detector, *, axis_name: str | None = None
+) -> Step:
+    """Returns the training step of a config, see ``step.make_step``.
+
+    Args:
+      config: the run's.
+      detector: the model.
+      axis_name: the pmap axis; None on one device.
+
+    Raises:
+      UserError: an impossible objective or augmentation.
+    """
+    objective = build_objective(config, axis_name)
+    section, log_every, steps = config.objective, config.log_every, config.steps
+    first_order = section.get("order", "first") == "first"
+    follows = section.name in ("mldg", "domainbed") and first_order and section.beta > 0
+    return make_step(
+        loss=functools.partial(
+            cross_entropy, detector, micro_batches=config.compute.micro_batches
+        ),
+        objective=lambda loss_fn: stateless(objective(loss_fn)),
+        optimizer=build_optimizer(config.optimizer),
+        ema_decay=config.averaging,
+        augment=from_config(config.augment)[1],
+        axis_name=axis_name,
+        first_order_beta=section.beta if follows else None,
+        is_logged=lambda number: (number % log_every == 0) | (number == steps),
+    )
+
+
+def build_state(
+    config: Any, detector: Detector, frontend: Any, examples: Any
+) -> tuple[TrainState, dict]:
+    """Returns the first state and the frozen parameters.
+
+    Args:
+      config: the run's; everything random follows from ``config.seed``.
+      detector: the model.
+      frontend: pretrained front-end parameters.
+      examples: (n, samples) training waveforms.
+    """
+    init_key, key = jax.random.split(jax.random.key(config.seed))
+    trainable, batch_stats, frozen = init_parameters(
+        init_key, detector, frontend, examples, **split_options(config.model)
+    )
+    frozen = store_frozen(frozen, config.compute.dtype)
+    optimizer = build_optimizer(config.optimizer)
+    return init_state(key, trainable, batch_stats, optimizer=optimizer), frozen
+
+
+def build_objective(
+    config: Any, axis_name: str | None = None
+) -> Callable[[LossFn], mldg.Objective]:
+    """Returns what makes the objective of a loss that a config's ``objective`` names.
+
+    Args:
+      config: the run's. ``objective.name`` is "erm" or a meta-objective of ``mldg``;
+        the other entries are its options. With ``adapt`` "frontend" or "head" the inner
+        step of "mldg" moves that part of φ only. The inner optimiser of "domainbed" is,
+        as in DomainBed, a fresh one of the outer kind without warm-up.
+      axis_name: the pmap axis.
+
+    Raises:
+      UserError: an unknown name or an impossible value.
+    """
+    options = dict(config.objective)
+    name = options.pop("name")
+    if name not in OBJECTIVES:
+        raise UserError(
+            f"objective.name is {name!r}; it must be one of {', '.join(OBJECTIVES)}"
+        )
+    try:
+        part = options.pop("adapt", "all")
+        if part != "all":
+            options["inner_optimizer"] = _sgd_of(part, options.pop("inner_lr"))
+        if name == "domainbed":
+            options["inner_optimizer"] = build_optimizer(config.optimizer, warmup=0)
+        if name != "erm":
+            options["axis_name"] = axis_name
+        objective = functools.partial(OBJECTIVES[name], **options)
+        objective(lambda trainable, batch, key: None)  # refuses impossible options
+    except (ValueError, TypeError) as error:
+        raise UserError(f"objective: {error}") from None
+    return objective
+
+
+def _sgd_of(part: str, inner_lr: float) -> optax.GradientTransformation:
+    """Gradient descent of one part of φ; the other stays."""
+    if part not in ("frontend", "head"):
+        raise ValueError(f"adapt is {part!r}; it must be all, frontend or head")
+    return optax.multi_transform(
+        {True: optax.sgd(inner_lr), False: optax.set_to_zero()},
+        lambda tree: {
+            name: jax.tree.map(lambda _, on=name == part: on, leaves)
+            for name, leaves in tree.items()
+        },
+    )
+
+
+def _domainbed_of_episode(loss_fn: LossFn, **options: Any) -> mldg.Objective:
+    """``mldg.domainbed`` of an episode's pairs; its aux is the mean over pairs."""
+    mldg.domainbed(loss_fn, num_domains=1, **options)  # refuses impossible options
+
+    def objective(trainable, episode, key):
+        paired = mldg.pairs(episode)
+        domains = len(jax.tree.leaves(paired)[0])
+        whole = mldg.domainbed(loss_fn, num_domains=domains, **options)
+        value, stacked = whole(trainable, paired, key)
+        losses = {  # sums over pairs already
+            name: getattr(stacked, name)
+            for name in ("loss", "meta_train_loss", "meta_test_loss")
+        }
+        rest = stacked._replace(**dict.fromkeys(losses))
+        mean = jax.tree.map(lambda x: x.mean(0), rest)
+        return value, mean._replace(
+            **losses,
+            # Pair k has the episode's domain k as meta-train: all of them, at φ.
+            train_aux=mean.train_aux._replace(
+                by_domain=stacked.train_aux.by_domain.reshape(-1)
+            ),
+            test_aux=mean.test_aux._replace(by_domain=jnp.zeros((0,))),
+        )
+
+    return objective
+
+
+OBJECTIVES = {
+    "erm": mldg.erm,
+    "mldg": mldg.mldg,
+    "mldg_gc": mldg.mldg_gc,
+    "mldg_gn": mldg.mldg_gn,
+    "domainbed": _domainbed_of_episode,
+}
+
+
+def build_optimizer(
+    config: Any, *, warmup: int | None = None
+) -> optax.GradientTransformation:
+    """Returns Adam with a linear warm-up and learning rates of their own for the parts.
+
+    The head starts from nothing, the adapters next to a good encoder: ``head_lr`` is
+    the larger one, ``lr`` is the adapters'.
+
+    Args:
+      config: the ``optimizer`` section.
+      warmup: steps; the config's if None.
+    """
+    warmup = config.warmup if warmup is None else warmup
+
+    def adam(lr):
+        return optax.adam(optax.linear_schedule(0.0, lr, warmup) if warmup else lr)
+
+    return optax.multi_transform(
+        {"frontend": adam(config.lr), "head": adam(config.head_lr)},
+        lambda tree: {
+            part: jax.tree.map(lambda _, part=part: part, leaves)
+            for part, leaves in tree.items()
+        },
+    )
+
+
+def gradient_evaluations(config: Any, attacks: int) -> int:
+    """Returns the forward and backward passes of an utterance that a step takes.
+
+    What methods are made equal by. A Hessian-vector product is counted as two: it
+    differentiates a gradient.
+
+    Args:
+      config: the run's.
+      attacks: of a step, both halves together.
+    """
+    objective, half = config.objective, config.episode.meta_test
+    name, second = objective.name, objective.get("order", "first") == "second"
+    train, inner = attacks - half, objective.get("inner_steps", 1)
+    passes = {
+        "erm": attacks,
+        "mldg": inner * train * (3 if second else 1) + half,
+        "mldg_gc": 3 * attacks,
+        "mldg_gn": 3 * attacks,
+        "domainbed": 2 * attacks,
+    }
+    return passes[name] * config.episode.examples
