@@ -31,7 +31,7 @@ def main() -> None:
     from mldg_jax.analysis import gradients, losses
     from mldg_jax.models.detector import create_detector
     from mldg_jax.training.build import build_state
-    from mldg_jax.training.config import read_config_file
+    from mldg_jax.training.config_files import read_config_file
 
     config = read_config_file(str(ROOT / "configs" / "debspoof.py") + ":mldg")
     detector = create_detector(config.model)

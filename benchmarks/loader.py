@@ -22,7 +22,7 @@ from mldg_jax.models import pretrained
 from mldg_jax.models.detector import create_detector
 from mldg_jax.training import parallel
 from mldg_jax.training.build import build_state, build_step
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     domains = episodes.group(corpus)
 
     def serve(corpus, augment):
-        draw = {k: config.episode[k] for k in loader.DRAWN}
+        draw = {k: getattr(config.episode, k) for k in loader.DRAWN}
         make = loader.sampler(
             domains,
             corpus,
@@ -52,7 +52,12 @@ def main() -> None:
 
         def run(start):
             steps = range(start, start + options.episodes)
-            for _ in loader.serve(make, steps, **config.loader):
+            for _ in loader.serve(
+                make,
+                steps,
+                threads=config.loader.threads,
+                workers=config.loader.workers,
+            ):
                 pass
 
         return run
@@ -104,7 +109,7 @@ def step_runner(config, domains, corpus, count):
         domains,
         corpus,
         seed=0,
-        options={k: config.episode[k] for k in loader.DRAWN},
+        options={k: getattr(config.episode, k) for k in loader.DRAWN},
         samples=config.samples,
     )
     _, episode = make(0)

@@ -15,7 +15,7 @@ Tags as in the rest of the project: [known] stated by the authors of arXiv 2502.
 
 import ml_collections
 
-from mldg_jax.training.config import arm_of
+from mldg_jax.training.config_files import arm_of
 
 
 def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
@@ -27,11 +27,9 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     config.steps = 400
     config.samples = 10_240  # 0.64 s [ours]; the paper's base recipe has 64,600
     config.checkpoint_every = 40
-    config.keep_every = 0  # of these steps besides the last two, for `mldg analyse`
     config.log_every = 5
 
-    # A speaker fold trains on the voices of all splits but its own: see `mldg compare`.
-    config.corpus = dict(name="debspoof", config="small", sha256="", fold=None)
+    config.corpus = dict(name="debspoof", config="small")
     config.model = dict(
         weights="whisper-tiny.en",  # [ours]; the paper: XLS-R 300M [known]
         # Its first two layers [ours]: on other speakers (dev) a head on them is as
@@ -46,8 +44,7 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     if arm in ("frozen", "erm", "full"):
         config.objective = dict(name="erm")
     else:
-        # The paper: first order [known]. One inner step, of all of φ [ours]; `adapt`
-        # may be frontend or head.
+        # The paper: first order [known]. One inner step, of all of φ [ours].
         config.objective = dict(
             name="mldg",
             inner_lr=0.0 if arm == "control" else 0.01,
@@ -59,20 +56,8 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
 
     # Equal halves [ours]: with beta = 1 every clip weighs the same as in ERM, so the
     # arms differ by the inner step alone.
-    config.episode = dict(
-        meta_test=4,
-        examples=2,
-        without=(),  # attacks to leave out
-        attacks=0,  # a step; 0: all
-        weights={},  # of attacks, where a step does not take all
-        domains="attack",  # or "voice": every voice of an attack is a domain
-        crop="random",  # or "first": clips begin with the utterance
-    )
-    # On the host speed, equaliser, codec; on the device RawBoost's algorithm, noise at
-    # an SNR between two values, gain [ours].
-    config.augment = dict(
-        speed=0.1, equaliser=4.0, codec=(), rawboost=0, noise_snr=(), gain=0.0
-    )
+    config.episode = dict(meta_test=4, examples=2)
+    config.augment = dict(speed=0.1, equaliser=4.0)  # [ours]
     config.optimizer = dict(
         lr=1e-4 if arm == "full" else 1e-3, head_lr=1e-3, warmup=10
     )  # [ours]
@@ -80,26 +65,6 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     # averaging) steps [ours]: on held-out attacks (dev) it is several points better
     # than the last step, for every arm.
     config.averaging = 0.98
-    # `mldg train` ends with a calibration on so many utterances of each class of this
-    # split, which it has not seen; 0: none [ours].
-    config.calibration = dict(split="dev", utterances=1000)
-    # Training leaves these attacks of its split out, and every so many steps (0: never)
-    # the averaged detector is scored on that split's bona fide and theirs. The result
-    # is the best checkpoint by that EER; after `patience` validations (0: never)
-    # without a better one training stops [ours].
-    config.validation = dict(
-        attacks=(), split="dev", every=0, utterances=200, keep=2, patience=0
-    )
-    config.tensorboard = False  # event files beside metrics.jsonl
-    config.loader = dict(threads=2, workers=0)  # that make episodes ahead of the step
-    # A folder to keep what comes before the first adapter in, computed once for every
-    # utterance; for clips that are always the same: crop="first", no augmentation.
-    config.prefixes = ""
-    # The front-end's dtype, float32 or bfloat16; remat computes its layers again in the
-    # backward pass; scan compiles one layer for all of them; micro_batches is in how
-    # many parts it takes each half [ours].
-    config.compute = dict(dtype="float32", remat=False, scan=False, micro_batches=1)
-
     # How `mldg demo` chooses: with these training attacks held out [ours].
     config.selection = dict(
         without=("fest_diphone", "piper_vits", "world_shift"),

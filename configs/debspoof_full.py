@@ -11,12 +11,12 @@ from pathlib import Path
 
 import ml_collections
 
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read
 
 
 def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     """Returns the config of an arm, e.g. ``"mldg"`` or ``"erm,smoke"``."""
-    config = read_config_file(f"{Path(__file__).with_name('debspoof.py')}:{arg}")
+    config = read(f"{Path(__file__).with_name('debspoof.py')}:{arg}")
     config.corpus.config = "full"
     if config.arm.startswith("mldg"):
         # The lowest macro EER on held-out training attacks of five between 0.003 and

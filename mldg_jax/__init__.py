@@ -20,7 +20,8 @@ _MODULES = {  # imported when they are asked for: `import mldg_jax` imports no J
     "mldg": "mldg_jax.mldg",
     "models": "mldg_jax.models",
     "pretrained": "mldg_jax.models.pretrained",
-    "configs": "mldg_jax.training.config",  # users' config files import it; until 0.2
+    # users' config files import it; until 0.2
+    "configs": "mldg_jax.training.config_files",
 }
 
 

@@ -39,6 +39,7 @@ import optax
 Batch = Any
 LossFn = Callable[[Any, Batch, jax.Array], tuple[jax.Array, Any]]
 Order = Literal["first", "second"]
+BETA = 1.0  # the weight of meta-test where none is given
 
 
 class Aux(NamedTuple):
@@ -116,7 +117,7 @@ def mldg(
     loss_fn: LossFn,
     *,
     inner_lr: float | None = None,
-    beta: float = 1.0,
+    beta: float = BETA,
     inner_steps: int = 1,
     order: Order = "first",
     inner_optimizer: optax.GradientTransformation | None = None,
@@ -177,7 +178,7 @@ def mldg_gc(
     loss_fn: LossFn,
     *,
     inner_lr: float,
-    beta: float = 1.0,
+    beta: float = BETA,
     axis_name: str | None = None,
 ) -> Objective:
     """MLDG-GC: F(φ) + beta · G(φ) − beta · inner_lr · cos(∇F(φ), ∇G(φ)).
@@ -213,7 +214,7 @@ def mldg_gn(
     loss_fn: LossFn,
     *,
     inner_lr: float,
-    beta: float = 1.0,
+    beta: float = BETA,
     axis_name: str | None = None,
 ) -> Objective:
     """MLDG-GN: F(φ) + beta · ‖∇G(φ')‖² with φ' = φ − inner_lr · ∇F(φ).
@@ -249,7 +250,7 @@ def domainbed(
     loss_fn: LossFn,
     *,
     inner_optimizer: optax.GradientTransformation,
-    beta: float = 1.0,
+    beta: float = BETA,
     num_domains: int,
     axis_name: str | None = None,
 ) -> Objective:

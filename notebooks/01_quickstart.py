@@ -26,7 +26,7 @@ from mldg_jax.data.corpus import BONAFIDE, corpus_sha256, find_corpus, load_spli
 from mldg_jax.experiments import jobs
 from mldg_jax.scoring import evaluate, figures, report, scorer
 from mldg_jax.training import loop
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 
 CONFIGS = Path(mldg_jax.__file__).parents[1] / "configs"
 if not Path("data").exists():  # opened from notebooks/: data/ and runs/ are beside it
@@ -112,8 +112,10 @@ plt.show()
 # be good on the second (loss G). `configs/debspoof.py` explains every knob.
 
 # %%
-config = read_config_file(f"{CONFIGS}/debspoof.py:mldg" + (",smoke" if SMOKE else ""))
-config.corpus.sha256 = corpus_sha256(folder)
+config = read_config_file(
+    f"{CONFIGS}/debspoof.py:mldg" + (",smoke" if SMOKE else ""),
+    [f"corpus.sha256={corpus_sha256(folder)}"],
+)
 loop.train(config, RUN, train)
 scorer.calibrate(RUN, dev, utterances=1000)
 print(sorted(path.name for path in RUN.iterdir()))

@@ -23,6 +23,7 @@ from IPython.display import HTML, SVG, display
 
 import mldg_jax
 from mldg_jax.common import tables
+from mldg_jax.common.config_values import with_values
 from mldg_jax.common.html import html_table
 from mldg_jax.data.corpora import prepare
 from mldg_jax.data.corpus import (
@@ -35,7 +36,7 @@ from mldg_jax.data.corpus import (
 )
 from mldg_jax.experiments import jobs, statistics
 from mldg_jax.scoring import evaluate, figures, report
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 
 CONFIGS = Path(mldg_jax.__file__).parents[1] / "configs"
 if not Path("data").exists():  # opened from notebooks/: data/ and runs/ are beside it
@@ -125,11 +126,17 @@ TEST = jobs.Test("eval", folder, "eval")
 todo = {arm: [] for arm in ARMS}
 for arm, without in ARMS.items():
     for seed in range(SEEDS):
-        config = read_config_file(f"{CONFIGS}/debspoof.py:mldg" + (",smoke" * SMOKE))
-        config.seed, config.episode.without = seed, without
-        config.episode.attacks = len(known) - 1  # a step
-        config.corpus.name, config.corpus.config = "manifest", folder.parent.name
-        config.corpus.sha256 = corpus_sha256(folder)
+        config = with_values(
+            read_config_file(f"{CONFIGS}/debspoof.py:mldg" + (",smoke" * SMOKE)),
+            {
+                "seed": seed,
+                "episode.without": without,
+                "episode.attacks": len(known) - 1,  # a step
+                "corpus.name": "manifest",
+                "corpus.config": folder.parent.name,
+                "corpus.sha256": corpus_sha256(folder),
+            },
+        )
         todo[arm].append(jobs.Job(WORK / f"{arm}-{seed}", config, folder, (TEST,)))
 
 cores = 0 if SMOKE else len(os.sched_getaffinity(0))

@@ -11,7 +11,7 @@ from mldg_jax.models.aasist_blocks import BatchNorm
 from mldg_jax.models.detector import Detector
 from mldg_jax.models.whisper import WhisperEncoder
 from mldg_jax.training.build import build_state
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 from tests import signals
 
 SAMPLES = 1_600

@@ -9,7 +9,7 @@ from mldg_jax import mldg
 from mldg_jax.models.detector import create_detector
 from mldg_jax.models.loss import cross_entropy
 from mldg_jax.training.build import build_state
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 from tests import small
 
 KEY = jax.random.key(3)

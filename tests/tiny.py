@@ -3,13 +3,12 @@
 The command line reads it: ``mldg train --config tests/tiny.py:mldg``.
 """
 
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read
 
 
 def get_config(arg: str = "mldg"):
     """The arms are those of ``configs/xlsr.py``."""
-    config = read_config_file(f"configs/xlsr.py:{arg},smoke")
-    config.unlock()
+    config = read(f"configs/xlsr.py:{arg},smoke")
     config.samples = 1_600
     config.model.frontend.update(dict(layers=1, channels=(8,) * 7))
     config.model.head = dict(kind="pooling", dim=8)
@@ -20,5 +19,5 @@ def get_config(arg: str = "mldg"):
     config.log_every = 1
     config.averaging = 0.9
     config.optimizer.update(dict(lr=1e-3, head_lr=1e-2))
-    config.calibration.utterances = 0
+    config.calibration = dict(utterances=0)
     return config

@@ -75,7 +75,7 @@ def arm_labels(them: Sequence[subjects.FinishedRun]) -> dict[str, str]:
 
     Seeds and speaker folds apart: those are repetitions.
     """
-    flat = {run.name: run_folder.flat_config(run.config.to_dict()) for run in them}
+    flat = {run.name: run_folder.flat_config(run.config) for run in them}
     found = {}
     for run in them:
         its = flat[run.name]
@@ -100,10 +100,10 @@ def _check(them: Sequence[subjects.FinishedRun]) -> None:
                 f"{run.folder} has no adapters (lora.rank is 0): leave it out, or "
                 "analyse it alone"
             )
-        first, this = (x.config.model.to_dict() for x in (them[0], run))
         for part in ("weights", "frontend", "head"):
-            if first[part] != this[part]:
+            this, first = (getattr(x.config.model, part) for x in (run, them[0]))
+            if this != first:
                 raise UserError(
-                    f"{run.folder} has model.{part} {this[part]}, {them[0].folder} has "
-                    f"{first[part]}: only runs of the same model can be compared"
+                    f"{run.folder} has model.{part} {this}, {them[0].folder} has "
+                    f"{first}: only runs of the same model can be compared"
                 )

@@ -19,6 +19,7 @@ from mldg_jax.analysis import (
 from mldg_jax.analysis.taylor import Orders, Taylor, compare_orders, decompose
 from mldg_jax.analysis.trained_update import Geometry, Tell, describe, evaluator
 from mldg_jax.common.errors import UserError
+from mldg_jax.mldg import BETA
 
 RATES = np.geomspace(10**-1.5, 10**1.5, 7)  # times the run's inner_lr
 INNER_LR = 0.01  # of runs that have none
@@ -118,8 +119,9 @@ def single(
         )
     held_out, episode = _hold_out(run, chosen, seed)
     objective = run.config.objective
-    inner_lr = objective.get("inner_lr") or INNER_LR
-    setting = _Setting(chosen, episode, inner_lr, objective.get("beta", 1.0), seed)
+    inner_lr = objective.inner_lr or INNER_LR
+    beta = BETA if objective.beta is None else objective.beta
+    setting = _Setting(chosen, episode, inner_lr, beta, seed)
     saved = [x for x in subjects.checkpoints(run) if x.step < run.step]
     total, number = len(saved) + 4, itertools.count(1)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import ml_collections
 import numpy as np
 
 from mldg_jax.analysis import losses
 from mldg_jax.common import run_folder
+from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
 from mldg_jax.data.episodes import crop
@@ -37,7 +37,7 @@ class FinishedRun(NamedTuple):
 
     name: str
     folder: Path
-    config: ml_collections.ConfigDict
+    config: Config
     detector: Detector
     trainable: dict[str, Any]
     batch_stats: dict[str, Any]

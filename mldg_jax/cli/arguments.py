@@ -1,9 +1,11 @@
 """What several commands share."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from mldg_jax.common.config import CorpusSection
 
 
 def add_command(
@@ -36,11 +38,11 @@ def add_corpus(command: argparse.ArgumentParser, whose: str) -> None:
     )
 
 
-def corpus_folder(arguments: argparse.Namespace, trained_on: Mapping[str, Any]) -> Path:
+def corpus_folder(arguments: argparse.Namespace, trained_on: CorpusSection) -> Path:
     """The folder of the corpus that ``--corpus`` names, or that of a run's config."""
     from mldg_jax.data.corpus import find_corpus
 
-    name = arguments.corpus or f"{trained_on['name']}/{trained_on['config']}"
+    name = arguments.corpus or f"{trained_on.name}/{trained_on.config}"
     name, _, size = name.partition("/")
     return find_corpus(name, size, arguments.data_dir)
 

@@ -119,7 +119,7 @@ def _numbers(option: str, text: str) -> list[int]:
 
 def _values(text: str) -> tuple[str, list[Any]]:
     """NAME=V1,V2: the values as a config file's overrides read them."""
-    from mldg_jax.training.config import value_of
+    from mldg_jax.training.config_files import value_of
 
     name, equals, values = text.partition("=")
     if not equals:

@@ -136,6 +136,7 @@ def _train(arguments: argparse.Namespace) -> int | None:
             return status
 
     from mldg_jax.common import run_folder
+    from mldg_jax.common.config_values import with_values
     from mldg_jax.data.corpus import (
         corpus_sha256,
         find_corpus,
@@ -146,14 +147,14 @@ def _train(arguments: argparse.Namespace) -> int | None:
     from mldg_jax.scoring import scorer
     from mldg_jax.scoring.calibration import CALIBRATION_FILE
     from mldg_jax.training import loop, parallel
-    from mldg_jax.training.config import read_config_file
+    from mldg_jax.training.config_files import read_config_file
 
     config = read_config_file(arguments.config, arguments.overrides)
     if arguments.coordinator:
         parallel.connect(arguments.coordinator, arguments.processes, arguments.process)
     name, size = config.corpus.name, config.corpus.config
     folder = find_corpus(name, size, arguments.data_dir)
-    config.corpus.sha256 = corpus_sha256(folder)
+    config = with_values(config, {"corpus.sha256": corpus_sha256(folder)})
     split = config.validation.split if config.validation.every else None
     fold = config.corpus.fold
     with processes.caught(several=parallel.several()) as stop:
@@ -191,7 +192,7 @@ def _same_command() -> str:
 def _plan(arguments: argparse.Namespace) -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # leave accelerators to others
 
-    from mldg_jax.training.config import read_config_file
+    from mldg_jax.training.config_files import read_config_file
     from mldg_jax.training.tpu_plan import compiled_step, plan_text
 
     result = compiled_step.plan(
@@ -210,7 +211,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from mldg_jax.data.corpus import load_split
     from mldg_jax.scoring import scorer
 
-    trained_on = run_folder.read_config(arguments.run)["corpus"]
+    trained_on = run_folder.read_config(arguments.run).corpus
     folder = corpus_folder(arguments, trained_on)
     rows = load_split(folder, arguments.split)
     path = scorer.calibrate(arguments.run, rows, utterances=arguments.utterances)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 from flax import traverse_util
 from safetensors.numpy import load_file, save_file
 
+from mldg_jax.common.config import Config
+from mldg_jax.common.config_values import complete, to_dict
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing, write_text, writing
 from mldg_jax.common.provenance import fingerprint
@@ -24,7 +25,7 @@ TRAINABLE = "trainable.safetensors"
 
 def write_config(
     workdir: Path,
-    config: ml_collections.ConfigDict,
+    config: Config,
     provenance: dict[str, Any] | None = None,
 ) -> None:
     """Writes config.json, or checks it when the folder has one.
@@ -37,21 +38,20 @@ def write_config(
     if (workdir / CONFIG).exists():
         check_config(workdir, config)
         return
-    content = json.loads(config.to_json(sort_keys=True))
+    content = to_dict(config)
     if provenance is not None:
         content[PROVENANCE] = provenance
-    text = json.dumps(content, indent=1, ensure_ascii=False)
+    text = json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True)
     write_text(workdir / CONFIG, text + "\n")
 
 
-def check_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
+def check_config(workdir: Path, config: Config) -> None:
     """Refuses to continue a run under another config.
 
     Raises:
       UserError: names the first values that differ.
     """
-    old = flat_config(read_config(workdir))
-    new = flat_config(json.loads(config.to_json()))
+    old, new = flat_config(read_config(workdir)), flat_config(config)
     changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
     if changed:
         shown = ", ".join(f"{k}: {old.get(k)} → {new.get(k)}" for k in changed[:3])
@@ -61,15 +61,18 @@ def check_config(workdir: Path, config: ml_collections.ConfigDict) -> None:
         )
 
 
-def read_config(workdir: str | Path) -> dict[str, Any]:
-    """Reads a run's config.
+def read_config(workdir: str | Path) -> Config:
+    """Returns a run's config; entries that its version did not have are the defaults.
 
     Raises:
-      UserError: the folder is no run.
+      UserError: the folder is no run, or its config is not one.
     """
     content = _read(workdir)
     content.pop(PROVENANCE, None)
-    return content
+    try:
+        return complete(content)
+    except UserError as error:
+        raise UserError(f"{Path(workdir) / CONFIG}: {error}") from None
 
 
 def read_provenance(workdir: str | Path) -> dict[str, Any]:
@@ -91,9 +94,9 @@ def _read(workdir: str | Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def flat_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Nested to flat, with dotted names."""
-    return traverse_util.flatten_dict(config, keep_empty_nodes=True, sep=".")
+def flat_config(config: Config) -> dict[str, Any]:
+    """Returns the values of a config by dotted name, as JSON has them."""
+    return traverse_util.flatten_dict(to_dict(config), keep_empty_nodes=True, sep=".")
 
 
 def add_provenance(workdir: Path, name: str, value: Any) -> None:

@@ -25,7 +25,7 @@ from mldg_jax.experiments.jobs import LFCC, Job, Test
 from mldg_jax.experiments.selection import held_out, override
 from mldg_jax.experiments.statistics import Scored
 from mldg_jax.training.build import gradient_evaluations
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 
 REFERENCE = "erm"
 

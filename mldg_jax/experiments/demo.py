@@ -32,7 +32,7 @@ from mldg_jax.experiments import demo_figures, demo_page, demo_tables, jobs, sta
 from mldg_jax.experiments.jobs import Job, Test
 from mldg_jax.experiments.selection import override, select
 from mldg_jax.experiments.statistics import Condition, Scored
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 
 ARMS = {
     "lfcc-gmm": "LFCC-GMM",

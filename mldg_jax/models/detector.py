@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mldg_jax import lora
+from mldg_jax.common.config import ComputeSection, ModelSection
 from mldg_jax.common.errors import UserError
 from mldg_jax.models.aasist import AASISTHead
 from mldg_jax.models.pooling import PoolingHead
@@ -54,65 +55,61 @@ class Detector(nn.Module):
 
 
 def create_detector(
-    config: Any, axis_name: str | None = None, compute: Any | None = None
+    config: ModelSection,
+    axis_name: str | None = None,
+    compute: ComputeSection | None = None,
 ) -> Detector:
     """Builds the detector a config's ``model`` section describes.
 
     Args:
-      config: ``frontend`` and ``head``: a ``kind`` and the module's attributes;
-        ``lora``: ``rank``, ``alpha`` and, if not the defaults, ``dropout`` and
-        ``rank_stabilised``.
+      config: the section.
       axis_name: the pmap axis over which BatchNorm is synchronised in training.
-      compute: a config's ``compute`` section: the front-end's ``dtype``, "float32" or
-        "bfloat16", ``remat`` and ``scan``. float32 and neither if None. The head, the
-        losses and all statistics are float32 always.
+      compute: a config's ``compute`` section, for the front-end; its defaults if None.
+        The head, the losses and all statistics are float32 always.
 
     Raises:
       UserError: an unknown kind, attribute or dtype.
     """
-    options = config.lora
-    compute = compute or {"dtype": "float32", "remat": False, "scan": False}
-    if compute["dtype"] not in DTYPES:
+    options, compute = config.lora, compute or ComputeSection()
+    if compute.dtype not in DTYPES:
         raise UserError(
-            f"compute.dtype is {compute['dtype']!r}; it must be one of "
-            f"{', '.join(DTYPES)}"
+            f"compute.dtype is {compute.dtype!r}; it must be one of {', '.join(DTYPES)}"
         )
     frontend = _build("frontend", FRONTENDS, config.frontend) | {
         "lora_scale": lora.scale(
-            options.rank,
-            options.alpha,
-            rank_stabilised=options.get("rank_stabilised", False),
+            options.rank, options.alpha, rank_stabilised=options.rank_stabilised
         ),
-        "lora_dropout": options.get("dropout", 0.0),
-        "dtype": DTYPES[compute["dtype"]],
-        "remat": compute["remat"],
-        "scan": compute["scan"],
+        "lora_dropout": options.dropout,
+        "dtype": DTYPES[compute.dtype],
+        "remat": compute.remat,
+        "scan": compute.scan,
     }
     head = _build("head", HEADS, config.head)
-    if config.head.kind == "aasist":
+    if config.head["kind"] == "aasist":
         head["axis_name"] = axis_name
     return Detector(
-        FRONTENDS[config.frontend.kind](**frontend), HEADS[config.head.kind](**head)
+        FRONTENDS[config.frontend["kind"]](**frontend),
+        HEADS[config.head["kind"]](**head),
     )
 
 
-def _build(part: str, kinds: Mapping[str, type], config: Any) -> dict[str, Any]:
+def _build(
+    part: str, kinds: Mapping[str, type], config: Mapping[str, Any]
+) -> dict[str, Any]:
     """The attributes of a part, checked."""
-    attributes = {k: v for k, v in dict(config).items() if k != "kind"}
-    if config.kind not in kinds:
+    kind = config.get("kind")
+    attributes = {k: v for k, v in config.items() if k != "kind"}
+    if kind not in kinds:
         raise UserError(
-            f"model.{part}.kind is {config.kind!r}; it must be one of "
-            f"{', '.join(kinds)}"
+            f"model.{part}.kind is {kind!r}; it must be one of {', '.join(kinds)}"
         )
-    known = kinds[config.kind].__dataclass_fields__
+    known = kinds[kind].__dataclass_fields__
     for name in attributes.keys() - known.keys():
         raise UserError(
-            f"model.{part}.{name} is unknown; {config.kind} has "
+            f"model.{part}.{name} is unknown; {kind} has "
             f"{', '.join(k for k in known if k not in ('name', 'parent'))}"
         )
-    return {  # hashable: a config read from JSON has lists
-        k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items()
-    }
+    return attributes
 
 
 def frontend_prefix(

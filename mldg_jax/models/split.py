@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from mldg_jax import lora
+from mldg_jax.common.config import ModelSection
 from mldg_jax.common.errors import UserError
 from mldg_jax.models.detector import DTYPES, Detector
 from mldg_jax.models.pooling import PoolingHead, statistics
@@ -100,12 +101,12 @@ def init_parameters(
     return trainable, {"head": batch_stats}, frozen
 
 
-def split_options(config: Any) -> dict[str, Any]:
+def split_options(config: ModelSection) -> dict[str, Any]:
     """What a config's ``model`` section says of the split: keywords of ``init``."""
     return {
         "rank": config.lora.rank,
-        "adapted": config.lora.get("targets", PROJECTIONS),
-        "full": config.get("full", False),
+        "adapted": config.lora.targets,
+        "full": config.full,
     }
 
 

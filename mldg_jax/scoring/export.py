@@ -29,8 +29,8 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> None:
       UserError: no such run, not finished, or one that trained neither.
     """
     scorer = load_unmerged(run)
-    kind, options = scorer.config.model.frontend.kind, scorer.config.model.lora
-    tuned = scorer.config.model.get("full", False)
+    kind, options = scorer.config.model.frontend["kind"], scorer.config.model.lora
+    tuned = scorer.config.model.full
     if not options.rank and not (tuned and form == "merged"):
         other = "; --format merged exports its fine-tuned front-end" if tuned else ""
         raise UserError(f"{run} trained no adapters (LoRA rank 0){other}")
@@ -50,7 +50,7 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> None:
             alpha=options.alpha,
             base_model=scorer.config.model.weights,
             folder=folder,
-            use_rslora=options.get("rank_stabilised", False),
+            use_rslora=options.rank_stabilised,
         )
     else:
         merged = {"params": lora.merge(frozen, adapters, scale=module.lora_scale)}

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from mldg_jax.common import files, run_folder
+from mldg_jax.common.config import Config
 from mldg_jax.scoring.calibration import CALIBRATION_FILE, Calibration, load_calibration
 
 CARD = "MODEL_CARD.md"
@@ -89,7 +90,7 @@ def add_evaluation(
 
 def render(
     name: str,
-    config: Mapping[str, Any],
+    config: Config,
     provenance: Mapping[str, Any],
     calibration: Calibration | None,
     evaluations: Sequence[Mapping[str, Any]],
@@ -106,9 +107,9 @@ def render(
     sections = [
         _heading(name, config, evaluations),
         f"# {name}\n\nA speech-deepfake countermeasure: "
-        f"{config['model']['weights']} with "
-        f"{_adapters(config['model'])} and a {config['model']['head']['kind']} "
-        f"back-end, trained with the objective `{config['objective']['name']}`.",
+        f"{config.model.weights} with "
+        f"{_adapters(config.model)} and a {config.model.head['kind']} "
+        f"back-end, trained with the objective `{config.objective.name}`.",
         _scores(calibration),
         _training(config, provenance),
         _evaluations(evaluations),
@@ -130,7 +131,7 @@ TASK = {"type": "audio-classification", "name": "speech deepfake detection"}
 
 
 def _heading(name, config, evaluations) -> str:
-    weights = config["model"]["weights"]
+    weights = config.model.weights
     results = [
         {
             "task": dict(TASK),
@@ -147,7 +148,7 @@ def _heading(name, config, evaluations) -> str:
         "pipeline_tag": "audio-classification",
         "license": LICENCES.get(weights, "other"),
         "base_model": weights,
-        "datasets": [config["corpus"]["name"]],
+        "datasets": [config.corpus.name],
         "tags": ["anti-spoofing", "speech-deepfake-detection", "lora", "mldg", "jax"],
     }
     if results:
@@ -156,10 +157,9 @@ def _heading(name, config, evaluations) -> str:
 
 
 def _adapters(model) -> str:
-    lora = model["lora"]
-    if model.get("full", False):
+    if model.full:
         return "no adapters, all of it fine-tuned"
-    return f"rank-{lora['rank']} LoRA" if lora["rank"] else "no adapters"
+    return f"rank-{model.lora.rank} LoRA" if model.lora.rank else "no adapters"
 
 
 def _scores(calibration) -> str:
@@ -178,12 +178,12 @@ def _scores(calibration) -> str:
 
 
 def _training(config, provenance) -> str:
-    facts, corpus = provenance.get("trained_on", {}), config["corpus"]
+    facts, corpus = provenance.get("trained_on", {}), config.corpus
     lines = [
         "## Training",
         "",
-        f"- corpus: {corpus['name']} {corpus['config']}, sha256 "
-        f"`{corpus['sha256'] or 'unknown'}`",
+        f"- corpus: {corpus.name} {corpus.config}, sha256 "
+        f"`{corpus.sha256 or 'unknown'}`",
     ]
     if facts:
         spoof = ", ".join(f"{a} ({n:,})" for a, n in facts["spoof"].items())
@@ -192,14 +192,15 @@ def _training(config, provenance) -> str:
             f"speakers; languages {', '.join(facts['languages'])}",
             f"- attacks (utterances): {spoof}",
         ]
-    left_out = config["episode"]["without"]
+    left_out = config.episode.without
     if left_out:
         lines.append(f"- left out of training: {', '.join(left_out)}")
     if "validation" in provenance:
         lines += _validation(provenance["validation"])
-    objective = ", ".join(f"{k} {v}" for k, v in config["objective"].items())
-    lines.append(f"- objective: {objective}; {config['steps']:,} steps")
-    lines.append(f"- seed: {config['seed']}")
+    options = config.objective.options().items()
+    objective = ", ".join([config.objective.name, *(f"{k} {v}" for k, v in options)])
+    lines.append(f"- objective: {objective}; {config.steps:,} steps")
+    lines.append(f"- seed: {config.seed}")
     if provenance:
         versions = provenance["versions"].items()
         lines.append("- " + ", ".join(f"{k} {v}" for k, v in versions))

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import ml_collections
 import numpy as np
 
 from mldg_jax import lora
 from mldg_jax.common import run_folder
+from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import audio
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus, spread
@@ -66,7 +66,7 @@ class Scorer(NamedTuple):
     detector: Detector
     variables: Mapping[str, Any]
     samples: int
-    config: ml_collections.ConfigDict
+    config: Config
     calibration: Calibration | None = None
 
     def score(self, waveform: np.ndarray, sample_rate: int) -> float:
@@ -125,7 +125,7 @@ def load_unmerged(run: str | Path) -> Scorer:
     Raises:
       UserError: as ``load``.
     """
-    config = ml_collections.ConfigDict(run_folder.read_config(run))
+    config = run_folder.read_config(run)
     found = run_folder.read_trainable(run)
     detector = create_detector(config.model)
     frontend = pretrained.load_frontend(config.model)

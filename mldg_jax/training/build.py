@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from mldg_jax import mldg
+from mldg_jax.common.config import Config, OptimizerSection
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.augment.section import from_config
 from mldg_jax.mldg import LossFn
@@ -23,7 +24,7 @@ from mldg_jax.step import Step, TrainState, init_state, make_step, stateless
 
 
 def build_step(
-    config: Any, detector: Detector, *, axis_name: str | None = None
+    config: Config, detector: Detector, *, axis_name: str | None = None
 ) -> Step:
     """Returns the training step of a config, see ``step.make_step``.
 
@@ -37,8 +38,9 @@ def build_step(
     """
     objective = build_objective(config, axis_name)
     section, log_every, steps = config.objective, config.log_every, config.steps
-    first_order = section.get("order", "first") == "first"
-    follows = section.name in ("mldg", "domainbed") and first_order and section.beta > 0
+    beta = mldg.BETA if section.beta is None else section.beta
+    # For these ∇G(φ') follows from the meta-gradient.
+    first_order = section.name in ("mldg", "domainbed") and section.order != "second"
     return make_step(
         loss=functools.partial(
             cross_entropy, detector, micro_batches=config.compute.micro_batches
@@ -48,13 +50,13 @@ def build_step(
         ema_decay=config.averaging,
         augment=from_config(config.augment)[1],
         axis_name=axis_name,
-        first_order_beta=section.beta if follows else None,
+        first_order_beta=beta if first_order and beta > 0 else None,
         is_logged=lambda number: (number % log_every == 0) | (number == steps),
     )
 
 
 def build_state(
-    config: Any, detector: Detector, frontend: Any, examples: Any
+    config: Config, detector: Detector, frontend: Any, examples: Any
 ) -> tuple[TrainState, dict]:
     """Returns the first state and the frozen parameters.
 
@@ -74,7 +76,7 @@ def build_state(
 
 
 def build_objective(
-    config: Any, axis_name: str | None = None
+    config: Config, axis_name: str | None = None
 ) -> Callable[[LossFn], mldg.Objective]:
     """Returns what makes the objective of a loss that a config's ``objective`` names.
 
@@ -88,8 +90,7 @@ def build_objective(
     Raises:
       UserError: an unknown name or an impossible value.
     """
-    options = dict(config.objective)
-    name = options.pop("name")
+    name, options = config.objective.name, config.objective.options()
     if name not in OBJECTIVES:
         raise UserError(
             f"objective.name is {name!r}; it must be one of {', '.join(OBJECTIVES)}"
@@ -159,7 +160,7 @@ OBJECTIVES = {
 
 
 def build_optimizer(
-    config: Any, *, warmup: int | None = None
+    config: OptimizerSection, *, warmup: int | None = None
 ) -> optax.GradientTransformation:
     """Returns Adam with a linear warm-up and learning rates of their own for the parts.
 
@@ -184,7 +185,7 @@ def build_optimizer(
     )
 
 
-def gradient_evaluations(config: Any, attacks: int) -> int:
+def gradient_evaluations(config: Config, attacks: int) -> int:
     """Returns the forward and backward passes of an utterance that a step takes.
 
     What methods are made equal by. A Hessian-vector product is counted as two: it
@@ -195,13 +196,12 @@ def gradient_evaluations(config: Any, attacks: int) -> int:
       attacks: of a step, both halves together.
     """
     objective, half = config.objective, config.episode.meta_test
-    name, second = objective.name, objective.get("order", "first") == "second"
-    train, inner = attacks - half, objective.get("inner_steps", 1)
+    train, inner = attacks - half, objective.inner_steps or 1
     passes = {
         "erm": attacks,
-        "mldg": inner * train * (3 if second else 1) + half,
+        "mldg": inner * train * (3 if objective.order == "second" else 1) + half,
         "mldg_gc": 3 * attacks,
         "mldg_gn": 3 * attacks,
         "domainbed": 2 * attacks,
     }
-    return passes[name] * config.episode.examples
+    return passes[objective.name] * config.episode.examples

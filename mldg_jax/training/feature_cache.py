@@ -39,7 +39,7 @@ def check(config: Any) -> None:
     changing = [f"augment.{name}" for name in section.switched_on(config.augment)]
     if config.episode.crop != "first":
         changing.append("episode.crop")
-    if config.model.get("full", False):
+    if config.model.full:
         changing.append("model.full")
     if changing:
         raise UserError(

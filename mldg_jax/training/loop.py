@@ -14,16 +14,17 @@ begins and of one that goes on:
 """
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import ml_collections
 import numpy as np
 
 from mldg_jax.common import provenance, run_folder
+from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import episodes, loader
 from mldg_jax.data.augment.section import from_config
@@ -60,7 +61,7 @@ class Run(NamedTuple):
       manager: of its checkpoints.
     """
 
-    config: Any
+    config: Config
     workdir: Path
     step: Step
     frozen: Any
@@ -71,7 +72,7 @@ class Run(NamedTuple):
 
 
 def train(
-    config: ml_collections.ConfigDict,
+    config: Config,
     workdir: str | Path,
     corpus: Corpus,
     *,
@@ -193,7 +194,7 @@ def _steps(
     if validation.exhausted(run.history, patience):
         return state, False
     with contextlib.closing(
-        loader.serve(episode_of, left, **config.loader)
+        loader.serve(episode_of, left, **dataclasses.asdict(config.loader))
     ) as episodes_left:
         for number, (drawn, episode) in zip(left, episodes_left, strict=True):
             state, metrics = run.step(state, run.frozen, episode)
@@ -243,14 +244,14 @@ def _chosen(run: Run, state: TrainState) -> TrainState:
     return state
 
 
-def _sampler(config: Any, domains: episodes.Domains, corpus: Corpus) -> Callable:
+def _sampler(config: Config, domains: episodes.Domains, corpus: Corpus) -> Callable:
     """``loader.sampler`` of a run; takes ``devices``."""
     return functools.partial(
         loader.sampler,
         domains,
         corpus,
         seed=config.seed,
-        options={k: config.episode[k] for k in loader.DRAWN},
+        options={k: getattr(config.episode, k) for k in loader.DRAWN},
         samples=config.samples,
         augment=from_config(config.augment)[0],
     )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mldg_jax.training import loop
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 from tests import signals
 
 STEPS = 4

@@ -8,6 +8,7 @@ import pytest
 from mldg_jax import cli
 from mldg_jax.analysis import run_comparison, study, subjects, trained_update
 from mldg_jax.analysis.report import analysis_page
+from mldg_jax.common.config_values import with_values
 from mldg_jax.common.errors import UserError
 from tests import signals, webpages
 from tests.analysis import finished
@@ -130,7 +131,8 @@ def test_runs_of_an_arm_with_other_settings_are_another_arm(folders):
     one, other = (subjects.load(folder) for folder in folders)
     names = "mldg-0", "mldg-1"
     assert run_comparison.arm_labels([one, other]) == dict.fromkeys(names, "mldg")
-    other.config.objective.inner_lr = 0.5
+    changed = with_values(other.config, {"objective.inner_lr": 0.5})
+    other = other._replace(config=changed)
     labels = ("mldg inner_lr=0.01", "mldg inner_lr=0.5")
     assert run_comparison.arm_labels([one, other]) == dict(
         zip(names, labels, strict=True)
@@ -142,7 +144,8 @@ def test_runs_that_cannot_be_compared_are_refused(folders, chosen):
     with pytest.raises(UserError, match="two runs are named 'mldg-0'"):
         run_comparison.several([run, run], chosen, tell=silent)
     other = subjects.load(folders[1])
-    other.config.model.weights = "another"
+    changed = with_values(other.config, {"model.weights": "another"})
+    other = other._replace(config=changed)
     with pytest.raises(UserError, match=r"model\.weights another"):
         run_comparison.several([run, other], chosen, tell=silent)
 

@@ -8,7 +8,7 @@ from mldg_jax import lora
 from mldg_jax.analysis import gradients, losses
 from mldg_jax.models.detector import create_detector
 from mldg_jax.training.build import build_state
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 
 ATTACKS, EXAMPLES = 6, 2
 

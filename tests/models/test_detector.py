@@ -15,7 +15,7 @@ from mldg_jax.models.loss import cross_entropy
 from mldg_jax.models.split import init_parameters
 from mldg_jax.scoring.scorer import load
 from mldg_jax.training import loop
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 from tests import signals
 
 XLSR = "configs/xlsr.py"
@@ -157,9 +157,7 @@ def test_an_impossible_model_gets_one_clear_message(override, message):
 
 
 def test_an_unknown_attribute_is_named():
-    config = read_config_file(f"{XLSR}:mldg,smoke")
-    with config.unlocked():
-        config.model.frontend.depth = 3
+    config = read_config_file(f"{XLSR}:mldg,smoke", ["model.frontend.depth=3"])
     with pytest.raises(UserError, match=r"model\.frontend\.depth is unknown.*layers"):
         create_detector(config.model)
 

@@ -36,7 +36,10 @@ def test_a_finished_run_has_a_card(run):
     assert "**A higher score means bona fide (human) speech.**" in text
     assert "A01 (10), A03 (10)" in text and "- left out of training: A02" in text
     assert "70 bona fide utterances" in text and "- seed: 7" in text
-    assert "objective: adapt all, beta 1.0, inner_lr 0.01, inner_steps 1" in text
+    assert (
+        "objective: mldg, inner_lr 0.01, beta 1.0, order first, inner_steps 1, adapt all"
+        in text
+    )
 
 
 def test_what_made_a_run_is_in_its_config(run):
@@ -44,7 +47,8 @@ def test_what_made_a_run_is_in_its_config(run):
     assert found["trained_on"]["spoof"].keys() == {"A01", "A03", "A04", "A05", "A06"}
     assert {"jax", "flax", "python", "mldg_jax"} <= found["versions"].keys()
     assert found["command"] and found["started"].endswith("+00:00")
-    assert "provenance" not in run_folder.read_config(run)
+    config = run_folder.read_config(run)
+    assert config.seed == 7 and config.episode.without == ("A02",)
 
 
 def test_an_evaluation_is_added_with_a_warning_of_what_was_trained_on(

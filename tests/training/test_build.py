@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from mldg_jax import mldg
+from mldg_jax.common.config_values import with_values
 from mldg_jax.common.errors import UserError
 from mldg_jax.models.detector import DTYPES, create_detector
 from mldg_jax.models.loss import cross_entropy
@@ -18,7 +19,7 @@ from mldg_jax.training.build import (
     build_step,
     gradient_evaluations,
 )
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 from mldg_jax.training.tpu_plan.flops import count_flops
 from tests import small
 
@@ -215,8 +216,7 @@ def test_the_inner_step_of_one_part_leaves_the_other(part, episode):
 )
 def test_gradient_evaluations(objective, passes):
     config = small.config("episode.meta_test=2")
-    config.unlock()
-    config.objective = objective
+    config = with_values(config, {"objective": objective})
     found = gradient_evaluations(config, attacks=6)
     assert found == passes * config.episode.examples
 
@@ -245,12 +245,10 @@ def test_a_second_order_step_pays_about_what_is_counted(episode):
 
 @pytest.mark.parametrize("name", ["mldg_gc", "mldg_gn", "domainbed"])
 def test_every_published_variant_trains(name, episode):
-    config = small.config()
     options = {"name": name, "beta": 1.0}
     if name != "domainbed":
         options["inner_lr"] = 0.1
-    with config.unlocked():
-        config.objective = options
+    config = with_values(small.config(), {"objective": options})
     detector = small.detector()
     state, frozen = small.init(config, detector)
     step = jax.jit(build_step(config, detector))
@@ -278,8 +276,6 @@ def test_every_published_variant_trains(name, episode):
 def test_an_impossible_objective_is_refused_before_anything_is_loaded(
     objective, message
 ):
-    config = small.config()
-    with config.unlocked():
-        config.objective = objective
+    config = with_values(small.config(), {"objective": objective})
     with pytest.raises(UserError, match=message):
         build_step(config, small.detector())

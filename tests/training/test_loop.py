@@ -12,13 +12,14 @@ from flax import traverse_util
 
 import mldg_jax
 from mldg_jax.common import run_folder
+from mldg_jax.common.config_values import with_values
 from mldg_jax.common.errors import UserError
 from mldg_jax.experiments import jobs
 from mldg_jax.models import pretrained
 from mldg_jax.scoring import export
 from mldg_jax.scoring.scorer import load, score_waveforms
 from mldg_jax.training import loop
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 from tests import signals
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "debspoof.py")
@@ -89,8 +90,8 @@ def test_fine_tuning_trains_every_parameter(corpus, tmp_path):
     with pytest.raises(UserError, match="trained no adapters"):
         export.export_run(tmp_path / "full", tmp_path / "out", "peft")
     with pytest.raises(UserError, match="set the rank to 0"):
-        config.model.lora.rank = 4
-        loop.train(config, tmp_path / "both", corpus)
+        both = with_values(config, {"model.lora.rank": 4})
+        loop.train(both, tmp_path / "both", corpus)
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):

@@ -11,7 +11,7 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpus import BONAFIDE, SPOOF
 from mldg_jax.scoring import scorer
 from mldg_jax.training import loop, validation
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 from mldg_jax.training.log import read
 from tests import signals
 

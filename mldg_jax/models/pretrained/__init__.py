@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from mldg_jax import models
+from mldg_jax.common.config import ModelSection
 from mldg_jax.common.errors import UserError
 from mldg_jax.models.detector import create_detector
 from mldg_jax.models.pretrained import convert, hub, key_tables, torch_files
@@ -45,7 +46,7 @@ def from_torch(
     )
 
 
-def load_frontend(config: Any) -> dict[str, Any]:
+def load_frontend(config: ModelSection) -> dict[str, Any]:
     """Loads the pretrained front-end of a config's ``model`` section.
 
     With ``frontend.layers`` below the pretrained depth the upper layers are dropped.
@@ -54,7 +55,7 @@ def load_frontend(config: Any) -> dict[str, Any]:
       UserError: an unknown kind, or weights that are not there or do not fit.
     """
     module = create_detector(config).frontend
-    return load(config.weights, config.frontend.kind, module)
+    return load(config.weights, config.frontend["kind"], module)
 
 
 def load(source: str, kind: str, module: nn.Module) -> dict[str, Any]:

@@ -7,6 +7,7 @@ counted from the program (``flops``), because the compiler's cost analysis count
 loop's body once.
 """
 
+import dataclasses
 import functools
 import math
 import time
@@ -94,8 +95,8 @@ def plan(
         "attacks": attacks,
         "examples": batch * count // attacks,
         "samples": config.samples,
-        "objective": dict(config.objective),
-        "compute": dict(config.compute),
+        "objective": {"name": config.objective.name, **config.objective.options()},
+        "compute": dataclasses.asdict(config.compute),
         "batch": batch,
         "hbm": chip.hbm,
         **compiled(batch),

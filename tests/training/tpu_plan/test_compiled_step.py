@@ -13,7 +13,7 @@ from mldg_jax import cli
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import loader
 from mldg_jax.training import parallel
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 from mldg_jax.training.tpu_plan import compiled_step, plan_text
 from mldg_jax.training.tpu_plan.chips import CHIPS, GIB, collectives
 from tests import small

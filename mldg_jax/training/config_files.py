@@ -8,15 +8,15 @@ from pathlib import Path
 import ml_collections
 import yaml
 
+from mldg_jax.common.config import Config
+from mldg_jax.common.config_values import complete, with_values
 from mldg_jax.common.errors import UserError
 
 ARMS = ("frozen", "erm", "control", "mldg", "mldg2", "full")
 
 
-def read_config_file(
-    reference: str, overrides: Sequence[str] = ()
-) -> ml_collections.ConfigDict:
-    """Runs ``get_config`` of a config file.
+def read_config_file(reference: str, overrides: Sequence[str] = ()) -> Config:
+    """Returns the complete config that a config file and overrides make.
 
     Args:
       reference: ``"configs/debspoof.py:mldg"``; the part after the colon is the
@@ -24,7 +24,25 @@ def read_config_file(
       overrides: such as ``"optimizer.lr=1e-3"``; values are YAML.
 
     Raises:
-      UserError: no such file, a wrong argument, or a name the config does not have.
+      UserError: no such file, a wrong argument, an unknown name, or a value of the
+        wrong type.
+    """
+    try:
+        values = dict(_override(text) for text in overrides)
+        config = complete(read(reference).to_dict())
+        return with_values(config, values) if values else config
+    except (ValueError, UserError) as error:
+        raise UserError(f"config {reference}: {error}") from None
+
+
+def read(reference: str) -> ml_collections.ConfigDict:
+    """Returns what ``get_config`` of a config file says, for one that builds on it.
+
+    Args:
+      reference: see ``read_config_file``.
+
+    Raises:
+      UserError: no such file, or a wrong argument.
     """
     path, _, argument = reference.partition(":")
     if not Path(path).is_file():
@@ -36,16 +54,9 @@ def read_config_file(
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:
-        config = module.get_config(argument) if argument else module.get_config()
-        config.lock()  # a misspelt name is an error, not a new entry
-        flat = dict(_override(text) for text in overrides)
-        config.update_from_flattened_dict(flat)
+        return module.get_config(argument) if argument else module.get_config()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"config {reference}: {error}") from None
-    return config
-
-
-read = read_config_file  # users' config files call ``mldg_jax.configs.read``
 
 
 def arm_of(argument: str) -> tuple[str, bool]:
