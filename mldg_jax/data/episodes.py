@@ -268,8 +268,8 @@ def cut(
     Returns:
       The episode: for each half ``waveform`` (domains, examples, samples) float32 in
       [-1, 1], or with ``prefixes`` instead ``prefix`` (domains, examples, frames, dim);
-      ``label`` and ``seed`` (domains, examples) int32 and uint32, ``domain``
-      (domains,) int32; with a leading axis of devices if ``loader.lay_out`` made one.
+      ``label`` and ``seed`` (domains, examples) int32 and uint32; with a leading axis
+      of devices if ``loader.lay_out`` made one.
     """
 
     def example(row, start, seed):
@@ -289,7 +289,6 @@ def cut(
         return {
             **speech(one),
             "label": one["label"],
-            "domain": one["domain"],
             "seed": one["seed"].astype(np.uint32),
         }
 

@@ -82,12 +82,12 @@ def init_parameters(
 
     @jax.jit
     def init_head(key, frontend, examples):
-        if not isinstance(detector.head, PoolingHead):
-            examples = examples[:1]  # nothing to measure, only shapes count
+        if not measures_examples(detector):
+            examples = examples[:1]  # only shapes count
         params = {"params": {"frontend": frontend}}
         features = detector.apply(params, examples, method="features")
         made = detector.head.init(key, features)
-        if isinstance(detector.head, PoolingHead):
+        if measures_examples(detector):
             return made["params"], statistics(features)
         return made["params"], made.get("batch_stats", {})
 
@@ -99,6 +99,11 @@ def init_parameters(
         adapters = lora.init(lora_key, frozen, [adapter_targets(adapted)], rank=rank)
         trainable = lora.join(trainable, adapters)
     return trainable, {"head": batch_stats}, frozen
+
+
+def measures_examples(detector: Detector) -> bool:
+    """Says whether the head's input is standardised on examples at the start."""
+    return isinstance(detector.head, PoolingHead)
 
 
 def split_options(config: ModelSection) -> dict[str, Any]:

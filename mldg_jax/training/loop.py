@@ -31,6 +31,7 @@ from mldg_jax.data.augment.section import from_config
 from mldg_jax.data.corpus import Corpus, trained_on
 from mldg_jax.models import pretrained
 from mldg_jax.models.detector import create_detector
+from mldg_jax.models.split import measures_examples
 from mldg_jax.scoring import model_card
 from mldg_jax.step import Step, TrainState
 from mldg_jax.training import checkpoints, feature_cache, parallel, validation
@@ -130,7 +131,8 @@ def train(
     step = build_step(config, detector, axis_name=axis_name)
     step = parallel.compile_step(step, devices)
     episode_of = make(devices=parallel.share(devices))
-    episode_of(0)
+    drawn = episodes.draw(domains, seed=config.seed, step=0, **_drawn(config))
+    loader.lay_out(drawn, *parallel.share(devices))  # refused here, if it cannot be
 
     if leads:
         facts = provenance.gather(trained_on(corpus, without))
@@ -139,7 +141,9 @@ def train(
     fingerprint = run_folder.check_frozen(
         workdir, config.model.weights, frontend, write=leads
     )
-    examples = _examples([make()(i)[1] for i in range(EXAMPLE_EPISODES)])
+    examples = np.zeros((1, config.samples), np.float32)
+    if measures_examples(detector):
+        examples = _examples([make()(i)[1] for i in range(EXAMPLE_EPISODES)])
     state, frozen = build_state(config, detector, frontend, examples)
     del frontend
     if config.prefixes:
@@ -251,10 +255,15 @@ def _sampler(config: Config, domains: episodes.Domains, corpus: Corpus) -> Calla
         domains,
         corpus,
         seed=config.seed,
-        options={k: getattr(config.episode, k) for k in loader.DRAWN},
+        options=_drawn(config),
         samples=config.samples,
         augment=from_config(config.augment)[0],
     )
+
+
+def _drawn(config: Config) -> dict[str, Any]:
+    """What ``episodes.draw`` takes of a config."""
+    return {name: getattr(config.episode, name) for name in loader.DRAWN}
 
 
 def _log(run: Run, first: int) -> Iterator:

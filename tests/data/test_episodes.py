@@ -99,7 +99,7 @@ def test_cut_gives_the_episode_of_the_design(corpus):
     one = episode["meta_train"]
     assert one["waveform"].shape == (4, 4, 1_000)
     assert one["waveform"].dtype == np.float32 and np.abs(one["waveform"]).max() < 1
-    assert one["label"].shape == (4, 4) and one["domain"].shape == (4,)
+    assert one["label"].shape == (4, 4)
     assert episode["meta_test"]["waveform"].shape == (2, 4, 1_000)
 
 

@@ -37,8 +37,7 @@ def test_a_finished_run_has_a_card(run):
     assert "A01 (10), A03 (10)" in text and "- left out of training: A02" in text
     assert "70 bona fide utterances" in text and "- seed: 7" in text
     assert (
-        "objective: mldg, inner_lr 0.01, beta 1.0, order first, inner_steps 1, adapt all"
-        in text
+        "objective: mldg, inner_lr 0.01, beta 1.0, order first, inner_steps 1" in text
     )
 
 

@@ -159,7 +159,7 @@ def _episode(config: Any, attacks: int, examples: int, count: int) -> dict:
 
     def decisions(domains):
         label = np.zeros((domains, examples), np.int32)
-        return {"label": label, "domain": label[:, 0], "seed": label.astype(np.uint32)}
+        return {"label": label, "seed": label.astype(np.uint32)}
 
     held_out = config.episode.meta_test
     drawn = {
