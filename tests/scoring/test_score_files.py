@@ -241,10 +241,16 @@ def test_2021_pa_and_names_of_fakeavceleb(tmp_path):
     ("text", "words"),
     [
         ("LA_E_9332881\nLA_E_6866159\n", "list of ids alone is not enough"),
-        ("a,b,c\n1,2,3\n", "no header with a column"),
-        (KEYS_2019 + "LA_0040 LA_E_5 - - maybe\n", "entry 5 is .*mend that line"),
+        ("a,b,c\n1,2,3\n", "nor a header with a column"),
+        (
+            KEYS_2019 + "LA_0040 LA_E_5 - - maybe\n",
+            "line 5: 'maybe'; bonafide or spoof .*mend that line",
+        ),
         (KEYS_2019 + "LA_0040 LA_E_1 - - bonafide\n", r"LA_E_1: 2 times"),
-        (AV.replace("RealVideo-FakeAudio,", "B,"), "neither RealAudio nor FakeAudio"),
+        (
+            AV.replace("RealVideo-FakeAudio,", "B,"),
+            "line 3: 'B'; RealAudio or FakeAudio expected",
+        ),
     ],
 )
 def test_what_is_no_key_file_is_named(text, words, tmp_path):
