@@ -10,7 +10,7 @@ import numpy as np
 
 from mldg_jax import metrics
 from mldg_jax.common.errors import UserError
-from mldg_jax.data.schema import BONAFIDE, NOT_STATED
+from mldg_jax.data.corpus import BONAFIDE
 from mldg_jax.scoring import (
     bootstrap,
     bootstrap_statistics,
@@ -19,7 +19,7 @@ from mldg_jax.scoring import (
     score_files,
 )
 from mldg_jax.scoring.calibration import min_cllr
-from mldg_jax.scoring.key_files import Keys
+from mldg_jax.scoring.key_files import UNKNOWN, Keys
 
 CONDITIONS = ("attack", "codec", "language")  # shown where the keys have them
 INTERVALS = {
@@ -152,7 +152,7 @@ def cluster_ids(keys: Keys) -> tuple[np.ndarray, str]:
     if "speaker" not in keys.columns:
         return places, "utterances"
     names, ids = metrics.codes(keys.columns["speaker"])
-    alone = keys.columns["speaker"] == NOT_STATED
+    alone = keys.columns["speaker"] == UNKNOWN
     kinds = "speakers"
     for name, its in (("bona fide", real), ("spoof", ~real)):
         if np.all(ids[its] == ids[its][0]):

@@ -12,6 +12,8 @@ from mldg_jax.data import protocols
 from mldg_jax.data.schema import BONAFIDE, NO_ATTACK, NOT_STATED, UNKNOWN_ATTACK
 from mldg_jax.scoring.score_files import read_text
 
+UNKNOWN = NOT_STATED
+
 
 class Keys(NamedTuple):
     """Trials in the order of the key file.
@@ -102,14 +104,14 @@ def _known(
     """The columns that say something."""
     columns = {}
     for name, values in table.items():
-        if name in ("", "_", NOT_STATED):
+        if name in ("", "_", UNKNOWN):
             continue
         cells = np.array(values, str)
-        cells[cells == ""] = NOT_STATED
+        cells[cells == ""] = UNKNOWN
         if name == "attack":
             cells = np.where(real, NO_ATTACK, cells)
-            if np.any(cells != NOT_STATED):
-                cells = np.where(~real & (cells == NOT_STATED), UNKNOWN_ATTACK, cells)
-        if np.any(cells != NOT_STATED):
+            if np.any(cells != UNKNOWN):
+                cells = np.where(~real & (cells == UNKNOWN), UNKNOWN_ATTACK, cells)
+        if np.any(cells != UNKNOWN):
             columns[name] = cells
     return columns
