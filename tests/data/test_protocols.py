@@ -126,6 +126,7 @@ def test_fakeavceleb_headers_may_differ(header, line):
         ),
         (protocols.IN_THE_WILD, "file,speaker,label\n1.wav,bona-fide", "3 columns"),
         (protocols.FAKEAVCELEB, "source,path\nid1,a.mp4", "a folder and an .mp4"),
+        (protocols.IN_THE_WILD, "1.wav,X,spoof", "'1.wav X spoof'; a header with"),
     ],
 )
 def test_unusable_lines_are_named(format, line, words):
@@ -133,6 +134,11 @@ def test_unusable_lines_are_named(format, line, words):
     assert not rows
     assert len(problems) == 1 and words in problems[0]
     assert problems[0].startswith(("line 2: ", "line 3: "))
+
+
+@pytest.mark.parametrize("format", [protocols.ASVSPOOF5, protocols.FAKEAVCELEB])
+def test_an_empty_file_has_no_rows(format):
+    assert protocols.read_rows(format, "\n", "eval") == ([], [])
 
 
 def test_a_list_of_official_size():

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from mldg_jax import UserError
+from mldg_jax.data import protocols, schema
+from mldg_jax.data.corpora import official
 from mldg_jax.scoring import key_files, score_files
+from tests.data import miniatures
 
 NAMES = ["LA_E_1", "LA_E_2", "LA_E_3", "LA_E_4"]
 SCORES = np.array([1 / 3, -2e-17, 5.0, -7.25])
@@ -226,6 +229,21 @@ def test_key_files_of_every_corpus(text, format, label, columns, tmp_path):
     assert keys.label.tolist() == label
     expected = {k: v.split() if isinstance(v, str) else v for k, v in columns.items()}
     assert {k: v.tolist() for k, v in keys.columns.items()} == expected
+
+
+@pytest.mark.parametrize("name", sorted(set(miniatures.MAKERS) - {"fakeavceleb"}))
+def test_the_builder_of_a_corpus_reads_the_same(name, tmp_path):
+    mini = miniatures.MAKERS[name](tmp_path)
+    keys, layout = key_files.read(mini.protocol), official.BUILDERS[name].layout
+    rows, problems = protocols.read_rows(layout.format, mini.protocol.read_text(), "x")
+    assert len(rows) > 4 and not problems
+    assert [schema.LABELS[x] for x in keys.label] == [row.label for row in rows]
+    names = [x.removesuffix(layout.format.suffix) for x in keys.utterance]
+    assert names == [row.utterance for row in rows]
+    if name != "in_the_wild":
+        attacks = keys.columns[layout.format.attack]
+        real = keys.label == schema.BONAFIDE
+        assert np.where(real, "-", attacks).tolist() == [row.attack for row in rows]
 
 
 def test_2021_pa_and_names_of_fakeavceleb(tmp_path):
