@@ -8,14 +8,13 @@ import jax
 import numpy as np
 
 from mldg_jax.analysis import losses
-from mldg_jax.common import run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
 from mldg_jax.data.episodes import crop
 from mldg_jax.models import split
 from mldg_jax.models.detector import Detector
-from mldg_jax.scoring.scorer import load_unmerged, split_adapters
+from mldg_jax.scoring.scorer import load_parameters
 from mldg_jax.step import TrainState
 from mldg_jax.training.build import build_state
 from mldg_jax.training.checkpoints import open_checkpoints, restore_first
@@ -102,20 +101,16 @@ def load(folder: str | Path) -> FinishedRun:
     Raises:
       UserError: no such run, not finished, or its parameters fit another model.
     """
-    scorer = load_unmerged(folder)
-    trainable, batch_stats = run_folder.read_trainable(folder)
-    frontend = scorer.variables["params"]["frontend"]
-    if scorer.config.model.lora.rank:
-        _, frontend = split_adapters(frontend)
+    parts = load_parameters(folder)
     return FinishedRun(
         Path(folder).resolve().name,
         Path(folder),
-        scorer.config,
-        scorer.detector,
-        trainable,
-        batch_stats,
-        {"frontend": frontend},
-        scorer.config.steps,
+        parts.config,
+        parts.detector,
+        parts.trainable,
+        parts.batch_stats,
+        {"frontend": parts.frontend},
+        parts.config.steps,
     )
 
 

@@ -195,7 +195,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     from mldg_jax.training.config_files import read_config_file
     from mldg_jax.training.tpu_plan import compiled_step, plan_text
 
-    result = compiled_step.plan(
+    plan = compiled_step.plan(
         read_config_file(arguments.config, arguments.overrides),
         arguments.topology,
         batch=arguments.batch,
@@ -203,7 +203,7 @@ def _plan(arguments: argparse.Namespace) -> None:
         largest=arguments.largest,
         progress=functools.partial(print, file=sys.stderr, flush=True),
     )
-    print(json.dumps(result) if arguments.json else plan_text.text(result))
+    print(json.dumps(plan.to_json()) if arguments.json else plan_text.text(plan))
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:

@@ -1,178 +1,320 @@
-"""The protocol files of the public corpora: text in, rows out.
+"""The formats of protocols and key files: one table, ``FORMATS``, and its reader.
 
-Every parser takes the text of one file and the split it lists (ignored where the lines
-say it themselves) and returns its rows and a message for every line that it could not
-use. Paths are relative to the folder of the recordings.
+The builders of the corpora make rows of a protocol (``read_rows``); `mldg evaluate`
+takes the columns of a key file (``read_columns``). Both name the lines that they cannot
+use.
 """
 
 import csv
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
-from mldg_jax.data.schema import NOT_STATED, Row, attack_of, word
+from mldg_jax.data.schema import LABELS, NOT_STATED, Row, attack_of, word
 
-Parsed = tuple[list[Row], list[str]]
-Parser = Callable[[str, str], Parsed]
+LABEL_WORDS = {
+    **dict.fromkeys(("bonafide", "bona-fide", "bona_fide", "bona fide"), 1),
+    **dict.fromkeys(("genuine", "real", "human", "1"), 1),
+    **dict.fromkeys(("spoof", "spoofed", "fake", "deepfake", "0"), 0),
+}
+"""Words for the two labels, in files that anybody may have written."""
+UTTERANCE_NAMES = (
+    "utterance", "filename", "file", "trial", "trial_anon", "utt", "name", "path"
+)  # fmt: skip
+LABEL_NAMES = ("label", "cm-label", "cm_label", "key")
+ALIASES = {
+    "attack_anon": "attack", "attack_type": "attack", "spk": "speaker",
+    "tar_spk_anon": "speaker", "split": "subset", "lang": "language",
+}  # fmt: skip
 
-SUBSETS_2021 = ("eval", "progress", "hidden_track")
-FAKEAVCELEB_TYPES = (
-    "RealVideo-RealAudio",
-    "RealVideo-FakeAudio",
-    "FakeVideo-RealAudio",
-    "FakeVideo-FakeAudio",
+
+@dataclasses.dataclass(frozen=True)
+class ProtocolFormat:
+    """How a protocol is recognised, and what its columns say.
+
+    Attributes:
+      name: for messages.
+      layout: the names of its columns, "_" for one that is not kept. A file without a
+        header is recognised by their number and by the label in its place. "" for the
+        names in the header.
+      header: of a file with one: the columns it is recognised by, each as the names
+        that it may have.
+      derive: makes the columns of a line, from its cells by the header's names; None
+        if that cannot be done.
+      needs: what ``derive`` looks for, in words.
+      labels: the words for spoof and bona fide; key files may have ``LABEL_WORDS`` too.
+      subsets: the words of the column ``subset``, where that is a row's split.
+      attack: the column that is a row's attack.
+      suffix: of the recordings; utterances are named with or without it.
+      languages: words of the column ``language`` and their ISO 639-1 codes; all others
+        are English.
+    """
+
+    name: str
+    layout: str = ""
+    header: tuple[tuple[str, ...], ...] = ()
+    derive: Callable[[dict[str, str]], list[str] | None] | None = None
+    needs: str = ""
+    labels: tuple[str, str] = LABELS
+    subsets: tuple[str, ...] = ()
+    attack: str = "attack"
+    suffix: str = ".flac"
+    languages: tuple[tuple[str, str], ...] = ()
+
+    def matches(self, first: str) -> bool:
+        """Returns whether a key file that starts with this line is of this format."""
+        if self.header:
+            names = {cell.lower() for _, cells in _split([first]) for cell in cells}
+            return all(names & set(column) for column in self.header)
+        cells, names = first.split(), self.layout.split()
+        if len(cells) != len(names):
+            return False
+        return cells[names.index("label")].lower() in LABEL_WORDS
+
+
+FAKEAVCELEB_TYPES = [
+    f"{x}Video-{y}Audio" for x in ("Real", "Fake") for y in ("Real", "Fake")
+]
+
+
+def _fakeavceleb(cells: dict[str, str]) -> list[str] | None:
+    """The utterance is TYPE/RACE/GENDER/ID/FILE.mp4, its label that of the audio.
+
+    The folder and the file are recognised by what they look like, wherever they are:
+    the folder's column has no name.
+    """
+    folder, file = PurePosixPath(), cells.get("path", "")
+    for cell in cells.values():
+        path = PurePosixPath(cell)
+        types = [i for i, part in enumerate(path.parts) if part in FAKEAVCELEB_TYPES]
+        if types and "/" in cell:
+            folder = PurePosixPath(*path.parts[types[0] :])
+        if cell.lower().endswith(".mp4"):
+            file = path.name
+    kind = cells.get("type") or (folder.parts or [""])[0]
+    if not (kind and file and "source" in cells):
+        return None
+    path = folder if folder.name == file else folder / file
+    method, race = cells.get("method", ""), cells.get("race", "")
+    return [str(path), kind.rpartition("-")[2], method, cells["source"], race]
+
+
+# The columns' names are those of the corpora's readmes and of the challenges' scripts.
+ASVSPOOF2019 = ProtocolFormat(  # LA_0081 LA_T_3727749 - A01 spoof
+    "ASVspoof 2019 protocol", "speaker utterance environment attack label"
 )
-_LANGUAGES = {"E": "en", "F": "fi", "G": "de", "M": "zh"}  # of the VCC 2020 speakers
+ASVSPOOF2019_SCORES = ProtocolFormat(  # score files that carry their keys
+    "ASVspoof 2019 scores", "utterance attack label _"
+)
+ASVSPOOF2021_LA = ProtocolFormat(
+    # LA_0009 LA_E_9332881 alaw ita_tx A07 spoof notrim eval
+    "ASVspoof 2021 LA",
+    "speaker utterance codec transmission attack label trim subset",
+    subsets=("eval", "progress", "hidden_track"),
+)
+ASVSPOOF2021_PA = dataclasses.replace(
+    ASVSPOOF2021_LA,
+    name="ASVspoof 2021 PA",
+    layout="speaker utterance asv_room asv_mic distance attacker_room attacker_mic "
+    "attacker_distance replay_distance label trim subset",
+)
+ASVSPOOF2021_DF = dataclasses.replace(
+    ASVSPOOF2021_LA,
+    # LA_0023 DF_E_2000011 nocodec asvspoof A14 spoof notrim progress
+    # traditional_vocoder - - - -
+    name="ASVspoof 2021 DF",
+    layout="speaker utterance codec source attack label trim subset vocoder task team "
+    "gender language",
+    # The organisers break down results by it: "attack" holds over a hundred teams.
+    attack="vocoder",
+    # Of the VCC 2020 speakers.
+    languages=(("E", "en"), ("F", "fi"), ("G", "de"), ("M", "zh")),
+)
+ASVSPOOF5 = ProtocolFormat(
+    # D_4461 D_0000000169 F - - - AC1 A14 spoof -; spaces or tabs; the codec's seed and
+    # the attack's tag are not kept
+    "ASVspoof 5",
+    "speaker utterance gender codec codec_quality _ _ attack label _",
+)
+PAIRS = ProtocolFormat("utterance and label", "utterance label")
+FAKEAVCELEB = ProtocolFormat(
+    # id00076,-,-,real,A,RealVideo-RealAudio,African,men,00109.mp4,FakeAVCeleb/
+    # RealVideo-RealAudio/African/men/id00076
+    "FakeAVCeleb",
+    "utterance label attack speaker race",
+    header=(("source",), ("method",), ("type",), ("path",)),
+    derive=_fakeavceleb,
+    needs="a source, a folder and an .mp4",
+    labels=("FakeAudio", "RealAudio"),
+    suffix=".mp4",
+)
+TABLE = ProtocolFormat("table with a header", header=(UTTERANCE_NAMES, LABEL_NAMES))
+IN_THE_WILD = dataclasses.replace(  # 0.wav,Alec Guinness,spoof under a header
+    TABLE, name="In-the-Wild", labels=("spoof", "bona-fide"), suffix=".wav"
+)
+FORMATS = (
+    *(ASVSPOOF2019, ASVSPOOF2019_SCORES, ASVSPOOF2021_LA, ASVSPOOF2021_PA),
+    *(ASVSPOOF2021_DF, ASVSPOOF5, PAIRS, FAKEAVCELEB, TABLE),
+)
+"""What a key file may be: the first that matches. In-the-Wild's is a ``TABLE``."""
 
 
-def asvspoof2019(text: str, split: str) -> Parsed:
-    """``LA_0081 LA_T_3727749 - A01 spoof``: speaker, utterance, –, attack, key."""
+class ProtocolColumns(NamedTuple):
+    """The lines of a protocol that fit its format, in its order.
 
-    def row(p: list[str]) -> Row:
-        attack = attack_of(p[4], p[3])
-        return Row(p[1], f"{p[1]}.flac", p[4], attack, p[0], split, language="en")
-
-    return _table(text, 5, {4: ("bonafide", "spoof")}, row)
-
-
-def asvspoof2021_la(text: str, split: str) -> Parsed:
-    """``LA_0009 LA_E_9332881 alaw ita_tx A07 spoof notrim eval``.
-
-    Speaker, trial, codec, transmission, attack, key, trimming, subset.
+    Attributes:
+      label: n labels, 1 bona fide, 0 spoof.
+      cells: the other columns by name, n cells each, as they are written.
+      problems: what is wrong with the lines that do not fit.
     """
 
-    def row(p: list[str]) -> Row:
-        attack = attack_of(p[5], p[4])
-        return Row(p[1], f"{p[1]}.flac", p[5], attack, p[0], p[7], p[2], "en")
-
-    return _table(text, 8, {5: ("bonafide", "spoof"), 7: SUBSETS_2021}, row)
+    label: list[int]
+    cells: dict[str, Sequence[str]]
+    problems: list[str]
 
 
-def asvspoof2021_df(text: str, split: str) -> Parsed:
-    """13 columns, as ``LA_0023 DF_E_2000011 nocodec asvspoof A14 spoof notrim progress
-    traditional_vocoder - - - -``.
+def read_rows(format: ProtocolFormat, text: str, split: str) -> tuple[list[Row], list]:
+    """Reads a corpus's protocol strictly, with only its own words for labels.
 
-    Speaker, trial, codec, source, attack, key, trimming, subset, vocoder, task, team,
-    gender pair, language. The attack of a row is its vocoder type, by which the
-    organisers break down their results: the attack column holds over a hundred teams.
+    Args:
+      format: of the file.
+      text: of the file.
+      split: what it lists; ignored where the lines say it themselves.
+
+    Returns:
+      Rows, with paths relative to the folder of the recordings, and a message for
+      every line that cannot be used.
     """
-
-    def row(p: list[str]) -> Row:
-        attack = attack_of(p[5], p[8])
-        language = _LANGUAGES.get(p[12], "en")
-        return Row(p[1], f"{p[1]}.flac", p[5], attack, p[0], p[7], p[2], language)
-
-    return _table(text, 13, {5: ("bonafide", "spoof"), 7: SUBSETS_2021}, row)
-
-
-def asvspoof5(text: str, split: str) -> Parsed:
-    """``D_4461 D_0000000169 F - - - AC1 A14 spoof -``, spaces or tabs.
-
-    Speaker, utterance, gender, codec, its quality and seed, attack tag, attack, key, –.
-    """
-
-    def row(p: list[str]) -> Row:
-        attack = attack_of(p[8], p[7])
-        return Row(p[1], f"{p[1]}.flac", p[8], attack, p[0], split, p[3], "en")
-
-    return _table(text, 10, {8: ("bonafide", "spoof")}, row)
-
-
-def in_the_wild(text: str, split: str) -> Parsed:
-    """``meta.csv``: file, speaker, label ("bona-fide" or "spoof"). No attacks."""
-    rows, problems = [], []
-    lines = _csv(text)
-    for number, p in lines[1:]:
-        label = {"bona-fide": "bonafide", "spoof": "spoof"}.get(p[-1])
-        if len(p) != 3 or label is None:
-            problems.append(_bad(number, p, "file, speaker, bona-fide or spoof"))
-            continue
-        name = PurePosixPath(p[0]).stem
-        row = Row(name, p[0], label, attack_of(label, ""), word(p[1]), split)
-        rows.append(row._replace(language="en"))
-    return rows, problems
-
-
-def fakeavceleb(text: str, split: str) -> Parsed:
-    """``meta_data.csv``; the label is that of the audio, the attack is the method.
-
-    Known header: source, target1, target2, method, category, type, race, gender, path
-    and a last column without a name that holds the folder. The folder and the file are
-    recognised by what they look like, wherever they are.
-    """
-    rows, problems = [], []
-    lines = _csv(text)
-    names = lines[0][1] if lines else []
-    header = {name.lower(): i for i, name in enumerate(names)}
-    for number, p in lines[1:]:
-        path = _fakeavceleb_path(p)
-        if path is None or "source" not in header:
-            problems.append(_bad(number, p, "a source, a folder and an .mp4"))
-            continue
-        label = "bonafide" if path.parts[0].endswith("RealAudio") else "spoof"
-        method = p[header["method"]] if "method" in header else ""
+    label, cells, problems = read_columns(format, text, strict=True)
+    blank = [NOT_STATED] * len(label)
+    names = ("utterance", format.attack, "speaker", "subset", "codec", "language")
+    columns = [cells.get(name, blank) for name in names]
+    languages, rows = dict(format.languages), []
+    for code, name, attack, speaker, subset, codec, language in zip(
+        label, *columns, strict=True
+    ):
+        stem = name.removesuffix(format.suffix)
         rows.append(
             Row(
-                utterance=word(str(path.with_suffix(""))),
-                path=str(path),
-                label=label,
-                attack=attack_of(label, method),
-                speaker=word(p[header["source"]]),
-                split=split,
-                codec=NOT_STATED,
-                language="en",
+                utterance=word(stem),
+                path=stem + format.suffix,
+                label=LABELS[code],
+                attack=attack_of(LABELS[code], attack),
+                speaker=word(speaker),
+                split=subset.lower() if format.subsets else split,
+                codec=codec,
+                language=languages.get(language, "en"),
             )
         )
     return rows, problems
 
 
-def _fakeavceleb_path(cells: list[str]) -> PurePosixPath | None:
-    """TYPE/RACE/GENDER/ID/FILE.mp4 out of the cells of a line."""
-    folder = file = None
-    for cell in cells:
-        if "/" in cell:
-            parts = PurePosixPath(cell).parts
-            types = [i for i, part in enumerate(parts) if part in FAKEAVCELEB_TYPES]
-            if types:
-                folder = PurePosixPath(*parts[types[0] :])
-        if cell.lower().endswith(".mp4"):
-            file = PurePosixPath(cell).name
-    if folder is None or file is None:
+def read_columns(
+    format: ProtocolFormat, text: str, *, strict: bool = False
+) -> ProtocolColumns:
+    """Reads the columns of a protocol or a key file.
+
+    Args:
+      format: of the file.
+      text: of the file.
+      strict: whether to take no other labels and subsets than the format's own.
+    """
+    accepted = {"label": {x.lower(): code for code, x in enumerate(format.labels)}}
+    if not strict:
+        accepted["label"] |= LABEL_WORDS
+    elif format.subsets:
+        accepted["subset"] = dict.fromkeys(format.subsets, 1)
+    lines, names, problems = text.splitlines(), format.layout.split(), []
+    table = None
+    if not format.header:
+        table = split_columns([line for line in lines if line.strip()], len(names))
+    if table is None or not all(
+        {cell.lower() for cell in set(table[names.index(name)])} <= words.keys()
+        for name, words in accepted.items()
+    ):
+        names, rows, problems = _rows(format, lines, accepted)
+        table = list(zip(*rows, strict=True)) or [()] * len(names)
+    cells = dict(zip(names, table, strict=True))
+    label = [accepted["label"][cell.lower()] for cell in cells.pop("label", ())]
+    return ProtocolColumns(label, cells, problems)
+
+
+def split_columns(lines: Sequence[str], count: int) -> list[list[str]] | None:
+    """The columns of lines separated by blanks, or None unless all have so many."""
+    if any(len(line.split()) != count for line in lines):
         return None
-    return folder if folder.name == file else folder / file
+    # One flat list: a million short lists take three times as long to make and free.
+    cells = "\n".join(lines).split()
+    return [cells[place::count] for place in range(count)]
 
 
-def _table(
-    text: str,
-    columns: int,
-    allowed: dict[int, tuple[str, ...]],
-    row: Callable[[list[str]], Row],
-) -> Parsed:
-    """Rows of a file whose columns are separated by white space."""
+def _rows(
+    format: ProtocolFormat, lines: Sequence[str], accepted: Mapping[str, Mapping]
+) -> tuple[list[str], list[Sequence[str]], list[str]]:
+    """Names of columns, the lines that fit, and what is wrong with the others."""
+    numbered = _split(lines)
+    header = _header(format, numbered) if format.header and numbered else []
+    names = format.layout.split() or header
+    if numbered and not {"utterance", "label"} <= set(names):
+        number, cells = numbered[0]
+        expected = "a header with an utterance and a label expected"
+        return names, [], [f"line {number}: {_shown(cells)}; {expected}"]
     rows, problems = [], []
-    for number, line in enumerate(text.splitlines(), 1):
-        parts = line.split()
-        if not parts:
-            continue
-        if len(parts) != columns:
-            problems.append(_bad(number, parts, f"{columns} columns"))
-            continue
-        wrong = [i for i, values in allowed.items() if parts[i] not in values]
-        if wrong:
-            values = " or ".join(allowed[wrong[0]])
-            problems.append(_bad(number, [parts[wrong[0]]], values))
-            continue
-        rows.append(row(parts))
-    return rows, problems
+    for number, cells in numbered[bool(header) :]:
+        row = cells
+        if format.derive is not None:
+            row = format.derive(dict(zip(header, cells, strict=False)))
+        if row is None:
+            problems.append(f"line {number}: {_shown(cells)}; {format.needs} expected")
+        elif problem := _problem(format, names, row, accepted):
+            problems.append(f"line {number}: {problem}")
+        else:
+            rows.append(row)
+    return names, rows, problems
 
 
-def _csv(text: str) -> list[tuple[int, list[str]]]:
-    """Lines of a CSV file that are not empty, with their numbers; first the header."""
-    return [
-        (number, [cell.strip() for cell in cells])
-        for number, cells in enumerate(csv.reader(text.splitlines()), 1)
-        if any(cells)
-    ]
+def _problem(
+    format: ProtocolFormat,
+    names: list[str],
+    cells: Sequence[str],
+    accepted: Mapping[str, Mapping],
+) -> str:
+    """What is wrong with a line; "" if nothing is."""
+    if len(cells) != len(names):
+        return f"{_shown(cells)}; {len(names)} columns expected ({', '.join(names)})"
+    for name, words in accepted.items():
+        cell = cells[names.index(name)]
+        if cell.lower() not in words:
+            expected = format.labels[::-1] if name == "label" else format.subsets
+            return f"{_shown([cell])}; {' or '.join(expected)} expected as {name}"
+    return ""
 
 
-def _bad(number: int, found: list[str], expected: str) -> str:
-    return f"line {number}: {' '.join(found)[:80]!r}; {expected} expected"
+def _shown(cells: Sequence[str]) -> str:
+    return repr(" ".join(cells)[:80])
+
+
+def _header(
+    format: ProtocolFormat, numbered: Sequence[tuple[int, list[str]]]
+) -> list[str]:
+    """The names in a header; those of a ``TABLE`` as the other formats call them."""
+    header = [name.lower() for name in numbered[0][1]]
+    if len(numbered) > 1 and len(numbered[1][1]) == len(header) + 1:
+        header.append("")  # FakeAVCeleb's last column has no name
+    if format.layout:
+        return header
+    for name, known in zip(("utterance", "label"), format.header, strict=True):
+        for alias in [alias for alias in known if alias in header][:1]:
+            header[header.index(alias)] = name
+    return [ALIASES.get(name, name) for name in header]
+
+
+def _split(lines: Sequence[str]) -> list[tuple[int, list[str]]]:
+    """The cells of the lines that are not blank, with the lines' numbers."""
+    first = next((line for line in lines if line.strip()), "")
+    rows = map(str.split, lines)
+    if "\t" in first or "," in first:
+        rows = csv.reader(lines, delimiter="\t" if "\t" in first else ",")
+    stripped = ([cell.strip() for cell in cells] for cells in rows)
+    return [(n, cells) for n, cells in enumerate(stripped, 1) if any(cells)]

@@ -5,11 +5,10 @@ The back-end stays behind: it is in the run's ``trainable.safetensors``.
 
 from pathlib import Path
 
-from mldg_jax import lora
 from mldg_jax.common.errors import UserError
 from mldg_jax.models import wav2vec2, whisper
 from mldg_jax.models.pretrained import key_tables, torch_export
-from mldg_jax.scoring.scorer import load_unmerged, split_adapters
+from mldg_jax.scoring.scorer import load_parameters
 
 _TABLES = {"wav2vec2": key_tables.WAV2VEC2_HF, "whisper": key_tables.WHISPER_HF}
 _CONFIGS = {"wav2vec2": wav2vec2.to_hf, "whisper": whisper.to_hf}
@@ -28,30 +27,23 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> None:
     Raises:
       UserError: no such run, not finished, or one that trained neither.
     """
-    scorer = load_unmerged(run)
-    kind, options = scorer.config.model.frontend["kind"], scorer.config.model.lora
-    tuned = scorer.config.model.full
+    parts = load_parameters(run)
+    model = parts.config.model
+    kind, options, tuned = model.frontend["kind"], model.lora, model.full
     if not options.rank and not (tuned and form == "merged"):
         other = "; --format merged exports its fine-tuned front-end" if tuned else ""
         raise UserError(f"{run} trained no adapters (LoRA rank 0){other}")
-    frontend = scorer.variables["params"]["frontend"]
-    module = scorer.detector.frontend
-    if tuned:
-        torch_export.hf(
-            {"params": frontend}, _TABLES[kind], _CONFIGS[kind](module), folder
-        )
-        return
-    adapters, frozen = split_adapters(frontend)
     if form == "peft":
         torch_export.peft(
-            adapters,
+            parts.trainable["frontend"],
             _TABLES[kind],
             rank=options.rank,
             alpha=options.alpha,
-            base_model=scorer.config.model.weights,
+            base_model=model.weights,
             folder=folder,
             use_rslora=options.rank_stabilised,
         )
     else:
-        merged = {"params": lora.merge(frozen, adapters, scale=module.lora_scale)}
-        torch_export.hf(merged, _TABLES[kind], _CONFIGS[kind](module), folder)
+        merged = {"params": parts.merged_frontend()}
+        hf_config = _CONFIGS[kind](parts.detector.frontend)
+        torch_export.hf(merged, _TABLES[kind], hf_config, folder)

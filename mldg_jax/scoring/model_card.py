@@ -4,6 +4,7 @@ The heading follows the Hugging Face hub's (``model-index`` holds the error rate
 card is written when training ends, and again with every evaluation or calibration.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,30 @@ LICENCES = {  # of front-ends whose weights come with one
 NAMES = {"eer": "EER", "min_dcf": "minDCF", "act_dcf": "actDCF", "cllr": "Cllr"}
 
 
+@dataclasses.dataclass(frozen=True)
+class CardEvaluation:
+    """An evaluation as ``evaluations.json`` keeps it.
+
+    Attributes:
+      name: of the trials.
+      n_bonafide, n_spoof: trials.
+      metrics: of ``NAMES``.
+      intervals: low and high by metric, of 95 %; empty without.
+      by_attack: EER, a fraction.
+      resampled: what the intervals come from.
+      trained_on: attacks of the evaluation that the run was trained on.
+    """
+
+    name: str
+    n_bonafide: int
+    n_spoof: int
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, Sequence[float]]
+    by_attack: Mapping[str, float]
+    resampled: str
+    trained_on: Sequence[str]
+
+
 def write(run: str | Path) -> None:
     """Writes a run's card from what is in its folder.
 
@@ -38,7 +63,7 @@ def write(run: str | Path) -> None:
         config,
         run_folder.read_provenance(run),
         load_calibration(fitted) if fitted.exists() else None,
-        read_evaluations(run),
+        [CardEvaluation(**entry) for entry in read_evaluations(run)],
     )
     files.write_text(run / CARD, text)
 
@@ -93,7 +118,7 @@ def render(
     config: Config,
     provenance: Mapping[str, Any],
     calibration: Calibration | None,
-    evaluations: Sequence[Mapping[str, Any]],
+    evaluations: Sequence[CardEvaluation],
 ) -> str:
     """The card's text.
 
@@ -130,15 +155,15 @@ from the front-end's weights and from the training corpus, whose terms are its o
 TASK = {"type": "audio-classification", "name": "speech deepfake detection"}
 
 
-def _heading(name, config, evaluations) -> str:
+def _heading(name: str, config: Config, evaluations: Sequence[CardEvaluation]) -> str:
     weights = config.model.weights
     results = [
         {
             "task": dict(TASK),
-            "dataset": {"name": one["name"], "type": "custom"},
+            "dataset": {"name": one.name, "type": "custom"},
             "metrics": [
                 {"type": k, "name": NAMES[k], "value": float(f"{v:.6g}")}
-                for k, v in one["metrics"].items()
+                for k, v in one.metrics.items()
             ],
         }
         for one in evaluations
@@ -221,7 +246,7 @@ def _validation(chosen) -> list[str]:
     ]
 
 
-def _evaluations(evaluations) -> str:
+def _evaluations(evaluations: Sequence[CardEvaluation]) -> str:
     if not evaluations:
         return "## Evaluation\n\nNone yet: `mldg evaluate … --card RUN` adds one."
     lines = [
@@ -235,28 +260,28 @@ def _evaluations(evaluations) -> str:
             _with_interval(one, k, 100 if k == "eer" else 1, 2 if k == "eer" else 3)
             for k in NAMES
         ]
-        counts = f"{one['n_bonafide']:,} | {one['n_spoof']:,}"
-        lines.append(f"| {one['name']} | {counts} | {' | '.join(cells)} |")
+        counts = f"{one.n_bonafide:,} | {one.n_spoof:,}"
+        lines.append(f"| {one.name} | {counts} | {' | '.join(cells)} |")
     for one in evaluations:
-        if one["intervals"]:
-            what = f"{one['name']}: 95 % intervals from resampling {one['resampled']}."
+        if one.intervals:
+            what = f"{one.name}: 95 % intervals from resampling {one.resampled}."
             lines += ["", what]
-        if one["trained_on"]:
+        if one.trained_on:
             lines += [
                 "",
-                f"**{one['name']} has attacks that this model was trained on: "
-                f"{', '.join(one['trained_on'])}. Its EER says nothing of new attacks; "
+                f"**{one.name} has attacks that this model was trained on: "
+                f"{', '.join(one.trained_on)}. Its EER says nothing of new attacks; "
                 "read those of the others.**",
             ]
-        rates = ", ".join(f"{a} {100 * e:.1f}" for a, e in one["by_attack"].items())
+        rates = ", ".join(f"{a} {100 * e:.1f}" for a, e in one.by_attack.items())
         if rates:
-            lines += ["", f"EER by attack, %, {one['name']}: {rates}"]
+            lines += ["", f"EER by attack, %, {one.name}: {rates}"]
     return "\n".join(lines)
 
 
-def _with_interval(one, metric, factor, digits) -> str:
-    text = f"{factor * one['metrics'][metric]:.{digits}f}"
-    if metric in one["intervals"]:
-        low, high = (f"{factor * x:.{digits}f}" for x in one["intervals"][metric])
+def _with_interval(one: CardEvaluation, metric: str, factor: float, digits: int) -> str:
+    text = f"{factor * one.metrics[metric]:.{digits}f}"
+    if metric in one.intervals:
+        low, high = (f"{factor * x:.{digits}f}" for x in one.intervals[metric])
         text += f" [{low}, {high}]"
     return text

@@ -21,18 +21,11 @@ import numpy as np
 
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing
-from mldg_jax.data.corpus import BONAFIDE, NO_ATTACK, SPOOF
+from mldg_jax.data.protocols import LABEL_WORDS, UTTERANCE_NAMES, split_columns
+from mldg_jax.data.schema import BONAFIDE, NO_ATTACK
 
 FORMATS = ("asvspoof2019", "asvspoof2021", "asvspoof5", "csv")
-UTTERANCE_NAMES = (
-    "utterance", "filename", "file", "trial", "trial_anon", "utt", "name", "path"
-)  # fmt: skip
 SCORE_NAMES = ("cm-score", "cm_score", "score", "llr")
-LABELS = {
-    "bonafide": BONAFIDE, "bona-fide": BONAFIDE, "bona_fide": BONAFIDE, "1": BONAFIDE,
-    "genuine": BONAFIDE, "real": BONAFIDE, "human": BONAFIDE,
-    "spoof": SPOOF, "fake": SPOOF, "deepfake": SPOOF, "0": SPOOF,
-}  # fmt: skip
 
 
 class Scores(NamedTuple):
@@ -41,7 +34,7 @@ class Scores(NamedTuple):
     Attributes:
       utterance: (n,) str.
       score: (n,) float64, perhaps not finite.
-      label: (n,) int32 as in `LABELS`, or None where the format has no keys.
+      label: (n,) int32, 1 bona fide, 0 spoof, or None where the format has no keys.
       attack: (n,) str, "-" for bona fide, or None.
       format: one of `FORMATS`.
     """
@@ -98,7 +91,7 @@ def parse(path: str | Path, format: str = "auto") -> tuple[Scores, list[str]]:
     utterance, score = np.array(table[places[0]], str), np.array(table[places[1]])
     label = attack = None
     if len(places) == 3:
-        label = np.array([LABELS[x.lower()] for x in table[places[2]]], np.int32)
+        label = np.array([LABEL_WORDS[x.lower()] for x in table[places[2]]], np.int32)
         attack = np.where(label == BONAFIDE, NO_ATTACK, np.array(table[1], str))
     return Scores(utterance, score.astype(np.float64), label, attack, format), problems
 
@@ -124,7 +117,7 @@ def _fits(table: Sequence[Sequence[str]], places: list[int]) -> bool:
             float(text)
     except ValueError:
         return False
-    return len(places) < 3 or all(x.lower() in LABELS for x in table[places[2]])
+    return len(places) < 3 or all(x.lower() in LABEL_WORDS for x in table[places[2]])
 
 
 def write(
@@ -185,8 +178,8 @@ def _joined(rows: Iterable[Sequence[str]], separator: str) -> str:
     return "".join(lines)
 
 
-def read_lines(path: str | Path) -> list[str]:
-    """The lines of a text file that are not blank.
+def read_text(path: str | Path) -> str:
+    """Reads a text file.
 
     Raises:
       UserError: no such file, not text, or nothing in it.
@@ -195,19 +188,14 @@ def read_lines(path: str | Path) -> list[str]:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as text ({error})") from None
-    lines = [line for line in text.split("\n") if line.strip()]
-    if not lines:
+    if not text.strip():
         raise UserError(f"{path} is empty: it should hold a line an utterance")
-    return lines
+    return text
 
 
-def split_columns(lines: list[str], count: int) -> list[list[str]] | None:
-    """The columns of lines separated by blanks, or None unless all have so many."""
-    if any(len(line.split()) != count for line in lines):
-        return None
-    # One flat list: a million short lists take three times as long to make and free.
-    cells = "\n".join(lines).split()
-    return [cells[place::count] for place in range(count)]
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of a text file that are not blank; raises as ``read_text``."""
+    return [line for line in read_text(path).split("\n") if line.strip()]
 
 
 def split_rows(lines: list[str]) -> tuple[list[str], list[list[str]]]:
@@ -258,7 +246,7 @@ def _detected(path: str | Path, first: str) -> str:
         return "asvspoof5"
     if "," in first or any(name in map(str.lower, cells) for name in SCORE_NAMES):
         return "csv"
-    if len(cells) == 4 and cells[2].lower() in LABELS:
+    if len(cells) == 4 and cells[2].lower() in LABEL_WORDS:
         return "asvspoof2019"
     if len(cells) >= 2 and is_number(cells[-1]):
         return "asvspoof2021"

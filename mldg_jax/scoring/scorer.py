@@ -8,6 +8,7 @@ recordings of every length, and windows of several recordings share a batch.
 """
 
 import functools
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -92,58 +93,82 @@ class Scorer(NamedTuple):
         return next(stream(self, [prepared], overlap))
 
 
+class RunParameters(NamedTuple):
+    """What a finished run scores with, in parts.
+
+    Attributes:
+      config: the run's config.
+      detector: the model, computing in float32.
+      trainable: ``head`` and, of a front-end with adapters or fine-tuned, ``frontend``.
+      batch_stats: the head's statistics.
+      frontend: the pretrained front-end's own parameters.
+    """
+
+    config: ml_collections.ConfigDict
+    detector: Detector
+    trainable: dict[str, Any]
+    batch_stats: dict[str, Any]
+    frontend: dict[str, Any]
+
+    def merged_frontend(self) -> dict[str, Any]:
+        """Returns the front-end as it was trained, adapters merged into it."""
+        trained = self.trainable.get("frontend", {})
+        if not self.config.model.lora.rank:
+            return trained or self.frontend  # fine-tuned, or frozen
+        scale = self.detector.frontend.lora_scale
+        return lora.merge(self.frontend, trained, scale=scale)
+
+
 def load(run: str | Path) -> Scorer:
     """Loads a finished run, its adapters merged into the front-end.
 
     If it was calibrated, its scores are log-likelihood ratios.
 
+    Args:
+      run: the run's folder.
+
     Raises:
       UserError: no such run, not finished, or its parameters fit another model.
     """
-    scorer = load_unmerged(run)
-    frontend = scorer.variables["params"]["frontend"]
-    if scorer.config.model.lora.rank:
-        adapters, frozen = split_adapters(frontend)
-        scale = scorer.detector.frontend.lora_scale
-        frontend = lora.merge(frozen, adapters, scale=scale)
-    params = {**scorer.variables["params"], "frontend": frontend}
+    parts = load_parameters(run)
+    params = {**parts.trainable, "frontend": parts.merged_frontend()}
     fitted = Path(run) / CALIBRATION_FILE
-    return scorer._replace(
-        variables={**scorer.variables, "params": params},
-        calibration=load_calibration(fitted) if fitted.exists() else None,
+    return Scorer(
+        parts.detector,
+        {"params": params, "batch_stats": parts.batch_stats},
+        parts.config.samples,
+        parts.config,
+        load_calibration(fitted) if fitted.exists() else None,
     )
 
 
-def split_adapters(frontend: lora.Params) -> tuple[dict, dict]:
-    """Splits a front-end's parameters into adapters and the rest."""
-    return lora.split(frontend, [rf".*/({lora.A}|{lora.B})"])
+def load_parameters(run: str | Path) -> RunParameters:
+    """Loads what a finished run trained, and the front-end that it started from.
 
-
-def load_unmerged(run: str | Path) -> Scorer:
-    """Loads a finished run with its adapters beside the front-end's own parameters.
+    Args:
+      run: the run's folder.
 
     Raises:
       UserError: as ``load``.
     """
     config = run_folder.read_config(run)
-    found = run_folder.read_trainable(run)
+    trained = run_folder.read_trainable(run)
     detector = create_detector(config.model)
     frontend = pretrained.load_frontend(config.model)
     examples = jax.ShapeDtypeStruct((1, config.samples), np.float32)
     options = split.split_options(config.model)
-    *expected, frozen = jax.eval_shape(
+    *expected, _ = jax.eval_shape(
         lambda key, x: split.init_parameters(key, detector, frontend, x, **options),
         jax.random.key(0),
         examples,
     )
-    if jax.tree.map(np.shape, tuple(expected)) != jax.tree.map(np.shape, found):
+    if jax.tree.map(np.shape, tuple(expected)) != jax.tree.map(np.shape, trained):
         raise UserError(
             f"{run}: {run_folder.TRAINABLE} does not fit the model in "
-            f"{run_folder.CONFIG}; one of the two is from another run"
+            f"{run_folder.CONFIG}: they come from different runs; copy the whole "
+            "folder again, or train the run again"
         )
-    rest = {"frontend": frontend if jax.tree.leaves(frozen) else {}}
-    variables = split.variables(*found, rest)
-    return Scorer(detector, variables, config.samples, config)
+    return RunParameters(config, detector, *trained, frontend)
 
 
 def starts(length: int, samples: int, overlap: float = 0.0) -> np.ndarray:
@@ -191,46 +216,38 @@ def stream(
     Yields:
       The windows of each recording, in order.
     """
-    samples = scorer.samples
-    waiting: deque[Windows] = deque()
-    batch: list[tuple[np.ndarray, np.ndarray, int]] = []  # window, where it is scored
+    samples, scale = scorer.samples, 1.0 / audio.SAMPLE_RATE
+    unscored: deque[tuple[np.ndarray, np.ndarray]] = deque()  # starts, ends
 
-    def flush():
-        padded = np.zeros((BATCH, samples), np.float32)
-        padded[: len(batch)] = [window for window, _, _ in batch]
-        found = _score(scorer.variables, padded, detector=scorer.detector)
-        found = np.asarray(found, np.float64)
+    def windows() -> Iterator[np.ndarray]:
+        for waveform in waveforms:
+            first = starts(len(waveform), samples, overlap)
+            unscored.append((first, np.minimum(first + samples, len(waveform))))
+            for at in first:
+                yield crop(waveform[at : at + samples], samples, 0.0)
+
+    # Scores come in the order of the windows, and every recording has one at least.
+    scores: list[float] = []
+    for score in _score_windows(scorer, windows()):
+        scores.append(score)
+        if len(scores) == len(unscored[0][0]):
+            start, end = (x * scale for x in unscored.popleft())
+            yield Windows(start, end, np.array(scores))
+            scores = []
+
+
+def _score_windows(
+    scorer: Scorer, windows: Iterator[np.ndarray]
+) -> Iterator[np.float64]:
+    """Scores windows, each (samples,) float32, a batch at a time and in order."""
+    while batch := list(itertools.islice(windows, BATCH)):
+        padded = np.zeros((BATCH, scorer.samples), np.float32)
+        padded[: len(batch)] = batch
+        logits = _score(scorer.variables, padded, detector=scorer.detector)
+        scores = np.asarray(logits, np.float64)[: len(batch)]
         if scorer.calibration is not None:
-            found = apply_calibration(scorer.calibration, found)
-        for (_, scores, i), score in zip(batch, found, strict=False):
-            scores[i] = score
-        batch.clear()
-
-    def finished(last=None):
-        """The recordings before ``last`` that have no window in the batch."""
-        open_ones = {id(scores) for _, scores, _ in batch}
-        while waiting and waiting[0] is not last:
-            if id(waiting[0].score) in open_ones:
-                return
-            yield waiting.popleft()
-
-    for waveform in waveforms:
-        first = starts(len(waveform), samples, overlap)
-        end = np.minimum(first + samples, len(waveform))
-        scale = 1.0 / audio.SAMPLE_RATE
-        this = Windows(first * scale, end * scale, np.empty(len(first)))
-        waiting.append(this)
-        for i, at in enumerate(first):
-            batch.append(
-                (crop(waveform[at : at + samples], samples, 0.0), this.score, i)
-            )
-            if len(batch) == BATCH:
-                flush()
-                yield from finished(this)
-        yield from finished()
-    if batch:
-        flush()
-    yield from finished()
+            scores = apply_calibration(scorer.calibration, scores)
+        yield from scores
 
 
 def score_waveforms(

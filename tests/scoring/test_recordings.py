@@ -15,8 +15,16 @@ import soundfile
 import mldg_jax
 from mldg_jax import cli
 from mldg_jax.common.errors import UserError
+from mldg_jax.models import split
 from mldg_jax.scoring import recordings
-from mldg_jax.scoring.scorer import _score, load, load_unmerged, score_waveforms, starts
+from mldg_jax.scoring.scorer import (
+    _score,
+    load,
+    load_parameters,
+    score_waveforms,
+    starts,
+    stream,
+)
 from mldg_jax.training import loop
 from tests import signals
 from tests.training.test_loop import smoke
@@ -104,6 +112,24 @@ def test_batching_and_padding_change_no_score(run, folder):
     np.testing.assert_allclose(together, backwards, atol=1e-4)
 
 
+def test_recordings_are_asked_for_one_batch_at_a_time(run):
+    """And each is yielded as soon as its last window is scored."""
+    scorer = mldg_jax.load(run)
+    shapes = [1, 20, 3, 8, 2]  # windows; batches of 16 end within the second and last
+    clips = [speech(n * scorer.samples / 16_000, seed=n) for n in shapes]
+    asked, yielded = [], []
+
+    def waveforms():
+        for place, clip in enumerate(clips):
+            asked.append((place, len(yielded)))
+            yield clip
+
+    for windows in stream(scorer, waveforms()):
+        yielded.append(len(windows.score))
+    assert yielded == shapes
+    assert asked == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 4)]
+
+
 def test_one_program_serves_recordings_of_every_length(run):
     scorer = mldg_jax.load(run)
     scorer.score(speech(1.0), 16_000)
@@ -114,7 +140,10 @@ def test_one_program_serves_recordings_of_every_length(run):
 
 
 def test_merged_adapters_score_as_factored_ones(run):
-    merged, factored = load(run), load_unmerged(run)
+    merged, parts = load(run), load_parameters(run)
+    frozen = {"frontend": parts.frontend}
+    variables = split.variables(parts.trainable, parts.batch_stats, frozen)
+    factored = merged._replace(variables=variables)
     clips = [speech(1.0, seed=i) for i in range(4)]
     np.testing.assert_allclose(
         score_waveforms(merged, clips),

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from mldg_jax import UserError
+from mldg_jax.data import protocols, schema
+from mldg_jax.data.corpora import official
 from mldg_jax.scoring import key_files, score_files
+from tests.data import miniatures
 
 NAMES = ["LA_E_1", "LA_E_2", "LA_E_3", "LA_E_4"]
 SCORES = np.array([1 / 3, -2e-17, 5.0, -7.25])
@@ -228,6 +231,21 @@ def test_key_files_of_every_corpus(text, format, label, columns, tmp_path):
     assert {k: v.tolist() for k, v in keys.columns.items()} == expected
 
 
+@pytest.mark.parametrize("name", sorted(set(miniatures.MAKERS) - {"fakeavceleb"}))
+def test_the_builder_of_a_corpus_reads_the_same(name, tmp_path):
+    mini = miniatures.MAKERS[name](tmp_path)
+    keys, layout = key_files.read(mini.protocol), official.BUILDERS[name].layout
+    rows, problems = protocols.read_rows(layout.format, mini.protocol.read_text(), "x")
+    assert len(rows) > 4 and not problems
+    assert [schema.LABELS[x] for x in keys.label] == [row.label for row in rows]
+    names = [x.removesuffix(layout.format.suffix) for x in keys.utterance]
+    assert names == [row.utterance for row in rows]
+    if name != "in_the_wild":
+        attacks = keys.columns[layout.format.attack]
+        real = keys.label == schema.BONAFIDE
+        assert np.where(real, "-", attacks).tolist() == [row.attack for row in rows]
+
+
 def test_2021_pa_and_names_of_fakeavceleb(tmp_path):
     path = tmp_path / "keys"
     path.write_text(PA_2021)
@@ -241,10 +259,16 @@ def test_2021_pa_and_names_of_fakeavceleb(tmp_path):
     ("text", "words"),
     [
         ("LA_E_9332881\nLA_E_6866159\n", "list of ids alone is not enough"),
-        ("a,b,c\n1,2,3\n", "no header with a column"),
-        (KEYS_2019 + "LA_0040 LA_E_5 - - maybe\n", "entry 5 is .*mend that line"),
+        ("a,b,c\n1,2,3\n", "nor a header with a column"),
+        (
+            KEYS_2019 + "LA_0040 LA_E_5 - - maybe\n",
+            "line 5: 'maybe'; bonafide or spoof .*mend that line",
+        ),
         (KEYS_2019 + "LA_0040 LA_E_1 - - bonafide\n", r"LA_E_1: 2 times"),
-        (AV.replace("RealVideo-FakeAudio,", "B,"), "neither RealAudio nor FakeAudio"),
+        (
+            AV.replace("RealVideo-FakeAudio,", "B,"),
+            "line 3: 'B'; RealAudio or FakeAudio expected",
+        ),
     ],
 )
 def test_what_is_no_key_file_is_named(text, words, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mldg_jax.common.errors import UserError
+from mldg_jax.data import protocols
 from mldg_jax.data.corpora.official_layouts import OfficialLayout, ProtocolPart
 from mldg_jax.data.schema import Row
 
@@ -43,14 +44,14 @@ def scan(layout: OfficialLayout, source: str | Path) -> Listing:
     found = Listing(source.resolve(), [], [], {}, [], [])
     if layout.remark:
         found.notes.append(layout.remark)
-    protocols = [_find(layout, source, part.protocol) for part in layout.parts]
-    if not any(protocols):
+    files = [_find(layout, source, part.protocol) for part in layout.parts]
+    if not any(files):
         raise UserError(
             f"{source}: no {layout.parts[0].protocol} of {layout.name} in it. "
             f"{layout.unpack}"
         )
     seen: dict[str, Row] = {}
-    for part, protocol in zip(layout.parts, protocols, strict=True):
+    for part, protocol in zip(layout.parts, files, strict=True):
         if protocol is None:
             found.problems.append(f"{part.protocol} is not there. {layout.unpack}")
             continue
@@ -73,13 +74,14 @@ def _read_part(
     seen: dict[str, Row],
 ) -> None:
     """Adds what one protocol lists to ``found`` and ``seen``."""
-    rows, problems = layout.parse(read_text(protocol), part.split)
+    text = read_text(protocol)
+    rows, problems = protocols.read_rows(layout.format, text, part.split)
     found.problems.extend(f"{protocol.name}, {problem}" for problem in problems)
     if part.audio:
         folders = [found.root / place / part.audio for place in layout.places]
     else:
         folders = [protocol.resolve().parent]
-    files = _recordings(folders, layout.suffix, found.root)
+    files = _recordings(folders, layout.format.suffix, found.root)
     should = os.path.join(part.audio, "")
     listed = set()
     for row in rows:

@@ -12,14 +12,12 @@ from pathlib import Path
 
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpora.listing import Listing, read_text
+from mldg_jax.data.protocols import LABEL_WORDS
 from mldg_jax.data.schema import NOT_STATED, Row, attack_of, word
 
 COLUMNS = ("path", "label", "attack")
 OPTIONAL = ("utterance", "speaker", "split", "codec", "language")
-LABELS = {
-    **dict.fromkeys(("bonafide", "bona-fide", "bona fide", "genuine", "real"), 1),
-    **dict.fromkeys(("spoof", "spoofed", "fake", "deepfake"), 0),
-}
+LABELS = {name: code for name, code in LABEL_WORDS.items() if not name.isdigit()}
 """Words for the two labels. Numbers are refused: half of the field has 1 for spoof."""
 
 

@@ -30,8 +30,7 @@ class OfficialLayout(NamedTuple):
       name: of the corpus.
       parts: its protocols.
       places: folders below (or beside) the source in which the parts may lie.
-      parse: text of a protocol, split → rows, problems.
-      suffix: of the recordings.
+      format: of the protocols.
       counts: for each split (or "one+other" together) the official number of
         utterances by "bonafide" and attack, or by "bonafide" and "spoof".
       unpack: what to get and where to put it, for messages.
@@ -43,8 +42,7 @@ class OfficialLayout(NamedTuple):
     name: str
     parts: tuple[ProtocolPart, ...]
     places: tuple[str, ...]
-    parse: protocols.Parser
-    suffix: str
+    format: protocols.ProtocolFormat
     counts: dict[str, dict[str, int]]
     unpack: str
     lists: tuple[str, ...] = ()
@@ -72,8 +70,7 @@ ASVSPOOF2019_LA = OfficialLayout(
         )
     ),
     places=("", "LA"),
-    parse=protocols.asvspoof2019,
-    suffix=".flac",
+    format=protocols.ASVSPOOF2019,
     counts={
         "train": _each(2_580, 1, 6, 3_800),
         "dev": _each(2_548, 1, 6, 3_716),
@@ -89,8 +86,7 @@ ASVSPOOF2021_LA = OfficialLayout(
     name="asvspoof2021_la",
     parts=(ProtocolPart("keys/LA/CM/trial_metadata.txt", "flac"),),
     places=("", "ASVspoof2021_LA_eval", "LA-keys-full", "..", "../LA-keys-full"),
-    parse=protocols.asvspoof2021_la,
-    suffix=".flac",
+    format=protocols.ASVSPOOF2021_LA,
     counts={
         "eval": {"bonafide": 14_816, "spoof": 133_360},
         "progress+hidden_track": {"bonafide": 3_636, "spoof": 29_754},
@@ -109,8 +105,7 @@ ASVSPOOF2021_DF = OfficialLayout(
         *("", _DF, "DF-keys-full", "..", "../DF-keys-full"),
         *(f"{_DF}_part0{i}/{_DF}" for i in range(4)),
     ),
-    parse=protocols.asvspoof2021_df,
-    suffix=".flac",
+    format=protocols.ASVSPOOF2021_DF,
     counts={
         "eval": {"bonafide": 14_869, "spoof": 519_059},
         "progress+hidden_track": {"bonafide": 7_748, "spoof": 70_153},
@@ -133,8 +128,7 @@ ASVSPOOF5 = OfficialLayout(
         *("", "ASVspoof5_protocols"),
         *("ASVspoof5_train", "ASVspoof5_dev", "ASVspoof5_eval"),
     ),
-    parse=protocols.asvspoof5,
-    suffix=".flac",
+    format=protocols.ASVSPOOF5,
     counts={
         "train": {"bonafide": 18_797, "spoof": 163_560},
         "dev": {"bonafide": 31_334, "spoof": 109_616},
@@ -148,8 +142,7 @@ IN_THE_WILD = OfficialLayout(
     name="in_the_wild",
     parts=(ProtocolPart("meta.csv", "", "eval"),),
     places=("", "release_in_the_wild"),
-    parse=protocols.in_the_wild,
-    suffix=".wav",
+    format=protocols.IN_THE_WILD,
     counts={"eval": {"bonafide": 19_963, "spoof": 11_816}},
     unpack="Unpack release_in_the_wild.zip from https://deepfake-total.com/in_the_wild "
     "and give the folder release_in_the_wild, or the one it lies in",
@@ -159,8 +152,7 @@ FAKEAVCELEB = OfficialLayout(
     name="fakeavceleb",
     parts=(ProtocolPart("meta_data.csv", "", "eval"),),
     places=("", "FakeAVCeleb_v1.2", "FakeAVCeleb"),
-    parse=protocols.fakeavceleb,
-    suffix=".mp4",
+    format=protocols.FAKEAVCELEB,
     counts={"eval": {"bonafide": 10_209, "spoof": 11_335}},
     unpack="Unpack FakeAVCeleb_v1.2 (ask for it at "
     "https://github.com/DASH-Lab/FakeAVCeleb) and give the folder with meta_data.csv",

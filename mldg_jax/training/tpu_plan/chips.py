@@ -1,5 +1,6 @@
 """TPU chips in figures, and what their compiled programs say of communication."""
 
+import dataclasses
 import math
 import re
 from typing import NamedTuple
@@ -50,28 +51,38 @@ def chip_of(topology: str) -> Chip:
     return CHIPS[name]
 
 
-def collectives(text: str) -> dict[str, dict[str, int]]:
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """Communication between chips, of one kind.
+
+    Attributes:
+      count: instructions of that kind; one inside a loop counts once.
+      bytes: the sum of their results.
+    """
+
+    count: int
+    bytes: int
+
+
+def collectives(text: str) -> dict[str, Collective]:
     """Communication between chips in a compiled program.
 
     Args:
       text: the program in XLA's HLO notation.
 
     Returns:
-      kind → ``count``, instructions of that kind, and ``bytes``, the sum of their
-      results. An instruction inside a loop counts once.
+      A ``Collective`` by its kind.
     """
     kinds = (
         "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|"
         "collective-broadcast"
     )
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, Collective] = {}
     # Of an asynchronous pair only the second has the result's shape.
     for shape, kind in re.findall(rf"= (.+?) ({kinds})(?:-done)?\(", text):
-        entry = found.setdefault(kind, {"count": 0, "bytes": 0})
-        entry["count"] += 1
-        entry["bytes"] += sum(
-            map(_bytes, re.findall(r"([a-z]+\d*)\[([\d,]*)\]", shape))
-        )
+        before = found.get(kind, Collective(0, 0))
+        size = sum(map(_bytes, re.findall(r"([a-z]+\d*)\[([\d,]*)\]", shape)))
+        found[kind] = Collective(before.count + 1, before.bytes + size)
     return found
 
 

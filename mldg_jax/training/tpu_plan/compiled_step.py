@@ -22,8 +22,93 @@ from mldg_jax.data import loader
 from mldg_jax.models.detector import create_detector
 from mldg_jax.training import parallel
 from mldg_jax.training.build import build_state, build_step
-from mldg_jax.training.tpu_plan.chips import GIB, Chip, chip_of, collectives
+from mldg_jax.training.tpu_plan.chips import (
+    GIB,
+    Chip,
+    Collective,
+    chip_of,
+    collectives,
+)
 from mldg_jax.training.tpu_plan.flops import count_flops
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes a chip, from the compiler's memory analysis."""
+
+    arguments: int
+    outputs: int
+    temporaries: int
+    program: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(dataclasses.astuple(self))
+
+    def to_json(self) -> dict[str, int]:
+        """Returns the parts and their ``total``."""
+        return {**dataclasses.asdict(self), "total": self.total}
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What the compiler makes of a step.
+
+    Attributes:
+      memory: None if the compiler refuses the program.
+      refused: the reason then.
+      flops: a chip and step, where nothing is logged.
+      flops_logged: where it is.
+      collectives: by their kind; none if the program is refused.
+    """
+
+    memory: Memory | None
+    refused: str | None
+    flops: int
+    flops_logged: int
+    collectives: dict[str, Collective]
+
+
+@dataclasses.dataclass(frozen=True)
+class StepPlan:
+    """A training step on a TPU slice.
+
+    Attributes:
+      topology: chip and shape of the slice.
+      chips: of the slice.
+      attacks, examples: of a step; utterances of each attack.
+      samples: of an utterance.
+      objective, compute: the config's sections.
+      batch: utterances a chip and step.
+      hbm: bytes a chip that a program may use.
+      program: the compiled step.
+      bound_seconds: no less than which the step takes, by what bounds it.
+      largest_batch: that fits, 0 if none does; None if it was not searched for.
+    """
+
+    topology: str
+    chips: int
+    attacks: int
+    examples: int
+    samples: int
+    objective: dict[str, Any]
+    compute: dict[str, Any]
+    batch: int
+    hbm: float
+    program: Program
+    bound_seconds: dict[str, float]
+    largest_batch: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what ``mldg plan --json`` prints, the program's values among it."""
+        content = dataclasses.asdict(self)
+        content |= content.pop("program")
+        if self.program.memory is not None:
+            content["memory"] = self.program.memory.to_json()
+        if self.largest_batch is None:
+            del content["largest_batch"]
+        return content
 
 
 def plan(
@@ -34,7 +119,7 @@ def plan(
     attacks: int | None = None,
     largest: bool = False,
     progress: Callable[[str], Any] = lambda text: None,
-) -> dict[str, Any]:
+) -> StepPlan:
     """Compiles a config's training step for a TPU slice.
 
     Args:
@@ -47,13 +132,6 @@ def plan(
       largest: whether to search for the largest batch that fits, too: three to six
         compilations more.
       progress: called with a line of text before and after what takes minutes.
-
-    Returns:
-      What ``plan_text.text`` prints: the step's sizes; ``memory`` in bytes a chip,
-      None if the compiler refuses the program, whose reason is then ``refused``;
-      ``flops`` a chip; ``bound_seconds``, no less than which the step takes;
-      ``collectives`` of the program, kind → number and bytes; with ``largest`` also
-      ``largest_batch``.
 
     Raises:
       UserError: an unknown slice or an impossible batch.
@@ -71,45 +149,44 @@ def plan(
     batch = _batch(batch, unit, config.episode.examples * attacks, count)
 
     @functools.cache
-    def compiled(batch):
+    def compiled(batch: int) -> Program:
         examples = batch * count // attacks
         progress(f"compiling for {topology}, {batch} utterances a chip; takes minutes")
         start = time.monotonic()
         jaxpr, lowered = lower(config, devices, attacks=attacks, examples=examples)
         program, refused = _compile(lowered)
-        memory = refused is None and _memory(program.memory_analysis())
-        used = f"{memory['total'] / GIB:.2f} GiB" if memory else refused
+        memory = None if refused else _memory(program.memory_analysis())
+        used = f"{memory.total / GIB:.2f} GiB" if memory else refused
         progress(f"  {time.monotonic() - start:.0f} s: {used}")
-        return {
-            "memory": memory or None,
-            "refused": refused,
+        return Program(
+            memory,
+            refused,
             # What a step pays that is not logged: that is the cheaper branch.
-            "flops": count_flops(jaxpr, "tpu", branch=min),
-            "flops_logged": count_flops(jaxpr, "tpu"),
-            "collectives": {} if refused else collectives(program.as_text()),
-        }
+            count_flops(jaxpr, "tpu", branch=min),
+            count_flops(jaxpr, "tpu"),
+            {} if refused else collectives(program.as_text()),
+        )
 
-    result = {
-        "topology": topology,
-        "chips": count,
-        "attacks": attacks,
-        "examples": batch * count // attacks,
-        "samples": config.samples,
-        "objective": {"name": config.objective.name, **config.objective.options()},
-        "compute": dataclasses.asdict(config.compute),
-        "batch": batch,
-        "hbm": chip.hbm,
-        **compiled(batch),
-    }
-    result["bound_seconds"] = _bound(chip, result)
-    if largest:
+    def measure(batch: int) -> int | None:
+        memory = compiled(batch).memory
+        return memory and memory.total
 
-        def measure(batch):
-            memory = compiled(batch)["memory"]
-            return memory and memory["total"]
-
-        result["largest_batch"] = largest_batch(measure, batch, unit, chip.hbm)
-    return result
+    return StepPlan(
+        topology=topology,
+        chips=count,
+        attacks=attacks,
+        examples=batch * count // attacks,
+        samples=config.samples,
+        objective={"name": config.objective.name, **config.objective.options()},
+        compute=dataclasses.asdict(config.compute),
+        batch=batch,
+        hbm=chip.hbm,
+        program=compiled(batch),
+        bound_seconds=_bound(chip, compiled(batch)),
+        largest_batch=largest_batch(measure, batch, unit, chip.hbm)
+        if largest
+        else None,
+    )
 
 
 def _batch(batch: int | None, unit: int, total: int, chips: int) -> int:
@@ -188,23 +265,20 @@ def _compile(lowered: Any) -> tuple[Any, str | None]:
         return None, str(error).splitlines()[0]
 
 
-def _memory(analysis: Any) -> dict[str, int]:
-    """Bytes a chip, from the compiler's memory analysis."""
-    parts = {
-        "arguments": analysis.argument_size_in_bytes,
-        "outputs": analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
-        "temporaries": analysis.temp_size_in_bytes,
-        "program": analysis.generated_code_size_in_bytes,
-    }
-    return parts | {"total": sum(parts.values())}
+def _memory(analysis: Any) -> Memory:
+    return Memory(
+        arguments=analysis.argument_size_in_bytes,
+        outputs=analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
+        temporaries=analysis.temp_size_in_bytes,
+        program=analysis.generated_code_size_in_bytes,
+    )
 
 
-def _bound(chip: Chip, result: dict) -> dict[str, float]:
+def _bound(chip: Chip, program: Program) -> dict[str, float]:
     """Roofline: seconds for the FLOPs, and for reading and writing once."""
-    bound = {"compute": result["flops"] / chip.peak}
-    if memory := result["memory"]:
-        moved = memory["arguments"] + memory["outputs"]
-        bound["memory"] = moved / chip.bandwidth
+    bound = {"compute": program.flops / chip.peak}
+    if memory := program.memory:
+        bound["memory"] = (memory.arguments + memory.outputs) / chip.bandwidth
     return bound
 
 

@@ -1,35 +1,33 @@
 """The plan for a TPU slice in words."""
 
-from typing import Any
-
 from mldg_jax.models.wav2vec2 import SAMPLE_RATE
 from mldg_jax.training.tpu_plan.chips import GIB
+from mldg_jax.training.tpu_plan.compiled_step import StepPlan
 
 
-def text(result: dict[str, Any]) -> str:
-    """What ``mldg plan`` prints of the result of ``compiled_step.plan``."""
+def text(plan: StepPlan) -> str:
+    """Returns what ``mldg plan`` prints of a plan."""
     lines = [
-        f"{result['topology']}: {result['chips']} chips, {result['batch']} utterances "
-        f"of {result['samples'] / SAMPLE_RATE:.2f} s a chip and step "
-        f"({result['attacks']} attacks × {result['examples']})",
-        _settings(result),
+        f"{plan.topology}: {plan.chips} chips, {plan.batch} utterances of "
+        f"{plan.samples / SAMPLE_RATE:.2f} s a chip and step ({plan.attacks} attacks × "
+        f"{plan.examples})",
+        _settings(plan),
         "",
-        *_memory_lines(result),
+        *_memory_lines(plan),
         "",
-        *_work_lines(result),
+        *_work_lines(plan),
     ]
-    for kind, entry in result["collectives"].items():
-        megabytes = entry["bytes"] / 1e6
-        lines.append(f"{entry['count']} {kind} of {megabytes:.1f} MB together")
-    if best := result.get("largest_batch"):
-        lines.append(f"largest batch that fits: {best} utterances a chip")
-    elif best == 0:
+    for kind, entry in plan.program.collectives.items():
+        lines.append(f"{entry.count} {kind} of {entry.bytes / 1e6:.1f} MB together")
+    if plan.largest_batch:
+        lines.append(f"largest batch that fits: {plan.largest_batch} utterances a chip")
+    elif plan.largest_batch == 0:
         lines.append("no batch fits, not even the smallest")
     return "\n".join(lines)
 
 
-def _settings(result: dict[str, Any]) -> str:
-    objective, compute = result["objective"], result["compute"]
+def _settings(plan: StepPlan) -> str:
+    objective, compute = plan.objective, plan.compute
     parts = [objective["name"]]
     if "order" in objective:
         parts.append(f"{objective['order']} order")
@@ -43,24 +41,25 @@ def _settings(result: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _memory_lines(result: dict[str, Any]) -> list[str]:
-    if result["memory"] is None:
-        return [f"it does not fit: {result['refused']}"]
+def _memory_lines(plan: StepPlan) -> list[str]:
+    if plan.program.memory is None:
+        return [f"it does not fit: {plan.program.refused}"]
     lines = ["memory a chip           GiB"]
-    lines += [f"  {k:18}{v / GIB:7.2f}" for k, v in result["memory"].items()]
-    lines[-1] += f" of {result['hbm'] / GIB:.2f}: it fits"
+    sizes = plan.program.memory.to_json().items()
+    lines += [f"  {name:18}{size / GIB:7.2f}" for name, size in sizes]
+    lines[-1] += f" of {plan.hbm / GIB:.2f}: it fits"
     return lines
 
 
-def _work_lines(result: dict[str, Any]) -> list[str]:
-    bound = result["bound_seconds"]
+def _work_lines(plan: StepPlan) -> list[str]:
+    bound, flops = plan.bound_seconds, plan.program.flops
     what = max(bound, key=bound.get)
-    rate = result["batch"] * result["chips"] / bound[what]
+    rate = plan.batch * plan.chips / bound[what]
     logged = ""
-    if result["flops_logged"] > result["flops"]:
-        logged = f" ({result['flops_logged'] / 1e12:.2f} where it is logged)"
+    if plan.program.flops_logged > flops:
+        logged = f" ({plan.program.flops_logged / 1e12:.2f} where it is logged)"
     return [
-        f"{result['flops'] / 1e12:.2f} TFLOP a chip and step{logged}: matrix products "
+        f"{flops / 1e12:.2f} TFLOP a chip and step{logged}: matrix products "
         "and convolutions, recomputation included; elementwise work is not counted",
         f"a step takes at least {1e3 * bound[what]:.0f} ms, at most {rate:,.0f} "
         f"utterances/s on the slice: roofline bound by {what}, no prediction",

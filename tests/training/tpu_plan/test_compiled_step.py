@@ -15,7 +15,7 @@ from mldg_jax.data import loader
 from mldg_jax.training import parallel
 from mldg_jax.training.config_files import read_config_file
 from mldg_jax.training.tpu_plan import compiled_step, plan_text
-from mldg_jax.training.tpu_plan.chips import CHIPS, GIB, collectives
+from mldg_jax.training.tpu_plan.chips import CHIPS, GIB, Collective, collectives
 from tests import small
 
 ROOT = Path(__file__).parents[3]
@@ -98,7 +98,14 @@ def test_the_step_lowers_for_a_tpu(arm):
     assert "stablehlo.convolution" in lowered.as_text()
 
 
-def test_the_command_end_to_end(on_cpu, capsys):
+def test_the_command_end_to_end(on_cpu, monkeypatch, capsys):
+    make, plans = compiled_step.plan, []
+
+    def kept(*arguments, **options):
+        plans.append(make(*arguments, **options))
+        return plans[-1]
+
+    monkeypatch.setattr(compiled_step, "plan", kept)
     arguments = ["plan", "--config", f"{DEBSPOOF}:mldg,smoke", "--topology", "v5e:1x1"]
     arguments += ["--attacks", "3", "--batch", "6"]
     arguments += ["--set", "samples=3200", "--set", "episode.meta_test=1"]
@@ -112,22 +119,25 @@ def test_the_command_end_to_end(on_cpu, capsys):
     assert memory["arguments"] > 4 * 4_000_000  # Whisper tiny.en's lower half
     bound = result["bound_seconds"]
     assert bound["compute"] == result["flops"] / 197e12
-    text = plan_text.text(result)
+    (plan,) = plans
+    assert plan.to_json() == result and "largest_batch" not in result
+    text = plan_text.text(plan)
     assert "it fits" in text and "roofline bound by memory, no prediction" in text
 
 
 def test_a_program_that_is_refused_is_described():
-    result = {
-        "topology": "v5e:2x4", "chips": 8, "attacks": 6, "examples": 16, "batch": 12,
-        "samples": 64_600, "hbm": 1.0, "memory": None, "refused": "RESOURCE_EXHAUSTED",
-        "flops": 10**12, "bound_seconds": {"compute": 0.005}, "collectives": {},
-        "largest_batch": 6, "flops_logged": 2 * 10**12,
-        "objective": {"name": "mldg", "order": "second"},
-        "compute": {
+    plan = compiled_step.StepPlan(
+        topology="v5e:2x4", chips=8, attacks=6, examples=16, batch=12, samples=64_600,
+        objective={"name": "mldg", "order": "second"},
+        compute={
             "dtype": "bfloat16", "remat": True, "scan": False, "micro_batches": 2
         },
-    }  # fmt: skip
-    text = plan_text.text(result)
+        hbm=1.0, bound_seconds={"compute": 0.005}, largest_batch=6,
+        program=compiled_step.Program(
+            None, "RESOURCE_EXHAUSTED", 10**12, 2 * 10**12, {}
+        ),
+    )  # fmt: skip
+    text = plan_text.text(plan)
     assert "does not fit: RESOURCE_EXHAUSTED" in text
     assert "at least 5 ms" in text and "19,200 utterances/s" in text
     assert "1.00 TFLOP a chip and step (2.00 where it is logged)" in text
@@ -160,8 +170,8 @@ def test_collectives_are_read_from_the_program():
   %c = pred[5]{0} fusion(%b), kind=kLoop, calls=%all-reduce.clone
 """
     assert collectives(text) == {
-        "all-reduce": {"count": 2, "bytes": 12 + 16 + 4},
-        "all-gather": {"count": 1, "bytes": 256},
+        "all-reduce": Collective(count=2, bytes=12 + 16 + 4),
+        "all-gather": Collective(count=1, bytes=256),
     }
 
 
@@ -175,13 +185,13 @@ needs_compiler = pytest.mark.skipif(
 @needs_compiler
 def test_a_tpu_slice():
     config = smoke("mldg", "samples=3000")
-    result = compiled_step.plan(config, "v5e:2x4", batch=6)
-    assert result["chips"] == 8 and 0 < result["memory"]["total"] < GIB
+    plan = compiled_step.plan(config, "v5e:2x4", batch=6)
+    assert plan.chips == 8 and 0 < plan.program.memory.total < GIB
     jaxpr, _ = compiled_step.lower(config, jax.devices()[:1], attacks=6, examples=8)
     trained = sum(x.size for x in jaxpr.out_avals) // 4  # φ, its average, Adam's two
     # The inner and the outer gradient cross the chips, and BatchNorm's moments.
-    reduced = result["collectives"]["all-reduce"]
-    assert reduced["count"] > 2 and reduced["bytes"] > 2 * 4 * 0.9 * trained
+    reduced = plan.program.collectives["all-reduce"]
+    assert reduced.count > 2 and reduced.bytes > 2 * 4 * 0.9 * trained
 
 
 @pytest.mark.full
