@@ -6,23 +6,29 @@ config's ``steps`` are those of an arm that differentiates the loss of every utt
 once a step, an arm that pays more a step takes fewer.
 """
 
+import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_collections
-import numpy as np
 
 from mldg_jax import lora
 from mldg_jax.common import files, run_folder
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import episodes
 from mldg_jax.data.corpus import NO_ATTACK, corpus_sha256, find_corpus, load_training
-from mldg_jax.experiments import comparison_tables, jobs, statistics
+from mldg_jax.experiments import arm_tables, jobs, selection, statistics
 from mldg_jax.experiments.jobs import LFCC, Job, Test
-from mldg_jax.experiments.selection import held_out, override
+from mldg_jax.experiments.results import ArmResult, Comparison, compare_arms
+from mldg_jax.experiments.selection import (
+    Candidate,
+    held_out,
+    held_out_test,
+    override,
+)
 from mldg_jax.experiments.statistics import Scored
 from mldg_jax.step import gradient_evaluations
 from mldg_jax.training.config import read_config_file
@@ -31,7 +37,7 @@ REFERENCE = "erm"
 
 
 class ArmRow(NamedTuple):
-    """A row of the table.
+    """A row of the table, before it is run.
 
     Attributes:
       arm: what the config file calls it, or ``LFCC``.
@@ -51,6 +57,16 @@ class ArmRow(NamedTuple):
         values = [f"{k.rpartition('.')[2]}={v}" for k, v in self.varied.items()]
         return " ".join([self.arm, *values])
 
+    def facts(self) -> ArmResult:
+        """What a comparison says of it before there are error rates."""
+        return ArmResult(
+            arm=self.arm,
+            title=self.label,
+            steps=self.config.steps,
+            evaluations=self.evaluations,
+            varied=self.varied,
+        )
+
 
 def compare_methods(
     config_path: str,
@@ -64,7 +80,7 @@ def compare_methods(
     data_dir: str | Path = "data",
     overrides: Sequence[str] = (),
     execute: Callable[[Sequence[Job]], None],
-) -> dict[str, Any]:
+) -> Comparison:
     """Trains what is missing, scores, compares and writes the tables.
 
     Args:
@@ -79,14 +95,13 @@ def compare_methods(
         several, as far as its config has the name. ``model.lora.rank`` concerns arms
         with adapters; their alpha goes with it, so that their scale stays.
       choose: short runs without the attacks that ``config.selection`` holds out, tested
-        on those: to choose hyper-parameters by. The tests are not looked at.
+        on those: the best row of each arm is chosen. The tests are not looked at.
       data_dir: where corpora are kept.
       overrides: for all arms, ``name=value``.
       execute: runs jobs.
 
     Returns:
-      What results.json holds: ``rows`` (label → ``arm``, ``parameters``,
-      ``evaluations``, ``steps``, ``eer`` and ``difference`` by column) and ``columns``.
+      What results.json holds.
 
     Raises:
       UserError: an impossible config, a corpus that is not there, or a run folder of
@@ -102,40 +117,61 @@ def compare_methods(
     }
     execute([job for its in made.values() for job in its])
 
+    pairs = [(label, reference(rows, label)) for label in rows]
+    comparison, _ = compare_runs(
+        {label: row.facts() for label, row in rows.items()},
+        made,
+        [(a, b) for a, b in pairs if b],
+        seeds=len(seeds),
+        without=next(iter(made.values()))[0].config.episode.without if choose else (),
+    )
+    comparison = dataclasses.replace(comparison, folds=len(folds or []))
+    if choose:
+        trials = {
+            label: Candidate(row.arm, row.varied, row.eer["pooled"].by_seed)
+            for label, row in comparison.rows.items()
+        }
+        comparison = dataclasses.replace(
+            comparison, held_out=True, chosen=selection.best(trials)
+        )
+    text = json.dumps(comparison.to_json(), indent=1)
+    files.write_text(workdir / "results.json", text)
+    for file, text in arm_tables.files(comparison).items():
+        files.write_text(workdir / file, text)
+    return comparison
+
+
+def compare_runs(
+    rows: Mapping[str, ArmResult],
+    made: Mapping[str, Sequence[Job]],
+    pairs: Iterable[tuple[str, str]],
+    *,
+    seeds: int,
+    without: Sequence[str] = (),
+    **options: Any,
+) -> tuple[Comparison, dict[str, list[Scored]]]:
+    """Compares the arms of finished jobs.
+
+    Args:
+      rows: the arms by label; their trained parameters are counted here.
+      made: by label the jobs, see ``statistics.scored``.
+      pairs: of labels whose difference is asked for.
+      seeds: jobs of each arm, or of each and speaker fold.
+      without: training attacks that were left out.
+      options: of ``results.compare_arms``.
+
+    Returns:
+      The comparison, and by corpus the tests with their scores.
+    """
     first = next(iter(made.values()))[0]
     corpus = load_training(first.corpus, first.config.corpus.get("fold"))
-    left_out = first.config.episode.without if choose else ()
-    trained = set(corpus.attack) - {NO_ATTACK, *left_out}
-    columns = statistics.columns(_scored(made, len(seeds)), trained)
-    results = {
-        "columns": list(columns),
-        "seeds": len(seeds),
-        "folds": len(folds or []),
-        "choose": choose,
-        "rows": {
-            label: {
-                "arm": row.arm,
-                "varied": row.varied,
-                "parameters": _parameters(made[label][0]),
-                "steps": row.config.steps,
-                "evaluations": row.evaluations,
-                "eer": {},
-                "difference": {},
-            }
-            for label, row in rows.items()
-        },
+    trained = set(corpus.attack) - {NO_ATTACK, *without}
+    rows = {
+        label: dataclasses.replace(row, parameters=_parameters(made[label][0]))
+        for label, row in rows.items()
     }
-    for name, parts in columns.items():
-        found = statistics.rates(parts)
-        for label, entry in results["rows"].items():
-            entry["eer"][name] = statistics.rate(found, label)
-            if other := reference(rows, label):
-                entry["reference"] = other
-                entry["difference"][name] = statistics.difference(found, label, other)
-    files.write_text(workdir / "results.json", json.dumps(results, indent=1))
-    for file, text in comparison_tables.files(results).items():
-        files.write_text(workdir / file, text)
-    return results
+    tests = statistics.scored(made, seeds)
+    return compare_arms(rows, tests, trained, pairs, **options), tests
 
 
 def table_rows(
@@ -233,8 +269,7 @@ def _job(
     folder = find_corpus(config.corpus.name, config.corpus.config, data_dir)
     where = "" if fold is None else f" fold{fold}"
     if choose:
-        attacks = tuple(config.episode.without)
-        tests = (Test("held-out", folder, "dev", fold, attacks),)
+        tests = (held_out_test("held-out", folder, config.episode.without, fold),)
     else:
         tests = tuple(
             _test(text, config, fold, data_dir)
@@ -254,27 +289,6 @@ def _test(
     if fold is not None and not own:
         raise UserError(f"speaker folds of {config.corpus.name} and a test on {text}")
     return Test(f"{name}_{split}", folder, split, fold)
-
-
-def _scored(made: Mapping[str, Sequence[Job]], seeds: int) -> dict[str, list[Scored]]:
-    """By corpus its tests, with the scores of every row and seed."""
-    found: dict[str, list[Scored]] = {}
-    first = next(iter(made.values()))
-    folds = len(first) // seeds
-    for fold in range(folds):
-        for place, test in enumerate(first[fold].tests):
-            rows = test.rows()
-            scores = {
-                label: np.stack(
-                    [
-                        jobs.read_scores(job.scores(job.tests[place]), rows)
-                        for job in its[fold::folds]
-                    ]
-                )
-                for label, its in made.items()
-            }
-            found.setdefault(test.name, []).append(Scored(rows, scores))
-    return found
 
 
 def _parameters(job: Job) -> int | None:
