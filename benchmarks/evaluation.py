@@ -2,7 +2,7 @@
 
     python benchmarks/evaluation.py
 
-Prints seconds of one run each; the bootstrap is of 1,000 replicas, with 500 speakers
+Prints seconds of one run each; the bootstrap is of 1,000 replicates, with 500 speakers
 and with every utterance for itself.
 """
 
@@ -31,16 +31,18 @@ def main() -> None:
             real = labels[its] == 1
             metrics.detection_metrics(scores[its[real]], scores[its[~real]])
 
-    def replicas(ids):
-        clusters = bootstrap.across_classes(labels, ids)
-        size = sum(clusters.strata)
-        statistic = bootstrap_statistics.eer(scores, labels == 1, clusters.index, size)
-        bootstrap.replicate([statistic], clusters, 1000, seed=0)
+    def replicates(ids):
+        scheme = bootstrap.Scheme("together")
+        clusters = bootstrap.cluster(labels, ids, scheme)
+        statistic = bootstrap_statistics.eer(
+            scores, labels == 1, clusters.index, clusters.count
+        )
+        bootstrap.replicate([statistic], clusters, scheme)
 
     for name, run in (
         (f"all metrics, pooled and of {ATTACKS} attacks", every_metric),
-        ("EER, 1,000 replicas of speakers", lambda: replicas(speakers)),
-        ("EER, 1,000 replicas of utterances", lambda: replicas(np.arange(TRIALS))),
+        ("EER, 1,000 replicates of speakers", lambda: replicates(speakers)),
+        ("EER, 1,000 replicates of utterances", lambda: replicates(np.arange(TRIALS))),
     ):
         started = time.perf_counter()
         run()

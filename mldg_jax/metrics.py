@@ -105,13 +105,25 @@ def det_curve(bonafide_scores: Array, spoof_scores: Array) -> tuple[Array, ...]:
     return miss, false_alarm, np.r_[scores[order[0]] - 0.001, scores[order]]
 
 
-def eer(bonafide_scores: Array, spoof_scores: Array) -> tuple[float, float]:
+def eer(
+    bonafide_scores: Array, spoof_scores: Array, *, attainable: bool = False
+) -> tuple[float, float]:
     """Equal error rate (a fraction in [0, 1]) and its threshold.
 
     The mean of the two rates at the first point of `det_curve` where they differ
     least; nothing is interpolated.
+
+    Args:
+        bonafide_scores, spoof_scores: (n,) and (m,).
+        attainable: look only at points that a threshold attains, for scores with few
+            distinct values: if all are equal, this EER is 1/2 and the challenge's 1.
     """
-    return _equal(*det_curve(bonafide_scores, spoof_scores))
+    points = det_curve(bonafide_scores, spoof_scores)
+    if attainable:
+        threshold = points[2]
+        ends = np.r_[True, threshold[1:-1] != threshold[2:], True]  # of equal scores
+        points = tuple(x[ends] for x in points)
+    return _equal(*points)
 
 
 def min_dcf(bonafide_scores: Array, spoof_scores: Array) -> float:

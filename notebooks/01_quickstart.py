@@ -20,7 +20,7 @@ import numpy as np
 from IPython.display import HTML, SVG, Audio, display
 
 import mldg_jax
-from mldg_jax.common import plots, tables
+from mldg_jax.common import plots
 from mldg_jax.data.corpora import inventory
 from mldg_jax.data.corpus import BONAFIDE, corpus_sha256, find_corpus, load_split
 from mldg_jax.experiments import jobs
@@ -189,9 +189,8 @@ SVG(drawn["by_attack"][0])
 # voices for an interval. Compare the groups:
 
 # %%
-pooled = found.results["systems"]["mldg"]
-for name, part in pooled["by_training"].items():
-    print(f"{name:14} EER {tables.rate(part)} %, {part['n']} clips")
+for name, part in found.systems["mldg"].parts["training"].items():
+    print(f"{name:14} EER {part.text()} %, {part.n} clips")
 
 # %% [markdown]
 # Scores are log-likelihood ratios, because the run was calibrated on the split `dev`:

@@ -22,7 +22,6 @@ import soundfile
 from IPython.display import HTML, SVG, display
 
 import mldg_jax
-from mldg_jax.common import tables
 from mldg_jax.common.config_values import with_values
 from mldg_jax.common.html import html_table
 from mldg_jax.data.corpora import prepare
@@ -153,19 +152,15 @@ print(*sorted(path.parent.name for path in WORK.glob("with*/scores_eval.txt")))
 
 # %%
 rows = TEST.rows()
-scores = {
-    arm: np.stack([jobs.read_scores(job.scores(TEST), rows) for job in its])
-    for arm, its in todo.items()
-}
-scored = statistics.Scored(rows, scores)
+(scored,) = statistics.scored(todo, SEEDS)[TEST.name]
 others = tuple(name for name in known if name != LEFT_OUT)
 sets = {f"{LEFT_OUT} (left out)": (LEFT_OUT,), "other attacks": others, "all": None}
 table = []
 for title, attacks in sets.items():
     rates = statistics.rates([statistics.Condition(scored, attacks)])
-    eers = [tables.rate(statistics.rate(rates, arm)) for arm in ARMS]
+    eers = [statistics.rate(rates, arm).text() for arm in ARMS]
     rise = statistics.difference(rates, "without", "with")
-    table.append([title, *eers, tables.points(rise), f"{rise['p']:.3f}"])
+    table.append([title, *eers, rise.text(), f"{rise.p:.3f}"])
 head = ["EER, %", "with", "without", "without − with, points", "p"]
 HTML(html_table((head, table)))
 
@@ -202,7 +197,7 @@ for title, its in (("bona fide", real), (LEFT_OUT, own)):
 found = evaluate.evaluate({arm: todo[arm][0].scores(TEST) for arm in ARMS}, TABLE)
 report.write(found, WORK / "report.html", WORK / "figures")
 print(WORK / "report.html")
-display(HTML(html_table(report.systems_table(found.results))))
+display(HTML(html_table(report.systems_table(found))))
 
 # %% [markdown]
 # These runs are not calibrated (`mldg calibrate`, on a split that neither training nor
@@ -234,9 +229,9 @@ SVG(drawn["det"][0])
 first = statistics.rates([statistics.Condition(scored, (LEFT_OUT,))])
 rise = statistics.difference(first, "without", "with")
 print(
-    f"EER on {LEFT_OUT} {tables.rate(statistics.rate(first, 'without'))} % when it is "
-    f"unknown, {tables.rate(statistics.rate(first, 'with'))} % when it is trained on; "
-    f"difference {tables.points(rise)} points; {SEEDS} seed(s), "
+    f"EER on {LEFT_OUT} {statistics.rate(first, 'without').text()} % when it is "
+    f"unknown, {statistics.rate(first, 'with').text()} % when it is trained on; "
+    f"difference {rise.text()} points; {SEEDS} seed(s), "
     f"{len(set(rows.speaker[real]))} human speakers."
 )
 

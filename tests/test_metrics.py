@@ -68,6 +68,30 @@ def test_eer_by_hand(bonafide, spoof, rate, threshold):
     assert metrics.eer(bonafide, spoof) == pytest.approx((rate, threshold))
 
 
+@pytest.mark.parametrize(
+    ("bonafide", "spoof", "rate"),
+    [
+        ([0.8, 0.9], [0.1, 0.2], 0.0),
+        ([0.5, 0.9], [0.1, 0.6], 0.5),
+        ([1, 1], [1, 1], 0.5),
+    ],
+)
+def test_attainable_eer_by_hand(bonafide, spoof, rate):
+    assert metrics.eer(bonafide, spoof, attainable=True)[0] == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 9])
+def test_attainable_points_are_those_of_thresholds(decimals):
+    scores, labels, _, _ = random_trials(decimals, 301, decimals)
+    real, fake = scores[labels == 1], scores[labels == 0]
+    rates = [
+        (np.mean(real < t), np.mean(fake >= t)) for t in [*np.unique(scores), np.inf]
+    ]
+    nearest = min(rates, key=lambda rate: abs(rate[0] - rate[1]))
+    found = metrics.eer(real, fake, attainable=True)[0]
+    assert found == pytest.approx(np.mean(nearest))
+
+
 def test_costs_by_hand():
     assert metrics.cllr([0, 0, 0], [0]) == pytest.approx(1)
     # log2(1 + e^-log 3) = log2(4 / 3), and log2(1 + e^log 3) = 2.

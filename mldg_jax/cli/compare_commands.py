@@ -76,7 +76,7 @@ def add(commands: Any) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from mldg_jax.experiments import comparison_tables, jobs
+    from mldg_jax.experiments import arm_tables, jobs
     from mldg_jax.experiments.compare import compare_methods
     from mldg_jax.training import parallel
 
@@ -87,7 +87,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     if arguments.ranks:
         vary["model.lora.rank"] = _numbers("--ranks", arguments.ranks)
     workdir = Path(arguments.workdir)
-    results = compare_methods(
+    comparison = compare_methods(
         arguments.config,
         arguments.arms.split(","),
         workdir,
@@ -99,7 +99,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         overrides=arguments.overrides,
         execute=lambda todo: jobs.run("comparing", todo, workers=workers),
     )
-    print(comparison_tables.text(results))
+    print(arm_tables.text(comparison))
     print(f"\n{workdir}: table.md, table.csv, table.tex, parameters.svg, results.json")
 
 

@@ -113,17 +113,17 @@ def _add_plan(plan: argparse.ArgumentParser) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from mldg_jax.experiments import demo_tables
+    from mldg_jax.experiments import arm_tables
     from mldg_jax.experiments.demo import read_configs, run_demo
 
     # a mistake in the config is better found before minutes of building
     base = read_configs(arguments.config, arguments.overrides)
     corpus = corpus_commands.build_debspoof(arguments)
     workdir = Path(arguments.workdir)
-    results = run_demo(
+    story = run_demo(
         base, corpus, workdir, seeds=arguments.seeds, workers=arguments.workers
     )
-    print(demo_tables.table(results))
+    print(arm_tables.text(story.comparison, detailed=False))
     print(f"\n{workdir / 'report.html'}: open it in a browser")
     print(f"{workdir / 'results.json'}: every number of it")
     print(f"next: mldg score {workdir / 'mldg-0'} your.wav")

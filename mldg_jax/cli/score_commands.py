@@ -138,13 +138,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     )
     if arguments.html or arguments.figures:
         report.write(evaluation, arguments.html, arguments.figures)
-    for name, one in evaluation.results["systems"].items():
-        for warning in one["warnings"]:
+    for name, one in evaluation.systems.items():
+        for warning in one.warnings:
             print(f"mldg: {name}: {warning}", file=sys.stderr)
     if arguments.card:
         _add_to_card(arguments, evaluation)
     if arguments.json:
-        print(json.dumps(evaluate.plain(evaluation), allow_nan=False))
+        print(json.dumps(evaluation.to_json(), allow_nan=False))
     else:
         print(report.text(evaluation))
 
@@ -152,15 +152,15 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _add_to_card(arguments: argparse.Namespace, evaluation: Any) -> None:
     from mldg_jax.scoring import model_card
 
-    systems = evaluation.results["systems"]
+    systems = evaluation.systems
     if len(systems) > 1:
         raise UserError(
             f"--card is for the scores of one run; {len(systems)} systems were given"
         )
-    (one,) = systems.values()
-    name = Path(evaluation.results["keys"]["file"]).stem
-    resampled = evaluation.results.get("clusters", "")
-    met = model_card.add_evaluation(arguments.card, name, one, resampled)
+    (system,) = systems.values()
+    name = Path(evaluation.trials.file).stem
+    resampled = evaluation.scheme.resampled(evaluation.units)
+    met = model_card.add_evaluation(arguments.card, name, system, resampled)
     if met:
         print(
             f"mldg: {arguments.card} was trained on {', '.join(met)}: their error "

@@ -254,6 +254,7 @@ class Config:
       log_every: steps.
       averaging: decay of the moving average of φ that the detector is made of.
       tensorboard: event files beside metrics.jsonl.
+      components: of the mixtures of LFCC-GMM, which reads nothing else but ``seed``.
       prefixes: a folder to keep what comes before the first adapter in, computed once
         for every utterance; for clips that are always the same (``crop`` first, no
         augmentation).
@@ -269,6 +270,7 @@ class Config:
     log_every: int = 10
     averaging: float = 0.99
     tensorboard: bool = False
+    components: int = 64
     prefixes: str = ""
     tests: tuple[str, ...] = ()
     corpus: CorpusSection = CorpusSection()

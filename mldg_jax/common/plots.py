@@ -7,11 +7,13 @@ objects, so nothing here touches pyplot's global state.
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from mldg_jax.common.error_rates import ErrorRate
 
 # Okabe and Ito's colours, safe for the colour-blind; markers differ too, for print.
 STYLES = (
@@ -57,17 +59,14 @@ def svg(name: str, figure: Figure) -> str:
     return re.sub(r"'DejaVu Sans'[^;\"]*sans-serif", FONTS, drawn)
 
 
-def error_rate(
-    ax: Axes, error: Mapping[str, float | None], y: float, colour: str, marker: str
-) -> float:
+def error_rate(ax: Axes, error: ErrorRate, y: float, colour: str, marker: str) -> float:
     """Draws one error rate; returns the largest percentage drawn."""
-    point, low, high = (
-        None if error.get(k) is None else 100 * error[k] for k in ("eer", "low", "high")
-    )
-    if low is not None and high is not None:
-        ax.plot([low, high], [y, y], color=colour, lw=1.6, solid_capstyle="butt")
-    ax.plot([point], [y], color=colour, marker=marker, ms=6, mec="white", mew=0.6)
-    return max(point, high or 0.0)
+    if error.low is not None and error.high is not None:
+        ends = [100 * error.low, 100 * error.high]
+        ax.plot(ends, [y, y], color=colour, lw=1.6, solid_capstyle="butt")
+    x = 100 * error.eer
+    ax.plot([x], [y], color=colour, marker=marker, ms=6, mec="white", mew=0.6)
+    return max(x, 100 * (error.high or 0.0))
 
 
 def rate_rows(ax: Axes, title: str, labels: Sequence[str]) -> None:

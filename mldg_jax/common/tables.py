@@ -1,6 +1,4 @@
-"""Tables as plain text and Markdown, and numbers as their cells show them."""
-
-from collections.abc import Mapping
+"""Tables as plain text and Markdown."""
 
 Table = tuple[list[str], list[list[str]]]  # header, rows
 
@@ -23,29 +21,6 @@ def markdown_table(one: Table) -> str:
         "| " + " | ".join(_markdown_cell(c) for c in row) + " |"
         for row in (header, rule, *rows)
     )
-
-
-def rate(error: Mapping[str, float | None], digits: int = 1) -> str:
-    """An error rate in per cent with its interval, where it has one.
-
-    Args:
-      error: ``eer`` and perhaps ``low`` and ``high``, fractions.
-    """
-    point = f"{100 * error['eer']:.{digits}f}"
-    low, high = error.get("low"), error.get("high")
-    if low is None or high is None:
-        return point
-    return f"{point} [{100 * low:.{digits}f}, {100 * high:.{digits}f}]"
-
-
-def points(one: Mapping[str, float], digits: int = 1) -> str:
-    """A difference (fractions: difference, low, high) in points with its interval."""
-    signed = (
-        # Adding zero keeps "-0.0" from being shown.
-        f"{round(100 * one[k], digits) + 0.0:+.{digits}f}".replace("-", "−")
-        for k in ("difference", "low", "high")
-    )
-    return "{} [{}, {}]".format(*signed)
 
 
 def _markdown_cell(text: str) -> str:

@@ -6,23 +6,28 @@ config's ``steps`` are those of an arm that differentiates the loss of every utt
 once a step, an arm that pays more a step takes fewer.
 """
 
+import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ml_collections
-import numpy as np
-
 from mldg_jax import lora
 from mldg_jax.common import files, run_folder
+from mldg_jax.common.config import Config, EpisodeSection
+from mldg_jax.common.config_values import with_values
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import episodes
 from mldg_jax.data.corpus import NO_ATTACK, corpus_sha256, find_corpus, load_training
-from mldg_jax.experiments import comparison_tables, jobs, statistics
+from mldg_jax.experiments import arm_tables, jobs, selection, statistics
 from mldg_jax.experiments.jobs import LFCC, Job, Test
-from mldg_jax.experiments.selection import held_out, override
+from mldg_jax.experiments.results import ArmResult, Comparison, compare_arms
+from mldg_jax.experiments.selection import (
+    Candidate,
+    held_out,
+    held_out_test,
+)
 from mldg_jax.experiments.statistics import Scored
 from mldg_jax.training.build import gradient_evaluations
 from mldg_jax.training.config_files import read_config_file
@@ -31,7 +36,7 @@ REFERENCE = "erm"
 
 
 class ArmRow(NamedTuple):
-    """A row of the table.
+    """A row of the table, before it is run.
 
     Attributes:
       arm: what the config file calls it, or ``LFCC``.
@@ -42,7 +47,7 @@ class ArmRow(NamedTuple):
 
     arm: str
     varied: dict[str, Any]
-    config: ml_collections.ConfigDict
+    config: Config
     evaluations: int
 
     @property
@@ -50,6 +55,16 @@ class ArmRow(NamedTuple):
         """Its name in tables and of its folder."""
         values = [f"{k.rpartition('.')[2]}={v}" for k, v in self.varied.items()]
         return " ".join([self.arm, *values])
+
+    def facts(self) -> ArmResult:
+        """What a comparison says of it before there are error rates."""
+        return ArmResult(
+            arm=self.arm,
+            title=self.label,
+            steps=self.config.steps,
+            evaluations=self.evaluations,
+            varied=self.varied,
+        )
 
 
 def compare_methods(
@@ -64,7 +79,7 @@ def compare_methods(
     data_dir: str | Path = "data",
     overrides: Sequence[str] = (),
     execute: Callable[[Sequence[Job]], None],
-) -> dict[str, Any]:
+) -> Comparison:
     """Trains what is missing, scores, compares and writes the tables.
 
     Args:
@@ -79,14 +94,13 @@ def compare_methods(
         several, as far as its config has the name. ``model.lora.rank`` concerns arms
         with adapters; their alpha goes with it, so that their scale stays.
       choose: short runs without the attacks that ``config.selection`` holds out, tested
-        on those: to choose hyper-parameters by. The tests are not looked at.
+        on those: the best row of each arm is chosen. The tests are not looked at.
       data_dir: where corpora are kept.
       overrides: for all arms, ``name=value``.
       execute: runs jobs.
 
     Returns:
-      What results.json holds: ``rows`` (label → ``arm``, ``parameters``,
-      ``evaluations``, ``steps``, ``eer`` and ``difference`` by column) and ``columns``.
+      What results.json holds.
 
     Raises:
       UserError: an impossible config, a corpus that is not there, or a run folder of
@@ -102,40 +116,61 @@ def compare_methods(
     }
     execute([job for its in made.values() for job in its])
 
-    first = next(iter(made.values()))[0]
-    corpus = load_training(first.corpus, first.config.corpus.get("fold"))
-    left_out = first.config.episode.without if choose else ()
-    trained = set(corpus.attack) - {NO_ATTACK, *left_out}
-    columns = statistics.columns(_scored(made, len(seeds)), trained)
-    results = {
-        "columns": list(columns),
-        "seeds": len(seeds),
-        "folds": len(folds or []),
-        "choose": choose,
-        "rows": {
-            label: {
-                "arm": row.arm,
-                "varied": row.varied,
-                "parameters": _parameters(made[label][0]),
-                "steps": row.config.steps,
-                "evaluations": row.evaluations,
-                "eer": {},
-                "difference": {},
-            }
-            for label, row in rows.items()
-        },
-    }
-    for name, parts in columns.items():
-        found = statistics.rates(parts)
-        for label, entry in results["rows"].items():
-            entry["eer"][name] = statistics.rate(found, label)
-            if other := reference(rows, label):
-                entry["reference"] = other
-                entry["difference"][name] = statistics.difference(found, label, other)
-    files.write_text(workdir / "results.json", json.dumps(results, indent=1))
-    for file, text in comparison_tables.files(results).items():
+    pairs = [(label, reference(rows, label)) for label in rows]
+    comparison, _ = compare_runs(
+        {label: row.facts() for label, row in rows.items()},
+        made,
+        [(a, b) for a, b in pairs if b],
+        seeds=len(seeds),
+        without=next(iter(made.values()))[0].config.episode.without if choose else (),
+    )
+    comparison = dataclasses.replace(comparison, folds=len(folds or []))
+    if choose:
+        trials = {
+            label: Candidate(row.arm, row.varied, row.eer["pooled"].by_seed)
+            for label, row in comparison.rows.items()
+        }
+        comparison = dataclasses.replace(
+            comparison, held_out=True, chosen=selection.best(trials)
+        )
+    text = json.dumps(comparison.to_json(), indent=1)
+    files.write_text(workdir / "results.json", text)
+    for file, text in arm_tables.files(comparison).items():
         files.write_text(workdir / file, text)
-    return results
+    return comparison
+
+
+def compare_runs(
+    rows: Mapping[str, ArmResult],
+    made: Mapping[str, Sequence[Job]],
+    pairs: Iterable[tuple[str, str]],
+    *,
+    seeds: int,
+    without: Sequence[str] = (),
+    **options: Any,
+) -> tuple[Comparison, dict[str, list[Scored]]]:
+    """Compares the arms of finished jobs.
+
+    Args:
+      rows: the arms by label; their trained parameters are counted here.
+      made: by label the jobs, see ``statistics.scored``.
+      pairs: of labels whose difference is asked for.
+      seeds: jobs of each arm, or of each and speaker fold.
+      without: training attacks that were left out.
+      options: of ``results.compare_arms``.
+
+    Returns:
+      The comparison, and by corpus the tests with their scores.
+    """
+    first = next(iter(made.values()))[0]
+    corpus = load_training(first.corpus, first.config.corpus.fold)
+    trained = set(corpus.attack) - {NO_ATTACK, *without}
+    rows = {
+        label: dataclasses.replace(row, parameters=_parameters(made[label][0]))
+        for label, row in rows.items()
+    }
+    tests = statistics.scored(made, seeds)
+    return compare_arms(rows, tests, trained, pairs, **options), tests
 
 
 def table_rows(
@@ -156,21 +191,22 @@ def table_rows(
         words = ",".join(x for x in (arm, extras) if x and x != LFCC)
         base = read_config_file(f"{path}:{words}", overrides)
         folder = find_corpus(base.corpus.name, base.corpus.config, data_dir)
-        base.corpus.sha256 = corpus_sha256(folder)
+        base = with_values(base, {"corpus.sha256": corpus_sha256(folder)})
         if choose:
             base = held_out(base)
         if arm == LFCC:
-            more = {"tests": base.get("tests", ())}
+            more = {"tests": base.tests}
             if choose:
-                more["episode"] = {"without": base.episode.without}
+                more["episode"] = EpisodeSection(without=base.episode.without)
             rows[arm] = ArmRow(arm, {}, jobs.lfcc_config(base.corpus, **more), 0)
             continue
         attacks = _attacks(base, folder)
         for varied in _combinations(base, vary):
-            config = override(base, _with_alpha(base, varied))
+            config = with_values(base, _with_alpha(base, varied))
             passes = gradient_evaluations(config, attacks)
             budget = config.steps * attacks * config.episode.examples
-            config.steps = max(1, round(budget / passes))
+            steps = max(1, round(budget / passes))
+            config = with_values(config, {"steps": steps})
             row = ArmRow(arm, varied, config, config.steps * passes)
             rows[row.label] = row
     return rows
@@ -190,10 +226,10 @@ def reference(rows: Mapping[str, ArmRow], label: str) -> str | None:
     return next(iter(shared or of_erm), None)
 
 
-def _attacks(config: ml_collections.ConfigDict, folder: Path) -> int:
+def _attacks(config: Config, folder: Path) -> int:
     if config.episode.attacks:
         return config.episode.attacks
-    rows = load_training(folder, config.corpus.get("fold"))
+    rows = load_training(folder, config.corpus.fold)
     domains = episodes.group(
         rows, without=config.episode.without, by=config.episode.domains
     )
@@ -201,10 +237,11 @@ def _attacks(config: ml_collections.ConfigDict, folder: Path) -> int:
 
 
 def _combinations(
-    config: ml_collections.ConfigDict, vary: Mapping[str, Sequence[Any]]
+    config: Config, vary: Mapping[str, Sequence[Any]]
 ) -> list[dict[str, Any]]:
-    flat = run_folder.flat_config(json.loads(config.to_json()))
-    here = {name: values for name, values in vary.items() if name in flat}
+    flat = run_folder.flat_config(config)
+    # An option of the objective that the arm does not set is none of its own.
+    here = {name: values for name, values in vary.items() if flat.get(name) is not None}
     if not config.model.lora.rank:
         here.pop("model.lora.rank", None)
     return [
@@ -213,7 +250,7 @@ def _combinations(
     ]
 
 
-def _with_alpha(config: ml_collections.ConfigDict, varied: dict) -> dict[str, Any]:
+def _with_alpha(config: Config, varied: dict) -> dict[str, Any]:
     rank = varied.get("model.lora.rank")
     if rank is None:
         return varied
@@ -229,23 +266,20 @@ def _job(
     choose: bool,
     data_dir: str | Path,
 ) -> Job:
-    config = override(row.config, {"seed": seed, "corpus.fold": fold})
+    config = with_values(row.config, {"seed": seed, "corpus.fold": fold})
     folder = find_corpus(config.corpus.name, config.corpus.config, data_dir)
     where = "" if fold is None else f" fold{fold}"
     if choose:
-        attacks = tuple(config.episode.without)
-        tests = (Test("held-out", folder, "dev", fold, attacks),)
+        tests = (held_out_test("held-out", folder, config.episode.without, fold),)
     else:
         tests = tuple(
             _test(text, config, fold, data_dir)
-            for text in config.get("tests", ()) or (f"{config.corpus.name}:eval",)
+            for text in config.tests or (f"{config.corpus.name}:eval",)
         )
     return Job(workdir / f"{row.label} seed{seed}{where}", config, folder, tests)
 
 
-def _test(
-    text: str, config: ml_collections.ConfigDict, fold: int | None, data_dir: str | Path
-) -> Test:
+def _test(text: str, config: Config, fold: int | None, data_dir: str | Path) -> Test:
     """The test that "NAME[/CONFIG]:SPLIT" names."""
     name, _, split = text.partition(":")
     name, _, size = name.partition("/")
@@ -254,27 +288,6 @@ def _test(
     if fold is not None and not own:
         raise UserError(f"speaker folds of {config.corpus.name} and a test on {text}")
     return Test(f"{name}_{split}", folder, split, fold)
-
-
-def _scored(made: Mapping[str, Sequence[Job]], seeds: int) -> dict[str, list[Scored]]:
-    """By corpus its tests, with the scores of every row and seed."""
-    found: dict[str, list[Scored]] = {}
-    first = next(iter(made.values()))
-    folds = len(first) // seeds
-    for fold in range(folds):
-        for place, test in enumerate(first[fold].tests):
-            rows = test.rows()
-            scores = {
-                label: np.stack(
-                    [
-                        jobs.read_scores(job.scores(job.tests[place]), rows)
-                        for job in its[fold::folds]
-                    ]
-                )
-                for label, its in made.items()
-            }
-            found.setdefault(test.name, []).append(Scored(rows, scores))
-    return found
 
 
 def _parameters(job: Job) -> int | None:

@@ -18,34 +18,37 @@ import functools
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_collections
-import numpy as np
-
-from mldg_jax import lora
-from mldg_jax.common import files, run_folder
-from mldg_jax.data.corpus import NO_ATTACK, Corpus, load_split
-from mldg_jax.experiments import demo_figures, demo_page, demo_tables, jobs, statistics
-from mldg_jax.experiments.jobs import Job, Test
-from mldg_jax.experiments.selection import override, select
-from mldg_jax.experiments.statistics import Condition, Scored
+from mldg_jax.common import files
+from mldg_jax.common.config import Config
+from mldg_jax.common.config_values import to_dict, with_values
+from mldg_jax.experiments import arm_tables, demo_figures, demo_page, jobs
+from mldg_jax.experiments.compare import compare_runs
+from mldg_jax.experiments.demo_story import Story
+from mldg_jax.experiments.jobs import LFCC, Job, Test
+from mldg_jax.experiments.results import ArmResult
+from mldg_jax.experiments.selection import select
 from mldg_jax.training.config_files import read_config_file
 
 ARMS = {
-    "lfcc-gmm": "LFCC-GMM",
+    LFCC: "LFCC-GMM",
     "frozen": "frozen + head",
     "erm": "LoRA, ERM",
     "mldg": "LoRA, MLDG",
 }
-PAIRS = (("frozen", "lfcc-gmm"), ("erm", "frozen"), ("mldg", "frozen"), ("mldg", "erm"))
+PAIRS = (("mldg", "erm"), ("erm", "frozen"), ("mldg", "frozen"), ("frozen", LFCC))
+TITLES = {
+    "pooled": "pooled",
+    "seen": "seen attacks",
+    "unseen": "unseen families",
+    "macro": "macro",
+}
 
 
-def read_configs(
-    config_path: str, overrides: Sequence[str] = ()
-) -> dict[str, ml_collections.ConfigDict]:
+def read_configs(config_path: str, overrides: Sequence[str] = ()) -> dict[str, Config]:
     """Reads the configs of the neural arms.
 
     Args:
@@ -63,17 +66,17 @@ def read_configs(
 
 
 def run_demo(
-    base: dict[str, ml_collections.ConfigDict],
+    base: dict[str, Config],
     corpus: Path,
     workdir: Path,
     *,
     seeds: int = 3,
     workers: int | None = None,
-) -> dict[str, Any]:
+) -> Story:
     """Trains, scores and reports.
 
     Args:
-      base: of ``read_configs``; the corpus is written into them.
+      base: of ``read_configs``.
       corpus: folder of the prepared corpus, with splits train, dev and eval.
       workdir: where the runs, results.json, tables.md, figures/ and report.html go.
       seeds: runs an arm.
@@ -88,102 +91,63 @@ def run_demo(
     started = time.monotonic()
     workers = workers or len(os.sched_getaffinity(0))
     summary = json.loads((corpus / "corpus.json").read_text())
-    for config in base.values():
-        config.corpus.config = corpus.parent.name
-        config.corpus.sha256 = summary["corpus_sha256"]
+    on = {
+        "corpus.config": corpus.parent.name,
+        "corpus.sha256": summary["corpus_sha256"],
+    }
+    base = {arm: with_values(config, on) for arm, config in base.items()}
 
     run_all = functools.partial(jobs.run, workers=workers)
-    chosen, candidates = select(base, corpus, workdir / "selection", run_all)
-    test = Test("eval", corpus, "eval")
-    finals = final_jobs(base, chosen, test, workdir, seeds)
+    selection = select(base, corpus, workdir / "selection", run_all)
+    finals = final_jobs(base, selection.chosen, corpus, workdir, seeds)
     run_all("training", [job for arm in reversed(finals.values()) for job in arm])
 
-    rows = test.rows()
-    trained = load_split(corpus, "train")
-    scores = {
-        arm: np.stack([jobs.read_scores(job.scores(test), rows) for job in its])
-        for arm, its in finals.items()
-    }
-    results = summarise(rows, set(trained.attack) - {NO_ATTACK}, scores)
-    results["selection"] = {"chosen": chosen, "candidates": candidates}
-    results["config"] = json.loads(base["mldg"].to_json())
-    results["corpus"] = summary
-    results["seconds"] = time.monotonic() - started
-    for arm, its in finals.items():
-        results["arms"][arm]["trained_parameters"] = _trained(its[0])
-        results["arms"][arm]["training"] = [_log(job.workdir) for job in its]
-    files.write_text(workdir / "results.json", json.dumps(results, indent=1))
-    for name, svg in demo_figures.figures(results, rows, scores).items():
+    comparison, tests = compare_runs(
+        {arm: ArmResult(arm, title) for arm, title in ARMS.items()},
+        finals,
+        PAIRS,
+        seeds=seeds,
+        titles=TITLES,
+        by_attack=True,
+    )
+    story = Story(
+        comparison,
+        {arm: [_log(job.workdir) for job in its] for arm, its in finals.items()},
+        selection,
+        to_dict(base["mldg"]),
+        summary,
+        time.monotonic() - started,
+    )
+    ((test,),) = tests.values()
+    text = json.dumps(story.to_json(), indent=1)
+    files.write_text(workdir / "results.json", text)
+    for name, svg in demo_figures.figures(story, test).items():
         files.write_text(workdir / "figures" / f"{name}.svg", svg)
-    files.write_text(workdir / "tables.md", demo_tables.markdown(results))
-    files.write_text(workdir / "report.html", demo_page.html(results, rows, scores))
-    return results
+    tables = arm_tables.markdown(comparison, detailed=False)
+    files.write_text(workdir / "tables.md", tables)
+    files.write_text(workdir / "report.html", demo_page.html(story, test))
+    return story
 
 
 def final_jobs(
-    base: dict[str, ml_collections.ConfigDict],
-    chosen: dict[str, dict[str, float]],
-    test: Test,
+    base: Mapping[str, Config],
+    chosen: Mapping[str, Mapping[str, Any]],
+    corpus: Path,
     workdir: Path,
     seeds: int,
 ) -> dict[str, list[Job]]:
     """The runs of every arm with the chosen hyper-parameters, one a seed."""
+    test = Test("eval", corpus, "eval")
     made: dict[str, list[Job]] = {}
     for arm in ARMS:
         made[arm] = []
         for seed in range(seeds):
-            if arm == "lfcc-gmm":
-                config = jobs.lfcc_config(base["erm"].corpus, seed)
+            if arm == LFCC:
+                config = jobs.lfcc_config(base["erm"].corpus, seed=seed)
             else:
-                config = override(base[arm], {**chosen[arm], "seed": seed})
-            job = Job(workdir / f"{arm}-{seed}", config, test.corpus, (test,))
-            made[arm].append(job)
+                config = with_values(base[arm], {**chosen[arm], "seed": seed})
+            made[arm].append(Job(workdir / f"{arm}-{seed}", config, corpus, (test,)))
     return made
-
-
-def summarise(
-    rows: Corpus, trained: set[str], scores: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    """Error rates with intervals, for every arm, attack and pair of arms.
-
-    Args:
-      rows: the scored utterances.
-      trained: attacks that were trained on; the others are the unseen families.
-      scores: for each arm (seeds, utterances).
-
-    Returns:
-      ``attacks``; ``arms``: for each its ``eer`` on the sets pooled, seen, unseen,
-      macro and macro_unseen, and ``by_attack``; ``differences``. See ``statistics``.
-    """
-    test = Scored(rows, scores)
-    seen, unseen = statistics.attacks([test], trained)
-    sets = statistics.columns({"": [test]}, trained)
-    found = {name: statistics.rates(parts) for name, parts in sets.items()}
-    by_attack = {
-        attack: statistics.rates([Condition(test, (attack,))])
-        for attack in seen + unseen
-    }
-    return {
-        "attacks": {"trained": list(seen), "unseen": list(unseen)},
-        "arms": {
-            arm: {
-                "title": ARMS[arm],
-                "eer": {k: statistics.rate(v, arm) for k, v in found.items()},
-                "by_attack": {k: statistics.rate(v, arm) for k, v in by_attack.items()},
-            }
-            for arm in scores
-        },
-        "differences": {
-            f"{a} - {b}": {k: statistics.difference(v, a, b) for k, v in found.items()}
-            for a, b in PAIRS
-        },
-    }
-
-
-def _trained(job: Job) -> int | None:
-    if job.config.arm == "lfcc-gmm":
-        return None
-    return lora.count(run_folder.read_trainable(job.workdir)[0])
 
 
 def _log(workdir: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The pictures of the demo's report, as SVG text; see `mldg_jax.common.plots`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib
@@ -12,55 +12,52 @@ from matplotlib.lines import Line2D
 from mldg_jax.common import plots
 from mldg_jax.common.plots import CHANCE, GRID, svg
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
+from mldg_jax.experiments.demo_story import Story
+from mldg_jax.experiments.results import ArmResult, Comparison
+from mldg_jax.experiments.statistics import Scored, keep
 from mldg_jax.scoring.figures import Curve, det
 
 UNSEEN_TINT = "#FFF6DD"
 SMOOTHING = 5  # logged steps in a running mean
 
 
-def figures(
-    results: dict[str, Any], rows: Corpus, scores: dict[str, np.ndarray]
-) -> dict[str, str]:
-    """Draws every picture that the results have numbers for.
+def figures(story: Story, test: Scored) -> dict[str, str]:
+    """Draws every picture that the story has numbers for.
 
     Args:
-      results: of ``demo.summarise``, with ``training`` in each arm if it was logged.
-      rows: the scored utterances.
-      scores: for each arm (seeds, utterances).
+      story: of ``demo.run_demo``.
+      test: the scored utterances.
 
     Returns:
       SVG text (``<svg …>…</svg>``) by name: ``attacks``, ``det_unseen``, ``det_all``,
       and, where training was logged, ``loss`` and ``cosine``.
     """
-    unseen = results["attacks"]["unseen"]
-    everything = np.ones(len(rows.label), bool)
-    keep = (rows.label == BONAFIDE) | np.isin(rows.attack, unseen)
-    drawn = {}
+    comparison, drawn = story.comparison, {}
     with matplotlib.rc_context(plots.OPTIONS):
-        drawn["attacks"] = svg("attacks", _attacks(results, rows))
-        if unseen:
-            figure = _det(results, rows, scores, keep, "Unseen families")
+        drawn["attacks"] = svg("attacks", _attacks(comparison, test.rows))
+        if comparison.unseen:
+            figure = _det(comparison, test, comparison.unseen, "Unseen families")
             drawn["det_unseen"] = svg("det_unseen", figure)
-        figure = _det(results, rows, scores, everything, "All attacks")
+        figure = _det(comparison, test, None, "All attacks")
         drawn["det_all"] = svg("det_all", figure)
         for name, draw in (("loss", _loss), ("cosine", _cosine)):
-            if any(_curves(arm, name) for arm in results["arms"].values()):
-                drawn[name] = svg(name, draw(results))
+            if any(_curves(logs, name) for logs in story.training.values()):
+                drawn[name] = svg(name, draw(story))
     return drawn
 
 
-def _styled(results: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str, str]]:
+def _styled(comparison: Comparison) -> Iterator[tuple[str, ArmResult, str, str]]:
     """Each arm with its colour and marker."""
-    for i, (name, arm) in enumerate(results["arms"].items()):
-        yield name, arm, *plots.style(i)
+    for i, (name, row) in enumerate(comparison.rows.items()):
+        yield name, row, *plots.style(i)
 
 
-def _attacks(results: dict[str, Any], rows: Corpus) -> Figure:
+def _attacks(comparison: Comparison, rows: Corpus) -> Figure:
     """EER of every attack and arm; unseen families above, trained attacks below."""
-    arms = results["arms"]
+    arms = comparison.rows
     panels = [
-        ("Unseen families: never trained on", "unseen", results["attacks"]["unseen"]),
-        ("Attacks that were trained on", "seen", results["attacks"]["trained"]),
+        ("Unseen families: never trained on", "unseen", comparison.unseen),
+        ("Attacks that were trained on", "seen", comparison.trained),
     ]
     panels = [panel for panel in panels if panel[2]]
     heights = [len(attacks) + 1 for _, _, attacks in panels]
@@ -76,14 +73,14 @@ def _attacks(results: dict[str, Any], rows: Corpus) -> Figure:
         hardest = sorted(
             attacks,
             key=lambda a: (
-                -np.mean([x["by_attack"][a]["eer"] for x in arms.values()]),
+                -np.mean([x.by_attack[a].eer for x in arms.values()]),
                 a,
             ),
         )
         labels = ["all of these"]
         labels += [f"{a} ({np.sum(rows.attack == a)})" for a in hardest]
-        for place, (_, arm, colour, marker) in enumerate(_styled(results)):
-            errors = [arm["eer"][which], *(arm["by_attack"][a] for a in hardest)]
+        for place, (_, arm, colour, marker) in enumerate(_styled(comparison)):
+            errors = [arm.eer[which], *(arm.by_attack[a] for a in hardest)]
             offset = (place - (len(arms) - 1) / 2) * 0.8 / len(arms)
             for y, error in enumerate(errors):
                 highest = max(
@@ -94,7 +91,7 @@ def _attacks(results: dict[str, Any], rows: Corpus) -> Figure:
             ax.set_facecolor(UNSEEN_TINT)
     axes[0].set_xlim(0, min(102.0, highest + 4))
     axes[-1].set_xlabel("equal error rate, %, mean over seeds with 95 % interval")
-    handles = _legend(results)
+    handles = _legend(comparison)
     chance = {"color": CHANCE, "ls": "--", "lw": 1, "label": "chance"}
     handles.append(Line2D([], [], **chance))
     figure.legend(
@@ -108,53 +105,50 @@ def _attacks(results: dict[str, Any], rows: Corpus) -> Figure:
 
 
 def _det(
-    results: dict[str, Any],
-    rows: Corpus,
-    scores: dict[str, np.ndarray],
-    keep: np.ndarray,
-    title: str,
+    comparison: Comparison, test: Scored, attacks: Sequence[str] | None, title: str
 ) -> Figure:
     """DET curves of the first seed."""
-    real, fake = keep & (rows.label == BONAFIDE), keep & (rows.label == SPOOF)
+    kept, label = keep(test.rows, attacks), test.rows.label
+    real, fake = kept & (label == BONAFIDE), kept & (label == SPOOF)
     curves = [
-        Curve(arm["title"], style, scores[name][0][real], scores[name][0][fake])
-        for name, arm, *style in _styled(results)
+        Curve(arm.title, style, test.scores[name][0][real], test.scores[name][0][fake])
+        for name, arm, *style in _styled(comparison)
     ]
     return det(curves, title)
 
 
-def _legend(results: dict[str, Any]) -> list[Line2D]:
-    return [plots.legend_line(arm["title"], c, m) for _, arm, c, m in _styled(results)]
+def _legend(comparison: Comparison) -> list[Line2D]:
+    return [plots.legend_line(arm.title, c, m) for _, arm, c, m in _styled(comparison)]
 
 
-def _loss(results: dict[str, Any]) -> Figure:
+def _loss(story: Story) -> Figure:
     figure, ax = _time_axes("Training loss", "loss of a clip, nats")
-    _draw(ax, results, "loss")
+    _draw(ax, story, "loss")
     ax.axhline(np.log(2), color=CHANCE, ls="--", lw=1, label="chance")
     ax.set_ylim(bottom=0)
     ax.legend()
     return figure
 
 
-def _cosine(results: dict[str, Any]) -> Figure:
+def _cosine(story: Story) -> Figure:
     title = "Do meta-train and meta-test gradients agree?"
     figure, ax = _time_axes(title, "cosine of the two gradients")
-    _draw(ax, results, "cosine", ", smoothed mean")
+    _draw(ax, story, "cosine", ", smoothed mean")
     ax.axhline(0, color="#444444", lw=1)
     ax.set_ylim(-1, 1)
     ax.legend(loc="lower right")
     return figure
 
 
-def _draw(ax: Axes, results: dict[str, Any], name: str, suffix: str = "") -> None:
+def _draw(ax: Axes, story: Story, name: str, suffix: str = "") -> None:
     """Every seed of every arm, thin, and their smoothed mean."""
-    for _, arm, colour, _ in _styled(results):
-        curves = _curves(arm, name)
+    for label, arm, colour, _ in _styled(story.comparison):
+        curves = _curves(story.training.get(label, []), name)
         for steps, values in curves:
             ax.plot(steps, values, color=colour, lw=0.6, alpha=0.45)
         if curves:
             steps, mean = _mean(curves)
-            title = arm["title"] + suffix
+            title = arm.title + suffix
             ax.plot(steps, _smooth(mean), color=colour, lw=2.2, label=title)
 
 
@@ -168,7 +162,9 @@ def _time_axes(title: str, label: str) -> tuple[Figure, Axes]:
     return figure, ax
 
 
-def _curves(arm: dict[str, Any], name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+def _curves(
+    logs: list[list[dict[str, Any]]], name: str
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each seed's log the steps (n,) and the values (n,); seeds without it left out.
 
     The loss of MLDG is a sum of its halves; their mean has the scale of the other arms.
@@ -181,7 +177,7 @@ def _curves(arm: dict[str, Any], name: str) -> list[tuple[np.ndarray, np.ndarray
         return line.get("loss") if None in halves else sum(halves) / 2
 
     found = []
-    for log in arm.get("training") or []:
+    for log in logs:
         points = [(x["step"], value(x)) for x in log if value(x) is not None]
         if points:
             found.append(tuple(np.array(points, float).T))

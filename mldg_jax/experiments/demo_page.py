@@ -8,7 +8,6 @@ import io
 import wave
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
 
@@ -16,69 +15,70 @@ from mldg_jax import metrics
 from mldg_jax.common.html import html_table, picture, render_page
 from mldg_jax.data.audio import SAMPLE_RATE
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
-from mldg_jax.experiments import demo_tables
+from mldg_jax.experiments import arm_tables, demo_story
 from mldg_jax.experiments.demo_figures import figures
+from mldg_jax.experiments.demo_story import Story
+from mldg_jax.experiments.results import Comparison
+from mldg_jax.experiments.statistics import Scored
 
 PLAYERS = 3  # clips a class
 
 
-def html(results: dict[str, Any], rows: Corpus, scores: dict[str, np.ndarray]) -> str:
+def html(story: Story, test: Scored) -> str:
     """The whole report as one self-contained HTML page.
 
     Args:
-      results: of ``run_demo``; what it has beyond ``demo.summarise`` may be missing,
-        and is then left out of the page.
-      rows: the scored utterances.
-      scores: for each arm (seeds, utterances).
+      story: of ``run_demo``; what is missing is left out of the page.
+      test: the scored utterances.
     """
-    drawn = figures(results, rows, scores)
+    comparison, rows = story.comparison, test.rows
+    drawn = figures(story, test)
+    notes = arm_tables.notes(comparison, detailed=False)
     body = [
         f"<h1>{TITLE}</h1>",
-        f"<p>{escape(demo_tables.summary(results, rows))}</p>",
-        f'<p class="verdict">{escape(demo_tables.verdict(results, rows))}</p>',
+        f"<p>{escape(demo_story.summary(story, rows))}</p>",
+        f'<p class="verdict">{escape(demo_story.verdict(comparison, rows))}</p>',
         "<h2>Error rates</h2>",
-        html_table(demo_tables.arms_table(results)),
-        f'<p class="note">{escape(demo_tables.arms_note(results))}</p>',
-        html_table(demo_tables.differences_table(results)),
-        f'<p class="note">{escape(demo_tables.DIFFERENCES_NOTE)}</p>',
-        picture(drawn, ["attacks"], "attacks", _attacks_note(results)),
+        html_table(arm_tables.rates(comparison, detailed=False)),
+        f'<p class="note">{escape(notes[0])}</p>',
+        html_table(arm_tables.differences(comparison, detailed=False)),
+        f'<p class="note">{escape(notes[1])}</p>',
+        picture(drawn, ["attacks"], "attacks", _attacks_note(comparison)),
         "<h2>Every threshold</h2>",
         picture(drawn, ["det_unseen", "det_all"], "pair", DET_NOTE),
     ]
     training = [name for name in ("loss", "cosine") if name in drawn]
     if training:
-        notes = " ".join(TRAINING_NOTES[name] for name in training)
-        body += ["<h2>Training</h2>", picture(drawn, training, "pair", notes)]
-    body += ["<h2>Listen</h2>", _players(results, rows, scores)]
-    body += ["<h2>Corpus</h2>", _corpus_section(results)]
-    body += ["<h2>Reproduce</h2>", _reproduce_section(results)]
+        note = " ".join(TRAINING_NOTES[name] for name in training)
+        body += ["<h2>Training</h2>", picture(drawn, training, "pair", note)]
+    body += ["<h2>Listen</h2>", _players(comparison, test)]
+    body += ["<h2>Corpus</h2>", _corpus_section(story)]
+    body += ["<h2>Reproduce</h2>", _reproduce_section(story)]
     return render_page(TITLE, body)
 
 
-def _attacks_note(results: dict[str, Any]) -> str:
-    arms = results["arms"].values()
-    lows = [one.get("low") for arm in arms for one in arm["by_attack"].values()]
+def _attacks_note(comparison: Comparison) -> str:
+    rows = comparison.rows.values()
+    lows = [one.low for row in rows for one in row.by_attack.values()]
     bare = " A point without a line: too few voices for an interval."
     return ATTACKS_NOTE + (bare if None in lows else "")
 
 
-def _players(
-    results: dict[str, Any], rows: Corpus, scores: dict[str, np.ndarray]
-) -> str:
-    real = rows.label == BONAFIDE
-    means = {arm: scores[arm].mean(axis=0) for arm in results["arms"]}
+def _players(comparison: Comparison, test: Scored) -> str:
+    rows, real = test.rows, test.rows.label == BONAFIDE
+    means = {arm: test.scores[arm].mean(axis=0) for arm in comparison.rows}
     thresholds = {
         arm: metrics.eer(mean[real], mean[rows.label == SPOOF])[1]
         for arm, mean in means.items()
     }
     cards = []
-    for row in chosen_clips(results, rows):
+    for row in chosen_clips(comparison, rows):
         lines = []
         for arm, mean in means.items():
             heard = BONAFIDE if mean[row] > thresholds[arm] else SPOOF
             judged = "bona fide" if heard == BONAFIDE else "spoof"
             mark = "✓" if heard == rows.label[row] else "✗"
-            title = results["arms"][arm]["title"]
+            title = comparison.rows[arm].title
             score = f"{mean[row]:+.2f}".replace("-", "−")
             lines.append([title, score, f"{mark} {judged}"])
         kind = "bona fide" if real[row] else f"spoof: {rows.attack[row]}"
@@ -93,7 +93,7 @@ def _players(
     return f'{note}<div class="players">{"".join(cards)}</div>'
 
 
-def chosen_clips(results: dict[str, Any], rows: Corpus) -> list[int]:
+def chosen_clips(comparison: Comparison, rows: Corpus) -> list[int]:
     """Rows to listen to: bona fide of different speakers, then different attacks.
 
     Speakers and attacks are spread over their sorted names; of each the longest clip,
@@ -104,9 +104,9 @@ def chosen_clips(results: dict[str, Any], rows: Corpus) -> list[int]:
     voices, counts = np.unique(rows.speaker[real], return_counts=True)
     if np.sum(counts >= metrics.MACRO_CLIPS) >= PLAYERS:
         voices = voices[counts >= metrics.MACRO_CLIPS]
-    attacks = results["attacks"]["unseen"]
+    attacks = comparison.unseen
     if len(attacks) < PLAYERS:
-        attacks = [*attacks, *results["attacks"]["trained"]]
+        attacks = [*attacks, *comparison.trained]
     groups = [real & (rows.speaker == v) for v in _spread(voices)]
     groups += [~real & (rows.attack == a) for a in _spread(attacks)]
     chosen: list[int] = []
@@ -134,13 +134,12 @@ def audio_uri(clip: np.ndarray) -> str:
     return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _corpus_section(results: dict[str, Any]) -> str:
-    corpus = results.get("corpus") or {}
-    parts = []
+def _corpus_section(story: Story) -> str:
+    corpus, parts = story.corpus, []
     counts = {tuple(k.split("/")): n for k, n in corpus.get("split_attack", {}).items()}
     if counts:
         splits = [s for s in ("train", "dev", "eval") if any(k[0] == s for k in counts)]
-        unseen = set(results["attacks"]["unseen"])
+        unseen = set(story.comparison.unseen)
         names = sorted(
             {k[1] for k in counts}, key=lambda a: (a != "bonafide", a in unseen, a)
         )
@@ -175,12 +174,12 @@ def _corpus_section(results: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _reproduce_section(results: dict[str, Any]) -> str:
+def _reproduce_section(story: Story) -> str:
     parts = ["<p><code>make demo</code></p>"]
-    if "seconds" in results:
-        minutes, seconds = divmod(round(results["seconds"]), 60)
+    if story.seconds is not None:
+        minutes, seconds = divmod(round(story.seconds), 60)
         parts.append(f"<p>Training and scoring took {minutes} min {seconds} s.</p>")
-    candidates = (results.get("selection") or {}).get("candidates") or []
+    candidates = [one.to_json() for one in story.selection.candidates]
     if candidates:
         names = list(dict.fromkeys(k for c in candidates for k in c if k != "eer"))
         lines = [

@@ -13,11 +13,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ml_collections
 import numpy as np
 from tqdm import tqdm
 
 from mldg_jax.common import provenance, run_folder
+from mldg_jax.common.config import Config, CorpusSection
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.processes import pool
 from mldg_jax.data.corpus import (
@@ -67,16 +67,14 @@ class Test(NamedTuple):
         return rows.take(known)
 
 
-def lfcc_config(corpus: ml_collections.ConfigDict, seed: int = 0, **more: Any) -> Any:
-    """The config of a run of the classical baseline.
+def lfcc_config(corpus: CorpusSection, **more: Any) -> Config:
+    """Returns the config of a run of the classical baseline.
 
     Args:
       corpus: a config's ``corpus`` section.
-      seed: of the mixtures.
-      more: further entries.
+      **more: further entries, e.g. ``seed``.
     """
-    values = {"arm": LFCC, "seed": seed, "components": 64, "steps": 0}
-    return ml_collections.ConfigDict({**values, "corpus": corpus.to_dict(), **more})
+    return Config(arm=LFCC, steps=0, corpus=corpus, **more)
 
 
 class Job(NamedTuple):
@@ -90,7 +88,7 @@ class Job(NamedTuple):
     """
 
     workdir: Path
-    config: ml_collections.ConfigDict
+    config: Config
     corpus: Path
     tests: tuple[Test, ...]
 
@@ -176,7 +174,7 @@ def _test_rows(test: Test) -> Corpus:
 
 
 def _work(job: Job, advance: Callable[[int], Any], *, all_devices: bool) -> None:
-    trained = _training_rows(job.corpus, job.config.corpus.get("fold"))
+    trained = _training_rows(job.corpus, job.config.corpus.fold)
     if job.config.arm == LFCC:
         facts = provenance.gather(trained_on(trained))
         run_folder.write_config(job.workdir, job.config, facts)

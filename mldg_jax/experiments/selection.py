@@ -5,25 +5,77 @@ nothing of attacks to come. Here short runs leave some *training* attacks out an
 judged on those, on the speakers of dev; nothing of the test is looked at.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import ml_collections
 import numpy as np
 
-from mldg_jax.experiments import jobs, statistics
+from mldg_jax.common.config import Config
+from mldg_jax.common.config_values import with_values
+from mldg_jax.experiments import statistics
 from mldg_jax.experiments.jobs import Job, Test
+from mldg_jax.experiments.statistics import Condition
 
 Run = Callable[[str, Sequence[Job]], None]
 
 
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """Values of an arm's config, judged on held-out attacks.
+
+    Attributes:
+      arm: of the config file.
+      values: by dotted name.
+      by_seed: the pooled EER of each seed's run, fractions.
+    """
+
+    arm: str
+    values: Mapping[str, Any]
+    by_seed: tuple[float, ...]
+
+    @property
+    def eer(self) -> float:
+        """The mean over seeds."""
+        return float(np.mean(self.by_seed))
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the arm, its values, ``eer`` and ``by_seed``."""
+        rates = {"eer": self.eer, "by_seed": list(self.by_seed)}
+        return {"arm": self.arm, **self.values, **rates}
+
+
+class Selection(NamedTuple):
+    """The values chosen for each arm, and every candidate."""
+
+    chosen: Mapping[str, Mapping[str, Any]] = {}
+    candidates: Sequence[Candidate] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns ``chosen`` and ``candidates``."""
+        candidates = [one.to_json() for one in self.candidates]
+        return {
+            "chosen": {k: dict(v) for k, v in self.chosen.items()},
+            "candidates": candidates,
+        }
+
+
+def best(candidates: Mapping[str, Candidate]) -> dict[str, str]:
+    """Returns by arm the label of the lowest EER; of equal ones the first."""
+    chosen: dict[str, str] = {}
+    for label, one in candidates.items():
+        if one.arm not in chosen or one.eer < candidates[chosen[one.arm]].eer:
+            chosen[one.arm] = label
+    return chosen
+
+
 def select(
-    base: Mapping[str, ml_collections.ConfigDict],
+    base: Mapping[str, Config],
     corpus: Path,
     workdir: Path,
     run: Run,
-) -> tuple[dict[str, dict[str, float]], list[dict[str, Any]]]:
+) -> Selection:
     """Chooses the values of an arm's config among ``config.selection``.
 
     First the head's learning rate of ``frozen`` and the adapters' of ``erm``; then, at
@@ -36,63 +88,59 @@ def select(
       corpus: folder of the prepared corpus.
       workdir: where the runs go.
       run: runs jobs under a title.
-
-    Returns:
-      The chosen overrides of each arm, and every candidate with its EER.
     """
     options = base["mldg"].selection
-    test = Test("dev", corpus, "dev", attacks=tuple(options.without))
-    rows = test.rows()
-    candidates = []
+    test = held_out_test("dev", corpus, options.without)
+    candidates: dict[str, Candidate] = {}
+    chosen: dict[str, Mapping[str, Any]] = {}
 
-    def stage(name: str, grid: list[tuple[str, dict[str, float]]]) -> dict:
-        trials = [
-            [
-                _trial(base[arm], {**values, "seed": seed}, test, workdir)
+    def stage(title: str, arm_values: list[tuple[str, dict[str, float]]]) -> None:
+        trials = {_label(arm, values): (arm, values) for arm, values in arm_values}
+        made = {
+            label: [
+                Job(
+                    workdir / f"{label}_{seed}",
+                    with_values(held_out(base[arm]), {**values, "seed": seed}),
+                    corpus,
+                    (test,),
+                )
                 for seed in range(options.seeds)
             ]
-            for arm, values in grid
-        ]
-        run(name, [job for its in trials for job in its])
-        best: dict[str, tuple[float, dict]] = {}
-        for (arm, values), its in zip(grid, trials, strict=True):
-            scores = [jobs.read_scores(job.scores(test), rows) for job in its]
-            by_seed = [statistics.eer(one, rows) for one in scores]
-            error = float(np.mean(by_seed))
-            candidates.append({"arm": arm, **values, "eer": error, "by_seed": by_seed})
-            if arm not in best or error < best[arm][0]:
-                best[arm] = (error, values)
-        return {arm: values for arm, (_, values) in best.items()}
+            for label, (arm, values) in trials.items()
+        }
+        run(title, [job for its in made.values() for job in its])
+        (scored,) = statistics.scored(made, options.seeds)[test.name]
+        rates = statistics.points(Condition(scored))
+        judged = {
+            label: Candidate(arm, values, tuple(rates[label].tolist()))
+            for label, (arm, values) in trials.items()
+        }
+        candidates.update(judged)
+        chosen.update({arm: judged[k].values for arm, k in best(judged).items()})
 
     rates = [("erm", {"optimizer.lr": x}) for x in options.lr]
     rates += [("frozen", {"optimizer.head_lr": x}) for x in options.head_lr]
-    chosen = stage("selection: learning rates", rates)
+    stage("selection: learning rates", rates)
     inner = [
         ("mldg", {**chosen["erm"], "objective.inner_lr": x}) for x in options.inner_lr
     ]
-    chosen |= stage("selection: inner learning rate", inner)
-    return chosen, candidates
+    stage("selection: inner learning rate", inner)
+    return Selection(chosen, list(candidates.values()))
 
 
-def override(
-    config: ml_collections.ConfigDict, values: Mapping[str, Any]
-) -> ml_collections.ConfigDict:
-    """A copy of a config with other values, by dotted name."""
-    copy = ml_collections.ConfigDict(config.to_dict())
-    copy.update_from_flattened_dict(dict(values))
-    return copy
-
-
-def held_out(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+def held_out(config: Config) -> Config:
     """The config of a short run without the attacks that ``selection`` holds out."""
     options = config.selection
     values = {"steps": options.steps, "episode.meta_test": options.meta_test}
-    return override(config, {**values, "episode.without": tuple(options.without)})
+    return with_values(config, {**values, "episode.without": options.without})
 
 
-def _trial(
-    base: ml_collections.ConfigDict, values: dict[str, float], test: Test, workdir: Path
-) -> Job:
-    names = [f"{k.split('.')[-1]}{v}" for k, v in values.items() if k != "seed"]
-    folder = workdir / "_".join([base.arm, *names, str(values["seed"])])
-    return Job(folder, override(held_out(base), values), test.corpus, (test,))
+def held_out_test(
+    name: str, corpus: Path, attacks: Sequence[str], fold: int | None = None
+) -> Test:
+    """Returns the test that values are chosen on: held-out attacks, speakers of dev."""
+    return Test(name, corpus, "dev", fold, tuple(attacks))
+
+
+def _label(arm: str, values: Mapping[str, float]) -> str:
+    return "_".join([arm, *(f"{k.split('.')[-1]}{v}" for k, v in values.items())])

@@ -2,20 +2,26 @@
 
 An arm is trained with several seeds; every seed scores every test. A *column* of a
 table is an error rate averaged over tests: one test, the speaker folds of a corpus, or
-several corpora. Intervals resample seeds and, within each test, speakers, the same ones
-for all arms: so differences between arms are paired.
+several corpora. Intervals resample seeds and, within each test, speakers (`SCHEME`),
+the same ones for all arms: so differences between arms are paired.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from mldg_jax import metrics
-from mldg_jax.data.corpus import BONAFIDE, NO_ATTACK, SPOOF, Corpus
+from mldg_jax.common.error_rates import Difference, ErrorRate
+from mldg_jax.data.corpus import BONAFIDE, NO_ATTACK, Corpus
+from mldg_jax.experiments import jobs
+from mldg_jax.experiments.jobs import Job
 from mldg_jax.scoring import bootstrap, bootstrap_statistics
+from mldg_jax.scoring.bootstrap import Scheme
 
-REPLICAS = 2000
+# Apart: the voices of most synthesisers are none of the human speakers.
+SCHEME = Scheme("apart", seeds=True, replicates=2000)
 
 
 class Scored(NamedTuple):
@@ -49,11 +55,55 @@ class Rates(NamedTuple):
 
     Attributes:
       points: by arm, (seeds,).
-      replicas: by arm, (replicas,), the mean over the seeds drawn.
+      replicates: by arm, (replicates,), the mean over the seeds drawn.
+      scheme: how they were drawn.
     """
 
     points: dict[str, np.ndarray]
-    replicas: dict[str, np.ndarray]
+    replicates: dict[str, np.ndarray]
+    scheme: Scheme
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedRate(ErrorRate):
+    """The mean error rate over training seeds.
+
+    Attributes:
+      sd: standard deviation over seeds; None with one.
+      by_seed: fractions.
+    """
+
+    sd: float | None = None
+    by_seed: tuple[float, ...] = ()
+
+
+def scored(made: Mapping[str, Sequence[Job]], seeds: int) -> dict[str, list[Scored]]:
+    """Reads the scores of finished jobs.
+
+    Args:
+      made: by arm its jobs: those of the first seed, one a speaker fold, then the next.
+      seeds: how many.
+
+    Returns:
+      By corpus its tests, one a speaker fold.
+    """
+    tests: dict[str, list[Scored]] = {}
+    first = next(iter(made.values()))
+    folds = len(first) // seeds
+    for fold in range(folds):
+        for place, test in enumerate(first[fold].tests):
+            rows = test.rows()
+            scores = {
+                arm: np.stack(
+                    [
+                        jobs.read_scores(job.scores(job.tests[place]), rows)
+                        for job in its[fold::folds]
+                    ]
+                )
+                for arm, its in made.items()
+            }
+            tests.setdefault(test.name, []).append(Scored(rows, scores))
+    return tests
 
 
 def columns(
@@ -104,51 +154,54 @@ def _voices(rows: Corpus) -> int:
     return int(np.sum(np.unique(real, return_counts=True)[1] >= metrics.MACRO_CLIPS))
 
 
-def rates(parts: Sequence[Condition], *, seed: int = 0) -> Rates:
-    """The mean of an error rate over tests, for every arm.
+def points(part: Condition) -> dict[str, np.ndarray]:
+    """Returns the error rate of every arm, (seeds,) fractions."""
+    rows, scores = _of(part)
+    real = rows.label == BONAFIDE
+
+    def one(values: np.ndarray) -> float:
+        if part.macro:
+            return metrics.macro_eer(values, rows.label, rows.attack, rows.speaker)
+        return metrics.eer(values[real], values[~real])[0]
+
+    return {arm: np.array([one(x) for x in its]) for arm, its in scores.items()}
+
+
+def rates(parts: Sequence[Condition], scheme: Scheme = SCHEME) -> Rates:
+    """Returns the mean of an error rate over tests, for every arm.
 
     Args:
       parts: tests with the same arms and the same number of seeds.
-      seed: of the bootstrap, ≥ 0.
+      scheme: of the bootstrap.
     """
-    found = [
-        _rates(part, np.random.SeedSequence((seed, place)))
-        for place, part in enumerate(parts)
-    ]
     arms = list(parts[0].test.scores)
-    points = {arm: np.mean([one[arm][0] for one in found], axis=0) for arm in arms}
-    count = len(points[arms[0]])
-    drawn = np.random.default_rng(seed).integers(count, size=(REPLICAS, count))
-    averaged = {}
-    for arm in arms:
-        values = np.mean([one[arm][1] for one in found], axis=0)  # (replicas, seeds)
-        averaged[arm] = np.take_along_axis(values, drawn, axis=1).mean(axis=1)
-    return Rates(points, averaged)
+    by_test = [points(part) for part in parts]
+    drawn = [_replicates(part, scheme, place) for place, part in enumerate(parts)]
+    return Rates(
+        {arm: np.mean([one[arm] for one in by_test], axis=0) for arm in arms},
+        {
+            arm: bootstrap.over_seeds(np.mean([one[arm] for one in drawn], 0), scheme)
+            for arm in arms
+        },
+        scheme,
+    )
 
 
-def rate(found: Rates, arm: str) -> dict[str, Any]:
-    """One arm's error rate: ``eer``, its 95 % interval, standard deviation of seeds."""
+def rate(found: Rates, arm: str) -> SeedRate:
+    """Returns the mean over seeds of an arm's error rate, with its interval."""
     by_seed = found.points[arm]
-    low, high = bootstrap.interval(found.replicas[arm])
-    return {
-        "eer": float(by_seed.mean()),
-        "low": low,
-        "high": high,
-        "sd": float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None,
-        "by_seed": by_seed.tolist(),
-    }
+    low, high = bootstrap.interval(found.replicates[arm], found.scheme.level)
+    sd = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
+    return SeedRate(float(by_seed.mean()), low, high, sd, tuple(by_seed.tolist()))
 
 
-def difference(found: Rates, a: str, b: str) -> dict[str, float]:
-    """``difference`` a − b, its 95 % interval ``low``, ``high``, two-sided ``p``."""
-    replicas = found.replicas[a] - found.replicas[b]
-    low, high = bootstrap.interval(replicas)
-    return {
-        "difference": float(found.points[a].mean() - found.points[b].mean()),
-        "low": low,
-        "high": high,
-        "p": bootstrap.p_value(replicas),
-    }
+def difference(found: Rates, a: str, b: str) -> Difference:
+    """Returns the paired difference a − b of the error rates of two arms."""
+    return bootstrap.difference(
+        float(found.points[a].mean() - found.points[b].mean()),
+        found.replicates[a] - found.replicates[b],
+        found.scheme.level,
+    )
 
 
 def keep(rows: Corpus, some: Sequence[str] | None) -> np.ndarray:
@@ -158,43 +211,30 @@ def keep(rows: Corpus, some: Sequence[str] | None) -> np.ndarray:
     return (rows.label == BONAFIDE) | np.isin(rows.attack, some)
 
 
-def eer(scores: np.ndarray, rows: Corpus) -> float:
-    """The pooled EER of one arm and seed, a fraction."""
-    real = rows.label == BONAFIDE
-    return metrics.eer(scores[real], scores[rows.label == SPOOF])[0]
-
-
-def _rates(part: Condition, seed: np.random.SeedSequence) -> dict[str, tuple]:
-    """By arm the points (seeds,) and the replicas (replicas, seeds) of one test."""
+def _of(part: Condition) -> tuple[Corpus, dict[str, np.ndarray]]:
     kept = keep(part.test.rows, part.attacks)
-    rows = part.test.rows.take(kept)
     scores = {arm: values[:, kept] for arm, values in part.test.scores.items()}
-    speakers, spoof = rows.speaker, rows.label == SPOOF
-    for its in (spoof, ~spoof):
-        if len(set(speakers[its])) == 1:  # of one voice the utterances are the units
-            speakers = np.where(its, rows.utterance, speakers)
-    drawn = bootstrap.within_classes(rows.label, speakers)
+    return part.test.rows.take(kept), scores
+
+
+def _replicates(part: Condition, scheme: Scheme, place: int) -> dict[str, np.ndarray]:
+    """By arm (replicates, seeds); `place` is that of the test among several."""
+    rows, scores = _of(part)
+    ids, _ = bootstrap.units(rows.label, rows.speaker, rows.utterance)
+    clusters = bootstrap.cluster(rows.label, ids, scheme)
     if part.macro:
         pairs = metrics.macro_pairs(rows.label, rows.attack, rows.speaker)
 
         def statistic(one):
-            return bootstrap_statistics.macro_eer(one, pairs, drawn.index)
-
-        def point(one):
-            return metrics.macro_eer(one, rows.label, rows.attack, rows.speaker)
+            return bootstrap_statistics.macro_eer(one, pairs, clusters.index)
 
     else:
+        real = rows.label == BONAFIDE
 
         def statistic(one):
-            return bootstrap_statistics.eer(one, ~spoof, drawn.index, sum(drawn.strata))
-
-        def point(one):
-            return eer(one, rows)
+            return bootstrap_statistics.eer(one, real, clusters.index, clusters.count)
 
     every = [statistic(one) for values in scores.values() for one in values]
-    values = bootstrap.replicate(every, drawn, REPLICAS, seed)
-    values = values.reshape(len(scores), -1, REPLICAS).transpose(0, 2, 1)
-    return {
-        arm: (np.array([point(one) for one in its]), replicated)
-        for (arm, its), replicated in zip(scores.items(), values, strict=True)
-    }
+    values = bootstrap.replicate(every, clusters, scheme, (place,))
+    values = values.reshape(len(scores), -1, scheme.replicates).transpose(0, 2, 1)
+    return dict(zip(scores, values, strict=True))

@@ -2,9 +2,9 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,10 @@ from mldg_jax.scoring import (
     key_files,
     score_files,
 )
+from mldg_jax.scoring.bootstrap import Scheme
 from mldg_jax.scoring.calibration import min_cllr
 from mldg_jax.scoring.key_files import UNKNOWN, Keys
+from mldg_jax.scoring.outcome import Evaluation, PartRate, System, Trials
 
 CONDITIONS = ("attack", "codec", "language")  # shown where the keys have them
 INTERVALS = {
@@ -28,22 +30,7 @@ INTERVALS = {
     "act_dcf": bootstrap_statistics.act_dcf,
     "cllr": bootstrap_statistics.cllr,
 }
-LEVEL = 0.95
 FEWEST = 5  # speakers of a class for an interval
-
-
-class Evaluation(NamedTuple):
-    """What was evaluated, and the numbers.
-
-    Attributes:
-      results: plain numbers, see `evaluate`.
-      keys: the trials.
-      scores: of each system, (trials,) float64.
-    """
-
-    results: dict[str, Any]
-    keys: Keys
-    scores: dict[str, np.ndarray]
 
 
 def evaluate(
@@ -71,13 +58,7 @@ def evaluate(
       seed: of the bootstrap.
 
     Returns:
-      `results` holds ``keys`` (file, format, n_bonafide, n_spoof), ``clusters`` (what
-      was resampled), ``replicas``, ``systems`` and ``differences``. A system has
-      ``metrics.detection_metrics``, ``min_cllr``, ``min_tdcf`` if there are rates,
-      ``intervals`` ({metric: [low, high]}, 95 %), ``warnings``, and for each condition
-      ``by_attack``, … ({value: {eer, low, high, n, n_bonafide, n_spoof}}; n are the
-      trials that have the value; low and high need 5 speakers of each class).
-      A difference is of two systems' EER, paired: {difference, low, high, p}.
+      The numbers; intervals are of 95 %. That of a part needs 5 speakers of each class.
 
     Raises:
       UserError: a file that cannot be read or does not fit the keys.
@@ -95,15 +76,14 @@ def evaluate(
     scores = {k: _aligned(p, format, everything, keys) for k, p in systems.items()}
     columns = {name: keys.columns[name] for name in _conditions(keys, by)}
     groups = {name: metrics.groups(keys.label, x) for name, x in columns.items()}
-    found = {name: _measure(x, keys, groups, asv) for name, x in scores.items()}
-    trials_of = _described(keys_path or next(iter(systems.values())), keys)
-    results = {"keys": trials_of, "systems": found, "differences": {}}
-    ids, kind = cluster_ids(keys)
-    if replicas and _enough(ids, real):
-        results |= {"replicas": replicas, "clusters": kind}
-        clusters = bootstrap.across_classes(keys.label, ids)
-        _add_intervals(results, scores, keys, groups, clusters, asv, seed)
-    return Evaluation(results, keys, scores)
+    measured = {name: _measure(x, keys, groups, asv) for name, x in scores.items()}
+    trials = _described(keys_path or next(iter(systems.values())), keys)
+    ids, units = cluster_ids(keys)
+    scheme = Scheme("together", replicates=replicas, seed=seed)
+    if not _enough(ids, real):
+        scheme = replace(scheme, replicates=0)
+    found = Evaluation(trials, measured, {}, scheme, units, keys, scores)
+    return _with_intervals(found, ids, groups, asv) if scheme.replicates else found
 
 
 def named(arguments: Sequence[str]) -> dict[str, str]:
@@ -125,40 +105,15 @@ def named(arguments: Sequence[str]) -> dict[str, str]:
     return systems
 
 
-def plain(evaluation: Evaluation) -> dict[str, Any]:
-    """What ``--json`` prints: of one system its numbers, of several the whole."""
-    results = evaluation.results
-    if len(results["systems"]) > 1:
-        return results
-    (one,) = results["systems"].values()
-    rest = {k: v for k, v in results.items() if k not in ("systems", "differences")}
-    return one | rest
-
-
-def conditions(results: Mapping[str, Any]) -> list[str]:
-    """The conditions that have at least one value to show, e.g. attack."""
-    first = next(iter(results["systems"].values()))
-    return [k.removeprefix("by_") for k, v in first.items() if k[:3] == "by_" and v]
-
-
 def cluster_ids(keys: Keys) -> tuple[np.ndarray, str]:
-    """What is resampled together: speakers, or utterances where none are known.
+    """Returns what is resampled together, (trials,) ids, and what they are in words.
 
-    Returns:
-      (trials,) ids, and what they are in words. A class in which all trials have one
-      speaker (a single synthetic voice) is resampled by utterance.
+    They are speakers, or utterances where none are known; see `bootstrap.units`.
     """
-    real, places = keys.label == BONAFIDE, np.arange(len(keys.label))
     if "speaker" not in keys.columns:
-        return places, "utterances"
-    names, ids = metrics.codes(keys.columns["speaker"])
-    alone = keys.columns["speaker"] == UNKNOWN
-    kinds = "speakers"
-    for name, its in (("bona fide", real), ("spoof", ~real)):
-        if np.all(ids[its] == ids[its][0]):
-            alone = alone | its
-            kinds += f" ({name}: utterances, of one voice)"
-    return np.where(alone, len(names) + places, ids), kinds
+        return np.arange(len(keys.label)), "utterances"
+    speakers = keys.columns["speaker"]
+    return bootstrap.units(keys.label, speakers, unknown=UNKNOWN)
 
 
 def _read_keys(systems: Mapping[str, str | Path], keys_path: str | Path | None) -> Keys:
@@ -172,14 +127,14 @@ def _read_keys(systems: Mapping[str, str | Path], keys_path: str | Path | None) 
     return key_files.read(first)
 
 
-def _described(path: str | Path, keys: Keys) -> dict[str, Any]:
-    return {
-        "file": str(path),
-        "format": keys.format,
-        "subset": " ".join(sorted(set(keys.columns.get("subset", [])))),
-        "n_bonafide": int(np.sum(keys.label == BONAFIDE)),
-        "n_spoof": int(np.sum(keys.label != BONAFIDE)),
-    }
+def _described(path: str | Path, keys: Keys) -> Trials:
+    return Trials(
+        file=str(path),
+        format=keys.format,
+        subset=" ".join(sorted(set(keys.columns.get("subset", [])))),
+        n_bonafide=int(np.sum(keys.label == BONAFIDE)),
+        n_spoof=int(np.sum(keys.label != BONAFIDE)),
+    )
 
 
 def _aligned(path: str | Path, format: str, everything: Keys, keys: Keys) -> np.ndarray:
@@ -208,75 +163,81 @@ def _measure(
     keys: Keys,
     groups: dict[str, dict[str, np.ndarray]],
     asv: Mapping[str, float] | None,
-) -> dict[str, Any]:
+) -> System:
     real = keys.label == BONAFIDE
     both = scores[real], scores[~real]
-    found: dict[str, Any] = metrics.detection_metrics(*both)
-    found["min_cllr"] = min_cllr(*both)
+    measures = {**metrics.detection_metrics(*both), "min_cllr": min_cllr(*both)}
     if asv is not None:
         try:
-            found["min_tdcf"] = metrics.min_tdcf(*both, **asv)
+            measures["min_tdcf"] = metrics.min_tdcf(*both, **asv)
         except ValueError as error:
             raise UserError(str(error)) from None
-    found["warnings"] = [str(one) for one in diagnose.judge(scores, keys.label)]
-    for condition, parts in groups.items():
-        found[f"by_{condition}"] = {
-            value: {
-                "eer": metrics.eer(scores[its[real[its]]], scores[its[~real[its]]])[0],
-                "n": int(np.sum(keys.columns[condition][its] == value)),
-                "n_bonafide": int(np.sum(real[its])),
-                "n_spoof": int(np.sum(~real[its])),
-            }
-            for value, its in parts.items()
+    parts = {
+        condition: {
+            value: PartRate(
+                metrics.eer(scores[its[real[its]]], scores[its[~real[its]]])[0],
+                n=int(np.sum(keys.columns[condition][its] == value)),
+                n_bonafide=int(np.sum(real[its])),
+                n_spoof=int(np.sum(~real[its])),
+            )
+            for value, its in trials.items()
         }
-    return found
+        for condition, trials in groups.items()
+    }
+    warnings = tuple(str(one) for one in diagnose.judge(scores, keys.label))
+    return System(measures, warnings, parts)
 
 
-def _add_intervals(
-    results: dict[str, Any],
-    scores: dict[str, np.ndarray],
-    keys: Keys,
+def _with_intervals(
+    evaluation: Evaluation,
+    ids: np.ndarray,
     groups: dict[str, dict[str, np.ndarray]],
-    clusters: bootstrap.Clusters,
     asv: Mapping[str, float] | None,
-    seed: int,
-) -> None:
-    """Intervals of every system from the same replicas, and of their differences."""
-    real, index, size = keys.label == BONAFIDE, clusters.index, sum(clusters.strata)
+) -> Evaluation:
+    """Intervals of every system from the same replicates, and of their differences."""
+    scheme, keys = evaluation.scheme, evaluation.keys
+    clusters = bootstrap.cluster(keys.label, ids, scheme)
+    real, index, size = keys.label == BONAFIDE, clusters.index, clusters.count
     makers = dict(INTERVALS)
     if asv is not None:
         cost = metrics.tandem_cost(**asv)
         makers["min_tdcf"] = functools.partial(bootstrap_statistics.min_dcf, cost=cost)
-    found: dict[tuple[str, ...], bootstrap_statistics.Statistic] = {}
-    for name, values in scores.items():
-        for metric, make in makers.items():
-            found[name, metric] = make(values, real, index, size)
+    statistics: dict[tuple[str, ...], bootstrap_statistics.Statistic] = {}
+    for name, values in evaluation.scores.items():
+        for measure, make in makers.items():
+            statistics[name, measure] = make(values, real, index, size)
         for condition, parts in groups.items():
             for value, its in parts.items():
                 if _enough(index[its], real[its]):
-                    one = bootstrap_statistics.eer(
+                    statistics[name, condition, value] = bootstrap_statistics.eer(
                         values[its], real[its], index[its], size
                     )
-                    found[name, f"by_{condition}", value] = one
-    drawn = bootstrap.replicate(
-        list(found.values()), clusters, results["replicas"], seed
-    )
-    for (name, *place), values in zip(found, drawn, strict=True):
-        low, high = bootstrap.interval(values, LEVEL)
-        one = results["systems"][name]
-        if len(place) == 1:
-            one.setdefault("intervals", {})[place[0]] = [low, high]
-        else:
-            one[place[0]][place[1]] |= {"low": low, "high": high}
-    pooled = {key[0]: v for key, v in zip(found, drawn, strict=True) if key[1] == "eer"}
-    for a, b in combinations(scores, 2):
-        low, high = bootstrap.interval(pooled[a] - pooled[b], LEVEL)
-        results["differences"][f"{a} - {b}"] = {
-            "difference": results["systems"][a]["eer"] - results["systems"][b]["eer"],
-            "low": low,
-            "high": high,
-            "p": bootstrap.p_value(pooled[a] - pooled[b]),
+    drawn = bootstrap.replicate(list(statistics.values()), clusters, scheme)
+    replicates = dict(zip(statistics, drawn, strict=True))
+    ends = {k: bootstrap.interval(v, scheme.level) for k, v in replicates.items()}
+
+    def bounded(name: str, system: System) -> System:
+        parts = {
+            condition: {
+                value: replace(part, low=low, high=high)
+                for value, part in values.items()
+                for low, high in [ends.get((name, condition, value), (None, None))]
+            }
+            for condition, values in system.parts.items()
         }
+        intervals = {measure: ends[name, measure] for measure in makers}
+        return replace(system, parts=parts, intervals=intervals)
+
+    systems = {name: bounded(name, one) for name, one in evaluation.systems.items()}
+    differences = {
+        (a, b): bootstrap.difference(
+            systems[a].eer.eer - systems[b].eer.eer,
+            replicates[a, "eer"] - replicates[b, "eer"],
+            scheme.level,
+        )
+        for a, b in combinations(systems, 2)
+    }
+    return replace(evaluation, systems=systems, differences=differences)
 
 
 def _enough(index: np.ndarray, real: np.ndarray) -> bool:

@@ -16,7 +16,7 @@ from mldg_jax.common.files import replacing
 from mldg_jax.common.plots import CHANCE, GRID, legend_line
 from mldg_jax.data.corpus import BONAFIDE
 from mldg_jax.scoring.calibration import reliability
-from mldg_jax.scoring.evaluate import Evaluation, conditions
+from mldg_jax.scoring.outcome import Evaluation
 
 TICKS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80)  # of DET axes, per cent
 
@@ -77,7 +77,7 @@ def draw(evaluation: Evaluation) -> dict[str, tuple[str, bytes]]:
         drawn["det"] = _both("det", _det(curves))
         drawn["scores"] = _both("scores", _scores(curves))
         drawn["reliability"] = _both("reliability", _reliability(curves))
-        for name in conditions(evaluation.results):
+        for name in evaluation.conditions:
             figure = _conditions(evaluation, name, curves)
             drawn[f"by_{name}"] = _both(f"by_{name}", figure)
     return drawn
@@ -172,13 +172,11 @@ def _reliability(curves: list[Curve]) -> Figure:
 
 def _conditions(evaluation: Evaluation, name: str, curves: list[Curve]) -> Figure:
     """The EER of every system on every value of a condition, hardest first."""
-    systems = list(evaluation.results["systems"].values())
-    parts = [one[f"by_{name}"] for one in systems]
-    hardest = sorted(
-        parts[0], key=lambda v: (-np.mean([p[v]["eer"] for p in parts]), v)
-    )
+    systems = list(evaluation.systems.values())
+    parts = [one.parts[name] for one in systems]
+    hardest = sorted(parts[0], key=lambda v: (-np.mean([p[v].eer for p in parts]), v))
     shown = hardest[:ROWS]
-    labels = ["all"] + [f"{value} ({parts[0][value]['n']:,})" for value in shown]
+    labels = ["all"] + [f"{value} ({parts[0][value].n:,})" for value in shown]
     row = 0.22 + 0.09 * len(systems)
     figure = Figure(figsize=(6.2, 1.3 + row * len(labels)), layout="constrained")
     ax, highest = figure.subplots(), 0.0
@@ -186,14 +184,12 @@ def _conditions(evaluation: Evaluation, name: str, curves: list[Curve]) -> Figur
     plots.rate_rows(ax, f"EER by {name}{left}", labels)
     for place, (one, part) in enumerate(zip(systems, parts, strict=True)):
         offset = (place - (len(systems) - 1) / 2) * 0.75 / len(systems)
-        low, high = one.get("intervals", {}).get("eer", (None, None))
-        errors = [{"eer": one["eer"], "low": low, "high": high}]
-        for y, error in enumerate(errors + [part[value] for value in shown]):
+        for y, error in enumerate([one.eer, *(part[value] for value in shown)]):
             drawn = plots.error_rate(ax, error, y + offset, *curves[place].style)
             highest = max(highest, drawn)
     right = min(102, max(1, 1.06 * highest))
     ax.set_xlim(-0.012 * right, right)
-    with_interval = " with 95 % interval" if "intervals" in systems[0] else ""
+    with_interval = " with 95 % interval" if systems[0].intervals else ""
     ax.set_xlabel(f"equal error rate, %{with_interval}")
     if len(curves) > 1:
         figure.legend(

@@ -15,6 +15,7 @@ import yaml
 from mldg_jax.common import files, run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.scoring.calibration import CALIBRATION_FILE, Calibration, load_calibration
+from mldg_jax.scoring.outcome import System
 
 CARD = "MODEL_CARD.md"
 EVALUATIONS = "evaluations.json"
@@ -75,14 +76,14 @@ def read_evaluations(run: Path) -> list[dict[str, Any]]:
 
 
 def add_evaluation(
-    run: str | Path, name: str, results: Mapping[str, Any], resampled: str
+    run: str | Path, name: str, system: System, resampled: str
 ) -> list[str]:
     """Keeps the numbers of an evaluation in a run's folder, and writes its card.
 
     Args:
       run: the run whose scores were evaluated.
       name: of the trials, such as their key file; an earlier one is replaced.
-      results: a system's, of ``evaluate.evaluate``.
+      system: its numbers, of ``evaluate.evaluate``.
       resampled: what its intervals come from, "speakers" or "utterances".
 
     Returns:
@@ -94,16 +95,16 @@ def add_evaluation(
     run = Path(run)
     facts = run_folder.read_provenance(run).get("trained_on", {})
     trained = facts.get("spoof", {})
-    by_attack = results.get("by_attack", {})
+    by_attack = system.parts.get("attack", {})
     met = sorted(set(by_attack) & set(trained))
     kept = [one for one in read_evaluations(run) if one["name"] != name]
     entry = {
         "name": name,
-        "n_bonafide": results["n_bonafide"],
-        "n_spoof": results["n_spoof"],
-        "metrics": {k: results[k] for k in NAMES},
-        "intervals": results.get("intervals", {}),
-        "by_attack": {a: one["eer"] for a, one in by_attack.items()},
+        "n_bonafide": system.measures["n_bonafide"],
+        "n_spoof": system.measures["n_spoof"],
+        "metrics": {k: system.measures[k] for k in NAMES},
+        "intervals": system.intervals,
+        "by_attack": {a: one.eer for a, one in by_attack.items()},
         "resampled": resampled,
         "trained_on": met,
     }

@@ -2,14 +2,13 @@
 
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from mldg_jax import __version__
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing
 from mldg_jax.common.html import html_table, picture, render_page
-from mldg_jax.common.tables import Table, aligned, points, rate
-from mldg_jax.scoring.evaluate import Evaluation, conditions
+from mldg_jax.common.tables import Table, aligned
+from mldg_jax.scoring.outcome import Evaluation, System
 
 MEASURES = {
     "eer": "EER, %",
@@ -23,12 +22,12 @@ MEASURES = {
 
 def text(evaluation: Evaluation) -> str:
     """The tables of an evaluation for a terminal."""
-    results = evaluation.results
-    parts = [aligned(systems_table(results)), "", _intervals_sentence(results)]
-    if results["differences"]:
-        parts += ["", aligned(differences_table(results))]
-    for name in conditions(results):
-        parts += ["", aligned(condition_table(results, name))]
+    intervals = evaluation.scheme.sentence(evaluation.units)
+    parts = [aligned(systems_table(evaluation)), "", intervals]
+    if evaluation.differences:
+        parts += ["", aligned(differences_table(evaluation))]
+    for name in evaluation.conditions:
+        parts += ["", aligned(condition_table(evaluation, name))]
     return "\n".join(parts)
 
 
@@ -60,101 +59,93 @@ def html(evaluation: Evaluation, drawn: dict[str, tuple[str, bytes]]) -> str:
       evaluation: of ``evaluate.evaluate``.
       drawn: of ``figures.draw``.
     """
-    results = evaluation.results
     pictures = {name: svg for name, (svg, _) in drawn.items()}
-    title = "Evaluation of " + ", ".join(results["systems"])
-    body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(_summary(results))}</p>"]
-    for name, one in results["systems"].items():
-        for warning in one["warnings"]:
+    title = "Evaluation of " + ", ".join(evaluation.systems)
+    body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(_summary(evaluation))}</p>"]
+    for name, one in evaluation.systems.items():
+        for warning in one.warnings:
             body.append(f'<p class="verdict">{escape(f"{name}: {warning}.")}</p>')
-    body += ["<h2>Error rates and costs</h2>", html_table(systems_table(results))]
-    body.append(f'<p class="note">{escape(_measures_note(results))}</p>')
-    if results["differences"]:
-        body.append(html_table(differences_table(results)))
+    body += ["<h2>Error rates and costs</h2>", html_table(systems_table(evaluation))]
+    body.append(f'<p class="note">{escape(_measures_note(evaluation))}</p>')
+    if evaluation.differences:
+        body.append(html_table(differences_table(evaluation)))
         body.append(f'<p class="note">{escape(DIFFERENCES_NOTE)}</p>')
     body += ["<h2>Detection and calibration</h2>"]
     body.append(picture(pictures, ["det", "reliability"], "pair", CURVES_NOTE))
     body.append(picture(pictures, ["scores"], "attacks", SCORES_NOTE))
-    for name in conditions(results):
+    for name in evaluation.conditions:
         body += [f"<h2>By {escape(name)}</h2>"]
-        body.append(picture(pictures, [f"by_{name}"], "attacks", _note(results, name)))
-        table = html_table(condition_table(results, name))
+        body.append(
+            picture(pictures, [f"by_{name}"], "attacks", _note(evaluation, name))
+        )
+        table = html_table(condition_table(evaluation, name))
         body.append(f"<details><summary>The numbers</summary>{table}</details>")
     body.append(f'<p class="note">mldg_jax {__version__}, mldg evaluate.</p>')
     return render_page(title, body)
 
 
-def systems_table(results: dict[str, Any]) -> Table:
+def systems_table(evaluation: Evaluation) -> Table:
     """A row a measure, a column a system."""
-    systems = results["systems"]
+    systems = evaluation.systems.values()
     rows = [
-        [title, *(_value(one, measure) for one in systems.values())]
+        [title, *(_value(one, measure) for one in systems)]
         for measure, title in MEASURES.items()
-        if all(measure in one for one in systems.values())
+        if all(measure in one.measures for one in systems)
     ]
     for count in ("bonafide", "spoof"):
         title = "bona fide trials" if count == "bonafide" else "spoof trials"
-        rows.append([title, *(f"{one[f'n_{count}']:,}" for one in systems.values())])
-    return ["", *systems], rows
+        rows.append([title, *(f"{one.measures[f'n_{count}']:,}" for one in systems)])
+    return ["", *evaluation.systems], rows
 
 
-def differences_table(results: dict[str, Any]) -> Table:
+def differences_table(evaluation: Evaluation) -> Table:
     """A row a pair of systems: the difference of EER in points, and p."""
     rows = [
-        [pair.replace(" - ", " − "), points(one, 2), f"{one['p']:.3f}"]
-        for pair, one in results["differences"].items()
+        [f"{a} − {b}", one.text(2), f"{one.p:.3f}"]
+        for (a, b), one in evaluation.differences.items()
     ]
     return ["difference", "EER, points", "p"], rows
 
 
-def condition_table(results: dict[str, Any], name: str) -> Table:
+def condition_table(evaluation: Evaluation, name: str) -> Table:
     """A row a value of a condition, with its trials and each system's EER."""
-    parts = [one[f"by_{name}"] for one in results["systems"].values()]
+    parts = [one.parts[name] for one in evaluation.systems.values()]
     rows = [
-        [value, f"{parts[0][value]['n']:,}", *(rate(part[value], 2) for part in parts)]
-        for value in parts[0]
+        [value, f"{first.n:,}", *(part[value].text(2) for part in parts)]
+        for value, first in parts[0].items()
     ]
-    return [name, "trials", *(f"{x}: EER, %" for x in results["systems"])], rows
+    return [name, "trials", *(f"{x}: EER, %" for x in evaluation.systems)], rows
 
 
-def _value(one: dict[str, Any], measure: str) -> str:
-    low, high = one.get("intervals", {}).get(measure, (None, None))
+def _value(one: System, measure: str) -> str:
     if measure == "eer":
-        return rate({"eer": one["eer"], "low": low, "high": high}, 2)
-    return f"{one[measure]:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
+        return one.eer.text(2)
+    ends = one.intervals.get(measure)
+    interval = f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else ""
+    return f"{one.measures[measure]:.3f}{interval}"
 
 
-def _summary(results: dict[str, Any]) -> str:
-    keys = results["keys"]
-    n, m = keys["n_bonafide"], keys["n_spoof"]
-    subset = f", subset {keys['subset']}" if keys["subset"] else ""
+def _summary(evaluation: Evaluation) -> str:
+    trials = evaluation.trials
+    n, m = trials.n_bonafide, trials.n_spoof
+    subset = f", subset {trials.subset}" if trials.subset else ""
     return (
-        f"{n + m:,} trials, {n:,} bona fide and {m:,} spoof, of {keys['file']} "
-        f"({keys['format']}{subset}). A score is higher for bona fide. "
-        f"{_intervals_sentence(results)}"
+        f"{n + m:,} trials, {n:,} bona fide and {m:,} spoof, of {trials.file} "
+        f"({trials.format}{subset}). A score is higher for bona fide. "
+        f"{evaluation.scheme.sentence(evaluation.units)}"
     )
 
 
-def _intervals_sentence(results: dict[str, Any]) -> str:
-    if "clusters" not in results:
-        return "Without intervals."
-    return (
-        f"In brackets 95 % intervals from {results['replicas']:,} bootstrap replicas "
-        f"of {results['clusters']}."
-    )
-
-
-def _measures_note(results: dict[str, Any]) -> str:
-    tandem = any("min_tdcf" in one for one in results["systems"].values())
+def _measures_note(evaluation: Evaluation) -> str:
+    tandem = any("min_tdcf" in one.measures for one in evaluation.systems.values())
     return MEASURES_NOTE + (TANDEM_NOTE if tandem else "")
 
 
-def _note(results: dict[str, Any], name: str) -> str:
-    first = next(iter(results["systems"].values()))
-    parts = first[f"by_{name}"].values()
-    shared = any(one["n_bonafide"] < first["n_bonafide"] for one in parts)
+def _note(evaluation: Evaluation, name: str) -> str:
+    parts = next(iter(evaluation.systems.values())).parts[name].values()
+    shared = any(one.n_bonafide < evaluation.trials.n_bonafide for one in parts)
     against = "its own bona fide trials" if shared else "all bona fide trials"
-    bare = "clusters" in results and any("low" not in one for one in parts)
+    bare = evaluation.scheme.replicates and any(one.low is None for one in parts)
     return (
         f"Each {name} against {against}, hardest first; in brackets the number of its "
         "trials." + (" A point without a line: too few speakers." if bare else "")
@@ -175,9 +166,9 @@ TANDEM_NOTE = (
     "ASVspoof 2021)."
 )
 DIFFERENCES_NOTE = (
-    "Differences of EER on the same replicas, with 95 % interval and two-sided p of no "
-    "difference (at least 2 over the number of replicas; not corrected for the number "
-    "of pairs)."
+    "Differences of EER on the same replicates, with 95 % interval and two-sided p of "
+    "no difference (at least 2 over the number of replicates; not corrected for the "
+    "number of pairs)."
 )
 CURVES_NOTE = (
     "Left: detection error trade-off on probit axes, lower left is better; the marker "

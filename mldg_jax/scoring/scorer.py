@@ -104,7 +104,7 @@ class RunParameters(NamedTuple):
       frontend: the pretrained front-end's own parameters.
     """
 
-    config: ml_collections.ConfigDict
+    config: Config
     detector: Detector
     trainable: dict[str, Any]
     batch_stats: dict[str, Any]

@@ -1,6 +1,7 @@
 """``mldg compare``: which runs there are, that they are done once, and the tables."""
 
 import csv
+import dataclasses
 import io
 import json
 import xml.etree.ElementTree as ET
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 
 from mldg_jax import cli
+from mldg_jax.common.error_rates import Difference
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpora import official, prepare
-from mldg_jax.experiments import compare, comparison_tables
+from mldg_jax.experiments import arm_tables, compare
+from mldg_jax.experiments.results import ArmResult, Comparison
+from mldg_jax.experiments.statistics import SCHEME, SeedRate
 from tests.data import miniatures
 
 CONFIG = "configs/xlsr.py:smoke"
@@ -93,6 +97,7 @@ def test_the_paper_s_table_end_to_end(data, tmp_path, capsys):
     assert cli.main([*command, "--arms", "lfcc-gmm,erm"]) == 0
     printed = capsys.readouterr().out
     assert "average" in printed and "lfcc-gmm − erm" in printed
+    assert SCHEME.sentence() in printed
 
     scores = sorted(tmp_path.glob("*/scores_*.txt"))
     assert len(scores) == 2 * 6
@@ -116,33 +121,34 @@ def test_the_paper_s_table_end_to_end(data, tmp_path, capsys):
 
 
 @pytest.fixture
-def results():
-    rate = {"eer": 0.1, "low": 0.05, "high": 0.2, "sd": 0.01, "by_seed": [0.09, 0.11]}
-    difference = {"difference": -0.02, "low": -0.03, "high": -0.01, "p": 0.004}
-    common = {"varied": {}, "steps": 10, "evaluations": 400}
-    erm = {**common, "arm": "erm", "parameters": 1000, "difference": {}}
-    mldg = {**common, "arm": "mldg", "parameters": 1000, "reference": "erm"}
-    return {
-        "columns": ["pooled"],
-        "seeds": 2,
-        "folds": 4,
-        "choose": False,
-        "rows": {
-            "erm": {**erm, "eer": {"pooled": rate | {"eer": 0.12}}},
-            "mldg": {
-                **mldg,
-                "eer": {"pooled": rate},
-                "difference": {"pooled": difference},
-            },
+def comparison():
+    rate = SeedRate(0.1, 0.05, 0.2, 0.01, (0.09, 0.11))
+    common = {"parameters": 1000, "steps": 10, "evaluations": 400}
+    worse = {"pooled": dataclasses.replace(rate, eer=0.12)}
+    return Comparison(
+        columns={"pooled": "pooled"},
+        rows={
+            "erm": ArmResult("erm", "erm", **common, eer=worse),
+            "mldg": ArmResult("mldg", "mldg", **common, eer={"pooled": rate}),
         },
-    }
+        differences={
+            ("mldg", "erm"): {"pooled": Difference(-0.02, -0.03, -0.01, 0.004)}
+        },
+        trained=("A01",),
+        unseen=("A02",),
+        seeds=2,
+        folds=4,
+        scheme=SCHEME,
+    )
 
 
-def test_tables(results):
-    files = comparison_tables.files(results)
+def test_tables(comparison):
+    files = arm_tables.files(comparison)
     assert "| mldg | 1,000 | 10.0 ± 1.0 [5.0, 20.0] |" in files["table.md"]
     assert "−2.0 [−3.0, −1.0], p 0.004 \\*" in files["table.md"]
     assert "2 seeds × 4 speaker folds" in files["table.md"]
+    assert SCHEME.sentence() in files["table.md"]
+    assert SCHEME.sentence() in arm_tables.text(comparison)
     assert r"mldg & 1,000 & \textbf{10.00} $\pm$ 1.00 \\" in files["table.tex"]
     assert r"erm & 1,000 & 12.00" in files["table.tex"]
     _, line = csv.DictReader(io.StringIO(files["table.csv"]))
@@ -150,6 +156,23 @@ def test_tables(results):
     drawn = ET.fromstring(files["parameters.svg"])
     words = " ".join(drawn.itertext())
     assert "trained parameters" in words and "mldg" in words
+
+
+def test_json_has_what_scripts_read(comparison):
+    found = json.loads(json.dumps(comparison.to_json()))
+    assert found["columns"] == ["pooled"] and found["choose"] is False
+    assert (found["seeds"], found["folds"]) == (2, 4)
+    assert found["bootstrap"]["resampled"] == SCHEME.resampled()
+    assert found["rows"]["erm"] == {
+        "arm": "erm", "varied": {}, "parameters": 1000, "steps": 10,
+        "evaluations": 400, "difference": {},
+        "eer": {"pooled": {"eer": 0.12, "low": 0.05, "high": 0.2, "sd": 0.01,
+                           "by_seed": [0.09, 0.11]}},
+    }  # fmt: skip
+    mldg = found["rows"]["mldg"]
+    assert mldg["reference"] == "erm"
+    difference = {"difference": -0.02, "low": -0.03, "high": -0.01, "p": 0.004}
+    assert mldg["difference"] == {"pooled": difference}
 
 
 @pytest.mark.parametrize("text", ["5:0", "a", "-1", ""])

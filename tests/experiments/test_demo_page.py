@@ -1,7 +1,7 @@
 """The demo's report: its numbers, its verdict, and that the page needs nobody."""
 
 import base64
-import copy
+import dataclasses
 import io
 import re
 import wave
@@ -9,72 +9,91 @@ import wave
 import numpy as np
 import pytest
 
+from mldg_jax.common.error_rates import Difference
 from mldg_jax.data.corpus import Corpus
-from mldg_jax.experiments import demo, demo_figures, demo_page, demo_tables, statistics
+from mldg_jax.experiments import arm_tables, demo, demo_figures, demo_page, demo_story
+from mldg_jax.experiments.demo_story import Story
+from mldg_jax.experiments.results import ArmResult, compare_arms
+from mldg_jax.experiments.selection import Candidate, Selection
+from mldg_jax.experiments.statistics import SCHEME, Scored
 from tests import webpages
 
 TRAINED = {"A01", "A02", "A03"}
-SPANS_ZERO = {"difference": -0.001, "low": -0.02, "high": 0.02}
+SPANS_ZERO = Difference(-0.001, -0.02, 0.02, 0.9)
+TWENTY = dataclasses.replace(SCHEME, replicates=20)
 _MADE: dict[str, object] = {}  # once for all tests: `corpus` is the same for each
 NASTY = '"><script>alert(1)</script>&$x_1$'
 
 
 @pytest.fixture
-def scores(corpus) -> dict[str, np.ndarray]:
+def scored(corpus) -> Scored:
     """Three seeds of each arm; each arm separates better than the one before."""
     rng = np.random.default_rng(1)
     shift = dict(zip(demo.ARMS, (0.5, 1.0, 2.0, 2.0), strict=True))
     noise = rng.normal(size=(len(shift), 3, len(corpus.label)))
-    return {
+    scores = {
         arm: shift[arm] * corpus.label + own
         for arm, own in zip(shift, noise, strict=True)
     }
+    return Scored(corpus, scores)
 
 
 @pytest.fixture
-def results(corpus, scores, monkeypatch) -> dict:
-    """As of `demo.run_demo`, with 20 replicas."""
-    monkeypatch.setattr(statistics, "REPLICAS", 20)
-    if "results" not in _MADE:
-        _MADE["results"] = _results(corpus, scores)
-    return copy.deepcopy(_MADE["results"])
+def story(scored) -> Story:
+    """As of `demo.run_demo`, with 20 replicates."""
+    if "story" not in _MADE:
+        _MADE["story"] = _story(scored)
+    return _MADE["story"]
 
 
 @pytest.fixture
-def page(results, corpus, scores) -> str:
+def page(story, scored) -> str:
     """The whole report."""
     if "page" not in _MADE:
-        _MADE["page"] = demo_page.html(results, corpus, scores)
+        _MADE["page"] = demo_page.html(story, scored)
     return _MADE["page"]
 
 
-def _results(corpus, scores):
-    results = demo.summarise(corpus, TRAINED, scores)
-    for arm, one in results["arms"].items():
-        one["trained_parameters"] = None if arm == "lfcc-gmm" else 12_345
-        one["training"] = [] if arm == "lfcc-gmm" else [_log(arm) for _ in range(3)]
-    results["config"] = {
-        "corpus": {"config": "small", "name": "debspoof"},
-        "steps": 40,
-        "episode": {"meta_test": 1, "examples": 2},
-        "selection": {"without": ["A01", "A02"]},
+def compare(scored, trained):
+    rows = {
+        arm: ArmResult(arm, title, None if arm == "lfcc-gmm" else 12_345)
+        for arm, title in demo.ARMS.items()
     }
-    results["selection"] = {
-        "chosen": {"mldg": {"optimizer.lr": 0.003, "objective.inner_lr": 0.03}},
-        "candidates": [
-            {"arm": "erm", "optimizer.lr": 0.001, "eer": 0.214},
-            {"arm": "mldg", "objective.inner_lr": 0.03, "eer": 0.187},
-        ],
-    }
-    results["corpus"] = {
-        "corpus_sha256": "abc123",
-        "clips": 130,
-        "split_attack": {"train/bonafide": 7, "train/A01": 6, "eval/A04": 9},
-        "split_label_speaker": {"train/bonafide/v0": 3, "train/bonafide/v1": 4},
-        "audit": {"eer": {"random forest": 0.391}, "by_attack": {"A01": 0.275}},
-    }
-    results["seconds"] = 372.4
-    return results
+    return compare_arms(
+        rows, {"eval": [scored]}, trained, demo.PAIRS, titles=demo.TITLES,
+        by_attack=True, scheme=TWENTY,
+    )  # fmt: skip
+
+
+def _story(scored):
+    return Story(
+        compare(scored, TRAINED),
+        training={
+            arm: [] if arm == "lfcc-gmm" else [_log(arm) for _ in range(3)]
+            for arm in demo.ARMS
+        },
+        config={
+            "corpus": {"config": "small", "name": "debspoof"},
+            "steps": 40,
+            "episode": {"meta_test": 1, "examples": 2},
+            "selection": {"without": ["A01", "A02"]},
+        },
+        selection=Selection(
+            {"mldg": {"optimizer.lr": 0.003, "objective.inner_lr": 0.03}},
+            [
+                Candidate("erm", {"optimizer.lr": 0.001}, (0.210, 0.218)),
+                Candidate("mldg", {"objective.inner_lr": 0.03}, (0.187,)),
+            ],
+        ),
+        corpus={
+            "corpus_sha256": "abc123",
+            "clips": 130,
+            "split_attack": {"train/bonafide": 7, "train/A01": 6, "eval/A04": 9},
+            "split_label_speaker": {"train/bonafide/v0": 3, "train/bonafide/v1": 4},
+            "audit": {"eer": {"random forest": 0.391}, "by_attack": {"A01": 0.275}},
+        },
+        seconds=372.4,
+    )
 
 
 def _log(arm):
@@ -89,14 +108,15 @@ def test_page_needs_no_network(page):
     webpages.needs_no_network(page)
 
 
-def test_page_says_everything(page, results, corpus):
+def test_page_says_everything(page, story, corpus):
     for title in demo.ARMS.values():
         assert page.count(title) > 2
     picture = page[page.index("<svg") : page.index("</svg>")]
     for attack in set(corpus.attack) - {"-"}:
         assert f"{attack} ({np.sum(corpus.attack == attack)})" in picture
     for text in (
-        demo_tables.verdict(results, corpus),
+        demo_story.verdict(story.comparison, corpus),
+        SCHEME.sentence().replace("2,000", "20"),
         "debspoof small, split train (13 of 22 clips)",
         "2 human voices",
         "7 other human voices",
@@ -118,15 +138,15 @@ def test_ids_are_unique_and_found(page):
     webpages.ids_are_unique_and_found(page)
 
 
-def test_pictures_are_a_function_of_the_results(page, results, corpus, scores):
-    first = demo_figures.figures(results, corpus, scores)
+def test_pictures_are_a_function_of_the_results(page, story, scored):
+    first = demo_figures.figures(story, scored)
     assert all(svg in page for svg in first.values())  # drawn at another time
     assert set(first) == {"attacks", "det_unseen", "det_all", "loss", "cosine"}
     assert all(svg.startswith("<svg") for svg in first.values())
 
 
-def test_players_hold_the_clips(page, results, corpus, scores):
-    rows = demo_page.chosen_clips(results, corpus)
+def test_players_hold_the_clips(page, story, scored, corpus):
+    rows = demo_page.chosen_clips(story.comparison, corpus)
     sources = re.findall(r'<audio[^>]* src="data:audio/wav;base64,([^"]+)"', page)
     assert len(sources) == len(rows) == 6
     for row, source in zip(rows, sources, strict=True):
@@ -135,12 +155,12 @@ def test_players_hold_the_clips(page, results, corpus, scores):
             clip = np.frombuffer(file.readframes(file.getnframes()), "<i2")
         np.testing.assert_array_equal(clip, corpus.audio[row])
         assert corpus.utterance[row] in page
-        for each in scores.values():
+        for each in scored.scores.values():
             assert f"{each[:, row].mean():+.2f}".replace("-", "−") in page
 
 
-def test_players_are_different_voices_and_unseen_attacks(results, corpus):
-    rows = demo_page.chosen_clips(results, corpus)
+def test_players_are_different_voices_and_unseen_attacks(story, corpus):
+    rows = demo_page.chosen_clips(story.comparison, corpus)
     assert corpus.label[rows].tolist() == [1, 1, 1, 0, 0, 0]
     assert len(set(corpus.speaker[rows])) == 6
     assert set(corpus.attack[rows[3:]]) == {"A04", "A05", "A06"}
@@ -154,12 +174,15 @@ def test_players_are_different_voices_and_unseen_attacks(results, corpus):
         (0.02, 0.04, "LoRA ERM has a lower EER than LoRA MLDG"),
     ],
 )
-def test_verdict_follows_the_intervals(results, corpus, low, high, says):
-    for pair in results["differences"].values():
-        pair.update({name: dict(SPANS_ZERO) for name in pair})
-    one = {"difference": (low + high) / 2, "low": low, "high": high}
-    results["differences"]["mldg - erm"] = dict.fromkeys(demo_tables.SETS, one)
-    text = demo_tables.verdict(results, corpus)
+def test_verdict_follows_the_intervals(story, corpus, low, high, says):
+    differences = {
+        pair: dict.fromkeys(found, SPANS_ZERO)
+        for pair, found in story.comparison.differences.items()
+    }
+    one = Difference((low + high) / 2, low, high, 0.5)
+    differences["mldg", "erm"] = dict.fromkeys(demo.TITLES, one)
+    changed = dataclasses.replace(story.comparison, differences=differences)
+    text = demo_story.verdict(changed, corpus)
     assert says in text
     assert text.count("has a lower EER") == (low * high > 0)
     assert "7 human voices" in text
@@ -170,41 +193,45 @@ def test_verdict_follows_the_intervals(results, corpus, low, high, says):
     assert text.count(". ") == 0  # one sentence
 
 
-def test_verdict_names_where_it_holds(results, corpus):
-    better = {"difference": -0.03, "low": -0.05, "high": -0.01}
-    results["differences"]["erm - frozen"] = {
+def test_verdict_names_where_it_holds(story, corpus):
+    better = Difference(-0.03, -0.05, -0.01, 0.01)
+    found = {
         "pooled": better, "seen": better, "unseen": SPANS_ZERO, "macro": better,
     }  # fmt: skip
+    differences = {**story.comparison.differences, ("erm", "frozen"): found}
+    changed = dataclasses.replace(story.comparison, differences=differences)
     assert (
         "LoRA ERM has a lower EER than frozen + head pooled over attacks and in macro "
         "EER, but LoRA ERM and frozen + head cannot be told apart on unseen families"
-    ) in demo_tables.verdict(results, corpus)
+    ) in demo_story.verdict(changed, corpus)
 
 
-def test_tables_hold_the_numbers(results):
-    text, mark = demo_tables.table(results), demo_tables.markdown(results)
+def test_tables_hold_the_numbers(story):
+    comparison = story.comparison
+    text = arm_tables.text(comparison, detailed=False)
+    mark = arm_tables.markdown(comparison, detailed=False)
     lines = text.splitlines()
-    for place, arm in enumerate(results["arms"].values()):
+    for place, arm in enumerate(comparison.rows.values()):
         cells = re.split(r"\s{2,}", lines[1 + place])
         assert cells[:2] == [
-            arm["title"],
-            "–" if arm["trained_parameters"] is None else "12,345",
+            arm.title,
+            "–" if arm.parameters is None else "12,345",
         ]
-        for cell, name in zip(cells[2:], demo_tables.SETS, strict=True):
-            rate = arm["eer"][name]
+        for cell, name in zip(cells[2:], demo.TITLES, strict=True):
+            rate = arm.eer[name]
             numbers = [float(x) for x in re.findall(r"[\d.]+", cell)]
-            expected = [100 * rate[k] for k in ("eer", "low", "high")]
+            expected = [100 * x for x in (rate.eer, rate.low, rate.high)]
             np.testing.assert_allclose(numbers, expected, atol=0.0501)
     pairs = [re.split(r"\s{2,}", line) for line in lines[-5:-1]]
-    assert [p[0].replace("−", "-") for p in pairs] == list(demo_tables.DIFFERENCES)
+    assert [tuple(p[0].split(" − ")) for p in pairs] == list(demo.PAIRS)
     for first, *cells in pairs:
-        for cell, name in zip(cells, demo_tables.SETS, strict=True):
-            one = results["differences"][first.replace("−", "-")][name]
+        for cell, name in zip(cells, demo.TITLES, strict=True):
+            one = comparison.differences[tuple(first.split(" − "))][name]
             found = re.findall(r"[+−][\d.]+", cell)
             numbers = [float(x.replace("−", "-")) for x in found]
-            expected = [100 * one[k] for k in ("difference", "low", "high")]
+            expected = [100 * x for x in (one.difference, one.low, one.high)]
             np.testing.assert_allclose(numbers, expected, atol=0.0501)
-            assert cell.endswith("*") == (one["low"] > 0 or one["high"] < 0)
+            assert cell.endswith("*") == (one.low > 0 or one.high < 0)
 
     def numbers(text):
         return re.findall(r"[+−]?\d+\.\d", text)
@@ -212,8 +239,8 @@ def test_tables_hold_the_numbers(results):
     assert numbers(mark) == numbers(text)
 
 
-def test_markdown_is_two_tables(results):
-    lines = demo_tables.markdown(results).splitlines()
+def test_markdown_is_two_tables(story):
+    lines = arm_tables.markdown(story.comparison, detailed=False).splitlines()
     rules = [i for i, line in enumerate(lines) if line.startswith("| --- | ---: |")]
     assert len(rules) == 2
     for rule in rules:
@@ -221,46 +248,51 @@ def test_markdown_is_two_tables(results):
         assert lines[rule - 1].count("|") == lines[rule + 1].count("|") == columns
 
 
-def test_missing_intervals_and_extras(page, results, corpus, scores):
-    """A point without an interval, and no more than `demo.summarise` gives."""
-    bare = copy.deepcopy({k: results[k] for k in ("attacks", "arms", "differences")})
-    for arm in bare["arms"].values():
-        arm.pop("training")
-        arm.pop("trained_parameters")
-        arm["by_attack"]["A04"] |= {"low": None, "high": None}
-        arm["eer"]["seen"] |= {"low": None, "high": None}
-    bare["corpus"] = {"split_attack": {}, "audit": {}}
-    less = demo_page.html(bare, corpus, scores)
+def test_missing_intervals_and_extras(page, story, scored):
+    """A point without an interval, and no more than the comparison."""
+
+    def bare(row):
+        by_attack = {**row.by_attack, "A04": unbounded(row.by_attack["A04"])}
+        eer = {**row.eer, "seen": unbounded(row.eer["seen"])}
+        return dataclasses.replace(row, parameters=None, by_attack=by_attack, eer=eer)
+
+    def unbounded(rate):
+        return dataclasses.replace(rate, low=None, high=None)
+
+    rows = {arm: bare(row) for arm, row in story.comparison.rows.items()}
+    comparison = dataclasses.replace(story.comparison, rows=rows)
+    corpus = {"split_attack": {}, "audit": {}}
+    less = demo_page.html(Story(comparison, corpus=corpus), scored)
     for text, lacking in (("A point without a line", page), ("Training loss", less)):
         assert text in less + page
         assert text not in lacking
     visible = re.sub(r"<svg.*?</svg>|base64,[^\"]*", "", less, flags=re.DOTALL)
-    assert "None" not in visible + demo_tables.table(bare)
+    assert "None" not in visible + arm_tables.text(comparison, detailed=False)
 
 
-def test_strings_are_escaped(corpus, scores, results):
+def test_strings_are_escaped(corpus, scored, story):
     nasty = corpus._replace(
         utterance=np.array([NASTY + name for name in corpus.utterance]),
         attack=np.array([NASTY + a if a == "A04" else a for a in corpus.attack]),
         language=np.full(len(corpus.label), NASTY),
     )
-    fresh = demo.summarise(nasty, TRAINED, scores)
-    fresh["arms"]["erm"]["title"] = NASTY
-    fresh["corpus"] = results["corpus"] | {
+    test = Scored(nasty, scored.scores)
+    comparison = compare(test, TRAINED)
+    erm = dataclasses.replace(comparison.rows["erm"], title=NASTY)
+    comparison = dataclasses.replace(comparison, rows=comparison.rows | {"erm": erm})
+    facts = story.corpus | {
         "corpus_sha256": NASTY,
         "audit": {"eer": {NASTY: 0.4}, "by_attack": {NASTY: 0.4}, "best": NASTY},
     }
-    page = demo_page.html(fresh, nasty, scores)
+    page = demo_page.html(Story(comparison, corpus=facts), test)
     assert "<script" not in page
     assert "script" not in webpages.Page(page).tags
 
 
-def test_takes_a_corpus_of_one_unseen_family(corpus, scores, monkeypatch):
-    monkeypatch.setattr(statistics, "REPLICAS", 20)
-    few: Corpus = corpus.take(np.isin(corpus.attack, ["-", "A01", "A04"]))
+def test_takes_a_corpus_of_one_unseen_family(corpus, scored):
     kept = np.isin(corpus.attack, ["-", "A01", "A04"])
-    own = {arm: one[:, kept] for arm, one in scores.items()}
-    results = demo.summarise(few, {"A01"}, own)
-    page = demo_page.html(results, few, own)
+    few: Corpus = corpus.take(kept)
+    test = Scored(few, {arm: one[:, kept] for arm, one in scored.scores.items()})
+    page = demo_page.html(Story(compare(test, {"A01"})), test)
     assert "1 unseen family (A04)" in page
     assert page.count("<audio") == 5

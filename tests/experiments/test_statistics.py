@@ -1,5 +1,7 @@
 """Error rates of several arms and their intervals, against known answers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -25,17 +27,17 @@ def scored(corpus, **arms):
     return Scored(corpus, made)
 
 
-@pytest.fixture(autouse=True)
-def few_replicas(monkeypatch):
-    monkeypatch.setattr(statistics, "REPLICAS", 400)
+def rates(parts, replicates=400, seed=0):
+    scheme = dataclasses.replace(statistics.SCHEME, replicates=replicates, seed=seed)
+    return statistics.rates(parts, scheme)
 
 
 def test_points_are_the_metrics(corpus):
     test = scored(corpus, a=1.0)
     real = corpus.label == 1
     columns = statistics.columns({"": [test]}, ATTACKS)
-    pooled = statistics.rates(columns["pooled"]).points["a"]
-    macro = statistics.rates(columns["macro"]).points["a"]
+    pooled = rates(columns["pooled"]).points["a"]
+    macro = rates(columns["macro"]).points["a"]
     for seed, scores in enumerate(test.scores["a"]):
         assert pooled[seed] == metrics.eer(scores[real], scores[~real])[0]
         assert macro[seed] == metrics.macro_eer(
@@ -48,7 +50,7 @@ def test_seen_and_unseen_attacks(corpus):
     columns = statistics.columns({"": [test]}, ATTACKS)
     keep = (corpus.label == 1) | ~np.isin(corpus.attack, list(ATTACKS))
     scores, spoof = test.scores["a"][0][keep], corpus.label[keep] == SPOOF
-    unseen = statistics.rates(columns["unseen"]).points["a"][0]
+    unseen = rates(columns["unseen"]).points["a"][0]
     assert unseen == metrics.eer(scores[~spoof], scores[spoof])[0]
     everything = set(corpus.attack)
     assert "unseen" not in statistics.columns({"": [test]}, everything)
@@ -58,7 +60,7 @@ def test_several_corpora_have_an_average(corpus):
     tests = {"one": [scored(corpus, a=1.0)], "two": [scored(corpus, a=3.0)]}
     columns = statistics.columns(tests, ATTACKS)
     assert list(columns) == ["one", "two", "average"]
-    one, two, average = (statistics.rates(c).points["a"] for c in columns.values())
+    one, two, average = (rates(c).points["a"] for c in columns.values())
     assert one.mean() > two.mean()
     np.testing.assert_allclose(average, (one + two) / 2)
 
@@ -68,29 +70,29 @@ def test_folds_are_averaged_and_not_pooled(corpus):
     fold = scored(corpus, a=50.0)
     shifted = Scored(corpus, {"a": fold.scores["a"] + 1000})
     columns = statistics.columns({"": [fold, shifted]}, ATTACKS)
-    assert statistics.rates(columns["pooled"]).points["a"].max() == 0
+    assert rates(columns["pooled"]).points["a"].max() == 0
 
 
 def test_seeds_are_resampled(corpus):
     """One seed is perfect and one inverted: the mean of two draws is 0, 1/2 or 1."""
     perfect = corpus.label * 1.0
     test = scored(corpus, a=np.stack([perfect, -perfect]))
-    rate = statistics.rate(statistics.rates([Condition(test)]), "a")
-    assert (rate["eer"], rate["low"], rate["high"]) == (0.5, 0.0, 1.0)
-    assert rate["sd"] == pytest.approx(0.5**0.5)
-    replicas = statistics.rates([Condition(test)]).replicas["a"]
-    share = [np.mean(replicas == value) for value in (0.0, 0.5, 1.0)]
+    rate = statistics.rate(rates([Condition(test)]), "a")
+    assert (rate.eer, rate.low, rate.high) == (0.5, 0.0, 1.0)
+    assert rate.sd == pytest.approx(0.5**0.5)
+    replicates = rates([Condition(test)]).replicates["a"]
+    share = [np.mean(replicates == value) for value in (0.0, 0.5, 1.0)]
     np.testing.assert_allclose(share, [0.25, 0.5, 0.25], atol=0.08)
 
 
 @pytest.mark.parametrize("macro", [False, True])
-def test_replicas_are_the_metrics_of_resampled_arrays(corpus, macro, monkeypatch):
+def test_replicates_are_the_metrics_of_resampled_arrays(corpus, macro):
     """Voices of bona fide and of spoof drawn apart, the same ones for both arms."""
-    monkeypatch.setattr(statistics, "REPLICAS", 60)
     test = scored(corpus, a=1.0, b=2.0)
     test = Scored(corpus, {arm: its[:1] for arm, its in test.scores.items()})
     labels, speakers = corpus.label, corpus.speaker
-    clusters = bootstrap.within_classes(labels, speakers)
+    scheme = bootstrap.Scheme("apart", replicates=60, seed=5)
+    clusters = bootstrap.cluster(labels, speakers, scheme)
 
     def explicit(scores):
         if macro:
@@ -102,27 +104,27 @@ def test_replicas_are_the_metrics_of_resampled_arrays(corpus, macro, monkeypatch
     expected = bootstrap.replicate(
         [explicit(its[0]) for its in test.scores.values()],
         clusters,
-        statistics.REPLICAS,
-        np.random.SeedSequence((5, 0)),
+        scheme,
+        (0,),
     )
-    found = statistics.rates([Condition(test, macro=macro)], seed=5)
+    found = rates([Condition(test, macro=macro)], 60, 5)
     for arm, values in zip("ab", expected, strict=True):
-        np.testing.assert_allclose(found.replicas[arm], values, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(found.replicates[arm], values, rtol=0, atol=1e-12)
     difference = statistics.difference(found, "a", "b")
     interval = bootstrap.interval(expected[0] - expected[1])
-    assert (difference["low"], difference["high"]) == pytest.approx(interval, abs=1e-12)
+    assert (difference.low, difference.high) == pytest.approx(interval, abs=1e-12)
 
 
 def test_another_seed_draws_others(corpus):
     parts = [Condition(scored(corpus, a=1.0))]
     first, again, other = (
-        statistics.rates(parts, seed=seed).replicas["a"] for seed in (0, 0, 1)
+        rates(parts, seed=seed).replicates["a"] for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     assert np.any(first != other)
 
 
-def coverage(systems, *, voices=60, clips=10):
+def coverage(systems, replicates, *, voices=60, clips=10):
     """How often the 95 % intervals hold the truth: of an EER, and of a difference.
 
     Every voice, bona fide or synthetic, shifts its trials for both arms; scores are ±1
@@ -146,36 +148,35 @@ def coverage(systems, *, voices=60, clips=10):
             arm: (level * (2 * label - 1) + offset + rng.normal(size=label.size))[None]
             for arm, level in (("a", 1.0), ("b", 1.5))
         }
-        found = statistics.rates([Condition(Scored(rows, scores))], seed=seed)
+        found = rates([Condition(Scored(rows, scores))], replicates, seed)
         rate = statistics.rate(found, "a")
         gap = statistics.difference(found, "a", "b")
         covered += (
-            rate["low"] <= truth[0] <= rate["high"],
-            gap["low"] <= truth[0] - truth[1] <= gap["high"],
+            rate.low <= truth[0] <= rate.high,
+            gap.low <= truth[0] - truth[1] <= gap.high,
         )
     return covered / systems
 
 
-def test_intervals_cover_the_truth(monkeypatch):
-    monkeypatch.setattr(statistics, "REPLICAS", 200)
-    assert np.all(coverage(100) >= 0.88)
+def test_intervals_cover_the_truth():
+    assert np.all(coverage(100, 200) >= 0.88)
 
 
 @pytest.mark.full
 def test_coverage_of_500_systems():
-    rate, difference = coverage(500)
+    rate, difference = coverage(500, 400)
     assert 0.92 <= rate <= 0.98
     assert 0.92 <= difference <= 0.98
 
 
 def test_differences_are_paired(corpus):
     test = scored(corpus, a=1.0, same=1.0, better=4.0)
-    found = statistics.rates([Condition(test)])
+    found = rates([Condition(test)])
     same = statistics.difference(found, "a", "same")
-    assert same == {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
+    assert same.to_json() == {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
     better = statistics.difference(found, "better", "a")
-    assert better["low"] <= better["difference"] <= better["high"] < 0
-    assert better["p"] < 0.01
+    assert better.low <= better.difference <= better.high < 0
+    assert better.p < 0.01
 
 
 def test_differences_are_of_the_same_seeds(corpus):
@@ -183,7 +184,7 @@ def test_differences_are_of_the_same_seeds(corpus):
     perfect = corpus.label * 1.0
     mixed, good = np.stack([perfect, -perfect]), np.stack([perfect, perfect])
     test = scored(corpus, a=mixed, b=good, same=mixed)
-    found = statistics.rates([Condition(test)])
+    found = rates([Condition(test)])
     one = statistics.difference(found, "a", "b")
-    assert (one["difference"], one["low"], one["high"]) == (0.5, 0.0, 1.0)
-    assert not np.any(found.replicas["a"] - found.replicas["same"])
+    assert (one.difference, one.low, one.high) == (0.5, 0.0, 1.0)
+    assert not np.any(found.replicates["a"] - found.replicates["same"])

@@ -1,34 +1,41 @@
 """Intervals and paired tests: against resampled arrays, and by simulation."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from mldg_jax import metrics
 from mldg_jax.scoring import bootstrap, bootstrap_statistics
+from mldg_jax.scoring.bootstrap import Scheme
 from tests import resampled
 from tests.signals import random_trials
+
+APART, TOGETHER = Scheme("apart"), Scheme("together")
+
+
+def drawn(scheme, replicates, seed=0):
+    return dataclasses.replace(scheme, replicates=replicates, seed=seed)
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("block", [1_000, 2_000_000])
-def test_weighted_replicas_equal_resampled_arrays(monkeypatch, seed, block):
-    monkeypatch.setattr(bootstrap, "_BLOCK", block)
+def test_weighted_replicates_equal_resampled_arrays(seed, block):
     scores, labels, attacks, speakers = random_trials(seed)
-    clusters = bootstrap.within_classes(labels, speakers)
+    clusters = bootstrap.cluster(labels, speakers, APART)
     pairs = metrics.macro_pairs(labels, attacks, speakers)
     explicit = (
         resampled.pooled(scores, labels),
         resampled.macro(scores, labels, attacks, speakers),
     )
     statistics = [
-        bootstrap_statistics.eer(
-            scores, labels == 1, clusters.index, sum(clusters.strata)
-        ),
+        bootstrap_statistics.eer(scores, labels == 1, clusters.index, clusters.count),
         bootstrap_statistics.macro_eer(scores, pairs, clusters.index),
         *(lambda counts, one=one: one(counts[:, clusters.index]) for one in explicit),
     ]
-    found = bootstrap.replicate(statistics, clusters, 60, seed)
+    scheme = drawn(APART, 60, seed)
+    found = bootstrap.replicate(statistics, clusters, scheme, block=block)
     np.testing.assert_array_equal(found[0], found[2])
     np.testing.assert_allclose(found[1], found[3], rtol=0, atol=1e-12)
 
@@ -38,7 +45,7 @@ def test_weighted_replicas_equal_resampled_arrays(monkeypatch, seed, block):
 def test_statistics_of_counts_equal_metrics_of_resampled_arrays(name, decimals):
     """Clusters with trials of both classes, of one, and never drawn."""
     scores, labels, _, speakers = random_trials(decimals, 301, decimals)
-    clusters = bootstrap.across_classes(labels, speakers)
+    clusters = bootstrap.cluster(labels, speakers, TOGETHER)
     statistic = getattr(bootstrap_statistics, name)(
         scores, labels == 1, clusters.index, 8
     )
@@ -51,7 +58,7 @@ def test_statistics_of_counts_equal_metrics_of_resampled_arrays(name, decimals):
 def test_weighted_tandem_cost_equals_that_of_resampled_arrays():
     scores, labels, _, speakers = random_trials(1, 301)
     rates = {"asv_pfa": 0.02, "asv_pmiss": 0.03, "asv_pmiss_spoof": 0.5}
-    clusters = bootstrap.across_classes(labels, speakers)
+    clusters = bootstrap.cluster(labels, speakers, TOGETHER)
     cost = metrics.tandem_cost(**rates)
     statistic = bootstrap_statistics.min_dcf(
         scores, labels == 1, clusters.index, 8, cost
@@ -77,8 +84,17 @@ def test_weighted_eer_equals_repeated_arrays_to_the_bit():
         assert got == resampled.pooled(scores, labels)(weights)
 
 
+@pytest.mark.parametrize("decimals", [0, 1, 9])
+def test_weighted_eer_is_the_eer_where_every_trial_counts_once(decimals):
+    for seed in range(20):
+        scores, labels, _, _ = random_trials(seed, 97, decimals)
+        statistic = bootstrap_statistics.eer(scores, labels == 1, np.arange(97), 97)
+        expected = metrics.eer(scores[labels == 1], scores[labels == 0])[0]
+        assert statistic(np.ones((1, 97), int)) == expected
+
+
 @pytest.mark.parametrize("name", ["eer", "min_dcf", "act_dcf", "cllr"])
-def test_replica_without_a_class_is_undefined(name):
+def test_replicate_without_a_class_is_undefined(name):
     weights = np.array([[1, 1, 0], [0, 0, 2], [1, 0, 1]])
     real = np.array([True, True, False])
     statistic = getattr(bootstrap_statistics, name)(
@@ -91,14 +107,14 @@ def test_replica_without_a_class_is_undefined(name):
 
 def test_within_classes_a_speaker_of_both_is_two():
     labels, speakers = np.array([1, 1, 1, 0, 0]), ["s", "s", "t", "s", "u"]
-    clusters = bootstrap.within_classes(labels, speakers)
+    clusters = bootstrap.cluster(labels, speakers, APART)
     seen = []
 
     def statistic(counts):
         seen.append(counts[:, clusters.index])
         return counts[:, 0].astype(float)
 
-    values = bootstrap.replicate([statistic], clusters, 1000, seed=0)
+    values = bootstrap.replicate([statistic], clusters, drawn(APART, 1000))
     weights = np.concatenate(seen)
     assert bootstrap.interval(values[0], 0.99) == (0, 2)
     assert weights.shape == (1000, 5)
@@ -111,14 +127,14 @@ def test_within_classes_a_speaker_of_both_is_two():
 
 def test_a_speaker_is_drawn_with_all_his_trials():
     labels, speakers = np.array([1, 1, 1, 0, 0, 0]), ["s", "s", "t", "s", "u", "t"]
-    clusters = bootstrap.across_classes(labels, speakers)
+    clusters = bootstrap.cluster(labels, speakers, TOGETHER)
     seen = []
 
     def statistic(counts):
         seen.append(counts[:, clusters.index])
         return counts[:, 0].astype(float)
 
-    both = bootstrap.replicate([statistic, statistic], clusters, 500, seed=1)
+    both = bootstrap.replicate([statistic] * 2, clusters, drawn(TOGETHER, 500, 1))
     weights = np.concatenate(seen[::2])
     assert both.shape == (2, 500)
     np.testing.assert_array_equal(both[0], both[1])  # the same replicas
@@ -128,7 +144,58 @@ def test_a_speaker_is_drawn_with_all_his_trials():
     assert weights.mean(axis=0) == pytest.approx(np.ones(6), abs=0.1)
 
 
-def coverage(systems, drawn, *, speakers=60, clips=10, correlation=-0.5, replicas=400):
+def test_seeds_are_drawn_if_the_scheme_says():
+    values = np.tile([0.0, 1.0], (1000, 1))
+    seeds = dataclasses.replace(APART, seeds=True)
+    np.testing.assert_array_equal(bootstrap.over_seeds(values, APART), 0.5)
+    means = bootstrap.over_seeds(values, seeds)
+    assert [np.mean(means == x) for x in (0, 0.5, 1)] == pytest.approx(
+        [0.25, 0.5, 0.25], abs=0.05
+    )
+    np.testing.assert_array_equal(means, 1 - bootstrap.over_seeds(1 - values, seeds))
+
+
+def test_tests_of_one_seed_have_streams_of_their_own():
+    def draw(*stream):
+        scheme = drawn(APART, 50)
+        return bootstrap.replicate([lambda x: x[:, 0]], CLUSTERS, scheme, stream)
+
+    np.testing.assert_array_equal(draw(1), draw(1))
+    assert np.any(draw(1) != draw(2))
+
+
+def test_units_of_a_single_voice_are_its_utterances():
+    """In the order of their names, after the speakers in the order of theirs."""
+    labels = np.array([1, 1, 1, 0, 0, 0])
+    speakers = np.array(["b", "a", "b", "tts", "tts", "tts"])
+    utterances = np.array(["u1", "u2", "u3", "u6", "u5", "u4"])
+    ids, kinds = bootstrap.units(labels, speakers, utterances)
+    assert kinds == "speakers (spoof: utterances, of one voice)"
+    assert ids.tolist() == [1, 0, 1, 3 + 5, 3 + 4, 3 + 3]
+    speakers[3] = "other"
+    ids, kinds = bootstrap.units(labels, speakers, utterances)
+    assert kinds == "speakers" and ids.tolist() == [1, 0, 1, 2, 3, 3]
+
+
+def test_a_scheme_says_what_it_draws():
+    seeds = dataclasses.replace(APART, seeds=True, replicates=2000)
+    assert seeds.sentence().startswith(
+        "In brackets 95 % percentile intervals from 2,000 bootstrap replicates of "
+        "seeds and of speakers, those of bona fide and those of spoof drawn "
+        "independently"
+    )
+    assert TOGETHER.sentence().endswith(
+        "1,000 bootstrap replicates of speakers, each drawn with the trials of both "
+        "classes."
+    )
+    assert TOGETHER.sentence("utterances").endswith("replicates of utterances.")
+    assert drawn(APART, 0).sentence() == "Without intervals."
+    told = drawn(APART, 7, 3).to_json()
+    assert (told["replicates"], told["seed"], told["level"]) == (7, 3, 0.95)
+    assert told["resampled"] == APART.resampled()
+
+
+def coverage(systems, unit, *, speakers=60, clips=10, correlation=-0.5, replicates=400):
     """How often the 95 % interval holds the population's EER.
 
     A speaker shifts his bona fide trials and the spoofs of his voice, by correlated
@@ -142,21 +209,23 @@ def coverage(systems, drawn, *, speakers=60, clips=10, correlation=-0.5, replica
     for seed in range(systems):
         offset = (rng.normal(size=(speakers, 2)) @ mix.T)[owner, 1 - labels]
         scores = 2 * (labels - 0.5) + offset + rng.normal(size=owner.size)
-        if drawn == "speaker":
-            clusters = bootstrap.across_classes(labels, owner)
+        if unit == "speaker":
+            clusters = bootstrap.cluster(labels, owner, TOGETHER)
         else:
-            clusters = bootstrap.across_classes(labels, np.arange(owner.size))
-        size = sum(clusters.strata)
-        statistic = bootstrap_statistics.eer(scores, labels == 1, clusters.index, size)
-        values = bootstrap.replicate([statistic], clusters, replicas, seed)
+            clusters = bootstrap.cluster(labels, np.arange(owner.size), TOGETHER)
+        statistic = bootstrap_statistics.eer(
+            scores, labels == 1, clusters.index, clusters.count
+        )
+        scheme = drawn(TOGETHER, replicates, seed)
+        values = bootstrap.replicate([statistic], clusters, scheme)
         low, high = bootstrap.interval(values[0])
         covered += low <= truth <= high
     return covered / systems
 
 
 def test_interval_covers_the_truth_only_if_clustered_by_speaker():
-    assert 0.88 <= coverage(100, "speaker", replicas=200) <= 1
-    assert coverage(50, "utterance", replicas=200) < 0.8
+    assert 0.88 <= coverage(100, "speaker", replicates=200) <= 1
+    assert coverage(50, "utterance", replicates=200) < 0.8
 
 
 @pytest.mark.full
@@ -170,7 +239,7 @@ def test_p_is_uniform_without_a_difference_and_small_with_one():
     """Two systems of the same quality, 300 times; then one that is better."""
     rng = np.random.default_rng(2)
     labels, owner = np.tile([1, 0], 200), np.repeat(np.arange(40), 10)
-    clusters = bootstrap.across_classes(labels, owner)
+    clusters = bootstrap.cluster(labels, owner, TOGETHER)
 
     def p(gap):
         shared = rng.normal(size=40)[owner]
@@ -179,7 +248,7 @@ def test_p_is_uniform_without_a_difference_and_small_with_one():
             bootstrap_statistics.eer(s, labels == 1, clusters.index, 40)
             for s in systems
         ]
-        a, b = bootstrap.replicate(statistics, clusters, 200, seed=0)
+        a, b = bootstrap.replicate(statistics, clusters, drawn(TOGETHER, 200))
         return bootstrap.p_value(a - b)
 
     null = np.array([p(0.0) for _ in range(300)])
@@ -195,41 +264,48 @@ def test_p_by_hand():
     assert bootstrap.p_value(np.r_[np.nan, np.arange(1.0, 10)]) == pytest.approx(0.2)
 
 
-def test_replicas_are_functions_of_the_seed():
+def test_replicates_are_functions_of_the_seed():
     scores, labels, _, speakers = random_trials(decimals=8)
-    clusters = bootstrap.across_classes(labels, speakers)
+    clusters = bootstrap.cluster(labels, speakers, TOGETHER)
     statistic = bootstrap_statistics.eer(scores, labels == 1, clusters.index, 8)
     first, again, other = (
-        bootstrap.replicate([statistic], clusters, 100, seed) for seed in (0, 0, 1)
+        bootstrap.replicate([statistic], clusters, drawn(TOGETHER, 100, seed))
+        for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     assert np.any(first != other)
 
 
 LABELS = np.array([1, 1, 0, 0])
-CLUSTERS = bootstrap.within_classes(LABELS, range(4))
+CLUSTERS = bootstrap.cluster(LABELS, range(4), APART)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bootstrap.replicate([], CLUSTERS, 0, 0), "replicas is 0"),
-        (lambda: bootstrap.interval(np.zeros(9), 95), "level is 95"),
-        (lambda: bootstrap.interval(np.full(9, np.nan)), "0 of 9 replicas are defined"),
         (
-            lambda: bootstrap.within_classes(LABELS, LABELS),
+            lambda: bootstrap.replicate([], CLUSTERS, drawn(APART, 0)),
+            "replicates is 0",
+        ),
+        (lambda: bootstrap.interval(np.zeros(9), 95), "level is 95"),
+        (
+            lambda: bootstrap.interval(np.full(9, np.nan)),
+            "0 of 9 replicates are defined",
+        ),
+        (
+            lambda: bootstrap.cluster(LABELS, LABELS, APART),
             "bona fide trials form 1 cluster, need 2",
         ),
         (
-            lambda: bootstrap.across_classes(LABELS, [0, 1, 2, 2]),
+            lambda: bootstrap.cluster(LABELS, [0, 1, 2, 2], TOGETHER),
             "spoof trials form 1 cluster, need 2",
         ),
         (
-            lambda: bootstrap.within_classes(LABELS, range(3)),
-            r"clusters is \(3,\), must be \(4,\)",
+            lambda: bootstrap.cluster(LABELS, range(3), APART),
+            r"clusters are \(3,\), not \(4,\)",
         ),
         (
-            lambda: bootstrap.across_classes(LABELS, range(3)),
+            lambda: bootstrap.cluster(LABELS, range(3), TOGETHER),
             r"clusters are \(3,\), not \(4,\)",
         ),
     ],

@@ -120,8 +120,13 @@ def test_intervals_are_those_of_the_bootstrap_over_speakers(tmp_path, capsys):
     scores, labels = write_case(tmp_path, "asvspoof2019", bonafide, spoof)
     found = run(tmp_path, "--replicas", "300", capsys=capsys)
     assert found["clusters"] == "speakers" and found["replicas"] == 300
+    assert found["bootstrap"] == {
+        "resampled": "speakers, each drawn with the trials of both classes",
+        "replicates": 300, "seed": 0, "level": 0.95, "interval": "percentile",
+    }  # fmt: skip
     speakers = [f"{i % 11:04d}" for i in range(labels.size)]
-    clusters = bootstrap.across_classes(labels, speakers)
+    scheme = bootstrap.Scheme("together", replicates=300)
+    clusters = bootstrap.cluster(labels, speakers, scheme)
     attacks = np.arange(labels.size) % 3
 
     def repeated(counts, keep):
@@ -131,7 +136,7 @@ def test_intervals_are_those_of_the_bootstrap_over_speakers(tmp_path, capsys):
 
     keeps = [np.ones(labels.size, int), (labels == 1) | (attacks == 0)]
     statistics = [lambda c, keep=keep: repeated(c, keep) for keep in keeps]
-    pooled, attack = bootstrap.replicate(statistics, clusters, 300, seed=0)
+    pooled, attack = bootstrap.replicate(statistics, clusters, scheme)
     assert found["intervals"]["eer"] == pytest.approx(bootstrap.interval(pooled))
     one = found["by_attack"]["A07"]
     assert [one["low"], one["high"]] == pytest.approx(bootstrap.interval(attack))
@@ -193,7 +198,7 @@ def test_tables_show_the_numbers(tmp_path, capsys):
     out = capsys.readouterr().out
     for text in ("8.00 [", "0.190 [", "0.265 [", "300", "3,000", "A07", "alaw"):
         assert text in out, text
-    assert "1,000 bootstrap replicas of speakers" in out
+    assert "1,000 bootstrap replicates of speakers, each drawn with" in out
 
 
 @pytest.mark.parametrize(

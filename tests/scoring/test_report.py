@@ -58,21 +58,21 @@ def test_page_needs_no_network_and_escapes_names(page):
 
 def test_page_holds_every_number(page, evaluation):
     visible = re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
-    results = evaluation.results
-    for one in results["systems"].values():
-        low, high = one["intervals"]["eer"]
-        assert f"{100 * one['eer']:.2f} [{100 * low:.2f}, {100 * high:.2f}]" in visible
+    for one in evaluation.systems.values():
+        low, high = one.intervals["eer"]
+        rate = one.measures["eer"]
+        assert f"{100 * rate:.2f} [{100 * low:.2f}, {100 * high:.2f}]" in visible
         for measure in ("min_dcf", "act_dcf", "cllr", "min_tdcf"):
-            low, high = one["intervals"][measure]
-            assert f"{one[measure]:.3f} [{low:.3f}, {high:.3f}]" in visible
-        assert f"{one['min_cllr']:.3f}" in visible
-        for part in (*one["by_attack"].values(), *one["by_codec"].values()):
-            interval = f"[{100 * part['low']:.2f}, {100 * part['high']:.2f}]"
-            assert f"{100 * part['eer']:.2f} {interval}" in visible
-    (pair,) = results["differences"].values()
-    assert f"{100 * pair['difference']:+.2f}".replace("-", "−") in visible
-    assert f"{pair['p']:.3f}" in visible
-    assert "100 bootstrap replicas of speakers" in visible
+            low, high = one.intervals[measure]
+            assert f"{one.measures[measure]:.3f} [{low:.3f}, {high:.3f}]" in visible
+        assert f"{one.measures['min_cllr']:.3f}" in visible
+        for part in (*one.parts["attack"].values(), *one.parts["codec"].values()):
+            interval = f"[{100 * part.low:.2f}, {100 * part.high:.2f}]"
+            assert f"{100 * part.eer:.2f} {interval}" in visible
+    (pair,) = evaluation.differences.values()
+    assert f"{100 * pair.difference:+.2f}".replace("-", "−") in visible
+    assert f"{pair.p:.3f}" in visible
+    assert "100 bootstrap replicates of speakers, each drawn with" in visible
 
 
 def test_pictures_are_a_function_of_the_numbers(evaluation, drawn):
@@ -111,17 +111,15 @@ def test_odd_scores_can_be_drawn(files, tmp_path):
         found = evaluate.evaluate({"odd": path}, keys, replicas=20)
         page = report.html(found, figures.draw(found))
         webpages.needs_no_network(page)
-        assert all(
-            escape(w) in page for w in found.results["systems"]["odd"]["warnings"]
-        )
+        assert all(escape(w) in page for w in found.systems["odd"].warnings)
 
 
 def test_of_many_conditions_the_hardest_are_drawn(files, monkeypatch):
     monkeypatch.setattr(figures, "ROWS", 4)
     found = evaluate.evaluate(*files, by=["speaker"], replicas=50)
-    parts = found.results["systems"]["good one"]["by_speaker"]
+    parts = found.systems["good one"].parts["speaker"]
     assert len(parts) == 11
-    assert "low" not in parts["s0"]  # one speaker: nothing to resample
+    assert "low" not in parts["s0"].to_json()  # one speaker: nothing to resample
     svg, _ = figures.draw(found)["by_speaker"]
     assert "the 4 hardest of 11" in svg
 

@@ -35,18 +35,6 @@ def test_without_a_cue_it_is_near_chance():
     assert set(result.by_attack) == {"x", "y"}
 
 
-def test_equal_error_rate_against_the_definition():
-    assert cue_audit.equal_error_rate(
-        np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True])
-    ) == pytest.approx(0.0)
-    assert cue_audit.equal_error_rate(
-        np.array([0.1, 0.6, 0.5, 0.9]), np.array([False, False, True, True])
-    ) == pytest.approx(0.5)
-    assert cue_audit.equal_error_rate(np.ones(4), np.arange(4) < 2) == pytest.approx(
-        0.5
-    )
-
-
 def test_cues_measure_what_they_say():
     wave = np.zeros(32_000, np.int16)
     wave[8_000:24_000] = 8_000 * np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000)
