@@ -34,7 +34,7 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status (0 done, 2 wrong input)."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     try:
         status = arguments.command(arguments) or 0
         sys.stdout.flush()
@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of all commands."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="mldg", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw
