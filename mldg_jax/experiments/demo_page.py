@@ -7,13 +7,13 @@ import base64
 import io
 import wave
 from collections.abc import Sequence
-from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mldg_jax import metrics
-from mldg_jax.common.html import html_table, picture, render_page
+from mldg_jax.common.html import render
+from mldg_jax.common.tables import Table
 from mldg_jax.data.audio import SAMPLE_RATE
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
 from mldg_jax.experiments import demo_tables
@@ -31,47 +31,53 @@ def html(results: dict[str, Any], rows: Corpus, scores: dict[str, np.ndarray]) -
       rows: the scored utterances.
       scores: for each arm (seeds, utterances).
     """
-    drawn = figures(results, rows, scores)
-    body = [
-        f"<h1>{TITLE}</h1>",
-        f"<p>{escape(demo_tables.summary(results, rows))}</p>",
-        f'<p class="verdict">{escape(demo_tables.verdict(results, rows))}</p>',
-        "<h2>Error rates</h2>",
-        html_table(demo_tables.arms_table(results)),
-        f'<p class="note">{escape(demo_tables.arms_note(results))}</p>',
-        html_table(demo_tables.differences_table(results)),
-        f'<p class="note">{escape(demo_tables.DIFFERENCES_NOTE)}</p>',
-        picture(drawn, ["attacks"], "attacks", _attacks_note(results)),
-        "<h2>Every threshold</h2>",
-        picture(drawn, ["det_unseen", "det_all"], "pair", DET_NOTE),
-    ]
-    training = [name for name in ("loss", "cosine") if name in drawn]
-    if training:
-        notes = " ".join(TRAINING_NOTES[name] for name in training)
-        body += ["<h2>Training</h2>", picture(drawn, training, "pair", notes)]
-    body += ["<h2>Listen</h2>", _players(results, rows, scores)]
-    body += ["<h2>Corpus</h2>", _corpus_section(results)]
-    body += ["<h2>Reproduce</h2>", _reproduce_section(results)]
-    return render_page(TITLE, body)
-
-
-def _attacks_note(results: dict[str, Any]) -> str:
     arms = results["arms"].values()
-    lows = [one.get("low") for arm in arms for one in arm["by_attack"].values()]
-    bare = " A point without a line: too few voices for an interval."
-    return ATTACKS_NOTE + (bare if None in lows else "")
+    corpus = results.get("corpus") or {}
+    audit = corpus.get("audit") or {}
+    return render(
+        "demo.html",
+        summary=demo_tables.summary(results, rows),
+        verdict=demo_tables.verdict(results, rows),
+        arms=demo_tables.arms_table(results),
+        arms_note=demo_tables.arms_note(results),
+        differences=demo_tables.differences_table(results),
+        differences_note=demo_tables.DIFFERENCES_NOTE,
+        drawn=figures(results, rows, scores),
+        without_interval=any(
+            one.get("low") is None for arm in arms for one in arm["by_attack"].values()
+        ),
+        clips=_clips(results, rows, scores),
+        corpus=corpus,
+        counts=_counts_table(results),
+        audit=_audit_table("classifier on trivial cues", audit.get("eer")),
+        audit_by_attack=_audit_table("attack", audit.get("by_attack")),
+        best_audit=audit.get("best", "see above"),
+        seconds=round(results["seconds"]) if "seconds" in results else None,
+        candidates=_candidates_table(results),
+    )
 
 
-def _players(
+class _Clip(NamedTuple):
+    """A player of the page."""
+
+    real: bool
+    kind: str
+    utterance: str
+    language: str
+    audio: str  # data URI
+    decisions: Table
+
+
+def _clips(
     results: dict[str, Any], rows: Corpus, scores: dict[str, np.ndarray]
-) -> str:
+) -> list[_Clip]:
     real = rows.label == BONAFIDE
     means = {arm: scores[arm].mean(axis=0) for arm in results["arms"]}
     thresholds = {
         arm: metrics.eer(mean[real], mean[rows.label == SPOOF])[1]
         for arm, mean in means.items()
     }
-    cards = []
+    clips = []
     for row in chosen_clips(results, rows):
         lines = []
         for arm, mean in means.items():
@@ -81,16 +87,17 @@ def _players(
             title = results["arms"][arm]["title"]
             score = f"{mean[row]:+.2f}".replace("-", "−")
             lines.append([title, score, f"{mark} {judged}"])
-        kind = "bona fide" if real[row] else f"spoof: {rows.attack[row]}"
-        cards.append(
-            f'<article class="{"real" if real[row] else "fake"}">'
-            f"<h3>{escape(kind)}</h3><p>{escape(str(rows.utterance[row]))}, "
-            f"language {escape(str(rows.language[row]))}</p>"
-            f'<audio controls preload="metadata" src="{audio_uri(rows.audio[row])}">'
-            f"</audio>{html_table((['arm', 'score', 'decision'], lines))}</article>"
+        clips.append(
+            _Clip(
+                real=bool(real[row]),
+                kind="bona fide" if real[row] else f"spoof: {rows.attack[row]}",
+                utterance=rows.utterance[row],
+                language=rows.language[row],
+                audio=audio_uri(rows.audio[row]),
+                decisions=(["arm", "score", "decision"], lines),
+            )
         )
-    note = f'<p class="note">{escape(PLAYERS_NOTE)}</p>'
-    return f'{note}<div class="players">{"".join(cards)}</div>'
+    return clips
 
 
 def chosen_clips(results: dict[str, Any], rows: Corpus) -> list[int]:
@@ -134,93 +141,31 @@ def audio_uri(clip: np.ndarray) -> str:
     return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _corpus_section(results: dict[str, Any]) -> str:
-    corpus = results.get("corpus") or {}
-    parts = []
-    counts = {tuple(k.split("/")): n for k, n in corpus.get("split_attack", {}).items()}
-    if counts:
-        splits = [s for s in ("train", "dev", "eval") if any(k[0] == s for k in counts)]
-        unseen = set(results["attacks"]["unseen"])
-        names = sorted(
-            {k[1] for k in counts}, key=lambda a: (a != "bonafide", a in unseen, a)
-        )
-        lines = [
-            [a + (" (unseen)" if a in unseen else "")]
-            + [str(counts.get((split, a), "–")) for split in splits]
-            for a in names
-        ]
-        parts += ["<h3>Clips</h3>", html_table((["attack", *splits], lines))]
-    audit = corpus.get("audit") or {}
-    if audit.get("eer"):
-        lines = [[name, f"{100 * e:.1f}"] for name, e in audit["eer"].items()]
-        head = ["classifier on trivial cues", "EER, %"]
-        parts += ["<h3>Cue audit</h3>", f'<p class="note">{escape(AUDIT_NOTE)}</p>']
-        parts.append(html_table((head, lines)))
-    by_attack = audit.get("by_attack") or {}
-    if by_attack:
-        lines = [[name, f"{100 * e:.1f}"] for name, e in by_attack.items()]
-        best = escape(str(audit.get("best", "see above")))
-        parts.append(f"<details><summary>The best ({best}), by attack</summary>")
-        parts.append(html_table((["attack", "EER, %"], lines)) + "</details>")
-    parts.append(
-        "<p>Licences and origin of every recording: <code>ATTRIBUTION.md</code> in the "
-        "corpus folder.</p>"
-    )
-    if "corpus_sha256" in corpus:
-        sha = escape(str(corpus["corpus_sha256"]))
-        parts.append(f"<p>sha256 of the corpus: <code>{sha}</code></p>")
-    if corpus.get("differs_from_readme"):
-        note = escape(f"Note: {corpus['differs_from_readme']}.")
-        parts.append(f'<p class="note">{note}</p>')
-    return "\n".join(parts)
+def _counts_table(results: dict[str, Any]) -> Table:
+    """Clips by attack and split; without rows if nobody counted them."""
+    by_name = (results.get("corpus") or {}).get("split_attack", {})
+    counts = {tuple(k.split("/")): n for k, n in by_name.items()}
+    splits = [s for s in ("train", "dev", "eval") if any(k[0] == s for k in counts)]
+    unseen = set(results["attacks"]["unseen"])
+    names = {k[1] for k in counts}
+    lines = [
+        [a + (" (unseen)" if a in unseen else "")]
+        + [str(counts.get((split, a), "–")) for split in splits]
+        for a in sorted(names, key=lambda a: (a != "bonafide", a in unseen, a))
+    ]
+    return ["attack", *splits], lines
 
 
-def _reproduce_section(results: dict[str, Any]) -> str:
-    parts = ["<p><code>make demo</code></p>"]
-    if "seconds" in results:
-        minutes, seconds = divmod(round(results["seconds"]), 60)
-        parts.append(f"<p>Training and scoring took {minutes} min {seconds} s.</p>")
+def _audit_table(what: str, rates: dict[str, float] | None) -> Table:
+    lines = [[name, f"{100 * eer:.1f}"] for name, eer in (rates or {}).items()]
+    return [what, "EER, %"], lines
+
+
+def _candidates_table(results: dict[str, Any]) -> Table:
     candidates = (results.get("selection") or {}).get("candidates") or []
-    if candidates:
-        names = list(dict.fromkeys(k for c in candidates for k in c if k != "eer"))
-        lines = [
-            [str(c.get(name, "–")) for name in names] + [f"{100 * c['eer']:.1f}"]
-            for c in candidates
-        ]
-        parts += ["<h3>Candidates of the selection</h3>"]
-        parts.append(html_table(([*names, "EER on dev, %"], lines)))
-    return "\n".join(parts)
-
-
-TITLE = "Deepfake detectors and attacks they never met"
-ATTACKS_NOTE = (
-    "EER of each attack against all bona fide clips, hardest attack first; in brackets "
-    "the number of its clips."
-)
-DET_NOTE = (
-    "Detection error trade-off of seed 0 on probit axes; the marker is where both "
-    "errors are equal. Lower left is better."
-)
-TRAINING_NOTES = {
-    "loss": (
-        "Loss: how badly an arm judges the clips it is trained on (cross-entropy; for "
-        "MLDG the mean of its two halves); thin lines are seeds, thick their mean, "
-        "smoothed."
-    ),
-    "cosine": (
-        "Cosine: above zero, a step that helps the meta-train attacks also helps the "
-        "held-out half of the episode; around zero, the two are unrelated; below it, "
-        "they are in conflict."
-    ),
-}
-PLAYERS_NOTE = (
-    "Three human voices and three attacks, spread over the alphabet and not picked by "
-    "score; of each the longest clip. A score is the mean over seeds, higher for bona "
-    "fide; its scale differs from arm to arm. The decision is that at the arm's equal "
-    "error rate on all of these clips, so it flatters every arm a little."
-)
-AUDIT_NOTE = (
-    "What a classifier reaches that sees trivial cues only (length, level, silence, "
-    "bandwidth, language …): near 50 % means that nothing of the kind gives the answer "
-    "away."
-)
+    names = list(dict.fromkeys(k for c in candidates for k in c if k != "eer"))
+    lines = [
+        [str(c.get(name, "–")) for name in names] + [f"{100 * c['eer']:.1f}"]
+        for c in candidates
+    ]
+    return [*names, "EER on dev, %"], lines

@@ -1,13 +1,12 @@
 """An evaluation in words and tables: for the terminal, and as one HTML page."""
 
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from mldg_jax import __version__
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing
-from mldg_jax.common.html import html_table, picture, render_page
+from mldg_jax.common.html import render
 from mldg_jax.common.tables import Table, aligned, points, rate
 from mldg_jax.scoring.evaluate import Evaluation, conditions
 
@@ -61,27 +60,22 @@ def html(evaluation: Evaluation, drawn: dict[str, tuple[str, bytes]]) -> str:
       drawn: of ``figures.draw``.
     """
     results = evaluation.results
-    pictures = {name: svg for name, (svg, _) in drawn.items()}
-    title = "Evaluation of " + ", ".join(results["systems"])
-    body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(_summary(results))}</p>"]
-    for name, one in results["systems"].items():
-        for warning in one["warnings"]:
-            body.append(f'<p class="verdict">{escape(f"{name}: {warning}.")}</p>')
-    body += ["<h2>Error rates and costs</h2>", html_table(systems_table(results))]
-    body.append(f'<p class="note">{escape(_measures_note(results))}</p>')
-    if results["differences"]:
-        body.append(html_table(differences_table(results)))
-        body.append(f'<p class="note">{escape(DIFFERENCES_NOTE)}</p>')
-    body += ["<h2>Detection and calibration</h2>"]
-    body.append(picture(pictures, ["det", "reliability"], "pair", CURVES_NOTE))
-    body.append(picture(pictures, ["scores"], "attacks", SCORES_NOTE))
-    for name in conditions(results):
-        body += [f"<h2>By {escape(name)}</h2>"]
-        body.append(picture(pictures, [f"by_{name}"], "attacks", _note(results, name)))
-        table = html_table(condition_table(results, name))
-        body.append(f"<details><summary>The numbers</summary>{table}</details>")
-    body.append(f'<p class="note">mldg_jax {__version__}, mldg evaluate.</p>')
-    return render_page(title, body)
+    systems = results["systems"]
+    return render(
+        "evaluation.html",
+        version=__version__,
+        title="Evaluation of " + ", ".join(systems),
+        summary=_summary(results),
+        warnings=[f"{k}: {text}" for k, x in systems.items() for text in x["warnings"]],
+        systems=systems_table(results),
+        tandem=any("min_tdcf" in one for one in systems.values()),
+        differences=differences_table(results) if results["differences"] else None,
+        drawn={name: svg for name, (svg, _) in drawn.items()},
+        conditions={
+            name: (condition_table(results, name), _note(results, name))
+            for name in conditions(results)
+        },
+    )
 
 
 def systems_table(results: dict[str, Any]) -> Table:
@@ -144,11 +138,6 @@ def _intervals_sentence(results: dict[str, Any]) -> str:
     )
 
 
-def _measures_note(results: dict[str, Any]) -> str:
-    tandem = any("min_tdcf" in one for one in results["systems"].values())
-    return MEASURES_NOTE + (TANDEM_NOTE if tandem else "")
-
-
 def _note(results: dict[str, Any], name: str) -> str:
     first = next(iter(results["systems"].values()))
     parts = first[f"by_{name}"].values()
@@ -159,34 +148,3 @@ def _note(results: dict[str, Any], name: str) -> str:
         f"Each {name} against {against}, hardest first; in brackets the number of its "
         "trials." + (" A point without a line: too few speakers." if bare else "")
     )
-
-
-MEASURES_NOTE = (
-    "EER: as many bona fide trials are rejected as spoofs accepted (ASVspoof's "
-    "definition, nothing interpolated). min DCF: the smallest detection cost of all "
-    "thresholds, for a spoof prior of 0.05, cost 1 of a rejected bona fide trial and "
-    "10 of an accepted spoof, over that of the better trivial decision. act DCF: that "
-    "cost where scores are taken for log-likelihood ratios. Cllr: the cost of scores "
-    "as log-likelihood ratios over all priors; min Cllr: after the best monotonic "
-    "calibration, so the difference of the two is calibration."
-)
-TANDEM_NOTE = (
-    " min t-DCF: the smallest cost in tandem with the given speaker verifier (model of "
-    "ASVspoof 2021)."
-)
-DIFFERENCES_NOTE = (
-    "Differences of EER on the same replicas, with 95 % interval and two-sided p of no "
-    "difference (at least 2 over the number of replicas; not corrected for the number "
-    "of pairs)."
-)
-CURVES_NOTE = (
-    "Left: detection error trade-off on probit axes, lower left is better; the marker "
-    "is the EER. Right: scores as log-likelihood ratios; on the dotted line a score "
-    "claims what is the case, below it it is too sure of bona fide (isotonic "
-    "regression)."
-)
-SCORES_NOTE = (
-    "Densities of the scores of either class. If scores are log-likelihood ratios, the "
-    "Bayes threshold is the one that the costs of act DCF ask for; the EER threshold "
-    "can only be known with the keys."
-)

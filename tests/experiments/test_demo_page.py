@@ -249,7 +249,10 @@ def test_strings_are_escaped(corpus, scores, results):
     fresh["corpus"] = results["corpus"] | {
         "corpus_sha256": NASTY,
         "audit": {"eer": {NASTY: 0.4}, "by_attack": {NASTY: 0.4}, "best": NASTY},
+        "split_attack": {f"train/{NASTY.replace('/', '')}": 1},
+        "differs_from_readme": NASTY,
     }
+    fresh["selection"] = {"candidates": [{NASTY: NASTY, "eer": 0.1}], "chosen": {}}
     page = demo_page.html(fresh, nasty, scores)
     assert "<script" not in page
     assert "script" not in webpages.Page(page).tags
