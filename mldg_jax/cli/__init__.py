@@ -12,6 +12,7 @@ from mldg_jax.cli import (
     run_commands,
     score_commands,
 )
+from mldg_jax.common.console import show_log
 from mldg_jax.common.errors import UserError
 
 DESCRIPTION = """\
@@ -34,7 +35,8 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status (0 done, 2 wrong input)."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
+    hide_log = show_log()
     try:
         status = arguments.command(arguments) or 0
         sys.stdout.flush()
@@ -48,9 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("mldg: interrupted; the same command continues", file=sys.stderr)
         return 130
+    finally:
+        hide_log()
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of all commands."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="mldg", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw

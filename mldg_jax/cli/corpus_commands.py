@@ -93,12 +93,15 @@ def _build(arguments: argparse.Namespace) -> None:
 
 
 def build_debspoof(arguments: argparse.Namespace) -> Path:
-    """Builds DebSpoof; returns its folder."""
+    """Builds DebSpoof and prints what is in it; returns its folder."""
     from mldg_jax.data.corpora import debspoof
 
-    return debspoof.build(
+    folder, report = debspoof.build(
         arguments.size or "small", Path(arguments.data_dir), workers=arguments.workers
     )
+    if report is not None:
+        print(report)
+    return folder
 
 
 def _info(arguments: argparse.Namespace) -> None:

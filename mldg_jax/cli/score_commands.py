@@ -209,7 +209,7 @@ def _score(arguments: argparse.Namespace) -> int:
     failed = recordings.score(
         arguments.run,
         arguments.audio,
-        output=arguments.output,
+        output=arguments.output or sys.stdout,
         timeline=arguments.timeline,
         overlap=arguments.overlap,
     )

@@ -11,6 +11,7 @@ status 134, and no Python that could say what to do. So each works in a child.
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -22,7 +23,10 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from mldg_jax.common.console import show_log
 from mldg_jax.common.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -72,6 +76,7 @@ def pool(
 
 def _start(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    show_log()
 
     def watch():
         multiprocessing.parent_process().join()
@@ -186,10 +191,7 @@ def caught(*, several: bool = False) -> Iterator[Callable[[], bool]]:
         del frame
         came.set()
         name = signal.Signals(number).name
-        print(
-            f"\nmldg: {name}: finishing the step and saving; Ctrl-C again aborts",
-            file=sys.stderr,
-        )
+        log.warning("%s: finishing the step and saving; Ctrl-C again aborts", name)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if several:
             signal.raise_signal(signal.SIGTERM)

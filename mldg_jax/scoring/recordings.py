@@ -5,12 +5,13 @@ same run, what is there is not scored again. Recordings that cannot be scored ar
 reported and left out.
 """
 
+import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from tqdm import tqdm
@@ -20,6 +21,8 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.data import audio
 from mldg_jax.scoring.scorer import Scorer, load, starts, stream
 from mldg_jax.scoring.timeline import write
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"),
@@ -68,22 +71,22 @@ def score(
     run: str | Path,
     arguments: Sequence[str],
     *,
-    output: str | Path | None = None,
+    output: str | Path | TextIO,
     timeline: str | Path | None = None,
     overlap: float = 0.0,
 ) -> int:
-    """Scores recordings and prints or writes ``name score`` lines.
+    """Scores recordings and writes ``name score`` lines.
 
     Args:
       run: a finished run.
       arguments: see ``collect``.
-      output: the score file; standard output if None.
+      output: the score file, or an open one that gets each line when it is known.
       timeline: a folder for the score of every window, a table and a picture for each
         recording; none if None.
       overlap: see ``scorer.starts``.
 
     Returns:
-      How many recordings could not be scored; each is named on standard error.
+      How many recordings could not be scored; a warning names each.
 
     Raises:
       UserError: the run cannot be loaded, or there is nothing to score.
@@ -96,14 +99,14 @@ def score(
         if scorer.calibration is None
         else "log-likelihood ratios: at 0 both are equally likely"
     )
-    print(f"mldg: higher is more bona fide; scores are {meaning}", file=sys.stderr)
+    log.info("higher is more bona fide; scores are %s", meaning)
     unit = {"total": len(names), "unit": "file", "disable": None}
-    if output is None:
+    if not isinstance(output, str | Path):
         with tqdm(**unit) as bar:
             lines, failed = _score(scorer, names, timeline, overlap, bar.update)
             for line in lines:
                 bar.clear()
-                sys.stdout.write(line)
+                output.write(line)
         return len(failed)
 
     part = Path(f"{output}.part")
@@ -147,7 +150,7 @@ def _score(
     def waveforms():
         for name, found in _read_ahead(names):
             if isinstance(found, UserError):
-                tqdm.write(f"mldg: {found}", file=sys.stderr)
+                log.warning("%s", found)
                 failed.append(name)
                 advance(1)
             else:

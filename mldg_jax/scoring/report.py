@@ -1,12 +1,11 @@
 """An evaluation in words and tables: for the terminal, and as one HTML page."""
 
-from html import escape
 from pathlib import Path
 
 from mldg_jax import __version__
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing
-from mldg_jax.common.html import html_table, picture, render_page
+from mldg_jax.common.html import render
 from mldg_jax.common.tables import Table, aligned
 from mldg_jax.scoring.outcome import Evaluation, System
 
@@ -59,29 +58,22 @@ def html(evaluation: Evaluation, drawn: dict[str, tuple[str, bytes]]) -> str:
       evaluation: of ``evaluate.evaluate``.
       drawn: of ``figures.draw``.
     """
-    pictures = {name: svg for name, (svg, _) in drawn.items()}
-    title = "Evaluation of " + ", ".join(evaluation.systems)
-    body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(_summary(evaluation))}</p>"]
-    for name, one in evaluation.systems.items():
-        for warning in one.warnings:
-            body.append(f'<p class="verdict">{escape(f"{name}: {warning}.")}</p>')
-    body += ["<h2>Error rates and costs</h2>", html_table(systems_table(evaluation))]
-    body.append(f'<p class="note">{escape(_measures_note(evaluation))}</p>')
-    if evaluation.differences:
-        body.append(html_table(differences_table(evaluation)))
-        body.append(f'<p class="note">{escape(DIFFERENCES_NOTE)}</p>')
-    body += ["<h2>Detection and calibration</h2>"]
-    body.append(picture(pictures, ["det", "reliability"], "pair", CURVES_NOTE))
-    body.append(picture(pictures, ["scores"], "attacks", SCORES_NOTE))
-    for name in evaluation.conditions:
-        body += [f"<h2>By {escape(name)}</h2>"]
-        body.append(
-            picture(pictures, [f"by_{name}"], "attacks", _note(evaluation, name))
-        )
-        table = html_table(condition_table(evaluation, name))
-        body.append(f"<details><summary>The numbers</summary>{table}</details>")
-    body.append(f'<p class="note">mldg_jax {__version__}, mldg evaluate.</p>')
-    return render_page(title, body)
+    systems = evaluation.systems
+    return render(
+        "evaluation.html",
+        version=__version__,
+        title="Evaluation of " + ", ".join(systems),
+        summary=_summary(evaluation),
+        warnings=[f"{k}: {text}" for k, x in systems.items() for text in x.warnings],
+        systems=systems_table(evaluation),
+        tandem=any("min_tdcf" in one.measures for one in systems.values()),
+        differences=differences_table(evaluation) if evaluation.differences else None,
+        drawn={name: svg for name, (svg, _) in drawn.items()},
+        conditions={
+            name: (condition_table(evaluation, name), _note(evaluation, name))
+            for name in evaluation.conditions
+        },
+    )
 
 
 def systems_table(evaluation: Evaluation) -> Table:
@@ -136,11 +128,6 @@ def _summary(evaluation: Evaluation) -> str:
     )
 
 
-def _measures_note(evaluation: Evaluation) -> str:
-    tandem = any("min_tdcf" in one.measures for one in evaluation.systems.values())
-    return MEASURES_NOTE + (TANDEM_NOTE if tandem else "")
-
-
 def _note(evaluation: Evaluation, name: str) -> str:
     parts = next(iter(evaluation.systems.values())).parts[name].values()
     shared = any(one.n_bonafide < evaluation.trials.n_bonafide for one in parts)
@@ -150,34 +137,3 @@ def _note(evaluation: Evaluation, name: str) -> str:
         f"Each {name} against {against}, hardest first; in brackets the number of its "
         "trials." + (" A point without a line: too few speakers." if bare else "")
     )
-
-
-MEASURES_NOTE = (
-    "EER: as many bona fide trials are rejected as spoofs accepted (ASVspoof's "
-    "definition, nothing interpolated). min DCF: the smallest detection cost of all "
-    "thresholds, for a spoof prior of 0.05, cost 1 of a rejected bona fide trial and "
-    "10 of an accepted spoof, over that of the better trivial decision. act DCF: that "
-    "cost where scores are taken for log-likelihood ratios. Cllr: the cost of scores "
-    "as log-likelihood ratios over all priors; min Cllr: after the best monotonic "
-    "calibration, so the difference of the two is calibration."
-)
-TANDEM_NOTE = (
-    " min t-DCF: the smallest cost in tandem with the given speaker verifier (model of "
-    "ASVspoof 2021)."
-)
-DIFFERENCES_NOTE = (
-    "Differences of EER on the same replicates, with 95 % interval and two-sided p of "
-    "no difference (at least 2 over the number of replicates; not corrected for the "
-    "number of pairs)."
-)
-CURVES_NOTE = (
-    "Left: detection error trade-off on probit axes, lower left is better; the marker "
-    "is the EER. Right: scores as log-likelihood ratios; on the dotted line a score "
-    "claims what is the case, below it it is too sure of bona fide (isotonic "
-    "regression)."
-)
-SCORES_NOTE = (
-    "Densities of the scores of either class. If scores are log-likelihood ratios, the "
-    "Bayes threshold is the one that the costs of act DCF ask for; the EER threshold "
-    "can only be known with the keys."
-)

@@ -7,7 +7,6 @@ was damaged later is not continued from.
 
 import contextlib
 import logging
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import writing
 from mldg_jax.common.provenance import fingerprint
 from mldg_jax.step import TrainState
+
+log = logging.getLogger(__name__)
 
 LATEST = 2  # checkpoints kept besides the best: one may turn out to be damaged
 
@@ -53,14 +54,14 @@ def open_checkpoints(
       UserError: the file system refuses.
     """
     # Orbax logs the traceback of what is raised here anyway.
-    log = logging.getLogger("absl")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    orbax_log = logging.getLogger("absl")
+    level = orbax_log.level
+    orbax_log.setLevel(logging.CRITICAL)
     try:
         with _opened(workdir, others) as manager:
             yield manager
     finally:
-        log.setLevel(level)
+        orbax_log.setLevel(level)
 
 
 @contextlib.contextmanager
@@ -125,7 +126,7 @@ def last_good(manager: ocp.CheckpointManager) -> str:
 def restore_latest(manager: ocp.CheckpointManager, state: TrainState) -> TrainState:
     """Returns the newest whole saved state, or the given one if none was ever saved.
 
-    Damaged ones are named on stderr, and removed: their steps are done again.
+    Damaged ones are logged, and removed: their steps are done again.
 
     Raises:
       UserError: all of them are damaged.
@@ -162,7 +163,7 @@ def restore_first(
         except Exception as error:  # whatever a damaged file makes the readers raise
             reason = str(error).splitlines()[0][:200] if str(error) else repr(error)
             message = f"the checkpoint of step {step} is damaged ({reason})"
-            print(f"mldg: {message}; trying the one before", file=sys.stderr)
+            log.warning("%s; trying the one before", message)
             continue
         return step, _from_host(found, state)
     raise UserError(

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from mldg_jax import cli
 from mldg_jax.analysis import run_comparison, study, subjects, trained_update
@@ -62,7 +63,7 @@ def assert_whole(folder, pictures):
 
 
 @pytest.mark.usefixtures("small_study")
-def test_the_study_of_one_run(folders, chosen, tmp_path):
+def test_the_study_of_one_run(folders, chosen, tmp_path, monkeypatch):
     found = study.single(subjects.load(folders[0]), chosen, tell=silent)
     analysis_page.write(found, tmp_path)
     text, arrays = assert_whole(tmp_path, pictures=14)
@@ -75,6 +76,10 @@ def test_the_study_of_one_run(folders, chosen, tmp_path):
     table = (tmp_path / "table.md").read_text()
     assert "| quantity | step 2 | finished |" in table
     assert "| run | layer | projection |" in table
+    nasty = '<script>alert(1)</script>&"'
+    monkeypatch.setattr(analysis_page, "of_single", lambda study: {})
+    page, _ = analysis_page.single(found._replace(name=nasty, held_out=(nasty,)))
+    assert "<script" not in page and page.count(escape(nasty)) == 3
 
 
 @pytest.mark.usefixtures("small_study")

@@ -11,7 +11,7 @@ from mldg_jax.common import processes
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_first_signal_is_a_wish_and_handlers_come_back(number, capsys):
+def test_the_first_signal_is_a_wish_and_handlers_come_back(number, caplog):
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with processes.caught() as stop:
         assert not stop()
@@ -20,7 +20,7 @@ def test_the_first_signal_is_a_wish_and_handlers_come_back(number, capsys):
         assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     after = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     assert before == after
-    assert "finishing the step and saving" in capsys.readouterr().err
+    assert "finishing the step and saving" in caplog.text
 
 
 def test_the_second_ctrl_c_ends_the_process_at_once():

@@ -283,8 +283,12 @@ def test_strings_are_escaped(corpus, scored, story):
     facts = story.corpus | {
         "corpus_sha256": NASTY,
         "audit": {"eer": {NASTY: 0.4}, "by_attack": {NASTY: 0.4}, "best": NASTY},
+        "split_attack": {f"train/{NASTY.replace('/', '')}": 1},
+        "differs_from_readme": NASTY,
     }
-    page = demo_page.html(Story(comparison, corpus=facts), test)
+    candidate = Candidate(NASTY, {NASTY: NASTY}, (0.1,))
+    selection = Selection({}, [candidate])
+    page = demo_page.html(Story(comparison, corpus=facts, selection=selection), test)
     assert "<script" not in page
     assert "script" not in webpages.Page(page).tags
 

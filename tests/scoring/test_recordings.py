@@ -96,7 +96,7 @@ def test_nothing_to_score_is_refused(run, tmp_path):
     with pytest.raises(UserError, match="nothing to score in it"):
         recordings.collect([str(tmp_path)])
     with pytest.raises(UserError, match=r"overlap of 1\.0 windows"):
-        recordings.score(run, ["a.wav"], overlap=1.0)
+        recordings.score(run, ["a.wav"], output=sys.stdout, overlap=1.0)
 
 
 def test_batching_and_padding_change_no_score(run, folder):

@@ -2,10 +2,10 @@
 
 import re
 import shutil
-from html import escape
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from mldg_jax import cli
 from mldg_jax.scoring import evaluate, figures, report, score_files

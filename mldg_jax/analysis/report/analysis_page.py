@@ -1,7 +1,6 @@
 """A study as tables, arrays and one HTML page that needs no network."""
 
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from mldg_jax.analysis.study import Moment, Single
 from mldg_jax.analysis.trained_update import Geometry
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing, write_text
-from mldg_jax.common.html import html_table, picture, render_page
+from mldg_jax.common.html import render
 from mldg_jax.common.tables import Table, markdown_table
 
 
@@ -64,48 +63,42 @@ def single(study: Single) -> tuple[str, dict[str, Table]]:
         f"are needed, meta-test (G) is {', '.join(study.held_out)}, meta-train (F) the "
         "other attacks."
     )
-    body = [f"<h1>{escape(title)}</h1>", f"<p>{escape(introduction)}</p>"]
-    body.append(html_table(tables["In numbers"]))
-    for heading, names, kind, note in SECTIONS:
-        if any(name in drawn for name in names):
-            body += [f"<h2>{escape(heading)}</h2>", picture(drawn, names, kind, note)]
-    if study.geometry is not None:
-        table = html_table(tables["Update by matrix"])
-        body.append(f"<details><summary>Update by matrix</summary>{table}</details>")
-        body.append(f'<p class="note">{escape(MASS_NOTE)}</p>')
-    return _page(title, body), tables
+    page = render(
+        "run_analysis.html",
+        version=__version__,
+        title=title,
+        introduction=introduction,
+        summary=tables["In numbers"],
+        sections=[x for x in SECTIONS if any(name in drawn for name in x[1])],
+        drawn=drawn,
+        matrices=tables.get("Update by matrix"),
+        mass_note=MASS_NOTE,
+    )
+    return page, tables
 
 
 def several(study: Several) -> tuple[str, dict[str, Table]]:
     """The page that compares runs, and its tables by title."""
-    drawn = of_several(study)
     tables = {
         "Update by arm and projection": arms_table(study.geometry),
         "Differences between arms": differences_table(study.geometry),
         "Loss between runs": barriers_table(study),
         "Update by matrix": geometry_table(study.geometry),
     }
-    title = "Comparison of " + ", ".join(x.name for x in study.geometry)
-    body = [f"<h1>{escape(title)}</h1>", "<h2>Update by arm and projection</h2>"]
-    body.append(html_table(tables["Update by arm and projection"]))
-    if tables["Differences between arms"][1]:
-        body.append(html_table(tables["Differences between arms"]))
-    else:
-        del tables["Differences between arms"]
-    body.append(f'<p class="note">{escape(MASS_NOTE + ARMS_NOTE)}</p>')
-    body += ["<h2>Angles between updates</h2>"]
-    body.append(picture(drawn, ["angles"], "attacks", ANGLES_NOTE))
-    body += ["<h2>Loss between runs</h2>"]
-    body.append(picture(drawn, ["paths"], "attacks", PATHS_NOTE))
-    body.append(html_table(tables["Loss between runs"]))
-    table = html_table(tables["Update by matrix"])
-    body.append(f"<details><summary>Update by matrix</summary>{table}</details>")
-    return _page(title, body), tables
-
-
-def _page(title: str, body: list[str]) -> str:
-    last = f'<p class="note">mldg_jax {__version__}, mldg analyse.</p>'
-    return render_page(title, [*body, last])
+    page = render(
+        "run_comparison.html",
+        version=__version__,
+        title="Comparison of " + ", ".join(x.name for x in study.geometry),
+        arms=tables["Update by arm and projection"],
+        differences=tables["Differences between arms"],
+        update_note=MASS_NOTE + ARMS_NOTE,
+        drawn=of_several(study),
+        angles_note=ANGLES_NOTE,
+        paths_note=PATHS_NOTE,
+        barriers=tables["Loss between runs"],
+        matrices=tables["Update by matrix"],
+    )
+    return page, {title: table for title, table in tables.items() if table[1]}
 
 
 def summary_table(study: Single) -> Table:

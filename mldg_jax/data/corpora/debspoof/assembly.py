@@ -24,11 +24,11 @@ def build(
     *,
     workers: int | None = None,
     progress: bool = True,
-) -> Path:
+) -> tuple[Path, str | None]:
     """Builds DebSpoof, or goes on where an earlier run stopped.
 
-    Installs and downloads the sources, plans, renders, neutralises, writes the corpus,
-    audits it and prints what is in it. Takes about 4 minutes (small) or 15 (full) on
+    Installs and downloads the sources, plans, renders, neutralises, writes the corpus
+    and audits it. Takes about 4 minutes (small) or 15 (full) on
     two cores.
 
     Args:
@@ -39,7 +39,8 @@ def build(
       progress: show a progress bar.
 
     Returns:
-      The corpus folder: array_record files, corpus.json, report.txt, ATTRIBUTION.md.
+      The corpus folder: array_record files, corpus.json, report.txt, ATTRIBUTION.md;
+      and what is in it and how long that took, as text, None if it was there already.
 
     Raises:
       UserError: what the user can mend (no root, no network, unknown size, ...).
@@ -53,7 +54,7 @@ def build(
     data_dir = Path(data_dir).absolute()
     target = dataset.corpus_folder(data_dir, size)
     if (target / "corpus.json").exists():
-        return target
+        return target, None
     # before minutes of rendering, not after
     python_versions = engines.python_versions(size)
     watch = _Watch()
@@ -95,11 +96,8 @@ def build(
     text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
     with replacing(target / "corpus.json") as part:
         part.write_text(text, "utf-8")  # last: it says that the build is complete
-    if progress:
-        print(said)
-        print(times(watch.seconds, spent))
-        print(f"{summary['clips']} clips, sha256 {digest[:16]}")
-    return target
+    last = f"{summary['clips']} clips, sha256 {digest[:16]}"
+    return target, "\n".join([said, times(watch.seconds, spent), last])
 
 
 class _Watch:

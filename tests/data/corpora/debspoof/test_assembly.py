@@ -194,7 +194,7 @@ def test_build_is_skipped_when_done(tmp_path):
     target = dataset.corpus_folder(tmp_path, "small")
     target.mkdir(parents=True)
     (target / "corpus.json").write_text("{}")
-    assert assembly.build("small", tmp_path) == target
+    assert assembly.build("small", tmp_path) == (target, None)
 
 
 def test_unknown_size(tmp_path):
