@@ -34,8 +34,11 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status (0 done, 2 wrong input)."""
-    arguments = _parser().parse_args(argv)
     try:
+        try:
+            arguments = _parser().parse_args(argv)
+        finally:  # --help leaves from there
+            sys.stdout.flush()
         status = arguments.command(arguments) or 0
         sys.stdout.flush()
         return status
