@@ -116,13 +116,12 @@ def test_odd_scores_can_be_drawn(files, tmp_path):
         )
 
 
-def test_of_many_conditions_the_hardest_are_drawn(files, monkeypatch):
-    monkeypatch.setattr(figures, "ROWS", 4)
+def test_of_many_conditions_the_hardest_are_drawn(files):
     found = evaluate.evaluate(*files, by=["speaker"], replicas=50)
     parts = found.results["systems"]["good one"]["by_speaker"]
     assert len(parts) == 11
     assert "low" not in parts["s0"]  # one speaker: nothing to resample
-    svg, _ = figures.draw(found)["by_speaker"]
+    svg, _ = figures.draw(found, rows=4)["by_speaker"]
     assert "the 4 hardest of 11" in svg
 
 
