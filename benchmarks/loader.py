@@ -14,6 +14,7 @@ import statistics
 import time
 
 import jax
+import numpy as np
 
 from mldg_jax.data import episodes, loader
 from mldg_jax.data.augment.section import from_config
@@ -35,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     name, _, size = options.corpus.partition("/")
     folder = find_corpus(name, size, options.data_dir)
-    corpus, read = (load_split(folder, "train", keep=k) for k in (True, False))
+    corpus, read = (load_split(folder, "train", kept_seconds=s) for s in (np.inf, 0))
     config = read_config_file("configs/debspoof.py:mldg")
     domains = episodes.group(corpus)
 

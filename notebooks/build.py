@@ -37,14 +37,14 @@ PLAYER = re.compile(r"<audio.*?</audio>", re.DOTALL)
 WAV = re.compile(r"data:audio/(?:x-)?wav;base64,([A-Za-z0-9+/=]+)")
 
 
-def names() -> list[str]:
-    """The notebooks there are, in their order."""
-    return sorted(path.stem for path in HERE.glob("[0-9][0-9]_*.py"))
+def names(home: Path = HERE) -> list[str]:
+    """The notebooks of a folder, in their order."""
+    return sorted(path.stem for path in home.glob("[0-9][0-9]_*.py"))
 
 
-def read(name: str) -> nbformat.NotebookNode:
+def read(text: Path) -> nbformat.NotebookNode:
     """The notebook of a text: its cells, numbered, without outputs."""
-    notebook = jupytext.read(HERE / f"{name}.py", fmt="py:percent")
+    notebook = jupytext.read(text, fmt="py:percent")
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {
@@ -142,23 +142,27 @@ def reuse(notebook: nbformat.NotebookNode, page: Path) -> None:
         cell.outputs, cell.execution_count = its.outputs, its.execution_count
 
 
-def make(name: str, folder: Path, *, smoke: bool, prose: bool = False) -> Path:
+def make(text: Path, folder: Path, *, smoke: bool, prose: bool = False) -> Path:
     """Executes one notebook and writes it, whole or not at all."""
-    notebook = read(name)
+    notebook = read(text)
+    path = folder / f"{text.stem}.ipynb"
     if prose:
-        reuse(notebook, folder / f"{name}.ipynb")
+        reuse(notebook, path)
     else:
         execute(notebook, smoke=smoke)
         tidy(notebook)
     nbformat.validate(notebook)
-    path = folder / f"{name}.ipynb"
     with replacing(path) as part:
         part.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
     return path
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0, 1 if a cell failed, 2 if the user can mend it."""
+def main(arguments: Sequence[str] | None = None, home: Path = HERE) -> int:
+    """Makes the notebooks of a folder.
+
+    Returns:
+      The exit status: 0, 1 if a cell failed, 2 if the user can mend it.
+    """
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     parser.add_argument(
@@ -171,18 +175,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--prose", action="store_true", help="only the prose is new: keep the outputs"
     )
     given = parser.parse_args(arguments)
-    unknown = sorted(set(given.names) - set(names()))
+    there = names(home)
+    unknown = sorted(set(given.names) - set(there))
     if unknown:
-        parser.error(f"no notebook {unknown[0]!r}: there are {', '.join(names())}")
+        parser.error(f"no notebook {unknown[0]!r}: there are {', '.join(there)}")
     if given.smoke and given.output is None:
         parser.error(
             "--smoke needs --output: beside the .py are notebooks of real runs"
         )
-    for name in given.names or names():
+    for name in given.names or there:
         print(f"{name}: running", flush=True)
         try:
-            folder = given.output or HERE
-            path = make(name, folder, smoke=given.smoke, prose=given.prose)
+            folder = given.output or home
+            path = make(
+                home / f"{name}.py", folder, smoke=given.smoke, prose=given.prose
+            )
             print(path, flush=True)
         except UserError as error:
             print(error, file=sys.stderr)

@@ -1,6 +1,7 @@
 """What several tests need."""
 
 import contextlib
+import os
 import resource
 import subprocess
 
@@ -13,9 +14,21 @@ from tests import signals
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compilations(tmp_path_factory):
-    """Programs that several tests compile are compiled once."""
-    parallel.cache_compilations(tmp_path_factory.mktemp("xla"))
+def xla_cache(tmp_path_factory):
+    """Programs that several tests compile are compiled once.
+
+    Returns:
+      The environment for processes that tests start and that share them.
+    """
+    # the workers of pytest-xdist have folders side by side, and share this one too
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    parallel.cache_compilations(folder / "xla")
+    return os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "xla"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def home(tmp_path_factory):
 @pytest.mark.parametrize("name", NAMES)
 def test_text_and_page_are_a_pair(name):
     """Whoever edits one makes the other: `make notebooks`."""
-    text = build.read(name)
+    text = build.read(build.HERE / f"{name}.py")
     page = nbformat.read(build.HERE / f"{name}.ipynb", as_version=4)
     nbformat.validate(page)
     kept = ("id", "cell_type", "source", "metadata")
@@ -58,7 +58,9 @@ def test_sound_is_published_where_a_cell_says_so(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_links_lead_somewhere(name):
     text = "".join(
-        cell.source for cell in build.read(name).cells if cell.cell_type == "markdown"
+        cell.source
+        for cell in build.read(build.HERE / f"{name}.py").cells
+        if cell.cell_type == "markdown"
     )
     for file in re.findall(r"\]\(((?!http)[^)#]+)", text):
         assert (build.HERE / file).exists()
@@ -71,7 +73,7 @@ def test_it_runs_on_small_data(name, home, tmp_path):
     assert not done.stderr
     page = nbformat.read(tmp_path / f"{name}.ipynb", as_version=4)
     assert [cell.source for cell in page.cells] == [
-        cell.source for cell in build.read(name).cells
+        cell.source for cell in build.read(build.HERE / f"{name}.py").cells
     ]
 
 
@@ -97,20 +99,20 @@ def test_a_cell_that_fails_is_shown_and_nothing_is_written(
     tmp_path, monkeypatch, capsys
 ):
     (tmp_path / "05_wrong.py").write_text("# %%\nprint('before')\n# %%\n1 / 0\n")
-    assert make(tmp_path, monkeypatch) == 1
+    assert make(tmp_path) == 1
     shown = capsys.readouterr().err
     assert "1 / 0" in shown and "ZeroDivisionError" in shown
     assert not list(tmp_path.glob("*.ipynb"))
 
 
-def test_what_the_reader_can_mend_is_one_line(tmp_path, monkeypatch, capsys):
+def test_what_the_reader_can_mend_is_one_line(tmp_path, capsys):
     text = "from mldg_jax import UserError\nraise UserError('build it first')\n"
     (tmp_path / "05_wrong.py").write_text(f"# %%\n{text}")
-    assert make(tmp_path, monkeypatch) == 2
+    assert make(tmp_path) == 2
     assert capsys.readouterr().err == "05_wrong: build it first\n"
 
 
-def test_the_same_run_is_the_same_file_without_private_sound(tmp_path, monkeypatch):
+def test_the_same_run_is_the_same_file_without_private_sound(tmp_path):
     """Standard error is dropped, players are kept as MP3 where they may be."""
     player = "Audio(np.sin(np.arange(8000) / 5), rate=16000)"
     cells = [
@@ -122,10 +124,10 @@ def test_the_same_run_is_the_same_file_without_private_sound(tmp_path, monkeypat
     (tmp_path / "05_sound.py").write_text(
         f'{text}# %% tags=["{build.PUBLISHED}"]\n{player}\n'
     )
-    assert make(tmp_path, monkeypatch) == 0
+    assert make(tmp_path) == 0
     path = tmp_path / "05_sound.ipynb"
     first, *_ = path.read_text(), path.unlink()
-    assert make(tmp_path, monkeypatch) == 0
+    assert make(tmp_path) == 0
     assert path.read_text() == first
     cells = nbformat.reads(first, as_version=4).cells
     assert [x.name for x in cells[1].outputs] == ["stdout"]
@@ -134,21 +136,21 @@ def test_the_same_run_is_the_same_file_without_private_sound(tmp_path, monkeypat
     assert "data:audio/wav" not in first
 
 
-def test_new_prose_keeps_the_outputs_of_the_same_code(tmp_path, monkeypatch, capsys):
+def test_new_prose_keeps_the_outputs_of_the_same_code(tmp_path, capsys):
     text, path = tmp_path / "05_prose.py", tmp_path / "05_prose.ipynb"
     text.write_text("# %% [markdown]\n# old\n\n# %%\nprint(6 * 7)\n")
-    assert make(tmp_path, monkeypatch) == 0
+    assert make(tmp_path) == 0
     text.write_text(
         text.read_text().replace("old", "new") + "\n# %% [markdown]\n# end\n"
     )
-    assert build.main(["--output", str(tmp_path), "--prose"]) == 0
+    assert make(tmp_path, "--prose") == 0
     cells = nbformat.read(path, as_version=4).cells
     assert [cell.source for cell in cells] == ["new", "print(6 * 7)", "end"]
     assert cells[1].outputs[0].text == "42\n" and cells[1].execution_count == 1
 
     before = path.read_text()
     text.write_text(text.read_text().replace("6 * 7", "6 * 8"))
-    assert build.main(["--output", str(tmp_path), "--prose"]) == 2
+    assert make(tmp_path, "--prose") == 2
     assert "without --prose" in capsys.readouterr().err and path.read_text() == before
 
 
@@ -162,10 +164,9 @@ def test_wrong_arguments(arguments, words, capsys):
     assert words in capsys.readouterr().err
 
 
-def make(folder, monkeypatch):
+def make(folder, *options):
     """Runs the script on the texts of a folder."""
-    monkeypatch.setattr(build, "HERE", folder)
-    return build.main(["--output", str(folder)])
+    return build.main(options, home=folder)
 
 
 def run(home, *arguments):

@@ -35,9 +35,12 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status (0 done, 2 wrong input)."""
-    arguments = make_parser().parse_args(argv)
     hide_log = show_log()
     try:
+        try:
+            arguments = make_parser().parse_args(argv)
+        finally:  # --help leaves from there
+            sys.stdout.flush()
         status = arguments.command(arguments) or 0
         sys.stdout.flush()
         return status

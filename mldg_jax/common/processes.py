@@ -55,6 +55,10 @@ def pool(
         workers = ProcessPoolExecutor(
             max(1, count), context, initializer=_start, initargs=(start, arguments)
         )
+        # All start with the first task: of one that starts later the death is not
+        # noticed before the next result of another (CPython's thread that waits for
+        # both learns of a new process only then).
+        workers._safe_to_dynamically_spawn_children = False
         try:
             yield workers
         except KeyboardInterrupt:

@@ -61,16 +61,20 @@ def read(path: str | Path) -> np.ndarray:
     return prepare(*_decode(path, _bytes(path)), name=str(path))
 
 
-def clip(path: str | Path) -> AudioClip:
+def clip(path: str | Path, *, longest: float = LONGEST) -> AudioClip:
     """Reads a recording for a corpus.
 
+    Args:
+      path: of the recording.
+      longest: seconds it may last.
+
     Raises:
-      Unusable: as ``read``, or longer than 600 s, or more than 10 % of its samples are
+      Unusable: as ``read``, or longer than that, or more than 10 % of its samples are
         at full scale.
     """
     path = Path(path)
     data = _bytes(path)
-    waveform, rate = _decode(path, data, LONGEST)
+    waveform, rate = _decode(path, data, longest)
     clipped = np.mean(np.abs(waveform) >= _FULL_SCALE) if waveform.size else 0.0
     mono = prepare(waveform, rate, name=str(path))
     if clipped > CLIPPED:

@@ -220,14 +220,16 @@ def corpus_sha256(folder: str | Path) -> str:
     return json.loads(path.read_text())["corpus_sha256"] if path.exists() else ""
 
 
-def load_split(folder: str | Path, split: str, *, keep: bool | None = None) -> Corpus:
+def load_split(
+    folder: str | Path, split: str, *, kept_seconds: float = KEPT_SECONDS
+) -> Corpus:
     """Opens one split of a prepared corpus.
 
     Args:
       folder: what ``find`` returned.
       split: e.g. "train", "dev" or "eval".
-      keep: whether recordings stay in memory once read; by default those of a split of
-        up to ten hours do.
+      kept_seconds: recordings of a split that lasts no longer stay in memory once
+        read.
 
     Raises:
       UserError: there is no such split.
@@ -240,8 +242,7 @@ def load_split(folder: str | Path, split: str, *, keep: bool | None = None) -> C
     records = builder.as_data_source(split).data_source
     # Of a record only this is parsed, which halves the time that takes.
     audio = tfds.features.FeaturesDict({"audio": builder.info.features["audio"]})
-    if keep is None:
-        keep = columns["duration"].sum() <= KEPT_SECONDS
+    keep = columns["duration"].sum() <= kept_seconds
     recordings = _Recordings(records, audio, keep)
     return Corpus(*(columns[name] for name in names), audio=recordings)
 
@@ -308,7 +309,7 @@ def _everything(folder: Path) -> tuple[Corpus, np.ndarray]:
         raise UserError(
             f"{folder} has no speaker folds; DebSpoof has: leave corpus.fold empty"
         )
-    rows = join([load_split(folder, split, keep=True) for split in names])
+    rows = join([load_split(folder, split, kept_seconds=np.inf) for split in names])
     return rows, np.concatenate([its["fold"] for its in columns])
 
 

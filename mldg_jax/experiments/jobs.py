@@ -123,7 +123,7 @@ def run(title: str, jobs: Sequence[Job], *, workers: int) -> None:
             for job in todo:
                 _work(job, bar.update, all_devices=True)
         elif todo:
-            _run_beside(todo, workers, bar.update)
+            _run_beside(todo, min(workers, len(todo)), bar.update)
 
 
 def _run_beside(

@@ -17,17 +17,24 @@ from mldg_jax.models.aasist_blocks import BatchNorm, Encoder, max_pool, selu
 from mldg_jax.models.aasist_graph import GraphReadout
 
 SAMPLE_RATE = 16_000
-HIDDEN_DROPOUT = 0.5
+HIDDEN_DROPOUT = 0.5  # times ``dropout``
 
 
 class Logits(nn.Module):
-    """Read-out vector → logits; sows the vector as ``hidden``."""
+    """Read-out vector → logits; sows the vector as ``hidden``.
+
+    Attributes:
+      dropout: factor of the published rate; 0 for none.
+    """
+
+    dropout: float = 1.0
 
     @nn.compact
     def __call__(self, hidden: jax.Array, train: bool = False) -> jax.Array:
         """Maps (batch, width) to (batch, 2)."""
         self.sow("intermediates", "hidden", hidden)
-        hidden = nn.Dropout(HIDDEN_DROPOUT, deterministic=not train)(hidden)
+        rate = self.dropout * HIDDEN_DROPOUT
+        hidden = nn.Dropout(rate, deterministic=not train)(hidden)
         return nn.Dense(2, name="dense")(hidden)
 
 
@@ -40,11 +47,13 @@ class AASISTHead(nn.Module):
       dim: width after the projection; a third of it are spectral nodes.
       channels: see ``Encoder``.
       axis_name: mapped axis over which batch statistics are taken, if any.
+      dropout: factor of the published rates; 0 for none.
     """
 
     dim: int = 128
     channels: Sequence[int] = (32, 32, 64, 64, 64, 64)
     axis_name: str | None = None
+    dropout: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -65,9 +74,11 @@ class AASISTHead(nn.Module):
         x = encoder(x, train)
         x = selu(BatchNorm(self.axis_name, name="norm")(x, train))
         spectral, temporal = self._nodes(x, train)
-        readout = GraphReadout(axis_name=self.axis_name, name="readout")
+        readout = GraphReadout(
+            axis_name=self.axis_name, dropout=self.dropout, name="readout"
+        )
         hidden = readout(spectral, temporal, train)
-        return Logits(name="logits")(hidden, train)
+        return Logits(self.dropout, name="logits")(hidden, train)
 
     def _nodes(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """Attentive sums of (batch, height, width, channels) over width and height."""
@@ -94,6 +105,7 @@ class AASIST(nn.Module):
       channels: see ``Encoder``.
       dims, ratios, temperatures: see ``GraphReadout``.
       axis_name: mapped axis over which batch statistics are taken, if any.
+      dropout: factor of the published rates; 0 for none.
     """
 
     filters: int = 70
@@ -103,6 +115,7 @@ class AASIST(nn.Module):
     ratios: tuple[float, float, float] = (0.5, 0.7, 0.5)
     temperatures: tuple[float, float] = (2.0, 100.0)
     axis_name: str | None = None
+    dropout: float = 1.0
 
     @nn.compact
     def __call__(self, waveform: jax.Array, train: bool = False) -> jax.Array:
@@ -123,10 +136,15 @@ class AASIST(nn.Module):
         encoder = Encoder(self.channels, 3, self.axis_name, name="encoder")
         x = jnp.abs(encoder(x, train))
         readout = GraphReadout(
-            self.dims, self.ratios, self.temperatures, self.axis_name, name="readout"
+            self.dims,
+            self.ratios,
+            self.temperatures,
+            self.axis_name,
+            self.dropout,
+            name="readout",
         )
         hidden = readout(x.max(axis=2), x.max(axis=1), train)
-        return Logits(name="logits")(hidden, train)
+        return Logits(self.dropout, name="logits")(hidden, train)
 
 
 AASIST_L = {

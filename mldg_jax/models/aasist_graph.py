@@ -10,7 +10,7 @@ import numpy as np
 
 from mldg_jax.models.aasist_blocks import BatchNorm, selu
 
-INPUT_DROPOUT, POOL_DROPOUT, BRANCH_DROPOUT = 0.2, 0.3, 0.2
+INPUT_DROPOUT, POOL_DROPOUT, BRANCH_DROPOUT = 0.2, 0.3, 0.2  # times ``dropout``
 
 
 def _pairs(x: jax.Array) -> jax.Array:
@@ -54,16 +54,18 @@ class GraphAttention(nn.Module):
       dim: output width.
       temperature: divides the attention's logits.
       axis_name: see ``BatchNorm``.
+      dropout: factor of the published rates; 0 for none.
     """
 
     dim: int
     temperature: float
     axis_name: str | None = None
+    dropout: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Maps (batch, nodes, in) to (batch, nodes, dim)."""
-        x = nn.Dropout(INPUT_DROPOUT, deterministic=not train)(x)
+        x = nn.Dropout(self.dropout * INPUT_DROPOUT, deterministic=not train)(x)
         energy = jnp.tanh(nn.Dense(self.dim, name="attention")(_pairs(x)))
         vector = self.param("vector", nn.initializers.xavier_normal(), (self.dim, 1))
         logits = _board((energy @ vector)[..., 0] / self.temperature)
@@ -80,11 +82,13 @@ class HeterogeneousAttention(nn.Module):
       dim: output width.
       temperature: divides the attention's logits.
       axis_name: see ``BatchNorm``.
+      dropout: factor of the published rates; 0 for none.
     """
 
     dim: int
     temperature: float
     axis_name: str | None = None
+    dropout: float = 1.0
 
     @nn.compact
     def __call__(
@@ -109,7 +113,7 @@ class HeterogeneousAttention(nn.Module):
         temporal = nn.Dense(width, name="temporal")(temporal)
         spectral = nn.Dense(width, name="spectral")(spectral)
         x = jnp.concatenate([temporal, spectral], axis=1)
-        x = nn.Dropout(INPUT_DROPOUT, deterministic=not train)(x)
+        x = nn.Dropout(self.dropout * INPUT_DROPOUT, deterministic=not train)(x)
         weights = self._weights(x, split)
         master = self._master(x, master)
         y = nn.Dense(self.dim, name="attended")(weights @ x)
@@ -147,14 +151,16 @@ class GraphPool(nn.Module):
 
     Attributes:
       ratio: share that is kept, rounded down, at least one node.
+      dropout: factor of the published rate; 0 for none.
     """
 
     ratio: float
+    dropout: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Maps (batch, nodes, dim) to (batch, kept, dim), best first."""
-        seen = nn.Dropout(POOL_DROPOUT, deterministic=not train)(x)
+        seen = nn.Dropout(self.dropout * POOL_DROPOUT, deterministic=not train)(x)
         score = jax.nn.sigmoid(nn.Dense(1, name="score")(seen))
         kept = max(int(x.shape[1] * self.ratio), 1)
         _, index = jax.lax.top_k(score[..., 0], kept)
@@ -169,12 +175,14 @@ class Branch(nn.Module):
       ratio: see ``GraphPool``.
       temperature: see ``HeterogeneousAttention``.
       axis_name: see ``BatchNorm``.
+      dropout: factor of the published rates; 0 for none.
     """
 
     dim: int
     ratio: float
     temperature: float
     axis_name: str | None = None
+    dropout: float = 1.0
 
     @nn.compact
     def __call__(
@@ -184,16 +192,20 @@ class Branch(nn.Module):
 
         def layer(name):
             return HeterogeneousAttention(
-                self.dim, self.temperature, self.axis_name, name=name
+                self.dim, self.temperature, self.axis_name, self.dropout, name=name
             )
 
         shape = (1, 1, temporal.shape[-1])
         master = self.param("master", nn.initializers.normal(1.0), shape)
         temporal, spectral, master = layer("layer_1")(temporal, spectral, master, train)
-        spectral = GraphPool(self.ratio, name="spectral_pool")(spectral, train)
-        temporal = GraphPool(self.ratio, name="temporal_pool")(temporal, train)
+        spectral = GraphPool(self.ratio, self.dropout, name="spectral_pool")(
+            spectral, train
+        )
+        temporal = GraphPool(self.ratio, self.dropout, name="temporal_pool")(
+            temporal, train
+        )
         more = layer("layer_2")(temporal, spectral, master, train)
-        drop = nn.Dropout(BRANCH_DROPOUT, deterministic=not train)
+        drop = nn.Dropout(self.dropout * BRANCH_DROPOUT, deterministic=not train)
         nodes = zip((temporal, spectral, master), more, strict=True)
         return tuple(drop(x + y) for x, y in nodes)
 
@@ -206,12 +218,14 @@ class GraphReadout(nn.Module):
       ratios: share of nodes kept by spectral, temporal and heterogeneous pooling.
       temperatures: of the homogeneous and of the heterogeneous layers.
       axis_name: see ``BatchNorm``.
+      dropout: factor of the published rates; 0 for none.
     """
 
     dims: tuple[int, int] = (64, 32)
     ratios: tuple[float, float, float] = (0.5, 0.5, 0.5)
     temperatures: tuple[float, float] = (2.0, 100.0)
     axis_name: str | None = None
+    dropout: float = 1.0
 
     @nn.compact
     def __call__(
@@ -224,9 +238,10 @@ class GraphReadout(nn.Module):
                 self.dims[0],
                 self.temperatures[0],
                 self.axis_name,
+                self.dropout,
                 name=f"{kind}_attention",
             )(x, train)
-            return GraphPool(ratio, name=f"{kind}_pool")(x, train)
+            return GraphPool(ratio, self.dropout, name=f"{kind}_pool")(x, train)
 
         positions = self.param(
             "positions", nn.initializers.normal(1.0), (1, *spectral.shape[1:])
@@ -239,6 +254,7 @@ class GraphReadout(nn.Module):
                 self.ratios[2],
                 self.temperatures[1],
                 self.axis_name,
+                self.dropout,
                 name=f"branch_{i}",
             )(temporal, spectral, train)
             for i in (1, 2)

@@ -64,8 +64,12 @@ ROWS = 30  # conditions in a picture
 BINS = 80
 
 
-def draw(evaluation: Evaluation) -> dict[str, tuple[str, bytes]]:
+def draw(evaluation: Evaluation, *, rows: int = ROWS) -> dict[str, tuple[str, bytes]]:
     """Draws every picture that there are numbers for.
+
+    Args:
+      evaluation: of one system or several.
+      rows: values of a condition in a picture at most, the hardest.
 
     Returns:
       SVG text and PDF bytes by name: ``det``, ``scores``, ``reliability`` and, for each
@@ -78,7 +82,7 @@ def draw(evaluation: Evaluation) -> dict[str, tuple[str, bytes]]:
         drawn["scores"] = _both("scores", _scores(curves))
         drawn["reliability"] = _both("reliability", _reliability(curves))
         for name in evaluation.conditions:
-            figure = _conditions(evaluation, name, curves)
+            figure = _conditions(evaluation, name, curves, rows)
             drawn[f"by_{name}"] = _both(f"by_{name}", figure)
     return drawn
 
@@ -170,17 +174,19 @@ def _reliability(curves: list[Curve]) -> Figure:
     return figure
 
 
-def _conditions(evaluation: Evaluation, name: str, curves: list[Curve]) -> Figure:
+def _conditions(
+    evaluation: Evaluation, name: str, curves: list[Curve], rows: int
+) -> Figure:
     """The EER of every system on every value of a condition, hardest first."""
     systems = list(evaluation.systems.values())
     parts = [one.parts[name] for one in systems]
     hardest = sorted(parts[0], key=lambda v: (-np.mean([p[v].eer for p in parts]), v))
-    shown = hardest[:ROWS]
+    shown = hardest[:rows]
     labels = ["all"] + [f"{value} ({parts[0][value].n:,})" for value in shown]
     row = 0.22 + 0.09 * len(systems)
     figure = Figure(figsize=(6.2, 1.3 + row * len(labels)), layout="constrained")
     ax, highest = figure.subplots(), 0.0
-    left = f", the {ROWS} hardest of {len(hardest)}" if len(hardest) > ROWS else ""
+    left = f", the {rows} hardest of {len(hardest)}" if len(hardest) > rows else ""
     plots.rate_rows(ax, f"EER by {name}{left}", labels)
     for place, (one, part) in enumerate(zip(systems, parts, strict=True)):
         offset = (place - (len(systems) - 1) / 2) * 0.75 / len(systems)

@@ -1,13 +1,69 @@
-"""Signals as a wish to stop."""
+"""Worker processes, and signals as a wish to stop."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from mldg_jax.common import processes
+from mldg_jax.common.errors import UserError
+
+told = []
+
+
+def remember(word):
+    told.append(word)
+
+
+def who(seconds):
+    """What a worker was told at its start, its threads and its number."""
+    time.sleep(seconds)
+    return told, os.environ["OMP_NUM_THREADS"], os.getpid()
+
+
+def end():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def assert_ended():
+    """No worker is left, or will be in a moment."""
+    for child in multiprocessing.active_children():
+        child.join(60)
+    assert not multiprocessing.active_children()
+
+
+def test_two_workers_start_alike_and_work_side_by_side(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    with processes.pool(2, remember, ("a word",)) as workers:
+        tasks = [workers.submit(who, 0.3) for _ in range(4)]
+        words, threads, numbers = zip(*(task.result() for task in tasks), strict=True)
+    assert list(words) == [["a word"]] * 4 and set(threads) == {"1"}
+    assert len(set(numbers)) == 2 and os.getpid() not in numbers
+    assert os.environ["OMP_NUM_THREADS"] == "5" and not told
+
+
+def test_a_worker_that_dies_is_noticed_at_once_and_ends_the_others():
+    with (
+        pytest.raises(UserError, match="one of the 2 worker processes died"),
+        processes.pool(2) as workers,
+    ):
+        other = workers.submit(who, 600)
+        assert len(multiprocessing.active_children()) == 2  # or it may not be noticed
+        workers.submit(end).result()
+    assert isinstance(other.exception(), processes.BrokenProcessPool)
+    assert_ended()
+
+
+def test_an_error_here_ends_the_workers():
+    with pytest.raises(ZeroDivisionError), processes.pool(1) as workers:
+        workers.submit(who, 0).result()
+        workers.submit(who, 600)
+        raise ZeroDivisionError
+    assert_ended()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -8,22 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mldg_jax.models import aasist, aasist_graph
+from mldg_jax.models import aasist
 from mldg_jax.models.pretrained import convert, key_tables
 
 pytestmark = pytest.mark.parity
 
 CASES = {
-    "head": (aasist.AASISTHead(), key_tables.SSL_AASIST, (3, 31, 12)),
-    "raw": (aasist.AASIST(), key_tables.AASIST, (2, 9_000)),
+    "head": (aasist.AASISTHead(dropout=0.0), key_tables.SSL_AASIST, (3, 31, 12)),
+    "raw": (aasist.AASIST(dropout=0.0), key_tables.AASIST, (2, 9_000)),
 }
-
-
-@pytest.fixture
-def no_dropout(monkeypatch):
-    for name in ("INPUT_DROPOUT", "POOL_DROPOUT", "BRANCH_DROPOUT"):
-        monkeypatch.setattr(aasist_graph, name, 0.0)
-    monkeypatch.setattr(aasist, "HIDDEN_DROPOUT", 0.0)
 
 
 def theirs(kind, x, train):
@@ -65,7 +58,7 @@ def weights(batch):
 
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("kind", CASES)
-def test_logits_statistics_and_every_gradient(float64, no_dropout, kind, train):
+def test_logits_statistics_and_every_gradient(float64, kind, train):
     model, table, shape = CASES[kind]
     x = np.random.default_rng(0).normal(size=shape)
     logits, gradients, x_gradient, before, after = theirs(kind, x, train)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mldg_jax import mldg
-from mldg_jax.models import aasist, aasist_graph
+from mldg_jax.models import aasist
 from mldg_jax.models.detector import Detector
 from mldg_jax.models.loss import cross_entropy
 from mldg_jax.models.pooling import PoolingHead
@@ -32,16 +32,12 @@ FRONT_END = Wav2Vec2(
     positional_groups=4,
     lora_scale=1.5,
 )
-HEADS = {"pooling": PoolingHead(12), "aasist": aasist.AASISTHead(12, (3, 4))}
+HEADS = {
+    "pooling": PoolingHead(12),
+    "aasist": aasist.AASISTHead(12, (3, 4), dropout=0.0),
+}
 OPTIONS = {"inner_lr": 0.3, "beta": 0.7}
 SAMPLES, EXAMPLES = 4_000, 2
-
-
-@pytest.fixture
-def no_dropout(monkeypatch):
-    for name in ("INPUT_DROPOUT", "POOL_DROPOUT", "BRANCH_DROPOUT"):
-        monkeypatch.setattr(aasist_graph, name, 0.0)
-    monkeypatch.setattr(aasist, "HIDDEN_DROPOUT", 0.0)
 
 
 def parts(head):
@@ -88,7 +84,7 @@ def distance(one, other):
 
 @pytest.mark.parametrize("order", ["first", "second"])
 @pytest.mark.parametrize("head", HEADS)
-def test_meta_gradient(head, order, float64, no_dropout):
+def test_meta_gradient(head, order, float64):
     from tests.parity import torch_detector
 
     detector, (trainable, batch_stats, frozen) = parts(head)

@@ -114,13 +114,12 @@ def test_odd_scores_can_be_drawn(files, tmp_path):
         assert all(escape(w) in page for w in found.systems["odd"].warnings)
 
 
-def test_of_many_conditions_the_hardest_are_drawn(files, monkeypatch):
-    monkeypatch.setattr(figures, "ROWS", 4)
+def test_of_many_conditions_the_hardest_are_drawn(files):
     found = evaluate.evaluate(*files, by=["speaker"], replicas=50)
     parts = found.systems["good one"].parts["speaker"]
     assert len(parts) == 11
     assert "low" not in parts["s0"].to_json()  # one speaker: nothing to resample
-    svg, _ = figures.draw(found)["by_speaker"]
+    svg, _ = figures.draw(found, rows=4)["by_speaker"]
     assert "the 4 hardest of 11" in svg
 
 

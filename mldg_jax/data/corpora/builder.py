@@ -37,6 +37,8 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
     EXTRA: ClassVar[tuple[str, ...]] = ()
     """Columns that only this corpus has."""
 
+    shard_rows = shards.ROWS
+    """Records in a shard at most; before ``plan``."""
     rows = 0  # how many ``plan`` found
     _planned: dict[str, list[shards.Shard]] | None = None
 
@@ -71,7 +73,7 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
             by_split.setdefault(row.split, []).append(row)
         self._planned = {}
         for split, members in by_split.items():
-            count = -(-len(members) // shards.ROWS)
+            count = -(-len(members) // self.shard_rows)
             name = self._get_filename_template(split_name=split)
             files = [
                 self.shard_folder

@@ -25,7 +25,6 @@ from mldg_jax.data.schema import NO_ATTACK, Row
 SUMMARY = "corpus.json"
 REPORT = "report.txt"
 MOST_SKIPPED = 0.01
-"""The share of a split's recordings that may be unusable."""
 
 
 class SourceBuilder(CorpusBuilder):
@@ -33,10 +32,12 @@ class SourceBuilder(CorpusBuilder):
 
     Attributes:
       allow_incomplete: build also what lacks something.
+      most_skipped: the share of a split's recordings that may be unusable.
       report: what was found, missing, extra, unusable.
     """
 
     allow_incomplete = False
+    most_skipped = MOST_SKIPPED
     report: Report
     _listing: listing.Listing
 
@@ -82,8 +83,8 @@ class SourceBuilder(CorpusBuilder):
         for split, bad in Counter(skip.split for skip in skipped).items():
             if bad == total[split]:
                 limit, way = "a split needs one that can", ""
-            elif bad > MOST_SKIPPED * total[split] and not self.allow_incomplete:
-                limit = f"at most {MOST_SKIPPED:.0%} may be left out"
+            elif bad > self.most_skipped * total[split] and not self.allow_incomplete:
+                limit = f"at most {self.most_skipped:.0%} may be left out"
                 way = ", or build without them with --allow-incomplete"
             else:
                 continue

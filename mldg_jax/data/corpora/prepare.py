@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpora import manifest, shards
 from mldg_jax.data.corpora.completeness import Report
-from mldg_jax.data.corpora.official import BUILDERS, SourceBuilder
+from mldg_jax.data.corpora.official import BUILDERS, MOST_SKIPPED, SourceBuilder
 
 
 def build(
@@ -22,6 +22,8 @@ def build(
     *,
     workers: int | None = None,
     allow_incomplete: bool = False,
+    most_skipped: float = MOST_SKIPPED,
+    shard_rows: int = shards.ROWS,
     beam: Sequence[str] | None = None,
     progress: bool = True,
 ) -> tuple[Path, Report | None]:
@@ -35,6 +37,8 @@ def build(
         ``DATA_DIR/manifest/TABLE/1.0.0``), unfinished work to ``DATA_DIR/build``.
       workers: processes; one a core by default.
       allow_incomplete: build what is there.
+      most_skipped: the share of a split's recordings that may be unusable.
+      shard_rows: records in a shard at most.
       beam: options of Apache Beam, e.g. ["--runner=DataflowRunner"], to make the shards
         with it; None for processes on this machine.
       progress: show a progress bar.
@@ -53,6 +57,7 @@ def build(
     if (folder / "dataset_info.json").exists():
         return folder, None
     builder.allow_incomplete = allow_incomplete
+    builder.most_skipped, builder.shard_rows = most_skipped, shard_rows
     planned = builder.plan(Path(source))
     for left in folder.parent.glob("incomplete.*"):  # by a killed run: links only
         shutil.rmtree(left)

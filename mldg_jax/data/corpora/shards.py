@@ -29,7 +29,7 @@ from mldg_jax.data import audio
 from mldg_jax.data.corpora.completeness import Skipped
 from mldg_jax.data.schema import LABELS, Row
 
-ROWS = 1024  # in a shard: some 60 MB of FLAC
+ROWS = 1024  # in a shard at most: some 60 MB of FLAC
 _FORMAT = 1  # raise it when records change: shards of an older format are made anew
 _TEXT = ("utterance", "path", "attack", "speaker", "codec", "language")
 _INDEXED = (*_TEXT[:2], "label", *_TEXT[2:], "duration", "rate")

@@ -52,10 +52,10 @@ def spoil(mini, change) -> None:
     mini.protocol.write_text("\n".join(change(lines)) + "\n")
 
 
-def refused(name, mini, tmp_path) -> tuple[str, str]:
+def refused(name, mini, tmp_path, **options) -> tuple[str, str]:
     """The message and the report of a build that is refused."""
     with pytest.raises(UserError) as refusal:
-        build(name, mini, tmp_path)
+        build(name, mini, tmp_path, **options)
     assert corpus_folders(tmp_path) == []
     return str(refusal.value), (tmp_path / f"data/{name}/report.txt").read_text()
 
@@ -157,15 +157,14 @@ def test_an_unknown_key(name, mini, tmp_path):
     assert f"problem\t{mini.protocol.name}, line " in report
 
 
-def test_corrupt_recordings_are_named(name, mini, tmp_path, monkeypatch):
+def test_corrupt_recordings_are_named(name, mini, tmp_path):
     bad = mini.recordings[2]
     bad.write_bytes(bad.read_bytes()[:200])
     message, report = refused(name, mini, tmp_path)
     assert "unreadable 1: " in message and bad.name in message
     assert f"1 of {len(mini.recordings)} recordings" in message
     assert f"  unreadable\t{bad.relative_to(mini.source.resolve())}\t" in report
-    monkeypatch.setattr(official, "MOST_SKIPPED", 0.5)
-    folder, said = build(name, mini, tmp_path)
+    folder, said = build(name, mini, tmp_path, most_skipped=0.5)
     assert "unreadable 1: " in said.short()
     assert len(load_split(folder, mini.split).audio) == len(mini.recordings) - 1
     header, line = (folder / "skipped.tsv").read_text().splitlines()
@@ -180,15 +179,14 @@ def test_a_mended_recording_is_read_again(tmp_path, monkeypatch):
     builder = official.InTheWild
     small = builder.layout._replace(counts=mini.counts)
     monkeypatch.setattr(builder, "layout", small)
-    monkeypatch.setattr("mldg_jax.data.corpora.shards.ROWS", 2)
     good = mini.recordings[1].read_bytes()
     mini.recordings[1].write_bytes(b"")
-    refused("in_the_wild", mini, tmp_path)
+    refused("in_the_wild", mini, tmp_path, shard_rows=2)
     kept = sorted((tmp_path / "data/build").glob("**/*-of-00003"))
     times = [path.stat().st_mtime_ns for path in kept]
     assert len(kept) == 3
     mini.recordings[1].write_bytes(good)
-    folder, report = build("in_the_wild", mini, tmp_path)
+    folder, report = build("in_the_wild", mini, tmp_path, shard_rows=2)
     assert report.complete
     made = sorted(folder.glob("*-of-00003"))
     same = [a == b.stat().st_mtime_ns for a, b in zip(times, made, strict=True)]

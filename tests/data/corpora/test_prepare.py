@@ -1,15 +1,18 @@
 """Building: in parallel, killed and resumed, on Beam, without TensorFlow: the same."""
 
 import importlib.util
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from mldg_jax import cli
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpora import official, prepare, shards
 from mldg_jax.data.corpus import load_split
@@ -18,9 +21,8 @@ from tests.data import miniatures
 BUILD = """
 import sys, time
 from mldg_jax.data import audio
-from mldg_jax.data.corpora import prepare, shards
+from mldg_jax.data.corpora import prepare
 
-shards.ROWS = 2
 source, data, pause = sys.argv[1:4]
 read = audio.clip
 
@@ -30,7 +32,8 @@ def slowly(path):
 
 audio.clip = slowly
 folder, _ = prepare.build(
-    "asvspoof5", source, data, workers=1, allow_incomplete=True, progress=False
+    "asvspoof5", source, data, workers=1, shard_rows=2, allow_incomplete=True,
+    progress=False,
 )
 """
 
@@ -40,13 +43,10 @@ def mini(tmp_path):
     return miniatures.asvspoof5(tmp_path / "source")
 
 
-@pytest.fixture
-def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "ROWS", 2)
-
-
 def build(mini, data, **options):
-    options = {"workers": 1, "allow_incomplete": True, "progress": False, **options}
+    """Builds it in shards of two records."""
+    defaults = {"workers": 1, "allow_incomplete": True, "progress": False}
+    options = {"shard_rows": 2, **defaults, **options}
     return prepare.build("asvspoof5", mini.source, data, **options)[0]
 
 
@@ -62,7 +62,7 @@ def run(program: str, *arguments, **options) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, **options)
 
 
-def test_killed_and_resumed_is_the_same(mini, tmp_path, small_shards):
+def test_killed_and_resumed_is_the_same(mini, tmp_path):
     """kill -9 of a real process: what was made stays and is not made again."""
     whole = contents(build(mini, tmp_path / "whole"))
     data = tmp_path / "data"
@@ -81,17 +81,38 @@ def test_killed_and_resumed_is_the_same(mini, tmp_path, small_shards):
     assert not home.exists()
 
 
-def test_workers_do_not_change_the_result(mini, tmp_path, small_shards):
+def test_workers_do_not_change_the_result(mini, tmp_path):
     alone = contents(build(mini, tmp_path / "alone"))
     assert contents(build(mini, tmp_path / "together", workers=2)) == alone
 
 
-def test_a_kill_between_shards_and_corpus(mini, tmp_path, small_shards, monkeypatch):
+def test_a_worker_that_dies_is_named_and_the_command_goes_on(mini, tmp_path, capsys):
+    """As when memory runs out: from outside, whatever the worker does."""
+
+    def end_one():
+        while len(children := multiprocessing.active_children()) < 2:
+            time.sleep(0.01)
+        children[0].kill()
+
+    command = ["corpus", "build", "asvspoof5", "--source", str(mini.source)]
+    command += ["--data-dir", str(tmp_path), "--workers", "2", "--allow-incomplete"]
+    killer = threading.Thread(target=end_one)
+    killer.start()
+    assert cli.main(command) == 2
+    killer.join()
+    said = capsys.readouterr().err
+    assert "mldg: one of the 2 worker processes died" in said
+    assert "Start the command again with fewer workers" in said
+    assert cli.main([*command, "--workers", "1"]) == 0
+    assert len(load_split(tmp_path / "asvspoof5/1.0.0", "eval").utterance) == 6
+
+
+def test_a_kill_between_shards_and_corpus(mini, tmp_path, monkeypatch):
     """TFDS's half-made folder is swept away, the shards are taken as they are."""
     whole = contents(build(mini, tmp_path / "whole"))
     data = tmp_path / "data"
     planned = prepare._builder("asvspoof5", mini.source, data)
-    planned.allow_incomplete = True
+    planned.allow_incomplete, planned.shard_rows = True, 2
     shards.make_all(planned.plan(mini.source), 18, workers=1, progress=False)
     left = data / "asvspoof5/incomplete.X_1.0.0"
     left.mkdir()
@@ -104,10 +125,10 @@ def test_a_kill_between_shards_and_corpus(mini, tmp_path, small_shards, monkeypa
     assert not left.exists()
 
 
-def test_other_rows_make_other_shards(mini, tmp_path, small_shards):
+def test_other_rows_make_other_shards(mini, tmp_path):
     data = tmp_path / "data"
     planned = prepare._builder("asvspoof5", mini.source, data)
-    planned.allow_incomplete = True
+    planned.allow_incomplete, planned.shard_rows = True, 2
     shards.make_all(planned.plan(mini.source), 18, workers=1, progress=False)
     text = mini.protocol.read_text().replace("E_4462", "E_9999")
     mini.protocol.write_text(text)
@@ -115,7 +136,7 @@ def test_other_rows_make_other_shards(mini, tmp_path, small_shards):
     assert "E_9999" in load_split(folder, "eval").speaker
 
 
-def test_a_shard_may_stay_empty(mini, tmp_path, small_shards):
+def test_a_shard_may_stay_empty(mini, tmp_path):
     for path in mini.recordings[2:4]:
         path.write_bytes(b"")
     folder = build(mini, tmp_path / "data")
@@ -134,7 +155,7 @@ def test_a_split_may_not(mini, tmp_path):
 
 # Beam brings an older protobuf, of which TFDS asks a deprecated attribute
 @pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated:DeprecationWarning")
-def test_beam_makes_the_same(mini, tmp_path, small_shards):
+def test_beam_makes_the_same(mini, tmp_path):
     """Eleven shards and more: TFDS 4.9 takes the lengths of Beam's in text order."""
     if importlib.util.find_spec("apache_beam") is None:
         pytest.skip("needs Apache Beam: pip install 'mldg_jax[beam]'")
@@ -147,10 +168,9 @@ def test_beam_makes_the_same(mini, tmp_path, small_shards):
     mini.recordings[3].write_bytes(b"")
     alone = build(mini, tmp_path / "alone")
     program = f"""
-from mldg_jax.data.corpora import prepare, shards
-shards.ROWS = 2
+from mldg_jax.data.corpora import prepare
 prepare.build("asvspoof5", {str(mini.source)!r}, {str(tmp_path / "beam")!r},
-              allow_incomplete=True, beam=["--direct_num_workers=1"])
+              shard_rows=2, allow_incomplete=True, beam=["--direct_num_workers=1"])
 """
     process = run(program)
     _, errors = process.communicate()
