@@ -13,9 +13,9 @@ There is no hand-written backward pass: the objective is a pure function of the 
 parameters φ and differentiating it *is* the method. First order is one
 ``stop_gradient``, around ∇F inside φ'.
 
-A ``loss_fn(trainable, batch, key) -> (loss, aux)`` returns a scalar and any pytree. An
-episode is ``{"meta_train": batch, "meta_test": batch}``. An objective is
-``objective(trainable, episode, key) -> (value, aux)``, its aux an ``Aux``.
+A ``loss_fn(trainable, batch, key) -> (loss, aux)`` returns a scalar and any pytree, an
+``objective(trainable, episode, key) -> (value, Aux)``; an episode is ``{"meta_train":
+batch, "meta_test": batch}``.
 
 Nothing here knows speech, LoRA or devices. With ``axis_name`` set the objective is
 meant to run under ``jax.pmap(axis_name=…)`` with each device holding a slice of every
@@ -72,10 +72,10 @@ Objective = Callable[[Any, dict[str, Batch], jax.Array], tuple[jax.Array, Aux]]
 def _value_and_grad(loss_fn: LossFn, axis_name: str | None) -> Callable:
     """``loss_fn`` with its gradient, averaged over devices if there are several."""
 
+    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+
     def evaluate(trainable, batch, key):
-        found, gradient = jax.value_and_grad(loss_fn, has_aux=True)(
-            trainable, batch, key
-        )
+        found, gradient = value_and_grad(trainable, batch, key)
         if axis_name is not None:
             gradient = jax.lax.pmean(gradient, axis_name)
         return found, gradient
@@ -187,12 +187,7 @@ def mldg_gc(
     product replaced by their cosine (Li et al. 2018). Nothing is adapted: φ' = φ, and
     inner_lr is the weight of the cosine. Its gradient is of second order.
 
-    Args:
-      loss_fn, beta, axis_name: as for ``mldg``.
-      inner_lr: ≥ 0.
-
-    Returns:
-      An objective; its value is NaN where a gradient vanishes.
+    The value is NaN where a gradient vanishes. Arguments as of ``mldg``.
 
     Raises:
       ValueError: inner_lr or beta negative.
@@ -222,12 +217,8 @@ def mldg_gn(
     Asks that the step on meta-train leads where the meta-test loss is flat (Li et al.
     2018). Its gradient is of second order.
 
-    Args:
-      loss_fn, beta, axis_name: as for ``mldg``.
-      inner_lr: ≥ 0.
-
-    Returns:
-      An objective; its ``meta_test_loss`` is G(φ'), which the value does not contain.
+    Its ``meta_test_loss`` is G(φ'), which the value does not contain. Arguments as of
+    ``mldg``.
 
     Raises:
       ValueError: inner_lr or beta negative.
@@ -286,10 +277,8 @@ def domainbed(
         pairs = len(jax.tree.leaves(episode)[0])
         keys = jax.random.split(key, pairs)
         values, aux = jax.vmap(pair, in_axes=(None, 0, 0))(trainable, episode, keys)
-        losses = {
-            name: getattr(aux, name).sum() / num_domains
-            for name in ("loss", "meta_train_loss", "meta_test_loss")
-        }
+        names = ("loss", "meta_train_loss", "meta_test_loss")
+        losses = {name: getattr(aux, name).sum() / num_domains for name in names}
         return values.sum() / num_domains, aux._replace(**losses)
 
     return objective
@@ -298,12 +287,8 @@ def domainbed(
 def pairs(episode: dict[str, Batch]) -> dict[str, Batch]:
     """The episode ``domainbed`` takes: every domain with the one after it.
 
-    Args:
-      episode: halves whose leaves lead with a domain axis, d domains together, in the
-        random order in which the sampler drew them.
-
-    Returns:
-      Leaves (d, 1, …): meta-train domain k goes with meta-test domain k + 1 mod d.
+    Leaves lead with a domain axis, d domains together in the random order in which they
+    were drawn, and become (d, 1, …): domain k goes with domain k + 1 mod d.
     """
     both = episode["meta_train"], episode["meta_test"]
     pooled = jax.tree.map(lambda *x: jnp.concatenate(x)[:, None], *both)
@@ -322,16 +307,12 @@ def gradient_cosine(
     """Cosine between ∇F(φ) and ∇G(φ') of a first-order ``mldg`` step.
 
     Costs no backward pass: the first-order meta-gradient is ∇F(φ) + beta · ∇G(φ').
-    Positive: following the meta-train attacks also serves the held-out ones. (In a
-    second-order step ∇G(φ') takes a backward pass of its own, at ``aux.adapted``.)
+    Positive: following the meta-train attacks also serves the held-out ones.
 
     Args:
       meta_gradient: gradient of the ``mldg`` objective, first order.
       inner_gradient: ``aux.inner_gradient`` of the same step.
       beta: the objective's beta, > 0.
-
-    Returns:
-      Scalar in [−1, 1]; NaN where one of the two gradients vanishes.
     """
     rest = jax.tree.map(lambda m, i: (m - i) / beta, meta_gradient, inner_gradient)
     return cosine(inner_gradient, rest)

@@ -1,7 +1,4 @@
-"""A prepared corpus: columns in memory, recordings read when they are asked for.
-
-A corpus of 600,000 utterances is some 100 MB of columns and 40 GB of sound.
-"""
+"""A prepared corpus: columns in memory, recordings read when they are asked for."""
 
 import functools
 import json
