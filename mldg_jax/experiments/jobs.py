@@ -123,6 +123,7 @@ def run(title: str, jobs: Sequence[Job], *, workers: int) -> None:
             for job in todo:
                 _work(job, bar.update, all_devices=True)
         elif todo:
+            # Spawned workers all start at once and import JAX, needed or not.
             _run_beside(todo, min(workers, len(todo)), bar.update)
 
 
