@@ -69,7 +69,7 @@ def our_programs(options: argparse.Namespace) -> tuple[Programs, Callable, dict]
             loss_fn = cross_entropy(made, batch_stats, frozen)
             objective = mldg.mldg(loss_fn, order=order, **OPTIONS)
             found, aux = jax.grad(objective, has_aux=True)(trainable, data, key)
-            return found, aux["loss"]
+            return found, aux.loss
 
         return jax.jit(gradient).lower(*arguments).compile()
 
