@@ -66,7 +66,7 @@ def test_only_full_needs_the_packages_of_full(only):
 
 def test_requirements_are_those_of_setup_cfg():
     extras = configparser.ConfigParser()
-    extras.read(Path(__file__).parents[3] / "setup.cfg")
+    extras.read(Path(__file__).parents[4] / "setup.cfg")
     listed = extras["options.extras_require"]
     small = {x for x in listed["debspoof"].split("\n") if x and not x.startswith("#")}
     assert small >= set(engines.SYNTHESISERS)
