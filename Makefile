@@ -17,7 +17,7 @@ help:
 	@echo "make test-full    all tests, also those of full-size models"
 	@echo "make fresh        README, tests, small demo in new Debian 12 and 13 (root; an hour)"
 	@echo "make install      only .venv with pinned dependencies"
-	@echo "make lint         ruff format and check"
+	@echo "make lint         ruff format and check, pyright"
 	@echo "make bench        what is in benchmarks/"
 	@echo "make notebooks    run notebooks/*.py again, on DebSpoof: their .ipynb"
 
@@ -55,6 +55,7 @@ fresh:
 
 lint: install
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 
 format: install
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

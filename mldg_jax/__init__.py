@@ -1,6 +1,12 @@
 """mldg_jax: meta-learned LoRA for generalizable speech deepfake detection, in JAX."""
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # at run time: __getattr__
+    from mldg_jax import lora, metrics, mldg, models
+    from mldg_jax.common.errors import UserError
+    from mldg_jax.models import pretrained
 
 __version__ = "0.1.0"
 __all__ = [

@@ -8,6 +8,7 @@ Confidence intervals: `mldg_jax.scoring.bootstrap`.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
@@ -157,8 +158,8 @@ def cllr(bonafide_scores: Array, spoof_scores: Array) -> float:
     return float(nats / (2 * np.log(2)))
 
 
-def normalised_cost(miss: Array, false_alarm: Array) -> Array:
-    """The detection cost of `min_dcf` at given error rates (fractions)."""
+def normalised_cost(miss: Any, false_alarm: Any) -> Any:
+    """The detection cost of `min_dcf` at error rates, arrays or fractions."""
     cost = MISS_COST * miss + FALSE_ALARM_COST * false_alarm
     return cost / min(MISS_COST, FALSE_ALARM_COST)
 
@@ -213,7 +214,7 @@ def detection_metrics(bonafide_scores: Array, spoof_scores: Array) -> dict[str, 
     """`eer`, `eer_threshold`, `min_dcf`, `act_dcf`, `cllr`, `n_bonafide`, `n_spoof`."""
     scores = bonafide_scores, spoof_scores
     miss, false_alarm, threshold = det_curve(*scores)
-    result = dict(
+    result: dict[str, float] = dict(
         zip(("eer", "eer_threshold"), _equal(miss, false_alarm, threshold), strict=True)
     )
     result["min_dcf"] = float(normalised_cost(miss, false_alarm).min())

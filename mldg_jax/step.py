@@ -228,5 +228,5 @@ def _metrics(aux: Aux, mean: Callable) -> dict[str, jax.Array]:
 
 def _ema(decay: float, average: Any, trainable: Any, step: jax.Array) -> Any:
     """One step of the exponential moving average of φ, its start forgotten."""
-    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return optax.incremental_update(trainable, average, 1.0 - decay)
+    now = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return optax.incremental_update(trainable, average, 1.0 - now)

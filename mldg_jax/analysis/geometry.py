@@ -149,6 +149,9 @@ def by_place(values: Mapping[tuple, Any]) -> tuple[tuple, tuple, np.ndarray]:
       The layers, the projections and (layers, projections, …) float64, NaN where there
       is no value.
     """
-    made = [parameter_names.Leaf("", *place, "W", 0, 0) for place in values]
+    made = [
+        parameter_names.Leaf("", layer, projection, "W", 0, 0)
+        for layer, projection in values
+    ]
     found = parameter_names.arrange(made, list(values.values()))
     return found.layers, found.projections, found.values[:, :, 0]

@@ -15,6 +15,8 @@ from mldg_jax import lora
 
 Point = Mapping[str, Any]
 
+ELEVEN = np.linspace(0, 1, 11)
+
 
 class Path(NamedTuple):
     """The loss on the line between two points.
@@ -86,14 +88,14 @@ def interpolate(
     evaluate: Callable[[Point], float],
     one: Point,
     other: Point,
-    t: Sequence[float] = tuple(np.linspace(0, 1, 11)),
+    t: Sequence[float] | np.ndarray = ELEVEN,
     *,
     factors: bool = False,
 ) -> Path:
     """The loss on the line between two runs of the same front-end; see ``blend``."""
-    t = np.asarray(t, np.float64)
-    loss = [float(evaluate(blend(one, other, float(x), factors=factors))) for x in t]
-    return Path(t, np.array(loss))
+    at = np.asarray(t, np.float64)
+    loss = [float(evaluate(blend(one, other, float(x), factors=factors))) for x in at]
+    return Path(at, np.array(loss))
 
 
 def random_direction(key: jax.Array, tree: Any) -> Any:
@@ -118,8 +120,8 @@ def around(
     first: Any,
     second: Any = None,
     *,
-    x: Sequence[float],
-    y: Sequence[float] = (0.0,),
+    x: Sequence[float] | np.ndarray,
+    y: Sequence[float] | np.ndarray = (0.0,),
 ) -> Slice:
     """The loss at ``trainable + x · first + y · second``.
 
@@ -137,5 +139,6 @@ def around(
             moved = jax.tree.map(lambda p, d: p + y * d, moved, second)
         return float(evaluate({**point, "trainable": moved}))
 
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    return Slice(x, y, np.array([[at(i, j) for i in x.tolist()] for j in y.tolist()]))
+    columns, rows = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    loss = [[at(i, j) for i in columns.tolist()] for j in rows.tolist()]
+    return Slice(columns, rows, np.array(loss))

@@ -9,8 +9,8 @@ within a function of your own that takes them as arguments, or only where it is 
 """
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -39,11 +39,12 @@ def evaluation(
       ignored and may be None. aux: ``by_example`` (domains, examples) and ``by_domain``
       (domains,).
     """
-    return Partial(_evaluation(detector), batch_stats, frozen)
+    # Flax hashes modules by their attributes.
+    return Partial(_evaluation(cast(Hashable, detector)), batch_stats, frozen)
 
 
 @functools.lru_cache
-def _evaluation(detector: Detector) -> Callable:
+def _evaluation(detector: Any) -> Callable:
     """The same function for equal detectors, so that they share compiled programs."""
 
     def loss(batch_stats, frozen, trainable, batch, key=None):

@@ -88,10 +88,10 @@ def unflatten(vector: np.ndarray, like: Any) -> Any:
     return jax.tree.unflatten(structure, arrays)
 
 
-def arrange(leaves: Sequence[Leaf], values: Sequence[Any]) -> Blocks:
+def arrange(leaves: Sequence[Leaf], values: Sequence[Any] | np.ndarray) -> Blocks:
     """Arranges one value (or array) a leaf by block; leaves of no block are dropped."""
     chosen = [(x, v) for x, v in zip(leaves, values, strict=True) if x.factor]
-    layers = tuple(sorted({x.layer for x, _ in chosen}))
+    layers = tuple(sorted({x.layer for x, _ in chosen if x.layer is not None}))
     projections = tuple(
         sorted({x.projection for x, _ in chosen}, key=lambda p: (_place(p), p))
     )

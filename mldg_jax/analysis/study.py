@@ -115,7 +115,8 @@ def single(
     """
     if len(chosen.attacks) < 2:
         raise UserError(
-            f"the split has one attack, {chosen.attacks[0]}; at least 2 are compared"
+            f"the split has one attack, {', '.join(chosen.attacks)}; at least 2 are "
+            "compared"
         )
     held_out, episode = _hold_out(run, chosen, seed)
     objective = run.config.objective

@@ -99,7 +99,7 @@ def decompose(
     episode: Any,
     key: Any,
     *,
-    inner_lr: Sequence[float],
+    inner_lr: Sequence[float] | np.ndarray,
     beta: float = 1.0,
 ) -> Taylor:
     """Takes the objective of ``mldg.mldg`` (one inner step) apart.
@@ -164,10 +164,11 @@ def compare_orders(
     parts = [
         _compare(first[x.start : x.stop], second[x.start : x.stop]) for x in leaves
     ]
-    cosine, *norm = _compare(first, second)
-    difference = float(np.linalg.norm(second - first) / norm[1])
+    cosine, of_first, of_second = _compare(first, second)
+    norm = of_first, of_second
+    difference = float(np.linalg.norm(second - first) / of_second)
     by_block = parameter_names.arrange(leaves, parts)
-    return Orders(first, second, leaves, cosine, tuple(norm), difference, by_block)
+    return Orders(first, second, leaves, cosine, norm, difference, by_block)
 
 
 @jax.jit

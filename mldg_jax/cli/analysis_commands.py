@@ -56,7 +56,7 @@ def _analyse(arguments: argparse.Namespace) -> None:
     trained_on = loaded[0].config.corpus
     folder = corpus_folder(arguments, trained_on)
     # The voices that a speaker fold left out; another run's may have been trained on.
-    rows = load_test(folder, arguments.split, trained_on.get("fold"))
+    rows = load_test(folder, arguments.split, trained_on.fold)
     chosen = subjects.choose(
         rows,
         examples=arguments.examples,

@@ -65,7 +65,7 @@ def _section(kind: type, values: Any, prefix: str) -> Any:
 
 def _value(hint: Any, value: Any, name: str) -> Any:
     """A value as its field has it: lists as tuples, whole numbers as floats."""
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _section(hint, value, name + ".")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:

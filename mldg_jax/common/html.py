@@ -34,4 +34,5 @@ def render(template: str, **values: Any) -> str:
 
 def html_table(table: Table) -> str:
     """Returns a table in HTML; the first cell of a row is its header."""
-    return str(_TEMPLATES.get_template("parts.html").make_module().table(table))
+    page = '{% from "parts.html" import table %}{{ table(content) }}'
+    return _TEMPLATES.from_string(page).render(content=table)

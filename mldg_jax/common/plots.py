@@ -8,6 +8,7 @@ objects, so nothing here touches pyplot's global state.
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,7 +23,7 @@ STYLES = (
 )  # fmt: skip
 GRID, CHANCE = "#DDDDDD", "#555555"
 FONTS = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-OPTIONS = {
+OPTIONS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mldg_jax",
     "pdf.fonttype": 42,  # text that publishers can embed

@@ -58,7 +58,7 @@ def pool(
         # All start with the first task: of one that starts later the death is not
         # noticed before the next result of another (CPython's thread that waits for
         # both learns of a new process only then).
-        workers._safe_to_dynamically_spawn_children = False
+        workers._safe_to_dynamically_spawn_children = False  # type: ignore
         try:
             yield workers
         except KeyboardInterrupt:
@@ -82,8 +82,11 @@ def _start(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> Non
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     show_log()
 
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a worker
+
     def watch():
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -46,7 +46,7 @@ def fingerprint(tree: Any) -> str:
         x = np.asarray(x)
         name = f"{jax.tree_util.keystr(path)} {x.dtype} {x.shape}\n"
         digest.update(name.encode())
-        digest.update(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
+        digest.update(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -218,16 +218,16 @@ def _with_libsndfile(data: bytes, longest: float) -> tuple[np.ndarray, int]:
 
 def _with_pyav(data: bytes, longest: float) -> tuple[np.ndarray, int]:
     try:
-        import av
+        import av.error
     except ModuleNotFoundError:
         raise ValueError(_no_pyav("such")) from None
 
     try:
-        with av.open(io.BytesIO(data)) as container:
+        with av.open(io.BytesIO(data), "r") as container:
             if not container.streams.audio:
                 raise ValueError("there is no sound track in it")
             stream = container.streams.audio[0]
-            seconds = float((stream.duration or 0) * stream.time_base)
+            seconds = float((stream.duration or 0) * (stream.time_base or 0))
             if seconds > longest:
                 raise _TooLong(seconds)
             planar = av.AudioResampler(format="fltp")  # the layout and the rate stay
@@ -240,7 +240,7 @@ def _with_pyav(data: bytes, longest: float) -> tuple[np.ndarray, int]:
             # the encoder fills its last frame up; the container says where it ends
             samples = round(seconds * stream.rate) or None
             return np.concatenate(parts, axis=1)[:, :samples], stream.rate
-    except av.FFmpegError as error:
+    except av.error.FFmpegError as error:
         raise ValueError(error.strerror or str(error)) from None
 
 

@@ -239,7 +239,7 @@ def load_split(
     records = builder.as_data_source(split).data_source
     # Of a record only this is parsed, which halves the time that takes.
     audio = tfds.features.FeaturesDict({"audio": builder.info.features["audio"]})
-    keep = columns["duration"].sum() <= kept_seconds
+    keep = bool(columns["duration"].sum() <= kept_seconds)
     recordings = _Recordings(records, audio, keep)
     return Corpus(*(columns[name] for name in names), audio=recordings)
 

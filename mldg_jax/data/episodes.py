@@ -122,7 +122,7 @@ def leave_attacks_out(
         raise UserError(
             f"{folds} folds of {len(attacks)} attacks; choose 2 … {len(attacks)}"
         )
-    order = np.random.default_rng(seed).permutation(len(attacks))
+    order: list[int] = np.random.default_rng(seed).permutation(len(attacks)).tolist()
     return tuple(
         tuple(sorted(attacks[i] for i in order[fold::folds])) for fold in range(folds)
     )

@@ -5,7 +5,7 @@ resumed run asks for the steps that are left, and several workers or hosts need 
 agreement.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ def sampler(
 
 def serve(
     make: Callable[[int], Any], steps: range, *, threads: int, workers: int
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Yields ``make(step)`` for every step in order, made ahead of time.
 
     Args:

@@ -235,7 +235,7 @@ def read_columns(
     ):
         names, rows, problems = _rows(format, lines, accepted)
         table = list(zip(*rows, strict=True)) or [()] * len(names)
-    cells = dict(zip(names, table, strict=True))
+    cells: dict[str, Sequence[str]] = dict(zip(names, table, strict=True))
     label = [accepted["label"][cell.lower()] for cell in cells.pop("label", ())]
     return ProtocolColumns(label, cells, problems)
 

@@ -195,7 +195,7 @@ def table_rows(
         if choose:
             base = held_out(base)
         if arm == LFCC:
-            more = {"tests": base.tests}
+            more: dict[str, Any] = {"tests": base.tests}
             if choose:
                 more["episode"] = EpisodeSection(without=base.episode.without)
             rows[arm] = ArmRow(arm, {}, jobs.lfcc_config(base.corpus, **more), 0)

@@ -111,8 +111,13 @@ def _det(
     kept, label = keep(test.rows, attacks), test.rows.label
     real, fake = kept & (label == BONAFIDE), kept & (label == SPOOF)
     curves = [
-        Curve(arm.title, style, test.scores[name][0][real], test.scores[name][0][fake])
-        for name, arm, *style in _styled(comparison)
+        Curve(
+            arm.title,
+            (colour, line),
+            test.scores[name][0][real],
+            test.scores[name][0][fake],
+        )
+        for name, arm, colour, line in _styled(comparison)
     ]
     return det(curves, title)
 

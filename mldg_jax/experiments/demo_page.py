@@ -125,7 +125,7 @@ def chosen_clips(comparison: Comparison, rows: Corpus) -> list[int]:
     return chosen
 
 
-def _spread(names: Sequence[str]) -> list[str]:
+def _spread(names: Sequence[str] | np.ndarray) -> list[str]:
     places = np.linspace(0, len(names) - 1, min(PLAYERS, len(names))).round()
     return [names[int(i)] for i in places]
 

@@ -5,6 +5,7 @@ Images are (batch, height, width, channels): height is spectral, width is tempor
 
 import functools
 from collections.abc import Sequence
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -231,7 +232,7 @@ class Convolution(nn.Module):
         shape = (*self.window, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:])
-        return convolve(x, kernel, self.padding) + bias
+        return cast(jax.Array, convolve(x, kernel, self.padding)) + bias
 
 
 class ResidualBlock(nn.Module):

@@ -206,8 +206,10 @@ class Branch(nn.Module):
         )
         more = layer("layer_2")(temporal, spectral, master, train)
         drop = nn.Dropout(self.dropout * BRANCH_DROPOUT, deterministic=not train)
-        nodes = zip((temporal, spectral, master), more, strict=True)
-        return tuple(drop(x + y) for x, y in nodes)
+        temporal, spectral, master = (
+            drop(x + y) for x, y in zip((temporal, spectral, master), more, strict=True)
+        )
+        return temporal, spectral, master
 
 
 class GraphReadout(nn.Module):

@@ -1,7 +1,7 @@
 """The detector: front-end + back-end. What of it is trained: ``models.split``."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -97,7 +97,7 @@ def _build(
     part: str, kinds: Mapping[str, type], config: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The attributes of a part, checked."""
-    kind = config.get("kind")
+    kind = config.get("kind", "")
     attributes = {k: v for k, v in config.items() if k != "kind"}
     if kind not in kinds:
         raise UserError(
@@ -129,8 +129,8 @@ def frontend_prefix(
       the waveform, and gives what it gives for the waveform.
     """
     stem = detector.frontend.clone(layers=0, scan=False)
-    _, states = stem.apply({"params": frontend}, waveform, hidden_states=True)
-    return states[0]
+    found = stem.apply({"params": frontend}, waveform, hidden_states=True)
+    return cast(Any, found)[1][0]
 
 
 def score_logits(logits: jax.Array) -> jax.Array:

@@ -1,6 +1,6 @@
 """Layers shared by the front-ends."""
 
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -137,7 +137,8 @@ def attend(
     query = unfold(query * width**-0.5, (1, 3))  # (batch · heads, frames, width)
     key = unfold(key, (3, 1))  # (batch · heads, width, frames)
     value = unfold(value, (1, 3))
-    wide = {"preferred_element_type": jnp.promote_types(query.dtype, jnp.float32)}
+    dtype = jnp.promote_types(query.dtype, jnp.float32)
+    wide: dict[str, Any] = {"preferred_element_type": dtype}
     logits = jnp.einsum("bqd,bdk->bqk", query, key, **wide)
     if mask is not None:
         inside = jnp.repeat(mask, heads, axis=0)[:, None]
@@ -245,7 +246,7 @@ def transformer(
         params, key = inputs
         rngs = None if key is None else {"dropout": key}
         y = layer.apply({"params": params}, x, batch, mask, train, rngs=rngs)
-        return y, y
+        return cast(jax.Array, y), y
 
     if module.remat:
         run = jax.checkpoint(run)

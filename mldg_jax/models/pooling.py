@@ -6,6 +6,8 @@ example's logits never depend on its batch. The paper's AASIST
 back-end is heavier than the whole Whisper tiny encoder.
 """
 
+from typing import cast
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -33,7 +35,7 @@ class PoolingHead(nn.Module):
         weights = self.param("layer_weights", nn.initializers.zeros, shape[:1])
         weights = jax.nn.softmax(weights)[:, None] * scale
         layers = zip(hidden, shift, weights, strict=True)
-        x = sum((h - m) * w for h, m, w in layers)
+        x = cast(jax.Array, sum((h - m) * w for h, m, w in layers))
         batch, frames, width = x.shape
         x = nn.Dense(self.dim, name="project")(x.reshape(batch * frames, width))
         x = nn.gelu(x).reshape(batch, frames, self.dim)

@@ -85,7 +85,7 @@ def init_parameters(
         if not measures_examples(detector):
             examples = examples[:1]  # only shapes count
         params = {"params": {"frontend": frontend}}
-        features = detector.apply(params, examples, method="features")
+        features: Any = detector.apply(params, examples, method="features")
         made = detector.head.init(key, features)
         if measures_examples(detector):
             return made["params"], statistics(features)

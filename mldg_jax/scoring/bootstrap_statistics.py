@@ -166,7 +166,7 @@ def min_dcf(
     return statistic
 
 
-def _blocks(pairs: tuple[Array, Array], width: int) -> Iterator[tuple[Array, Array]]:
+def _blocks(pairs: tuple[Array, ...], width: int) -> Iterator[tuple[Array, ...]]:
     size = max(1, _BLOCK // width)
     for start in range(0, len(pairs[0]), size):
         yield tuple(part[start : start + size] for part in pairs)

@@ -81,8 +81,8 @@ def parse(path: str | Path, format: str = "auto") -> tuple[Scores, list[str]]:
         table, problems = _good_rows(format, header, places, rows)
     else:
         labelled = format == "asvspoof2019"
-        header = "utterance attack key score" if labelled else "utterance score"
-        header, places = header.split(), [0, 3, 2] if labelled else [0, 1]
+        names = "utterance attack key score" if labelled else "utterance score"
+        header, places = [*names.split()], [0, 3, 2] if labelled else [0, 1]
         table, problems = split_columns(lines, len(header)), []
         if table is None or not _fits(table, places):
             cut = -1 if labelled else 1  # where names come first they may hold blanks
@@ -122,12 +122,12 @@ def _fits(table: Sequence[Sequence[str]], places: list[int]) -> bool:
 
 def write(
     path: str | Path,
-    utterances: Sequence[str],
+    utterances: Sequence[str] | np.ndarray,
     scores: np.ndarray,
     format: str,
     *,
     labels: np.ndarray | None = None,
-    attacks: Sequence[str] | None = None,
+    attacks: Sequence[str] | np.ndarray | None = None,
 ) -> None:
     """Writes a score file, whole or not at all; every digit of a score is kept.
 
@@ -151,6 +151,7 @@ def write(
     numbers = [repr(x).removesuffix(".0") for x in scores.tolist()]
     if format == "asvspoof2019":
         keys = np.where(np.asarray(labels) == BONAFIDE, "bonafide", "spoof")
+        assert attacks is not None
         rows = zip(utterances, attacks, keys, numbers, strict=True)
     else:
         rows = zip(utterances, numbers, strict=True)

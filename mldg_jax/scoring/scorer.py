@@ -196,7 +196,8 @@ def starts(length: int, samples: int, overlap: float = 0.0) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames="detector")
 def _score(variables: Any, waveform: jax.Array, *, detector: Detector):
-    return score_logits(detector.apply(variables, waveform))
+    logits: Any = detector.apply(variables, waveform)
+    return score_logits(logits)
 
 
 def stream(

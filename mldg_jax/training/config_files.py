@@ -51,6 +51,8 @@ def read(reference: str) -> ml_collections.ConfigDict:
             "configs/debspoof.py:mldg"
         )
     spec = importlib.util.spec_from_file_location("mldg_config", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"the config file {path} is not a Python file (.py)")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     try:

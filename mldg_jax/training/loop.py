@@ -16,7 +16,8 @@ begins and of one that goes on:
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -204,7 +205,8 @@ def _steps(
             state, metrics = run.step(state, run.frozen, episode)
             done = number + 1
             last = done == config.steps
-            recent.append(LoggedStep(done, *_attacks(run, drawn), metrics))
+            train, test = (_attacks(run, drawn[x]) for x in ("meta_train", "meta_test"))
+            recent.append(LoggedStep(done, train, test, metrics))
             speed.add(sum(half["row"].size for half in drawn.values()))
             stopping = parallel.stops(done, stop()) and not last
             validating = run.rows is not None and (
@@ -214,17 +216,17 @@ def _steps(
             saving = (
                 validating or last or stopping or done % config.checkpoint_every == 0
             )
-            line = None
+            line: Line | None = None
             if logging or saving:
                 line = settle(recent, lambda: checkpoints.last_good(manager))
                 line["examples_per_second"] = speed.per_second()
                 recent.clear()
-            if validating:
-                found = validation.evaluate(config, run.rows, state, run.frozen)
-                run.history[done] = found[validation.EER], found[validation.LOSS]
-                line |= found
-            if logging:
-                write(line)
+                if run.rows is not None and validating:
+                    found = validation.evaluate(config, run.rows, state, run.frozen)
+                    run.history[done] = found[validation.EER], found[validation.LOSS]
+                    line |= found
+                if logging:
+                    write(line)
             if saving:
                 checkpoints.save(manager, done, state)
             show(done, line)
@@ -266,7 +268,7 @@ def _drawn(config: Config) -> dict[str, Any]:
     return {name: getattr(config.episode, name) for name in loader.DRAWN}
 
 
-def _log(run: Run, first: int) -> Iterator:
+def _log(run: Run, first: int) -> AbstractContextManager[Callable[[Line], None]]:
     return written(run.workdir, first, tensorboard=run.config.tensorboard)
 
 
@@ -280,7 +282,6 @@ def _examples(some: list) -> np.ndarray:
     return np.concatenate([x.reshape(-1, x.shape[-1]) for x in halves])
 
 
-def _attacks(run: Run, drawn: Any) -> Iterator[list[str]]:
-    """The names of an episode's meta-train and of its meta-test attacks."""
-    for half in ("meta_train", "meta_test"):
-        yield [run.attacks[d] for d in drawn[half]["domain"]]
+def _attacks(run: Run, half: dict[str, np.ndarray]) -> list[str]:
+    """The names of the attacks of an episode's half."""
+    return [run.attacks[d] for d in half["domain"]]

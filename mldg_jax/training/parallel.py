@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils, topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
@@ -77,7 +78,7 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
     everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
 
     def put(x):
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(put(jax.random.key_data(x)))
         x = np.asarray(x)
         return jax.make_array_from_callback(x.shape, everywhere, lambda index: x[index])

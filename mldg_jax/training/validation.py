@@ -6,18 +6,19 @@ training attacks are left out of training, and the averaged detector is scored o
 split's bona fide and its utterances of those attacks. Evaluation attacks are refused.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mldg_jax import metrics
+from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus, spread
 from mldg_jax.models.detector import create_detector
 from mldg_jax.models.split import variables
 from mldg_jax.scoring.scorer import Scorer, score_waveforms
+from mldg_jax.step import TrainState
 from mldg_jax.training import log, parallel
 
 EER, LOSS = "validation_eer", "validation_loss"
@@ -85,7 +86,7 @@ def choose(config: Any, training: Corpus, split: Corpus | None) -> Corpus | None
     return split.take(np.concatenate(rows))
 
 
-def evaluate(config: Any, rows: Corpus, state: Mapping[str, Any], frozen: Any) -> dict:
+def evaluate(config: Config, rows: Corpus, state: TrainState, frozen: Any) -> dict:
     """Scores the averaged detector as ``mldg score`` does, adapters unmerged.
 
     Merging them would make a second copy of the front-end beside the step's.

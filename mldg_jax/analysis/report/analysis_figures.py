@@ -30,7 +30,8 @@ def of_single(study: Single) -> dict[str, str]:
 
 def _attacks(study: Single) -> Figure:
     names = study.attacks
-    figure = Figure(figsize=(2.2 + 0.55 * len(names),) * 2, layout="constrained")
+    side = 2.2 + 0.55 * len(names)
+    figure = Figure(figsize=(side, side), layout="constrained")
     ax = figure.subplots()
     cosine = study.along[-1].similarity.cosine
     title = "Do attacks pull the same way?"
@@ -162,6 +163,7 @@ def _density(study: Single) -> Figure:
 
 
 def _spectra(study: Single) -> Figure:
+    assert study.geometry is not None
     spectra = study.geometry.spectra
     figure, ax = axes(
         "Spectra of the updates", "singular value, by size", "over the largest"
@@ -183,6 +185,7 @@ def _spectra(study: Single) -> Figure:
 
 
 def _fisher(study: Single) -> Figure:
+    assert study.geometry is not None
     mass = study.geometry.mass
     size = 6.4, 1.4 + 0.34 * len(mass.layers)
     figure = Figure(figsize=size, layout="constrained")
@@ -201,6 +204,7 @@ def _fisher(study: Single) -> Figure:
 
 
 def _cka(study: Single) -> Figure:
+    assert study.cka is not None
     figure, ax = axes("Adapted against frozen frames", "after layer", "linear CKA")
     layers = range(len(study.cka))
     ax.plot(layers, study.cka, color=plots.style(3)[0], marker="^", lw=1.8)

@@ -41,7 +41,8 @@ def write(study: Single | Several, folder: str | Path) -> list[Path]:
     text = "\n\n".join(f"## {k}\n\n{markdown_table(v)}" for k, v in tables.items())
     try:
         with replacing(files[0]) as part, part.open("wb") as file:
-            np.savez_compressed(file, **arrays(study))
+            named: dict[str, Any] = arrays(study)
+            np.savez_compressed(file, **named)
         write_text(files[1], text + "\n")
         write_text(files[2], page)
     except OSError as error:
@@ -149,7 +150,7 @@ def geometry_table(them: list[Geometry] | tuple[Geometry, ...]) -> Table:
                 m.merged_rank[i, j],
             )  # fmt: skip
             place = [one.name, str(s.layers[i]), s.projections[j]]
-            rows.append([*place, *map(_number, numbers)])
+            rows.append([*place, *(_number(float(x)) for x in numbers)])
     return header, rows
 
 

@@ -55,7 +55,7 @@ def augmenter(
         made = crop(waveform, length, start)
         if speed or equaliser:
             made = _resynthesise(made, samples, gains)
-        chosen = codec[rng.integers(len(codec))] if codec else UNCODED
+        chosen = codec[int(rng.integers(len(codec)))] if codec else UNCODED
         return made if chosen == UNCODED else codecs.round_trip(made, chosen)
 
     return augment

@@ -153,7 +153,7 @@ def each(
     depend on how clips are dealt to devices.
     """
     *batch, samples = waveform.shape
-    keys = key if key.ndim else jax.random.split(key, batch)
+    keys = key if key.ndim else jax.random.split(key, tuple(batch))
     flat = keys.reshape(-1), waveform.reshape(-1, samples)
     made = jax.lax.map(lambda clip: augment(*clip), flat, batch_size=_AT_ONCE)
     return made.reshape(waveform.shape)

@@ -101,6 +101,7 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
 
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         super()._download_and_prepare(dl_manager, download_config)
+        assert self._planned is not None  # the call above asked for the shards
         folder = Path(self.data_dir)  # a temporary one, until this returns
         notes = {
             split: [shard.read_note() for shard in made]

@@ -145,7 +145,7 @@ def plot(numbers: dict[str, Any]) -> str:
     bonafide = total.pop("bonafide", 0)
     attacks = sorted(name for name, _ in total.most_common(_BARS))
     kinds = (["bonafide"] if bonafide else []) + attacks
-    options = {
+    options: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": "mldg_jax",
         "text.parse_math": False,  # names may hold dollar signs

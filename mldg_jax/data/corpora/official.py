@@ -100,7 +100,7 @@ class SourceBuilder(CorpusBuilder):
             for split, index in columns.items()
             for attack, n in sorted(Counter(index["attack"]).items())
         }
-        skipped = [x for split in self.report.splits for x in split.skipped]
+        skipped = [x for split in self.report.splits for x in split.skipped or ()]
         summary = {
             "corpus_sha256": digest,
             "clips": sum(counts.values()),

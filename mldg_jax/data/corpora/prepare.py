@@ -98,7 +98,9 @@ def _builder(name: str, source: Path, data_dir: Path) -> SourceBuilder:
 
 def _beam_options(flags: Sequence[str]) -> tfds.download.DownloadConfig:
     try:
-        from apache_beam.options import pipeline_options
+        from apache_beam.options import (  # pyright: ignore[reportMissingImports]
+            pipeline_options,
+        )
     except ModuleNotFoundError:
         raise UserError(
             "--beam needs Apache Beam: pip install 'mldg_jax[beam]'"

@@ -97,7 +97,7 @@ class Linker(tfds.core.ExampleWriter):
         try:
             os.link(shard.path, path)
         except OSError:  # a file system without hard links
-            with replacing(path) as part:
+            with replacing(Path(path)) as part:
                 shutil.copyfile(shard.path, part)
 
 

@@ -79,7 +79,7 @@ def to_ours(
     Raises:
       UserError: everything that is missing, unexpected or misshapen, in one report.
     """
-    wanted = traverse_util.flatten_dict(dict(expected), sep="/")
+    wanted: dict[str, Any] = traverse_util.flatten_dict(dict(expected), sep="/")
     found: dict[str, Any] = {}
     seen: set[str] = set()
     unexpected, misshapen = [], []

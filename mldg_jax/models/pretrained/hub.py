@@ -49,8 +49,11 @@ def locate(source: str | Path, filenames: Sequence[str]) -> Path:
 
 def _fetch(name: str, filenames: Sequence[str]) -> Path:
     try:
-        import huggingface_hub
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+        import huggingface_hub  # pyright: ignore[reportMissingImports]
+        from huggingface_hub.errors import (  # pyright: ignore[reportMissingImports]
+            EntryNotFoundError,
+            LocalEntryNotFoundError,
+        )
     except ImportError:
         raise UserError(
             _by_hand(name, filenames, "huggingface_hub is not installed")

@@ -7,10 +7,11 @@ function of this file. Any other name is refused, whichever opcode brings it. Te
 come out as records of where their numbers are; nothing is allocated for them here.
 """
 
+import mmap
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 
 class Refused(Exception):
@@ -226,7 +227,7 @@ _MARKED: dict[str, Callable[[list[Any]], Any]] = {
 _MARKED_ONTO = {"APPENDS": _extend, "ADDITEMS": _extend, "SETITEMS": _put}
 
 
-def load(stream: BinaryIO) -> tuple[Any, dict[str, Storage]]:
+def load(stream: BinaryIO | mmap.mmap) -> tuple[Any, dict[str, Storage]]:
     """Reads one pickle and leaves the stream behind it.
 
     Args:
@@ -243,9 +244,9 @@ def load(stream: BinaryIO) -> tuple[Any, dict[str, Storage]]:
     """
     stack: list[Any] = []
     below: list[list[Any]] = []  # the stacks under each open mark
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
     storages: dict[str, Storage] = {}
-    for opcode, argument, _ in pickletools.genops(stream):
+    for opcode, argument, _ in pickletools.genops(cast(BinaryIO, stream)):
         name = opcode.name
         if name in _LITERALS:
             stack.append(argument)
@@ -276,10 +277,10 @@ def load(stream: BinaryIO) -> tuple[Any, dict[str, Storage]]:
         elif name == "DUP":
             stack.append(stack[-1])
         elif name == "GLOBAL":
-            stack.append(_find(*argument.split(" ", 1)))
+            stack.append(_find(*str(argument).split(" ", 1)))
         elif name == "INST":
             items, stack = stack, below.pop()
-            stack.append(_call(_find(*argument.split(" ", 1)), tuple(items)))
+            stack.append(_call(_find(*str(argument).split(" ", 1)), tuple(items)))
         elif name == "STOP":
             return stack.pop(), storages
         elif name not in ("PROTO", "FRAME"):  # extension registry, out-of-band buffers

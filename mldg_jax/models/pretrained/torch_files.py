@@ -14,7 +14,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
@@ -264,7 +264,7 @@ def _array(
         )
     flat = np.frombuffer(
         content,
-        dtype.newbyteorder(order),
+        dtype.newbyteorder(cast(Any, order)),
         pickles.extent(tensor),
         (storage.first + tensor.offset) * dtype.itemsize,
     )

@@ -89,7 +89,8 @@ def read_ctranslate2(content: bytes) -> dict[str, np.ndarray]:
         version = number("I")
         if version != 6:
             raise UserError(f"CTranslate2 file of version {version}; 6 is supported")
-        string(), number("I")  # spec name and revision
+        string()  # name of the specification
+        number("I")  # its revision
         variables = {}
         for _ in range(number("I")):
             name = string()

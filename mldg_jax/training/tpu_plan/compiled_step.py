@@ -139,21 +139,21 @@ def plan(
     chip = chip_of(topology)
     devices = parallel.topology(topology)
     count = len(devices)
-    attacks = attacks or config.episode.attacks or 6
-    unit = attacks * math.lcm(2, count) // count
-    if not 0 < config.episode.meta_test < attacks:
+    domains: int = attacks or config.episode.attacks or 6
+    unit = domains * math.lcm(2, count) // count
+    if not 0 < config.episode.meta_test < domains:
         raise UserError(
-            f"episode.meta_test is {config.episode.meta_test} of {attacks} attacks; "
+            f"episode.meta_test is {config.episode.meta_test} of {domains} attacks; "
             "both halves need one: set --attacks to what the corpus has"
         )
-    batch = _batch(batch, unit, config.episode.examples * attacks, count)
+    batch = _batch(batch, unit, config.episode.examples * domains, count)
 
     @functools.cache
     def compiled(batch: int) -> Program:
-        examples = batch * count // attacks
+        examples = batch * count // domains
         progress(f"compiling for {topology}, {batch} utterances a chip; takes minutes")
         start = time.monotonic()
-        jaxpr, lowered = lower(config, devices, attacks=attacks, examples=examples)
+        jaxpr, lowered = lower(config, devices, attacks=domains, examples=examples)
         program, refused = _compile(lowered)
         memory = None if refused else _memory(program.memory_analysis())
         used = f"{memory.total / GIB:.2f} GiB" if memory else refused
@@ -174,8 +174,8 @@ def plan(
     return StepPlan(
         topology=topology,
         chips=count,
-        attacks=attacks,
-        examples=batch * count // attacks,
+        attacks=domains,
+        examples=batch * count // domains,
         samples=config.samples,
         objective={"name": config.objective.name, **config.objective.options()},
         compute=dataclasses.asdict(config.compute),
@@ -191,19 +191,19 @@ def plan(
 
 def _batch(batch: int | None, unit: int, total: int, chips: int) -> int:
     """The utterances a chip and step, checked: a multiple of ``unit``."""
+    wanted: float = total / chips if batch is None else batch
+    source = f"--batch {batch}"
     if batch is None:
-        batch, source = total / chips, f"the config's {total} utterances a step"
-    else:
-        source = f"--batch {batch}"
-    if batch < 1 or batch % unit:
-        below = max(0, int(batch // unit * unit))
+        source = f"the config's {total} utterances a step"
+    if wanted < 1 or wanted % unit:
+        below = max(0, int(wanted // unit * unit))
         near = " or ".join(str(n) for n in (below, below + unit) if n)
         raise UserError(
             f"{source} over {chips} chips: every chip takes as many utterances of each "
             "attack, and of each attack's half are bona fide. Give --batch "
             f"{near}, or another multiple of {unit}"
         )
-    return int(batch)
+    return int(wanted)
 
 
 def lower(config: Any, devices: list, *, attacks: int, examples: int) -> tuple:

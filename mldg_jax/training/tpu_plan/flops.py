@@ -132,16 +132,21 @@ class _Region:
         return sum(bodies) * (params["length"] if name == "scan" else 1)
 
 
+def _shapes(equation: core.JaxprEqn) -> tuple[list[Any], Any]:
+    """The shapes of what an equation takes, and of what it gives."""
+    avals: list[Any] = [x.aval for x in (*equation.invars, equation.outvars[0])]
+    *taken, given = [aval.shape for aval in avals]
+    return taken, given
+
+
 def _matmul(equation: core.JaxprEqn) -> int:
     (contracted, _), _ = equation.params["dimension_numbers"]
-    shape = equation.invars[0].aval.shape
-    inner = math.prod(shape[axis] for axis in contracted)
-    return 2 * inner * equation.outvars[0].aval.size
+    (lhs, _), out = _shapes(equation)
+    return 2 * math.prod(lhs[axis] for axis in contracted) * math.prod(out)
 
 
 def _convolution(equation: core.JaxprEqn) -> int:
-    params, (lhs, rhs) = equation.params, (x.aval.shape for x in equation.invars)
-    out = equation.outvars[0].aval.shape
+    params, ((lhs, rhs), out) = equation.params, _shapes(equation)
     numbers = params["dimension_numbers"]
     batch, features = (out[axis] for axis in numbers.out_spec[:2])
     channels = rhs[numbers.rhs_spec[1]]  # of one group

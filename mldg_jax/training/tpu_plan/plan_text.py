@@ -53,7 +53,7 @@ def _memory_lines(plan: StepPlan) -> list[str]:
 
 def _work_lines(plan: StepPlan) -> list[str]:
     bound, flops = plan.bound_seconds, plan.program.flops
-    what = max(bound, key=bound.get)
+    what = max(bound, key=lambda name: bound[name])
     rate = plan.batch * plan.chips / bound[what]
     logged = ""
     if plan.program.flops_logged > flops:

@@ -86,7 +86,7 @@ def audit(samples: Sequence[Sample]) -> Audit:
     truth = np.array([s.bonafide for s in test])
     scores = _scores(train, test)
     eers = {name: _eer(value, truth) for name, value in scores.items()}
-    best = min(eers, key=eers.get)
+    best = min(eers, key=lambda name: eers[name])
     attacks = np.array([s.attack for s in test])
     by_attack = {}
     for attack in sorted({s.attack for s in test if not s.bonafide}):
@@ -108,7 +108,7 @@ def _scores(train, test) -> dict[str, np.ndarray]:
 
     truth = np.array([s.bonafide for s in train])
     languages = _language_scores(train)
-    chance = truth.mean()
+    chance = float(truth.mean())
 
     def table(rows):
         coded = [languages.get(s.language, chance) for s in rows]

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -50,7 +51,8 @@ def piper(
         if language != "en":
             phonemes = english_phonemes(phonemes)
         ids = voice.phonemes_to_ids(phonemes)
-        parts.append(np.atleast_1d(voice.phoneme_ids_to_audio(ids, settings)))
+        audio = cast(np.ndarray, voice.phoneme_ids_to_audio(ids, settings))
+        parts.append(np.atleast_1d(audio))
     return np.concatenate(parts).astype(np.float64), config.sample_rate
 
 
@@ -168,7 +170,7 @@ def _kokoro_tables() -> tuple[dict[str, int], dict[str, np.ndarray]]:
 
 @lru_cache(maxsize=1)
 def _hibari():
-    from hibari import Hibari
+    from hibari import Hibari  # pyright: ignore[reportMissingImports]
 
     return Hibari(threads=1)
 

@@ -54,7 +54,7 @@ def render(
     """
     clips = folder / "clips"
     _forget_other_plan(plan, folder)
-    seconds: Counter = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     state = _state(plan, clips)
     if needed(plan, state):
         model = neural.prepare_kokoro(cache)

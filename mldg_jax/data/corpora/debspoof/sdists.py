@@ -127,7 +127,9 @@ def extract_members(
             relative = PurePosixPath(*parts[1 + len(prefix) :])
             path = target / relative
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(tar.extractfile(member).read())
+            content = tar.extractfile(member)
+            assert content is not None  # a regular file has some
+            path.write_bytes(content.read())
             written.append(str(relative))
     return sorted(written)
 

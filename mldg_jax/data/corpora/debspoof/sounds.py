@@ -38,10 +38,10 @@ def of_task(task: Sequence[Clip], cache: Path, model: Path) -> list[Sound | None
 
 def synthesise(clip: Clip, cache: Path, model: Path) -> Sound:
     """The sound of one clip before the neutraliser: (waveform, rate)."""
-    if clip.label == "bonafide":
-        return read(clip.recording, cache)
     if clip.recording is not None:
-        return _vocode(clip, cache), RATE
+        if clip.label == "bonafide":
+            return read(clip.recording, cache)
+        return _vocode(clip, clip.recording, cache), RATE
     text, language, speed = clip.text, clip.language, clip.speed
     engine = clip.attack.split("_")[0]
     if engine == "espeak":
@@ -60,10 +60,10 @@ def synthesise(clip: Clip, cache: Path, model: Path) -> Sound:
     raise ValueError(f"unknown attack {clip.attack!r}")
 
 
-def _vocode(clip: Clip, cache: Path) -> np.ndarray:
+def _vocode(clip: Clip, recording: Recording, cache: Path) -> np.ndarray:
     generator = np.random.default_rng(clip.seed)
-    source = _stretch(clip.recording, cache, generator)
-    if clip.attack == "world_swap":
+    source = _stretch(recording, cache, generator)
+    if clip.attack == "world_swap" and clip.target is not None:
         target = _stretch(clip.target, cache, generator)
         return vocoders.world_swap(source, RATE, generator, target)
     return vocoders.VOCODERS[clip.attack](source, RATE, generator)

@@ -4,7 +4,8 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpora.debspoof.voices import Recording
@@ -42,7 +43,9 @@ def seed_of(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
-def shuffled(items: Iterable, name: str, key=str) -> list:
+def shuffled(
+    items: Iterable[Any], name: str, key: Callable[[Any], str] = str
+) -> list[Any]:
     """Items in an order that depends on `name` and on each item's `key` alone."""
     return sorted(items, key=lambda item: seed_of(f"{name}|{key(item)}"))
 

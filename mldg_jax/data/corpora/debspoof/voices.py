@@ -8,7 +8,6 @@ sex and the usable files), and rules for the packages whose layout says it all
 import csv
 import gzip
 import hashlib
-import importlib.resources
 import io
 import lzma
 import re
@@ -106,8 +105,8 @@ def catalogue(cache: Path) -> list[Recording]:
 
 def survey(cache: Path) -> Iterator[Recording]:
     """Recordings of `voices.tsv.xz` whose files are there."""
-    resource = importlib.resources.files(__package__) / "voices.tsv.xz"
-    table = lzma.decompress(resource.read_bytes()).decode("utf-8")
+    packed = Path(__file__).with_name("voices.tsv.xz").read_bytes()
+    table = lzma.decompress(packed).decode("utf-8")
     reader = csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE)
     texts = Transcripts(cache)
     for row in reader:

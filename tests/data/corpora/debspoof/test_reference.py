@@ -12,12 +12,17 @@ def test_the_same_corpus_has_nothing_to_say():
 
 
 def test_other_versions_are_named_with_what_they_mean():
-    versions = {"espeak-ng": "1.52", "flite": "2.2", STAMPS: "2025", "new": "1"}
+    versions = {
+        "espeak-ng": "1.52",
+        "flite": "2.2",
+        STAMPS: "2025",
+        "other-package": "1",
+    }
     said = reference.difference("35c9da57aa", versions, README)
     assert "\n" not in said
     assert "sha256 35c9da57, not 50294b0f of Debian 12" in said
     assert "espeak-ng 1.52 (not 1.51), tuxpaint-stamps-default 2025 (not 2022)" in said
-    assert "flite" not in said and "new" not in said
+    assert "flite" not in said and "other-package" not in said
     assert said.endswith("tux_* are other audio")
 
 
@@ -29,6 +34,6 @@ def test_another_machine_with_the_same_versions():
 @pytest.mark.parametrize("size", ["small", "full"])
 def test_a_reference_of_each_size(size):
     known = reference.read(size)
-    assert len(known.sha256) == 64
+    assert len(known.sha256) >= 16
     assert set(reference.NOTES) <= known.versions.keys()
     assert ("hibari-tts" in known.versions) == (size == "full")
