@@ -20,11 +20,10 @@ from mldg_jax.common.config_values import with_values
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import episodes
 from mldg_jax.data.corpus import NO_ATTACK, corpus_sha256, find_corpus, load_training
-from mldg_jax.experiments import arm_tables, jobs, selection, statistics
+from mldg_jax.experiments import arm_tables, jobs, statistics
 from mldg_jax.experiments.jobs import LFCC, Job, Test
 from mldg_jax.experiments.results import ArmResult, Comparison, compare_arms
 from mldg_jax.experiments.selection import (
-    Candidate,
     held_out,
     held_out_test,
 )
@@ -122,17 +121,9 @@ def compare_methods(
         made,
         [(a, b) for a, b in pairs if b],
         seeds=len(seeds),
-        without=next(iter(made.values()))[0].config.episode.without if choose else (),
+        folds=len(folds or []),
+        held_out=choose,
     )
-    comparison = dataclasses.replace(comparison, folds=len(folds or []))
-    if choose:
-        trials = {
-            label: Candidate(row.arm, row.varied, row.eer["pooled"].by_seed)
-            for label, row in comparison.rows.items()
-        }
-        comparison = dataclasses.replace(
-            comparison, held_out=True, chosen=selection.best(trials)
-        )
     text = json.dumps(comparison.to_json(), indent=1)
     files.write_text(workdir / "results.json", text)
     for file, text in arm_tables.files(comparison).items():
@@ -146,7 +137,7 @@ def compare_runs(
     pairs: Iterable[tuple[str, str]],
     *,
     seeds: int,
-    without: Sequence[str] = (),
+    held_out: bool = False,
     **options: Any,
 ) -> tuple[Comparison, dict[str, list[Scored]]]:
     """Compares the arms of finished jobs.
@@ -156,7 +147,7 @@ def compare_runs(
       made: by label the jobs, see ``statistics.scored``.
       pairs: of labels whose difference is asked for.
       seeds: jobs of each arm, or of each and speaker fold.
-      without: training attacks that were left out.
+      held_out: the tests are of training attacks that were left out.
       options: of ``results.compare_arms``.
 
     Returns:
@@ -164,12 +155,14 @@ def compare_runs(
     """
     first = next(iter(made.values()))[0]
     corpus = load_training(first.corpus, first.config.corpus.fold)
+    without = first.config.episode.without if held_out else ()
     trained = set(corpus.attack) - {NO_ATTACK, *without}
     rows = {
         label: dataclasses.replace(row, parameters=_parameters(made[label][0]))
         for label, row in rows.items()
     }
     tests = statistics.scored(made, seeds)
+    options["held_out"] = held_out
     return compare_arms(rows, tests, trained, pairs, **options), tests
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from mldg_jax.common.error_rates import Difference
 from mldg_jax.experiments import statistics
+from mldg_jax.experiments.selection import Candidate, best
 from mldg_jax.experiments.statistics import Condition, Scored, SeedRate
 from mldg_jax.scoring.bootstrap import Scheme
 
@@ -54,8 +55,8 @@ class Comparison:
       seeds: runs of each.
       folds: speaker folds; 0 for the official splits.
       scheme: where the intervals come from.
-      held_out: the tests are training attacks that were held out.
-      chosen: then by arm the label of the row with the lowest EER on them.
+      held_out: the tests are training attacks that were held out, to choose a row of
+        each arm by.
     """
 
     columns: Mapping[str, str]
@@ -67,7 +68,14 @@ class Comparison:
     folds: int
     scheme: Scheme
     held_out: bool = False
-    chosen: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """By arm the label of the row with the lowest EER on held-out attacks."""
+        rows = self.rows.items() if self.held_out else ()
+        return best(
+            {k: Candidate(x.arm, x.varied, x.eer["pooled"].by_seed) for k, x in rows}
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Returns what results.json of ``mldg compare`` holds."""
@@ -104,6 +112,8 @@ def compare_arms(
     *,
     titles: Mapping[str, str] | None = None,
     by_attack: bool = False,
+    folds: int = 0,
+    held_out: bool = False,
     scheme: Scheme = statistics.SCHEME,
 ) -> Comparison:
     """Returns the error rates of several arms, and differences of some pairs of them.
@@ -115,6 +125,8 @@ def compare_arms(
       pairs: of labels.
       titles: of the columns to show; None for all.
       by_attack: every attack's rate too, where there is one corpus without folds.
+      folds: speaker folds; 0 for the official splits.
+      held_out: the tests are training attacks that were held out.
       scheme: of the bootstrap.
     """
     columns = statistics.columns(tests, trained)
@@ -143,6 +155,7 @@ def compare_arms(
         trained=seen,
         unseen=unseen,
         seeds=len(first),
-        folds=0,
+        folds=folds,
         scheme=scheme,
+        held_out=held_out,
     )
