@@ -86,9 +86,15 @@ def _override(text: str) -> tuple[str, object]:
 
 
 def value_of(text: str) -> object:
-    """What the text of an override stands for: YAML, numbers such as 1e-3, nothing."""
-    parsed = yaml.safe_load(text) if text else ""
-    if isinstance(parsed, str):  # YAML wants 1.0e-3 where people write 1e-3
+    """Returns what the text of an override stands for: YAML, numbers such as 1e-3."""
+    return _with_numbers(yaml.safe_load(text) if text else "")
+
+
+def _with_numbers(parsed: object) -> object:
+    """YAML's value, in which 1e-3 is a number (YAML wants 1.0e-3) and lists tuples."""
+    if isinstance(parsed, list):
+        return tuple(_with_numbers(item) for item in parsed)
+    if isinstance(parsed, str):
         with contextlib.suppress(ValueError):
-            parsed = float(parsed)
-    return tuple(parsed) if isinstance(parsed, list) else parsed
+            return float(parsed)
+    return parsed

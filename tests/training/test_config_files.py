@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.training.config_files import ARMS, read_config_file
+from mldg_jax.training.config_files import ARMS, read_config_file, value_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,3 +52,19 @@ def test_users_files_build_on_the_projects(tmp_path):
     )
     config = read_config_file(f"{file}:mldg,smoke", ["seed=4"])
     assert config.optimizer.lr == 0.5 and config.seed == 4 and config.steps == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("[5e-4, 1e-3]", (5e-4, 1e-3)),
+        ("[A01, A02]", ("A01", "A02")),
+        ("", ""),
+        ("true", True),
+        ("7", 7),
+        ("null", None),
+    ],
+)
+def test_what_an_override_stands_for(text, value):
+    assert value_of(text) == value and type(value_of(text)) is type(value)
