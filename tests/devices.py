@@ -78,7 +78,8 @@ def main():
     """Writes the results of every combination asked for."""
     options = arguments()
     os.environ["XLA_FLAGS"] = (
-        f"--xla_force_host_platform_device_count={options.emulate}"
+        os.environ.get("XLA_FLAGS", "")
+        + f" --xla_force_host_platform_device_count={options.emulate}"
     )
     import jax
 

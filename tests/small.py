@@ -41,6 +41,12 @@ def config(*overrides):
     return read_config_file("configs/debspoof.py:mldg,smoke", [*base, *overrides])
 
 
+def smoke_config(*overrides):
+    """That of the run of ``conftest.smoke_run``: real Whisper, four steps, no A02."""
+    own = ("seed=7", "episode.without=[A02]", "episode.meta_test=2")
+    return read_config_file("configs/debspoof.py:mldg,smoke", [*own, *overrides])
+
+
 def detector(axis_name=None, **options):
     """The detector; options are of its front-end."""
     shape = {"layers": 1, "dim": 32, "heads": 2, "hidden": 64, "positions": 100}

@@ -14,7 +14,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     if arguments[0] == "--emulate":
         flag = f"--xla_force_host_platform_device_count={arguments[1]}"
-        os.environ["XLA_FLAGS"] = flag
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}"
         arguments = arguments[2:]
     sys.argv = ["mldg", *arguments]
 

@@ -43,9 +43,18 @@ class Several(NamedTuple):
 
 
 def several(
-    them: Sequence[subjects.FinishedRun], chosen: subjects.Examples, *, tell: Tell
+    them: Sequence[subjects.FinishedRun],
+    chosen: subjects.Examples,
+    *,
+    tell: Tell,
+    line: np.ndarray = LINE,
 ) -> Several:
-    """Compares runs; arguments as ``single``.
+    """Compares runs.
+
+    Args:
+      them: the runs, of one model, each with a name of its own.
+      chosen, tell: as of ``study.single``.
+      line: places between two runs, from 0 to 1.
 
     Raises:
       UserError: two runs share a name, or are of different models or without adapters.
@@ -65,7 +74,7 @@ def several(
         pair = one.name, other.name
         angles[pair] = principal_angles(*(by_run[name] for name in pair))
         paths[pair] = landscape.interpolate(
-            evaluator(one, chosen), one.point, other.point, LINE
+            evaluator(one, chosen), one.point, other.point, line
         )
     return Several(tuple(shapes), angles, paths)
 

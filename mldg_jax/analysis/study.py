@@ -58,7 +58,7 @@ class Single(NamedTuple):
       held_out: names of those that are the meta-test half.
       inner_lr: the run's, or ``INNER_LR``.
       along: checkpoints in order, then the finished run. The largest eigenvalue of
-        each, of the finished run ``EIGENVALUES``.
+        each, of the finished run several.
       cosine_by_block: (layers, projections, factors, attacks, attacks).
       rest: similarity of the head's part.
       density: spectral densities of F's and of G's Hessian.
@@ -100,15 +100,25 @@ class _Setting(NamedTuple):
 
 
 def single(
-    run: subjects.FinishedRun, chosen: subjects.Examples, *, seed: int = 0, tell: Tell
+    run: subjects.FinishedRun,
+    chosen: subjects.Examples,
+    *,
+    tell: Tell,
+    seed: int = 0,
+    eigenvalues: int = EIGENVALUES,
+    lanczos_steps: int = LANCZOS_STEPS,
+    grid: np.ndarray = GRID,
 ) -> Single:
     """Studies one run.
 
     Args:
       run: from ``subjects.load``.
       chosen: utterances of every attack, at least two attacks.
-      seed: of the attacks that are held out and of random directions.
       tell: called with what is computed next.
+      seed: of the attacks that are held out and of random directions.
+      eigenvalues: of the finished run's Hessians, the largest; of checkpoints one.
+      lanczos_steps: of the spectral densities.
+      grid: places along either direction of the plane.
 
     Raises:
       UserError: fewer than two attacks.
@@ -134,11 +144,11 @@ def single(
         next_is(f"gradients and curvature after step {point.step}")
         along.append(_moment(point, setting, eigenvalues=1)[0])
     next_is("gradients and curvature of the finished run")
-    last, found, moments = _moment(run, setting, eigenvalues=EIGENVALUES)
+    last, found, moments = _moment(run, setting, eigenvalues=eigenvalues)
     next_is("spectral densities")
     density = {
         name: curvature.spectral_density(
-            operator, steps=LANCZOS_STEPS, probes=PROBES, seed=seed
+            operator, steps=lanczos_steps, probes=PROBES, seed=seed
         )
         for name, operator in _hessians(run, setting).items()
     }
@@ -152,7 +162,7 @@ def single(
         for k in jax.random.split(jax.random.key(seed))
     ]
     plane = landscape.around(
-        evaluator(run, chosen), run.point, *directions, x=GRID, y=GRID
+        evaluator(run, chosen), run.point, *directions, x=grid, y=grid
     )
     cka, shape = None, None
     if run.config.model.lora.rank:

@@ -37,17 +37,6 @@ def chosen():
     return subjects.choose(signals.corpus(), examples=2, samples=4_000)
 
 
-@pytest.fixture(scope="module")
-def small_study():
-    """Fewer Lanczos steps and grid points."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study, "LANCZOS_STEPS", 4)
-        patch.setattr(study, "EIGENVALUES", 1)
-        patch.setattr(study, "GRID", np.linspace(-1, 1, 3))
-        patch.setattr(run_comparison, "LINE", np.linspace(0, 1, 3))
-        yield
-
-
 def assert_whole(folder, pictures):
     files = {path.name for path in folder.iterdir()}
     assert files == {"arrays.npz", "table.md", "report.html"}
@@ -62,9 +51,15 @@ def assert_whole(folder, pictures):
     return text, np.load(folder / "arrays.npz")
 
 
-@pytest.mark.usefixtures("small_study")
 def test_the_study_of_one_run(folders, chosen, tmp_path, monkeypatch):
-    found = study.single(subjects.load(folders[0]), chosen, tell=silent)
+    found = study.single(
+        subjects.load(folders[0]),
+        chosen,
+        tell=silent,
+        eigenvalues=1,
+        lanczos_steps=4,
+        grid=np.linspace(-1, 1, 3),
+    )
     analysis_page.write(found, tmp_path)
     text, arrays = assert_whole(tmp_path, pictures=14)
     assert [x.step for x in found.along] == [2, finished.STEPS]
@@ -82,10 +77,9 @@ def test_the_study_of_one_run(folders, chosen, tmp_path, monkeypatch):
     assert "<script" not in page and page.count(escape(nasty)) == 3
 
 
-@pytest.mark.usefixtures("small_study")
 def test_the_comparison_of_runs(folders, chosen, tmp_path):
     them = [subjects.load(folder) for folder in folders]
-    found = run_comparison.several(them, chosen, tell=silent)
+    found = run_comparison.several(them, chosen, tell=silent, line=np.linspace(0, 1, 3))
     analysis_page.write(found, tmp_path)
     text, arrays = assert_whole(tmp_path, pictures=2)
     assert "mldg-0 : mldg-1" in text and "±" in text

@@ -59,22 +59,17 @@ def test_an_episode_of_chosen_attacks():
     assert found.spoof.batch["label"].max() == 0
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return finished.make(tmp_path_factory.mktemp("runs") / "one")
-
-
-def test_a_loaded_run_scores_as_the_scorer_does(run):
-    found, scorer = subjects.load(run), load(run)
+def test_a_loaded_run_scores_as_the_scorer_does(smoke_run):
+    found, scorer = subjects.load(smoke_run), load(smoke_run)
     waveform = signals.speech_like(found.config.samples)
     logits = jax.jit(found.detector.apply)(found.variables, waveform)
     expected = jax.jit(scorer.detector.apply)(scorer.variables, waveform)
     np.testing.assert_allclose(logits, expected, atol=1e-4)
-    assert found.name == "one" and found.step == finished.STEPS
+    assert found.name == "smoke" and found.step == finished.STEPS
 
 
-def test_checkpoints_in_order_and_the_start_of_training(run):
-    found = subjects.load(run)
+def test_checkpoints_in_order_and_the_start_of_training(smoke_run):
+    found = subjects.load(smoke_run)
     saved = list(subjects.checkpoints(found))
     assert [x.step for x in saved] == [2, 4]
     start = subjects.initial(found)
@@ -90,14 +85,14 @@ def test_checkpoints_in_order_and_the_start_of_training(run):
 
 def test_the_start_is_what_training_starts_from(tmp_path):
     """A run that goes nowhere ends there."""
-    still = "optimizer.lr=0.0", "optimizer.head_lr=0.0", "seed=5"
+    still = "optimizer.lr=0.0", "optimizer.head_lr=0.0", "averaging=0", "seed=5"
     found = subjects.load(finished.make(tmp_path / "run", *still))
     jax.tree.map(
         np.testing.assert_array_equal, subjects.initial(found), found.trainable
     )
 
 
-def test_a_run_without_checkpoints(run, tmp_path):
-    found = subjects.load(run)._replace(folder=tmp_path)
+def test_a_run_without_checkpoints(smoke_run, tmp_path):
+    found = subjects.load(smoke_run)._replace(folder=tmp_path)
     with pytest.raises(UserError, match="no checkpoint"):
         list(subjects.checkpoints(found))

@@ -11,16 +11,8 @@ import soundfile
 
 from mldg_jax import cli
 from mldg_jax.training import loop
+from mldg_jax.training.config import read_config_file
 from tests import signals
-from tests.training.test_loop import smoke
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("cli") / "erm"
-    config = smoke("erm", "steps=1")
-    loop.train(config, workdir, signals.corpus(), progress=lambda step: None)
-    return workdir
 
 
 @pytest.fixture
@@ -31,28 +23,28 @@ def recording(tmp_path):
     return path
 
 
-def test_score_prints_name_and_score(run, recording, capsys):
-    assert cli.main(["score", str(run), str(recording)]) == 0
+def test_score_prints_name_and_score(smoke_run, recording, capsys):
+    assert cli.main(["score", str(smoke_run), str(recording)]) == 0
     name, score = capsys.readouterr().out.split()
     assert name == str(recording) and np.isfinite(float(score))
 
 
-def test_score_writes_a_file_on_request(run, recording, tmp_path, capsys):
+def test_score_writes_a_file_on_request(smoke_run, recording, tmp_path, capsys):
     output = tmp_path / "out" / "scores.txt"
-    arguments = ["score", str(run), str(recording), "--output", str(output)]
+    arguments = ["score", str(smoke_run), str(recording), "--output", str(output)]
     assert cli.main(arguments) == 0
     assert not capsys.readouterr().out
     assert output.read_text().startswith(str(recording))
 
 
 def test_bad_recordings_are_named_and_the_good_ones_scored(
-    run, recording, tmp_path, capsys
+    smoke_run, recording, tmp_path, capsys
 ):
     text, short = tmp_path / "text.wav", tmp_path / "short.wav"
     text.write_text("not audio")
     soundfile.write(short, 0.1 * np.ones(1_600), 16_000)
     files = [str(text), str(recording), str(short), str(tmp_path / "none.wav")]
-    assert cli.main(["score", str(run), *files]) == 2
+    assert cli.main(["score", str(smoke_run), *files]) == 2
     captured = capsys.readouterr()
     assert captured.out.split()[0] == str(recording)
     meaning, *problems = captured.err.splitlines()
@@ -101,23 +93,22 @@ def test_help_teaches(capsys):
         ("merged", {"model.safetensors", "config.json"}),
     ],
 )
-def test_export_writes_what_torch_loads(run, form, files, tmp_path):
+def test_export_writes_what_torch_loads(smoke_run, form, files, tmp_path):
     """That torch loads it: tests/parity/test_export.py."""
     folder = tmp_path / "out"
-    assert cli.main(["export", str(run), str(folder), "--format", form]) == 0
+    assert cli.main(["export", str(smoke_run), str(folder), "--format", form]) == 0
     assert {path.name for path in folder.iterdir()} == files
 
 
 def test_a_run_without_adapters_has_nothing_to_export(tmp_path, capsys):
-    loop.train(
-        smoke("frozen", "steps=1"), tmp_path, signals.corpus(), progress=lambda s: None
-    )
+    config = read_config_file("tests/tiny.py:frozen", ["steps=1"])
+    loop.train(config, tmp_path, signals.corpus(), progress=lambda step: None)
     assert cli.main(["export", str(tmp_path), str(tmp_path / "out")]) == 2
     assert "trained no adapters" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def read_some(lines, *arguments, environment=os.environ):
+def read_some(lines, *arguments):
     """``mldg … | head -N`` with a pipe of 4 KB: status, the text, standard error."""
     reads, writes = os.pipe()
     fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, 4_096)
@@ -126,7 +117,7 @@ def read_some(lines, *arguments, environment=os.environ):
         stdout=writes,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment | {"PYTHONUNBUFFERED": ""},  # as it is for users
+        env=os.environ | {"PYTHONUNBUFFERED": ""},  # as it is for users
     )
     os.close(writes)
     with os.fdopen(reads, "rb", buffering=0) as pipe:
@@ -135,15 +126,15 @@ def read_some(lines, *arguments, environment=os.environ):
     return process.returncode, text.decode(), errors
 
 
-def test_a_reader_that_stops_reading_is_no_error(run, tmp_path, xla_cache):
+def test_a_reader_that_stops_reading_is_no_error(smoke_run, tmp_path):
     """15 KB of scores break the pipe while there are more to come."""
     names = [tmp_path / f"{i:0200}.wav" for i in range(60)]
     noise = 0.1 * np.random.default_rng(0).normal(size=3_200)
     soundfile.write(names[0], noise, 16_000)
     for name in names[1:]:
         name.hardlink_to(names[0])
-    command = ("score", run, tmp_path)
-    status, line, errors = read_some(1, *command, environment=xla_cache)
+    command = ("score", smoke_run, tmp_path)
+    status, line, errors = read_some(1, *command)
     assert status == 0
     assert line.startswith(str(names[0])) and np.isfinite(float(line.split()[1]))
     (meaning,) = errors.splitlines()

@@ -10,17 +10,7 @@ from mldg_jax import cli
 from mldg_jax.common import run_folder
 from mldg_jax.common.errors import UserError
 from mldg_jax.scoring import model_card, scorer
-from mldg_jax.training import loop
 from tests import signals
-from tests.training.test_loop import smoke
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("cards") / "mldg"
-    config = smoke("mldg", "episode.without=[A02]", "episode.meta_test=2", "seed=7")
-    loop.train(config, workdir, signals.corpus(), progress=lambda step: None)
-    return workdir
 
 
 def card(run):
@@ -29,8 +19,8 @@ def card(run):
     return yaml.safe_load(heading), text
 
 
-def test_a_finished_run_has_a_card(run):
-    heading, text = card(run)
+def test_a_finished_run_has_a_card(own_smoke_run):
+    heading, text = card(own_smoke_run)
     assert heading["license"] == "mit" and heading["base_model"] == "whisper-tiny.en"
     assert "model-index" not in heading  # nothing was evaluated
     assert "**A higher score means bona fide (human) speech.**" in text
@@ -41,17 +31,17 @@ def test_a_finished_run_has_a_card(run):
     )
 
 
-def test_what_made_a_run_is_in_its_config(run):
-    found = json.loads((run / run_folder.CONFIG).read_text())["provenance"]
+def test_what_made_a_run_is_in_its_config(own_smoke_run):
+    found = json.loads((own_smoke_run / run_folder.CONFIG).read_text())["provenance"]
     assert found["trained_on"]["spoof"].keys() == {"A01", "A03", "A04", "A05", "A06"}
     assert {"jax", "flax", "python", "mldg_jax"} <= found["versions"].keys()
     assert found["command"] and found["started"].endswith("+00:00")
-    config = run_folder.read_config(run)
+    config = run_folder.read_config(own_smoke_run)
     assert config.seed == 7 and config.episode.without == ("A02",)
 
 
 def test_an_evaluation_is_added_with_a_warning_of_what_was_trained_on(
-    run, tmp_path, capsys
+    own_smoke_run, tmp_path, capsys
 ):
     rng = np.random.default_rng(0)
     lines = [f"b{i} - bonafide {rng.normal(1):.4f}\n" for i in range(60)]
@@ -61,38 +51,40 @@ def test_an_evaluation_is_added_with_a_warning_of_what_was_trained_on(
     ]
     scores = tmp_path / "scores.txt"
     scores.write_text("".join(lines))
-    arguments = ["evaluate", "--scores", str(scores), "--card", str(run)]
+    arguments = ["evaluate", "--scores", str(scores), "--card", str(own_smoke_run)]
     assert cli.main(arguments) == 0
     warning = capsys.readouterr().err
     assert "trained on A01" in warning and "A77" not in warning
-    heading, text = card(run)
+    heading, text = card(own_smoke_run)
     (result,) = heading["model-index"][0]["results"]
     assert result["metrics"][0]["type"] == "eer"
     assert 0 < result["metrics"][0]["value"] < 0.5
     assert "has attacks that this model was trained on: A01." in text
     assert cli.main(arguments) == 0  # again: replaced, not repeated
-    assert len(json.loads((run / model_card.EVALUATIONS).read_text())) == 1
+    assert len(json.loads((own_smoke_run / model_card.EVALUATIONS).read_text())) == 1
 
 
-def test_calibration_makes_scores_likelihood_ratios_and_the_card_says_so(run):
+def test_calibration_makes_scores_likelihood_ratios_and_the_card_says_so(own_smoke_run):
     corpus = signals.corpus()
     label = corpus.label.copy()
     label[::9] = 1 - label[::9]  # a split without errors has no best scale
     corpus = corpus._replace(label=label)
-    raw = scorer.load(run)
+    raw = scorer.load(own_smoke_run)
     clips = [corpus.waveform(i) for i in range(20)]
     before = scorer.score_waveforms(raw, clips)
     assert raw.calibration is None
-    scorer.calibrate(run, corpus, utterances=30)
-    fitted = scorer.load(run)
+    scorer.calibrate(own_smoke_run, corpus, utterances=30)
+    fitted = scorer.load(own_smoke_run)
     expected = fitted.calibration.scale * before + fitted.calibration.offset
     found = scorer.score_waveforms(fitted, clips)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert (fitted.calibration.n_bonafide, fitted.calibration.n_spoof) == (30, 30)
-    assert "calibrated on 30 bona fide and 30 spoof" in card(run)[1].replace("\n", " ")
+    assert "calibrated on 30 bona fide and 30 spoof" in card(own_smoke_run)[1].replace(
+        "\n", " "
+    )
     # calibrating a calibrated run starts from its raw scores
-    scorer.calibrate(run, corpus, utterances=30)
-    assert scorer.load(run).calibration == fitted.calibration
+    scorer.calibrate(own_smoke_run, corpus, utterances=30)
+    assert scorer.load(own_smoke_run).calibration == fitted.calibration
 
 
 def test_a_card_of_no_run_is_refused(tmp_path):

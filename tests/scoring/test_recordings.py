@@ -25,16 +25,7 @@ from mldg_jax.scoring.scorer import (
     starts,
     stream,
 )
-from mldg_jax.training import loop
 from tests import signals
-from tests.training.test_loop import smoke
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("recordings") / "erm"
-    loop.train(smoke("erm"), workdir, signals.corpus(), progress=lambda step: None)
-    return workdir
 
 
 def speech(seconds: float, rate: int = 16_000, seed: int = 0) -> np.ndarray:
@@ -68,8 +59,10 @@ def folder(tmp_path_factory):
 GOOD = {"phone.wav", "stereo.flac", "deep.wav", "float.wav", "short.ogg", "fifth.wav"}
 
 
-def test_a_folder_is_searched_and_what_cannot_be_scored_is_named(run, folder, capsys):
-    assert cli.main(["score", str(run), str(folder)]) == 2
+def test_a_folder_is_searched_and_what_cannot_be_scored_is_named(
+    smoke_run, folder, capsys
+):
+    assert cli.main(["score", str(smoke_run), str(folder)]) == 2
     captured = capsys.readouterr()
     found = scores(captured.out)
     assert found.keys() == GOOD and all(map(np.isfinite, found.values()))
@@ -80,7 +73,9 @@ def test_a_folder_is_searched_and_what_cannot_be_scored_is_named(run, folder, ca
     assert found["deep.wav"] == pytest.approx(found["float.wav"], abs=1e-3)
 
 
-def test_lists_and_standard_input_name_recordings(run, folder, tmp_path, monkeypatch):
+def test_lists_and_standard_input_name_recordings(
+    smoke_run, folder, tmp_path, monkeypatch
+):
     paths = [str(folder / "deep.wav"), str(folder / "phone.wav")]
     listed = tmp_path / "some.txt"
     listed.write_text("\n".join(paths) + "\n\n")
@@ -92,16 +87,16 @@ def test_lists_and_standard_input_name_recordings(run, folder, tmp_path, monkeyp
     assert both[:2] == [paths[1], paths[0]] and len(both) == len(set(both)) == 9
 
 
-def test_nothing_to_score_is_refused(run, tmp_path):
+def test_nothing_to_score_is_refused(smoke_run, tmp_path):
     with pytest.raises(UserError, match="nothing to score in it"):
         recordings.collect([str(tmp_path)])
     with pytest.raises(UserError, match=r"overlap of 1\.0 windows"):
-        recordings.score(run, ["a.wav"], output=sys.stdout, overlap=1.0)
+        recordings.score(smoke_run, ["a.wav"], output=sys.stdout, overlap=1.0)
 
 
-def test_batching_and_padding_change_no_score(run, folder):
+def test_batching_and_padding_change_no_score(smoke_run, folder):
     """A recording alone in its batch, and among others in any order."""
-    scorer = mldg_jax.load(run)
+    scorer = mldg_jax.load(smoke_run)
     rng = np.random.default_rng(0)
     clips = [speech(s, seed=i) for i, s in enumerate(rng.uniform(0.2, 3.0, 40))]
     together = score_waveforms(scorer, clips)
@@ -112,9 +107,9 @@ def test_batching_and_padding_change_no_score(run, folder):
     np.testing.assert_allclose(together, backwards, atol=1e-4)
 
 
-def test_recordings_are_asked_for_one_batch_at_a_time(run):
+def test_recordings_are_asked_for_one_batch_at_a_time(smoke_run):
     """And each is yielded as soon as its last window is scored."""
-    scorer = mldg_jax.load(run)
+    scorer = mldg_jax.load(smoke_run)
     shapes = [1, 20, 3, 8, 2]  # windows; batches of 16 end within the second and last
     clips = [speech(n * scorer.samples / 16_000, seed=n) for n in shapes]
     asked, yielded = [], []
@@ -130,8 +125,8 @@ def test_recordings_are_asked_for_one_batch_at_a_time(run):
     assert asked == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 4)]
 
 
-def test_one_program_serves_recordings_of_every_length(run):
-    scorer = mldg_jax.load(run)
+def test_one_program_serves_recordings_of_every_length(smoke_run):
+    scorer = mldg_jax.load(smoke_run)
     scorer.score(speech(1.0), 16_000)
     before = _score._cache_size()
     for seconds in (0.2, 0.7, 5.3):
@@ -139,8 +134,8 @@ def test_one_program_serves_recordings_of_every_length(run):
     assert _score._cache_size() == before
 
 
-def test_merged_adapters_score_as_factored_ones(run):
-    merged, parts = load(run), load_parameters(run)
+def test_merged_adapters_score_as_factored_ones(smoke_run):
+    merged, parts = load(smoke_run), load_parameters(smoke_run)
     frozen = {"frontend": parts.frontend}
     variables = split.variables(parts.trainable, parts.batch_stats, frozen)
     factored = merged._replace(variables=variables)
@@ -161,12 +156,14 @@ def test_windows_cover_a_recording_and_overlap_as_asked(length, overlap):
     assert len(first) <= 1 + np.ceil(max(0, length - 100) / (100 * (1 - overlap)))
 
 
-def test_a_timeline_says_when(run, tmp_path):
+def test_a_timeline_says_when(smoke_run, tmp_path):
     """As a table that averages to the score, and as a picture."""
     path = tmp_path / "two halves.wav"
     soundfile.write(path, speech(3.0), 16_000)
     output = tmp_path / "scores.txt"
-    recordings.score(run, [str(path)], output=output, timeline=tmp_path, overlap=0.5)
+    recordings.score(
+        smoke_run, [str(path)], output=output, timeline=tmp_path, overlap=0.5
+    )
     (table,) = tmp_path.glob("*.tsv")
     rows = np.loadtxt(table, skiprows=1)
     assert rows[0, 0] == 0 and rows[-1, 1] == pytest.approx(3.0)
@@ -177,13 +174,20 @@ def test_a_timeline_says_when(run, tmp_path):
     assert "time (s)" in picture.read_text() and "two halves" in picture.read_text()
 
 
-def test_a_killed_command_goes_on_where_it_was(run, tmp_path):
+def test_a_killed_command_goes_on_where_it_was(smoke_run, tmp_path):
     audio = tmp_path / "audio"
     audio.mkdir()
     for i in range(40):
         soundfile.write(audio / f"{i:02d}.wav", speech(0.5, seed=i), 16_000)
     output, part = tmp_path / "scores.txt", tmp_path / "scores.txt.part"
-    command = [sys.executable, "-m", "mldg_jax.cli", "score", str(run), str(audio)]
+    command = [
+        sys.executable,
+        "-m",
+        "mldg_jax.cli",
+        "score",
+        str(smoke_run),
+        str(audio),
+    ]
     process = subprocess.Popen([*command, "--output", str(output)], stderr=-3)
     while process.poll() is None:
         if part.exists() and part.read_text().count("\n") > 5:
@@ -194,20 +198,20 @@ def test_a_killed_command_goes_on_where_it_was(run, tmp_path):
         with part.open("a") as file:
             file.write(str(audio / "39.wav"))  # a line that the kill cut short
     kept = part.read_text() if part.exists() else ""
-    recordings.score(run, [str(audio)], output=output)
+    recordings.score(smoke_run, [str(audio)], output=output)
     assert not part.exists()
     found = scores(output.read_text())
     assert list(found) == [f"{i:02d}.wav" for i in range(40)]
     assert set(kept.splitlines()[1:-1]) <= set(output.read_text().splitlines())
-    recordings.score(run, [str(audio)], output=tmp_path / "again.txt")
+    recordings.score(smoke_run, [str(audio)], output=tmp_path / "again.txt")
     assert scores((tmp_path / "again.txt").read_text()) == pytest.approx(
         found, abs=1e-4
     )
 
 
-def test_a_part_of_another_run_is_not_continued(run, folder, tmp_path):
+def test_a_part_of_another_run_is_not_continued(smoke_run, folder, tmp_path):
     output, part = tmp_path / "scores.txt", tmp_path / "scores.txt.part"
     name = str(folder / "deep.wav")
     part.write_text(f"# another/run overlap 0\n{name} 99.0\n")
-    recordings.score(run, [name], output=output)
+    recordings.score(smoke_run, [name], output=output)
     assert scores(output.read_text())["deep.wav"] != 99.0

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import jax
@@ -20,7 +19,7 @@ from mldg_jax.scoring import export
 from mldg_jax.scoring.scorer import load, score_waveforms
 from mldg_jax.training import loop
 from mldg_jax.training.config_files import read_config_file
-from tests import signals
+from tests import small
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "debspoof.py")
 
@@ -40,30 +39,20 @@ def log(workdir):
     return [{k: v for k, v in x.items() if k != "examples_per_second"} for x in lines]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished MLDG run and the corpus it was trained on."""
-    made = signals.corpus()
-    workdir = tmp_path_factory.mktemp("run") / "mldg"
-    loop.train(smoke("mldg"), workdir, made, progress=lambda step: None)
-    return workdir, made
-
-
-def test_a_run_folder_holds_what_the_design_says(finished):
-    workdir, _ = finished
-    names = {path.name for path in workdir.iterdir()}
+def test_a_run_folder_holds_what_the_design_says(smoke_run):
+    names = {path.name for path in smoke_run.iterdir()}
     assert names == {
         "config.json", "frozen.json", "metrics.jsonl", "checkpoints",
         "trainable.safetensors", "MODEL_CARD.md",
     }  # fmt: skip
-    lines = log(workdir)
+    lines = log(smoke_run)
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert {"meta_train_loss", "meta_test_loss", "gradient_cosine"} <= lines[0].keys()
     assert all(-1 <= line["gradient_cosine"] <= 1 for line in lines)
 
 
-def test_adapters_and_head_are_trained_and_nothing_else(finished):
-    paths = flat(finished[0])
+def test_adapters_and_head_are_trained_and_nothing_else(smoke_run):
+    paths = flat(smoke_run)
     adapters = {p for p in paths if p.startswith("frontend/")}
     assert len(adapters) == 2 * 4 * 2  # layers × projections × factors
     assert all(p.split("/")[-1] in ("lora_a", "lora_b") for p in adapters)
@@ -94,9 +83,8 @@ def test_fine_tuning_trains_every_parameter(corpus, tmp_path):
         loop.train(both, tmp_path / "both", corpus)
 
 
-def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
+def test_interrupted_and_resumed_equals_uninterrupted(smoke_run, corpus, tmp_path):
     """To the last bit: the sampler is a function of the step number."""
-    workdir, corpus = finished
 
     class Killed(Exception):
         pass
@@ -106,29 +94,27 @@ def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
             raise Killed
 
     with pytest.raises(Killed):
-        loop.train(smoke("mldg"), tmp_path, corpus, progress=die_at_3)
+        loop.train(small.smoke_config(), tmp_path, corpus, progress=die_at_3)
     assert not (tmp_path / run_folder.TRAINABLE).exists()
     steps = []
-    loop.train(smoke("mldg"), tmp_path, corpus, progress=steps.append)
+    loop.train(small.smoke_config(), tmp_path, corpus, progress=steps.append)
     assert steps == [3, 4]  # from the checkpoint after step 2
-    ours, theirs = flat(tmp_path), flat(workdir)
+    ours, theirs = flat(tmp_path), flat(smoke_run)
     assert ours.keys() == theirs.keys()
     for path, value in theirs.items():
         np.testing.assert_array_equal(ours[path], value, err_msg=path)
-    assert log(tmp_path) == log(workdir)
+    assert log(tmp_path) == log(smoke_run)
 
 
-def test_a_finished_run_is_not_trained_again(finished):
-    workdir, corpus = finished
+def test_a_finished_run_is_not_trained_again(smoke_run, corpus):
     steps = []
-    loop.train(smoke("mldg"), workdir, corpus, progress=steps.append)
+    loop.train(small.smoke_config(), smoke_run, corpus, progress=steps.append)
     assert not steps
 
 
-def test_another_config_in_the_same_folder_is_refused(finished):
-    workdir, corpus = finished
+def test_another_config_in_the_same_folder_is_refused(smoke_run, corpus):
     with pytest.raises(UserError, match=r"optimizer\.lr: 0\.001 → 0\.5"):
-        loop.train(smoke("mldg", "optimizer.lr=0.5"), workdir, corpus)
+        loop.train(small.smoke_config("optimizer.lr=0.5"), smoke_run, corpus)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step(corpus, tmp_path):
@@ -148,9 +134,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(corpus, tmp_path):
     assert ("checkpoint is that of step" if saved else "No checkpoint") in rest
 
 
-def test_loading_scores_without_the_training_corpus(finished):
-    workdir, corpus = finished
-    detector = mldg_jax.load(workdir)
+def test_loading_scores_without_the_training_corpus(smoke_run, corpus):
+    detector = mldg_jax.load(smoke_run)
     clip = corpus.waveform(0)
     alone = detector.score(clip, 16_000)
     batch = score_waveforms(detector, [corpus.waveform(i) for i in range(40)])
@@ -158,14 +143,13 @@ def test_loading_scores_without_the_training_corpus(finished):
     assert alone == pytest.approx(batch[0], abs=1e-5)  # whatever its batch
 
 
-def test_parameters_of_another_model_are_refused(finished, tmp_path):
-    shutil.copytree(finished[0], tmp_path / "run")
-    path = tmp_path / "run" / run_folder.CONFIG
+def test_parameters_of_another_model_are_refused(own_smoke_run):
+    path = own_smoke_run / run_folder.CONFIG
     config = json.loads(path.read_text())
     config["model"]["lora"]["rank"] = 4
     path.write_text(json.dumps(config))
     with pytest.raises(UserError, match="does not fit"):
-        load(tmp_path / "run")
+        load(own_smoke_run)
 
 
 def test_score_files_keep_name_attack_key_and_score(corpus, tmp_path):

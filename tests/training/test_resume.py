@@ -4,7 +4,6 @@
 """
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -24,26 +23,16 @@ CONFIG = "tests/tiny.py:mldg"
 STEPS = 60
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """Where the processes keep their compiled programs."""
-    return tmp_path_factory.mktemp("xla")
-
-
-def start(workdir, cache, *overrides, devices=1, options=(), quiet=False):
+def start(workdir, *overrides, devices=1, options=(), quiet=False):
     """``mldg train`` in a process of its own, its output in ``<workdir>.log``."""
     command = [sys.executable, "-m", "tests.trainee", "--emulate", str(devices)]
     command += ["train", "--config", CONFIG, "--workdir", str(workdir), *options]
     for override in overrides:
         command += ["--set", override]
-    environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
     log = Path(f"{workdir}{''.join(options[-2:])}.log")
     with log.open("a") as file:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT
+            command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
         )
     process.log = log
     return process
@@ -81,35 +70,35 @@ def assert_same(one, other, atol=0.0):
         np.testing.assert_allclose(other[path], value, rtol=0, atol=atol, err_msg=path)
 
 
-def killed_and_resumed(workdir, cache, seed, kills, **options):
+def killed_and_resumed(workdir, seed, kills, **options):
     """Kills a run at random moments, at a step or in a save, then lets it end."""
     rng = random.Random(seed)
     for at in sorted(rng.sample(range(2, STEPS - 2), kills)):
-        process = start(workdir, cache, **options)
+        process = start(workdir, **options)
         until(at, workdir, process)
         time.sleep(rng.uniform(0, 0.1))
         process.kill()
         process.wait()
     assert not run_folder.finished(workdir)
-    finish(start(workdir, cache, **options))
+    finish(start(workdir, **options))
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, cache):
+def whole(tmp_path_factory):
     """A run that nothing interrupts."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    finish(start(workdir, cache))
+    finish(start(workdir))
     return workdir
 
 
-def test_killed_and_resumed_is_the_same_to_the_last_bit(whole, cache, tmp_path):
-    killed_and_resumed(tmp_path / "run", cache, seed=0, kills=1)
+def test_killed_and_resumed_is_the_same_to_the_last_bit(whole, tmp_path):
+    killed_and_resumed(tmp_path / "run", seed=0, kills=1)
     assert_same(whole, tmp_path / "run")
 
 
-def test_sigterm_saves_and_says_how_to_go_on(whole, cache, tmp_path):
+def test_sigterm_saves_and_says_how_to_go_on(whole, tmp_path):
     workdir = tmp_path / "run"
-    process = start(workdir, cache)
+    process = start(workdir)
     until(7, workdir, process)
     process.send_signal(signal.SIGTERM)
     said = finish(process)
@@ -117,43 +106,42 @@ def test_sigterm_saves_and_says_how_to_go_on(whole, cache, tmp_path):
     step = lines(workdir)[-1]["step"]
     assert (workdir / "checkpoints" / str(step)).is_dir()  # nothing was lost
     assert not run_folder.finished(workdir)
-    finish(start(workdir, cache))
+    finish(start(workdir))
     assert_same(whole, workdir)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("devices", [1, 4])
-def test_killed_at_random_five_times_over(devices, cache, tmp_path):
-    finish(start(tmp_path / "whole", cache, devices=devices))
+def test_killed_at_random_five_times_over(devices, tmp_path):
+    finish(start(tmp_path / "whole", devices=devices))
     for seed in range(5):
         workdir = tmp_path / str(seed)
-        killed_and_resumed(workdir, cache, seed, kills=1, devices=devices)
+        killed_and_resumed(workdir, seed, kills=1, devices=devices)
         assert_same(tmp_path / "whole", workdir)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize(("at", "atol"), [(56, 1e-6), (30, 1e-4)])
-def test_begun_on_four_devices_and_ended_on_one(at, atol, cache, tmp_path):
+def test_begun_on_four_devices_and_ended_on_one(at, atol, tmp_path):
     """The later steps are as those of four devices, up to what Adam makes of 1e-7."""
     workdir, again = tmp_path / "run", tmp_path / "again"
-    process = start(workdir, cache, devices=4)
+    process = start(workdir, devices=4)
     until(at, workdir, process)
     process.send_signal(signal.SIGTERM)
     finish(process)
     assert max(int(p.name) for p in (workdir / "checkpoints").iterdir()) >= at
     shutil.copytree(workdir, again)
-    finish(start(workdir, cache, devices=4))
-    finish(start(again, cache, devices=1))
+    finish(start(workdir, devices=4))
+    finish(start(again, devices=1))
     assert_same(workdir, again, atol=atol)
 
 
-def both(workdir, cache, *overrides):
+def both(workdir, *overrides):
     """Two processes with two devices each."""
     together = ("--coordinator", f"localhost:{free_port()}", "--processes", "2")
     return [
         start(
             workdir,
-            cache,
             *overrides,
             devices=2,
             options=(*together, "--process", str(i)),
@@ -164,29 +152,29 @@ def both(workdir, cache, *overrides):
 
 @pytest.mark.full
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
-def test_two_processes_stop_at_the_same_step_and_go_on(number, cache, tmp_path):
-    finish(*both(tmp_path / "whole", cache))
+def test_two_processes_stop_at_the_same_step_and_go_on(number, tmp_path):
+    finish(*both(tmp_path / "whole"))
     workdir = tmp_path / "run"
-    processes = both(workdir, cache, f"steps={STEPS}")
+    processes = both(workdir, f"steps={STEPS}")
     until(7, workdir, *processes)
     processes[1].send_signal(getattr(signal, number))
     assert "continue it with" in finish(*processes)
     assert not run_folder.finished(workdir)
-    finish(*both(workdir, cache))
+    finish(*both(workdir))
     assert_same(tmp_path / "whole", workdir)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("victim", [0, 1])
-def test_one_process_of_two_dies_and_both_go_on(victim, cache, tmp_path):
-    finish(*both(tmp_path / "whole", cache))
+def test_one_process_of_two_dies_and_both_go_on(victim, tmp_path):
+    finish(*both(tmp_path / "whole"))
     workdir = tmp_path / "run"
-    processes = both(workdir, cache)
+    processes = both(workdir)
     until(12, workdir, *processes)
     processes[victim].kill()
     processes[victim].wait()
     survivor = processes[1 - victim]
     said = finish(survivor, status=2)
     assert "another process of the run" in said and "same command" in said
-    finish(*both(workdir, cache))
+    finish(*both(workdir))
     assert_same(tmp_path / "whole", workdir)
