@@ -44,10 +44,10 @@ test: install
 	@$(BIN)/python -m pytest -m "not parity and not full" $(CORES)
 
 test-parity: $(VENV)/.parity
-	@$(BIN)/python -m pytest -m "parity and not full" $(CORES)
+	@XLA_FLAGS= $(BIN)/python -m pytest -m "parity and not full" $(CORES)
 
 test-full: $(VENV)/.parity
-	@$(BIN)/python -m pytest
+	@XLA_FLAGS= $(BIN)/python -m pytest
 
 # Before every release, and after any change to what is installed.
 fresh:
