@@ -15,10 +15,6 @@ from mldg_jax.training.config_files import read_config_file
 from tests import signals
 
 SAMPLES = 1_600
-# Tiny arrays: what takes time is compiling.
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
 
 
 class Head(nn.Module):
@@ -56,10 +52,16 @@ def detector(axis_name=None, **options):
 def init(config, detector):
     """State and frozen parameters; B is not zero, or no A would have a gradient."""
     waveform = np.ones((1, SAMPLES), np.float32)
-    frontend = detector.frontend.init(jax.random.key(1), waveform)["params"]
-    state, frozen = build_state(config, detector, frontend, waveform)
-
+    state, frozen = build_state(config, detector, _frontend(), waveform)
     return state._replace(trainable=fill(state.trainable)), frozen
+
+
+@functools.cache
+def _frontend():
+    """Parameters of every ``detector().frontend``, whatever its options."""
+    waveform = np.ones((1, SAMPLES), np.float32)
+    made = jax.jit(detector().frontend.init)(jax.random.key(1), waveform)
+    return jax.tree.map(np.asarray, made["params"])
 
 
 def fill(trainable):

@@ -11,7 +11,7 @@ import soundfile
 
 from mldg_jax import cli
 from mldg_jax.training import loop
-from mldg_jax.training.config import read_config_file
+from mldg_jax.training.config_files import read_config_file
 from tests import signals
 
 

@@ -3,10 +3,10 @@
 import os
 import signal
 
-import ml_collections
 import numpy as np
 import pytest
 
+from mldg_jax.common.config import CorpusSection
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpora import prepare
 from mldg_jax.experiments import jobs
@@ -36,9 +36,8 @@ class Deadly(jobs.Test):
 
 
 def job(workdir, corpus, seed, kind=jobs.Test):
-    section = ml_collections.ConfigDict({"name": "m", "config": "", "fold": None})
-    config = jobs.lfcc_config(section, seed)
-    config.components = 2
+    section = CorpusSection(name="m")
+    config = jobs.lfcc_config(section, seed=seed, components=2)
     tests = (kind("train", corpus, "train"),)
     return jobs.Job(workdir / f"lfcc-{seed}", config, corpus, tests)
 

@@ -16,7 +16,6 @@ import pytest
 from mldg_jax import lora, models
 from mldg_jax.models.aasist import AASIST, AASIST_L, AASISTHead, sinc_filters
 from mldg_jax.models.pretrained import convert, key_tables
-from tests.small import quick_jit
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 # Every kind of layer, and compiled in seconds.
@@ -42,7 +41,7 @@ def published(file, table, expected):
 
 def run(model, variables, x):
     """Logits and the read-out vector."""
-    apply = quick_jit(functools.partial(model.apply, mutable="intermediates"))
+    apply = jax.jit(functools.partial(model.apply, mutable="intermediates"))
     logits, sown = apply(variables, x)
     return logits, sown["intermediates"]["logits"]["hidden"][0]
 
@@ -126,10 +125,10 @@ def small():
     """Variables of ``SMALL`` and features (4, 14, 6) in float64."""
     with jax.enable_x64(True):
         x = jax.random.normal(jax.random.key(1), (4, 14, 6))
-        return quick_jit(SMALL.init)(jax.random.key(0), x), x
+        return jax.jit(SMALL.init)(jax.random.key(0), x), x
 
 
-@quick_jit
+@jax.jit
 def train_mode(variables, x, key):
     """Logits and the new statistics of ``SMALL``."""
     rngs = {"dropout": key}
@@ -151,7 +150,7 @@ def test_every_statistic_moves(float64, small):
 
 def test_examples_are_independent_in_evaluation(float64, small):
     variables, x = small
-    apply = quick_jit(SMALL.apply)
+    apply = jax.jit(SMALL.apply)
     together = apply(variables, x)
     np.testing.assert_allclose(apply(variables, x[2:3]), together[2:3], rtol=1e-9)
 
@@ -159,9 +158,9 @@ def test_examples_are_independent_in_evaluation(float64, small):
 def test_vmap_over_parameters(float64, small):
     variables, x = small
     both = jax.tree.map(lambda v: jnp.stack([v, 1.1 * v]), variables)
-    together = quick_jit(jax.vmap(SMALL.apply, in_axes=(0, None)))(both, x)
+    together = jax.jit(jax.vmap(SMALL.apply, in_axes=(0, None)))(both, x)
     for i in range(2):
-        alone = quick_jit(SMALL.apply)(jax.tree.map(lambda v: v[i], both), x)  # noqa: B023
+        alone = jax.jit(SMALL.apply)(jax.tree.map(lambda v: v[i], both), x)  # noqa: B023
         np.testing.assert_allclose(together[i], alone, rtol=1e-9)
 
 
@@ -182,7 +181,7 @@ def test_first_and_second_derivatives_are_the_finite_differences(float64, small)
         products = jax.tree.map(jnp.vdot, jax.grad(loss)(point), direction)
         return sum(jax.tree.leaves(products))
 
-    @quick_jit
+    @jax.jit
     def derivatives(point):
         """Loss; its slope along the direction; that slope's gradient."""
         return loss(point), *jax.value_and_grad(slope)(point)

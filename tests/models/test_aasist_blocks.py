@@ -10,7 +10,6 @@ import pytest
 
 from mldg_jax.models import aasist_blocks
 from mldg_jax.models.aasist_blocks import BatchNorm, Encoder, convolve
-from tests.small import quick_jit
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,7 @@ def test_statistics_over_an_axis_are_the_whole_batchs(float64, devices):
     """Output, statistics and gradient, with the batch in one piece or in slices."""
     x = jax.random.normal(jax.random.key(1), (4, 6, 9, 1))
     whole, sliced = Encoder((3, 4)), Encoder((3, 4), axis_name="batch")
-    variables = quick_jit(whole.init)(jax.random.key(0), x)
+    variables = jax.jit(whole.init)(jax.random.key(0), x)
     slices = 2 if devices == "vmap" else 1
     options = {"axis_name": "batch", "in_axes": (None, 0)}
     spread = {"vmap": jax.vmap, "pmap": jax.pmap}[devices]
@@ -120,7 +119,7 @@ def test_statistics_over_an_axis_are_the_whole_batchs(float64, devices):
         y, state = spread(forward)(params, x)
         return jnp.square(y - 1).sum(), (y, state)
 
-    gradient = quick_jit(jax.grad(loss, has_aux=True), static_argnums=(1, 3))
+    gradient = jax.jit(jax.grad(loss, has_aux=True), static_argnums=(1, 3))
     expected, (y, state) = gradient(variables["params"], whole, x, lambda f: f)
     pieces = x.reshape(slices, -1, *x.shape[1:])
     found, (ys, states) = gradient(
