@@ -61,7 +61,8 @@ def _frontend():
     """Parameters of every ``detector().frontend``, whatever its options."""
     waveform = np.ones((1, SAMPLES), np.float32)
     made = jax.jit(detector().frontend.init)(jax.random.key(1), waveform)
-    return jax.tree.map(np.asarray, made["params"])
+    # float32 also where the first caller works in double precision
+    return jax.tree.map(lambda x: np.asarray(x, np.float32), made["params"])
 
 
 def fill(trainable):

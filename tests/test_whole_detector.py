@@ -72,13 +72,13 @@ def test_taylor_remainder_of_the_whole_detector(whole_detector):
     with jax.enable_x64(True):
         # at inner_lr = 0 the meta-gradient is F' + G'
         _, at_zero, both = evaluate(trainable, 0.0)
-        f_grad = at_zero["inner_gradient"]
+        f_grad = at_zero.inner_gradient
         inner = optax.tree.vdot(f_grad, along(both, f_grad, -1))
         rates = np.array([1e-5, 1e-6])  # larger ones cross kinks of max-pooling
         remainders = [
             abs(
-                evaluate(trainable, float(rate))[1]["meta_test_loss"]
-                - (at_zero["meta_test_loss"] - rate * inner)
+                evaluate(trainable, float(rate))[1].meta_test_loss
+                - (at_zero.meta_test_loss - rate * inner)
             )
             for rate in rates
         ]

@@ -6,6 +6,7 @@ import pytest
 
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import write_text
+from mldg_jax.step import TrainState
 from mldg_jax.training import checkpoints
 
 # After a first error, other threads of Orbax find its event loop closed.
@@ -16,11 +17,16 @@ pytestmark = pytest.mark.filterwarnings(
 
 def state(step):
     rng = np.random.default_rng(step)
-    return {
-        "trainable": {"w": rng.normal(size=(64, 64)).astype(np.float32)},
-        "key": jax.random.key(step),
-        "step": np.array(step, np.int32),
-    }
+    weights = {"w": rng.normal(size=(64, 64)).astype(np.float32)}
+    return TrainState(
+        trainable=weights,
+        ema={"w": weights["w"] / 2},
+        batch_stats={"mean": np.full(3, step, np.float32)},
+        objective_state=(),
+        opt_state={"m": np.full(2, step, np.float32)},
+        step=np.array(step, np.int32),
+        key=jax.random.key(step),
+    )
 
 
 @pytest.fixture
@@ -48,11 +54,12 @@ def damage(folder, how):
 
 
 def assert_is(found, step):
-    assert found["step"] == step
-    np.testing.assert_array_equal(
-        found["trainable"]["w"], state(step)["trainable"]["w"]
-    )
-    assert found["key"] == jax.random.key(step)
+    expected = state(step)
+    assert found.step == step
+    np.testing.assert_array_equal(found.trainable["w"], expected.trainable["w"])
+    np.testing.assert_array_equal(found.ema["w"], expected.ema["w"])
+    assert found.objective_state == ()
+    assert found.key == jax.random.key(step)
 
 
 def test_the_last_two_are_kept_and_the_newest_is_restored(three, capsys, caplog):
@@ -113,7 +120,7 @@ def test_the_best_are_kept_beside_the_last(tmp_path):
 
 def test_a_state_that_is_not_finite_is_not_saved(three):
     bad = state(4)
-    bad["trainable"]["w"][3, 5] = np.nan
+    bad.trainable["w"][3, 5] = np.nan
     with checkpoints.open_checkpoints(three) as manager:
         with pytest.raises(UserError, match=r"after step 4 .*'w'.* that of step 3"):
             checkpoints.save(manager, 4, bad)
@@ -121,8 +128,9 @@ def test_a_state_that_is_not_finite_is_not_saved(three):
 
 
 def test_a_full_disk_is_one_message_and_loses_nothing(full_disk):
-    small = {**state(1), "trainable": {"w": np.ones(4, np.float32)}}
-    large = {**state(2), "trainable": {"w": state(2)["trainable"]["w"].repeat(99)}}
+    small = state(1)._replace(trainable={"w": np.ones(4, np.float32)}, ema=())
+    large = state(2)
+    large = large._replace(trainable={"w": large.trainable["w"].repeat(99)}, ema=())
     with (
         pytest.raises(UserError, match=r"cannot write to .*start the same command"),
         checkpoints.open_checkpoints(full_disk) as manager,
@@ -135,7 +143,7 @@ def test_a_full_disk_is_one_message_and_loses_nothing(full_disk):
         full_disk
     ) as manager:  # what is left of it is removed
         assert list(manager.all_steps()) == [1]
-        assert checkpoints.restore_latest(manager, small)["step"] == 1
+        assert checkpoints.restore_latest(manager, small).step == 1
 
 
 def test_a_folder_that_cannot_be_written_is_one_message(tmp_path):

@@ -36,9 +36,10 @@ def test_a_file_may_say_little(tmp_path):
     )
     assert read_config_file(f"{file}:erm").steps == 3
     assert read_config_file(f"{file}:erm").samples == 64_600
-    file.write_text(file.read_text().replace("'steps'", "'stepz'"))
-    with pytest.raises(UserError, match=r"mine.py:erm: .*'stepz'.*did you mean steps"):
-        read_config_file(f"{file}:erm")
+    other = tmp_path / "other.py"
+    other.write_text(file.read_text().replace("'steps'", "'stepz'"))
+    with pytest.raises(UserError, match=r"other.py:erm: .*'stepz'.*did you mean steps"):
+        read_config_file(f"{other}:erm")
 
 
 def test_users_files_build_on_the_projects(tmp_path):
