@@ -11,7 +11,7 @@ CORES := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
   golden clean
 
 help:
-	@echo "make demo         build the corpus, train four arms, write runs/demo/report.html"
+	@echo "make demo         build the corpus, train four methods, write runs/demo/report.html"
 	@echo "make test         the tests: no corpus, no torch, offline once installed"
 	@echo "make test-parity  the tests against live torch, transformers, peft"
 	@echo "make test-full    all tests, also those of full-size models"

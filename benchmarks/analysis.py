@@ -38,7 +38,8 @@ def main() -> None:
     rng = np.random.default_rng(0)
     shape = options.attacks, 1, options.examples
     batches = {
-        "waveform": rng.normal(size=(*shape, config.samples)).astype(np.float32) / 10,
+        "waveform": rng.normal(size=(*shape, config.crop_samples)).astype(np.float32)
+        / 10,
         "label": np.broadcast_to(np.arange(options.examples) % 2, shape),
     }
     frontend = jax.jit(detector.frontend.init)(

@@ -47,13 +47,13 @@ def main() -> None:
             corpus,
             seed=0,
             options=draw,
-            samples=config.samples,
+            samples=config.crop_samples,
             augment=augment,
         )
 
         def run(start):
             steps = range(start, start + options.episodes)
-            for _ in loader.serve(
+            for _ in loader.prefetch(
                 make,
                 steps,
                 threads=config.loader.threads,
@@ -94,8 +94,9 @@ def main() -> None:
                     for k, v in rate.items()
                     if k != "step"
                 },
-                "clips_per_episode": len(domains.attacks) * config.episode.examples,
-                "samples": config.samples,
+                "clips_per_episode": len(domains.attacks)
+                * config.episode.examples_per_attack,
+                "samples": config.crop_samples,
                 "corpus": options.corpus,
             }
         )
@@ -111,10 +112,10 @@ def step_runner(config, domains, corpus, count):
         corpus,
         seed=0,
         options={k: getattr(config.episode, k) for k in loader.DRAWN},
-        samples=config.samples,
+        samples=config.crop_samples,
     )
     _, episode = make(0)
-    examples = episode["meta_train"]["waveform"].reshape(-1, config.samples)
+    examples = episode["meta_train"]["waveform"].reshape(-1, config.crop_samples)
     state, frozen = build_state(config, detector, frontend, examples)
     step = parallel.compile_step(build_step(config, detector), jax.devices()[:1])
     holder = [state]

@@ -2,7 +2,7 @@
 
     mldg train --config configs/debspoof.py:mldg --workdir runs/mldg
 
-Arms, the word after the colon: ``frozen`` (head only), ``erm`` (LoRA, pooled loss),
+Methods, the word after the colon: ``frozen`` (head only), ``erm`` (LoRA, pooled loss),
 ``control`` (the clips and weights of MLDG without its inner step), ``mldg`` (LoRA,
 first order), ``mldg2`` (LoRA, second order), ``full`` (fine-tuning, no LoRA).
 ``,smoke`` makes the run last seconds. ``mldg demo`` chooses ``optimizer.lr`` and
@@ -15,17 +15,17 @@ Tags as in the rest of the project: [known] stated by the authors of arXiv 2502.
 
 import ml_collections
 
-from mldg_jax.training.config_files import arm_of
+from mldg_jax.training.config_files import method_of
 
 
 def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
-    """Returns the config of an arm, e.g. ``"mldg"`` or ``"erm,smoke"``."""
-    arm, smoke = arm_of(arg)
+    """Returns the config of a method, e.g. ``"mldg"`` or ``"erm,smoke"``."""
+    method, smoke = method_of(arg)
     config = ml_collections.ConfigDict()
-    config.arm = arm
+    config.method = method
     config.seed = 0
     config.steps = 400
-    config.samples = 10_240  # 0.64 s [ours]; the paper's base recipe has 64,600
+    config.crop_samples = 10_240  # 0.64 s [ours]; the paper's base recipe has 64,600
     config.checkpoint_every = 40
     config.log_every = 5
 
@@ -38,37 +38,37 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
         head=dict(kind="pooling", dim=128),  # [ours]; the paper: AASIST [known]
         # q, k, v, out of every layer, alpha = rank: scale 1 [ours]; the paper's
         # rank on XLS-R is 16 [derived]
-        lora=dict(rank=0 if arm in ("frozen", "full") else 8, alpha=8.0),
-        full=arm == "full",  # every parameter of the front-end is trained
+        lora=dict(rank=0 if method in ("frozen", "full") else 8, alpha=8.0),
+        full=method == "full",  # every parameter of the front-end is trained
     )
-    if arm in ("frozen", "erm", "full"):
+    if method in ("frozen", "erm", "full"):
         config.objective = dict(name="erm")
     else:
         # The paper: first order [known]. One inner step, of all of φ [ours].
         config.objective = dict(
             name="mldg",
-            inner_lr=0.0 if arm == "control" else 0.01,
+            inner_lr=0.0 if method == "control" else 0.01,
             beta=1.0,
-            order="second" if arm == "mldg2" else "first",
+            order="second" if method == "mldg2" else "first",
             inner_steps=1,
             adapt="all",
         )
 
     # Equal halves [ours]: with beta = 1 every clip weighs the same as in ERM, so the
-    # arms differ by the inner step alone.
-    config.episode = dict(meta_test=4, examples=2)
+    # methods differ by the inner step alone.
+    config.episode = dict(num_meta_test=4, examples_per_attack=2)
     config.augment = dict(speed=0.1, equaliser=4.0)  # [ours]
     config.optimizer = dict(
-        lr=1e-4 if arm == "full" else 1e-3, head_lr=1e-3, warmup=10
+        lr=1e-4 if method == "full" else 1e-3, head_lr=1e-3, warmup=10
     )  # [ours]
     # The detector is the moving average of the trained parameters over about 1 / (1 −
     # averaging) steps [ours]: on held-out attacks (dev) it is several points better
-    # than the last step, for every arm.
-    config.averaging = 0.98
+    # than the last step, for every method.
+    config.ema_decay = 0.98
     # How `mldg demo` chooses: with these training attacks held out [ours].
     config.selection = dict(
-        without=("fest_diphone", "piper_vits", "world_shift"),
-        meta_test=2,
+        held_out=("fest_diphone", "piper_vits", "world_shift"),
+        num_meta_test=2,
         steps=200,
         seeds=2,
         head_lr=(1e-3, 3e-3),
@@ -78,5 +78,7 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
 
     if smoke:
         config.optimizer.warmup = 1
-        config.update(dict(steps=4, samples=4_000, log_every=1, checkpoint_every=2))
+        config.update(
+            dict(steps=4, crop_samples=4_000, log_every=1, checkpoint_every=2)
+        )
     return config

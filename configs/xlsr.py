@@ -2,7 +2,7 @@
 
     mldg train --config configs/xlsr.py:mldg --workdir runs/xlsr
 
-Arms, the word after the colon: ``frozen`` (head only), ``erm`` (LoRA, pooled loss),
+Methods, the word after the colon: ``frozen`` (head only), ``erm`` (LoRA, pooled loss),
 ``control`` (the clips and weights of MLDG without its inner step), ``mldg`` (LoRA,
 first order: the paper's), ``mldg2`` (LoRA, second order), ``full`` (fine-tuning, no
 LoRA). ``,smoke`` has the same parts with a tiny random encoder, takes DebSpoof and runs
@@ -20,17 +20,17 @@ the paper builds on, [ours] our choice where nothing is stated.
 
 import ml_collections
 
-from mldg_jax.training.config_files import arm_of
+from mldg_jax.training.config_files import method_of
 
 
 def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
-    """Returns the config of an arm, e.g. ``"mldg"`` or ``"erm,smoke"``."""
-    arm, smoke = arm_of(arg)
+    """Returns the config of a method, e.g. ``"mldg"`` or ``"erm,smoke"``."""
+    method, smoke = method_of(arg)
     config = ml_collections.ConfigDict()
-    config.arm = arm
+    config.method = method
     config.seed = 0
     config.steps = 10_000  # [ours]
-    config.samples = 64_600  # 4.04 s [base]
+    config.crop_samples = 64_600  # 4.04 s [base]
     config.checkpoint_every = 250
     config.log_every = 10
 
@@ -56,40 +56,42 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
         ),  # the SSL-AASIST back-end [derived], trained [derived]
         lora=dict(
             # [derived] from 3.6 M, 1.1 %
-            rank=0 if arm in ("frozen", "full") else 16,
+            rank=0 if method in ("frozen", "full") else 16,
             alpha=16.0,  # [ours]
         ),
-        full=arm == "full",  # every parameter of the front-end is trained
+        full=method == "full",  # every parameter of the front-end is trained
     )
-    if arm in ("frozen", "erm", "full"):
+    if method in ("frozen", "erm", "full"):
         config.objective = dict(name="erm")
     else:
         config.objective = dict(
             name="mldg",
-            inner_lr=0.0 if arm == "control" else 0.01,  # [ours]
+            inner_lr=0.0 if method == "control" else 0.01,  # [ours]
             beta=1.0,  # [ours]
-            order="second" if arm == "mldg2" else "first",  # first [known]
+            order="second" if method == "mldg2" else "first",  # first [known]
             inner_steps=1,  # of SGD [ours]
             adapt="all",  # of φ [ours]
         )
 
     # Of the six attacks two are held out at random in every step, with bona fide
     # utterances of their own [ours].
-    config.episode = dict(meta_test=2, examples=4)
+    config.episode = dict(num_meta_test=2, examples_per_attack=4)
     config.augment = dict(rawboost=5)  # [base]
     # Adam [base]; 1e-6 for fine-tuning [base], LoRA wants more [ours]
     config.optimizer = dict(
-        lr=1e-6 if arm == "full" else 1e-4, head_lr=1e-4, warmup=100
+        lr=1e-6 if method == "full" else 1e-4, head_lr=1e-4, warmup=100
     )
-    config.averaging = 0.99  # of the trained parameters, for the detector [ours]
+    config.ema_decay = 0.99  # of the trained parameters, for the detector [ours]
     config.compute = dict(dtype="bfloat16", scan=True)  # [ours]
 
-    # `mldg compare --choose` judges on these training attacks, held out [ours].
-    config.selection = dict(without=("A05", "A06"), meta_test=1, steps=2_000)
+    # `mldg compare --tune` judges on these training attacks, held out [ours].
+    config.selection = dict(held_out=("A05", "A06"), num_meta_test=1, steps=2_000)
 
     if smoke:
         config.optimizer.warmup = 1
-        config.update(dict(steps=4, samples=6_000, log_every=1, checkpoint_every=2))
+        config.update(
+            dict(steps=4, crop_samples=6_000, log_every=1, checkpoint_every=2)
+        )
         config.corpus.update(dict(name="debspoof", config="small"))
         config.tests = ()
         config.model.weights = "random"
@@ -99,6 +101,6 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
         config.model.head.update(dict(dim=12, channels=(3, 4)))
         config.model.lora.alpha = 4.0
         config.model.lora.rank = min(config.model.lora.rank, 4)
-        config.episode.examples = 2
+        config.episode.examples_per_attack = 2
         config.compute.dtype = "float32"
     return config

@@ -270,7 +270,7 @@ def macro_eer(
 
     A pair is a speaker with at least `min_bonafide` bona fide trials and an attack; its
     EER is that of the speaker's bona fide trials against ALL of the attack's spoof
-    trials, whoever's voice they imitate. Every pair has the same weight. `attacks`
+    trials, whichever speaker they imitate. Every pair has the same weight. `attacks`
     (trials,) is ignored where bona fide, `speakers` (trials,) where spoof.
     """
     scores, _ = scored(scores, labels)

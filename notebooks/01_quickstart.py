@@ -249,5 +249,6 @@ print(f"outside {windows.score[~inside].mean():+.2f}")
 #   length from 0.2 s ([README](../README.md#score-your-own-recordings)).
 # - Your own attacks, one of them left out: [04_your_attacks](04_your_attacks.ipynb).
 # - Is MLDG better than pooling the attacks? One run cannot say. `mldg compare` trains
-#   arms and seeds and pairs them ([README](../README.md#compare)); so does `make demo`.
+#   methods and seeds and pairs them ([README](../README.md#compare)); so does `make
+# demo`.
 # - The paper's model on ASVspoof: [`configs/xlsr.py`](../configs/xlsr.py).

@@ -54,7 +54,7 @@ plt.rcParams.update({**plots.OPTIONS, "figure.dpi": 100})
 
 # %%
 command = [
-    "compare", "--workdir", str(RUNS), "--arms", "erm,mldg",
+    "compare", "--workdir", str(RUNS), "--methods", "erm,mldg",
     "--config", f"{CONFIGS / 'debspoof_full.py'}{':smoke' if SMOKE else ''}",
     "--vary", f"objective.inner_lr={','.join(map(str, RATES))}",
     "--seeds", f"0:{len(SEEDS)}", "--set", f"model.frontend.layers={2 if SMOKE else 4}",
@@ -63,17 +63,19 @@ command = [
 assert cli.main(command) == 0
 
 # %%
-ARMS = {"ERM": "erm", **{f"MLDG, α = {a}": f"mldg inner_lr={a}" for a in RATES}}
+METHODS = {"ERM": "erm", **{f"MLDG, α = {a}": f"mldg inner_lr={a}" for a in RATES}}
 found = {
-    arm: [subjects.load(RUNS / f"{label} seed{seed}") for seed in SEEDS]
-    for arm, label in ARMS.items()
+    method: [subjects.load(RUNS / f"{label} seed{seed}") for seed in SEEDS]
+    for method, label in METHODS.items()
 }
 folder = find_corpus("debspoof", "full", "data")
 run = found[f"MLDG, α = {RATES[0]}"][0]
 dev = load_split(folder, "dev")
 if SMOKE:  # bona fide and four attacks
     dev = dev.take(np.isin(dev.attack, np.unique(dev.attack)[:5]))
-chosen = subjects.choose(dev, examples=2 if SMOKE else 8, samples=run.config.samples)
+chosen = subjects.choose(
+    dev, examples=2 if SMOKE else 8, samples=run.config.crop_samples
+)
 saved = [*subjects.checkpoints(run)]  # φ itself, not its moving average
 print(f"{len(chosen.attacks)} attacks, {chosen.row.size} utterances of the dev split")
 print(f"checkpoints of {run.name}: {', '.join(str(x.step) for x in saved)}")
@@ -291,19 +293,19 @@ def marks(run):
     return drawing.off_diagonal(cosine), top, by.loss.mean()
 
 
-measured = {arm: np.array([marks(x) for x in its]) for arm, its in found.items()}
+measured = {method: np.array([marks(x) for x in its]) for method, its in found.items()}
 header = ["", "cosine", "largest eigenvalue", "loss, nats"]
 DIGITS = (3, 1, 3)
 rows = []
-for arm, x in measured.items():
+for method, x in measured.items():
     cells = zip(x.mean(0), x.std(0, ddof=1), DIGITS, strict=True)
-    rows.append([arm, *(f"{m:.{d}f} ± {s:.{d}f}" for m, s, d in cells)])
-for arm in list(ARMS)[1:]:
-    gap = measured[arm] - measured["ERM"]
+    rows.append([method, *(f"{m:.{d}f} ± {s:.{d}f}" for m, s, d in cells)])
+for method in list(METHODS)[1:]:
+    gap = measured[method] - measured["ERM"]
     ends = stats.ttest_1samp(gap, 0.0).confidence_interval(0.95)
     cells = zip(gap.mean(axis=0), ends.low, ends.high, DIGITS, strict=True)
     text = [f"{m:+.{d}f} [{lo:+.{d}f}, {hi:+.{d}f}]" for m, lo, hi, d in cells]
-    rows.append([f"{arm} − ERM", *(x.replace("-", "−") for x in text)])
+    rows.append([f"{method} − ERM", *(x.replace("-", "−") for x in text)])
 Markdown(tables.markdown_table((header, rows)))
 
 # %% [markdown]

@@ -65,7 +65,7 @@ plt.rcParams.update({**plots.OPTIONS, "figure.dpi": 100})
 # %%
 config = f"{CONFIGS / 'debspoof_full.py'}{':smoke' if SMOKE else ''}"
 command = [
-    "compare", "--workdir", str(RUNS), "--arms", "erm,mldg", "--config", config,
+    "compare", "--workdir", str(RUNS), "--methods", "erm,mldg", "--config", config,
     "--vary", f"objective.inner_lr={','.join(map(str, RATES))}",
     "--seeds", f"0:{len(SEEDS)}", "--set", f"model.frontend.layers={2 if SMOKE else 4}",
     *(["--workers", "0"] if SMOKE else ["--set", "keep_every=80"]),
@@ -77,20 +77,22 @@ assert cli.main(command) == 0
 # the dev split: the same attacks as in training, other speakers.
 
 # %%
-ARMS = {"ERM": "erm", **{f"MLDG, α = {a}": f"mldg inner_lr={a}" for a in RATES}}
+METHODS = {"ERM": "erm", **{f"MLDG, α = {a}": f"mldg inner_lr={a}" for a in RATES}}
 found = {
-    arm: [subjects.load(RUNS / f"{label} seed{seed}") for seed in SEEDS]
-    for arm, label in ARMS.items()
+    method: [subjects.load(RUNS / f"{label} seed{seed}") for seed in SEEDS]
+    for method, label in METHODS.items()
 }
 first = found["ERM"][0]
 folder = find_corpus("debspoof", "full", "data")
 dev = load_split(folder, "dev")
 if SMOKE:  # bona fide and four attacks
     dev = dev.take(np.isin(dev.attack, np.unique(dev.attack)[:5]))
-chosen = subjects.choose(dev, examples=2 if SMOKE else 8, samples=first.config.samples)
+chosen = subjects.choose(
+    dev, examples=2 if SMOKE else 8, samples=first.config.crop_samples
+)
 shape = {
-    arm: [trained_update.describe(run, chosen) for run in its]
-    for arm, its in found.items()
+    method: [trained_update.describe(run, chosen) for run in its]
+    for method, its in found.items()
 }
 layers, projections = shape["ERM"][0].mass.layers, shape["ERM"][0].mass.projections
 print(
@@ -106,8 +108,8 @@ print(
 
 
 # %%
-def mean(arm, value):
-    return np.mean([value(one.mass) for one in shape[arm]], axis=0)
+def mean(method, value):
+    return np.mean([value(one.mass) for one in shape[method]], axis=0)
 
 
 rows = drawing.layer_names(layers), drawing.projection_names(projections)
@@ -149,8 +151,8 @@ def gaps(these, those, value):
     return np.array([value(one.mass) - value(other.mass) for one, other in pairs])
 
 
-def differences(arm, value):
-    return gaps(shape[arm], shape["ERM"], value)
+def differences(method, value):
+    return gaps(shape[method], shape["ERM"], value)
 
 
 def interval(values):
@@ -161,14 +163,14 @@ def interval(values):
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
 for ax, (title, value) in zip(axes, MEASURES.items(), strict=True):
-    for place, arm in enumerate(list(ARMS)[1:]):
-        by_seed = differences(arm, value).mean(axis=1)
+    for place, method in enumerate(list(METHODS)[1:]):
+        by_seed = differences(method, value).mean(axis=1)
         colour, marker = plots.style((3, 5)[place])
         x = np.arange(len(projections)) + 0.3 * place - 0.15
         middle, low, high = interval(by_seed)
         ax.errorbar(
             x, middle, [middle - low, high - middle],
-            color=colour, fmt="_", ms=12, capsize=4, lw=1.8, label=arm,
+            color=colour, fmt="_", ms=12, capsize=4, lw=1.8, label=method,
         )  # fmt: skip
         for j, values in enumerate(by_seed.T):
             spread = x[j] + np.linspace(-0.06, 0.06, len(values))
@@ -189,11 +191,17 @@ _ = axes[0].legend(fontsize=8)
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained", sharey=True)
 value = MEASURES["ΔW, after the merge"]
-cells = {arm: interval(differences(arm, value)) for arm in list(ARMS)[1:]}
+cells = {method: interval(differences(method, value)) for method in list(METHODS)[1:]}
 top = max(np.abs(middle).max() for middle, _, _ in cells.values())
-for ax, (arm, (middle, low, high)) in zip(axes, cells.items(), strict=True):
+for ax, (method, (middle, low, high)) in zip(axes, cells.items(), strict=True):
     image = drawing.heat(
-        ax, middle, *rows, arm, limits=(-top, top), colours=drawing.DIVERGING, digits=1
+        ax,
+        middle,
+        *rows,
+        method,
+        limits=(-top, top),
+        colours=drawing.DIVERGING,
+        digits=1,
     )
     for i, j in np.argwhere((low > 0) | (high < 0)):
         ax.text(j + 0.3, i - 0.2, "*", ha="center", va="center", fontsize=14)
@@ -256,7 +264,9 @@ def verdicts(columns):
     return Markdown(tables.markdown_table((["difference", *columns], table)))
 
 
-verdicts({arm: functools.partial(differences, arm) for arm in list(ARMS)[1:]})
+verdicts(
+    {method: functools.partial(differences, method) for method in list(METHODS)[1:]}
+)
 
 # %% [markdown]
 # At the small inner learning rate little is to be seen, and most of it has the
@@ -283,7 +293,7 @@ verdicts({arm: functools.partial(differences, arm) for arm in list(ARMS)[1:]})
 FOLDS = range(1 if SMOKE else 4)
 AGAIN = Path(f"{RUNS}-folds")
 again = [
-    "compare", "--workdir", str(AGAIN), "--arms", "erm,mldg", "--config", config,
+    "compare", "--workdir", str(AGAIN), "--methods", "erm,mldg", "--config", config,
     "--seeds", f"0:{len(SEEDS)}", "--folds", f"0:{len(FOLDS)}",
     *(["--workers", "0"] if SMOKE else []),
 ]  # fmt: skip
@@ -295,16 +305,16 @@ for fold in FOLDS:
     test = load_test(folder, "eval", fold)
     test = test.take(np.isin(test.attack, np.unique(dev.attack)))
     its = subjects.choose(
-        test, examples=chosen.row.shape[1], samples=first.config.samples
+        test, examples=chosen.row.shape[1], samples=first.config.crop_samples
     )
     left_out[fold] = {
-        arm: [
+        method: [
             trained_update.describe(
-                subjects.load(AGAIN / f"{arm} seed{seed} fold{fold}"), its
+                subjects.load(AGAIN / f"{method} seed{seed} fold{fold}"), its
             )
             for seed in SEEDS
         ]
-        for arm in ("erm", "mldg")
+        for method in ("erm", "mldg")
     }
 
 
@@ -348,8 +358,8 @@ def compare(one, other):
 
 erm = found["ERM"]
 pairs = {
-    f"{arm} to ERM, same seed": zip(found[arm], erm, strict=True)
-    for arm in list(ARMS)[1:]
+    f"{method} to ERM, same seed": zip(found[method], erm, strict=True)
+    for method in list(METHODS)[1:]
 } | {"ERM to ERM, other seed": itertools.pairwise(erm)}
 compared = {kind: [compare(*pair) for pair in its] for kind, its in pairs.items()}
 table = []
@@ -387,7 +397,7 @@ _ = figure.legend(loc="outside lower center", ncols=3, fontsize=8)
 # %%
 LONG = Path(f"{RUNS}-long")
 longer = [
-    "compare", "--workdir", str(LONG), "--arms", "erm", "--config", config,
+    "compare", "--workdir", str(LONG), "--methods", "erm", "--config", config,
     "--seeds", f"0:{len(SEEDS)}", "--set", f"model.frontend.layers={len(layers)}",
     "--set", "optimizer.lr=2e-3", *(["--workers", "0"] if SMOKE else []),
 ]  # fmt: skip
@@ -418,14 +428,16 @@ verdicts({"ERM, twice the learning rate": lambda v: gaps(long_shape, shape["ERM"
 # (1: the same up to rotation and scale), a line a run.
 
 # %%
-clips = chosen.batch["waveform"].reshape(-1, first.config.samples)[:: 2 if SMOKE else 4]
+clips = chosen.batch["waveform"].reshape(-1, first.config.crop_samples)[
+    :: 2 if SMOKE else 4
+]
 figure, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-for place, (arm, its) in zip((0, 3, 5), found.items(), strict=True):
+for place, (method, its) in zip((0, 3, 5), found.items(), strict=True):
     colour, marker = plots.style(place)
     for number, run in enumerate(its[:3]):
         bare = {"params": run.frozen}
         cka = representation.cka_by_layer(run.detector, run.variables, bare, clips)
-        label = arm if number == 0 else None
+        label = method if number == 0 else None
         ax.plot(cka, color=colour, marker=marker, ms=4, lw=1, label=label)
 ax.set_xticks(range(len(cka)), ["input", *(f"layer {i}" for i in layers)])
 ax.set_ylabel("linear CKA, adapted : frozen")
@@ -445,7 +457,7 @@ _ = ax.legend(fontsize=8)
 # does not matter, where it barely misses zero it does. The error rates at the top
 # cannot be told apart, so none of this geometry is shown to help or to harm.
 #
-# **With your own runs:** `mldg analyse RUN RUN …` of several seeds of two arms writes
-# these tables and pictures; `mldg analyse RUN` those of one. For XLS-R the update is
-# never formed where only its spectrum is wanted (`geometry.spectra`), and the Fisher
-# matrix is summed up example by example (`fisher.mass`).
+# **With your own runs:** `mldg analyse RUN RUN …` of several seeds of two methods
+# writes these tables and pictures; `mldg analyse RUN` those of one. For XLS-R the
+# update is never formed where only its spectrum is wanted (`geometry.spectra`), and the
+# Fisher matrix is summed up example by example (`fisher.mass`).

@@ -112,7 +112,7 @@ for title, text in {
 # %% [markdown]
 # ## Train with it and without it
 #
-# Two detectors for each seed, equal but for `episode.without`: *with* has met the
+# Two detectors for each seed, equal but for `episode.exclude`: *with* has met the
 # attack, *without* has not. How much the error rises from the one to the other is what
 # not knowing the attack costs. Every step takes as many attacks as *without* has, so
 # that both are trained on as many clips. Seeds differ in initialisation and in what is
@@ -120,26 +120,28 @@ for title, text in {
 # and scores the split `eval`.
 
 # %%
-ARMS = {"with": (), "without": (LEFT_OUT,)}
+METHODS = {"with": (), "without": (LEFT_OUT,)}
 TEST = jobs.Test("eval", folder, "eval")
-todo = {arm: [] for arm in ARMS}
-for arm, without in ARMS.items():
+todo = {method: [] for method in METHODS}
+for method, without in METHODS.items():
     for seed in range(SEEDS):
         config = with_values(
             read_config_file(f"{CONFIGS}/debspoof.py:mldg" + (",smoke" * SMOKE)),
             {
                 "seed": seed,
-                "episode.without": without,
-                "episode.attacks": len(known) - 1,  # a step
+                "episode.exclude": without,
+                "episode.attacks_per_episode": len(known) - 1,  # a step
                 "corpus.name": "manifest",
                 "corpus.config": folder.parent.name,
                 "corpus.sha256": corpus_sha256(folder),
             },
         )
-        todo[arm].append(jobs.Job(WORK / f"{arm}-{seed}", config, folder, (TEST,)))
+        todo[method].append(
+            jobs.Job(WORK / f"{method}-{seed}", config, folder, (TEST,))
+        )
 
 cores = 0 if SMOKE else len(os.sched_getaffinity(0))
-jobs.run("training", [job for arm in ARMS for job in todo[arm]], workers=cores)
+jobs.run("training", [job for method in METHODS for job in todo[method]], workers=cores)
 print(*sorted(path.parent.name for path in WORK.glob("with*/scores_eval.txt")))
 
 # %% [markdown]
@@ -158,7 +160,7 @@ sets = {f"{LEFT_OUT} (left out)": (LEFT_OUT,), "other attacks": others, "all": N
 table = []
 for title, attacks in sets.items():
     rates = statistics.rates([statistics.Condition(scored, attacks)])
-    eers = [statistics.rate(rates, arm).text() for arm in ARMS]
+    eers = [statistics.rate(rates, method).text() for method in METHODS]
     rise = statistics.difference(rates, "without", "with")
     table.append([title, *eers, rise.text(), f"{rise.p:.3f}"])
 head = ["EER, %", "with", "without", "without − with, points", "p"]
@@ -194,7 +196,9 @@ for title, its in (("bona fide", real), (LEFT_OUT, own)):
 # for a paper (SVG and PDF).
 
 # %%
-found = evaluate.evaluate({arm: todo[arm][0].scores(TEST) for arm in ARMS}, TABLE)
+found = evaluate.evaluate(
+    {method: todo[method][0].scores(TEST) for method in METHODS}, TABLE
+)
 report.write(found, WORK / "report.html", WORK / "figures")
 print(WORK / "report.html")
 display(HTML(html_table(report.systems_table(found))))

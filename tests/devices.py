@@ -48,9 +48,9 @@ def run(devices, order, cast):
     state, frozen = (parallel.replicate(x, devices) for x in (state, frozen))
     corpus, domains = small.domains()
     for number in range(5):
-        drawn = small.draw(domains, number)
-        drawn = loader.lay_out(drawn, *parallel.share(devices))
-        state, metrics = step(state, frozen, cast(small.cut(drawn, corpus)))
+        drawn = small.sample_episode(domains, number)
+        drawn = loader.shard_episode(drawn, *parallel.local_shard(devices))
+        state, metrics = step(state, frozen, cast(small.load_episode(drawn, corpus)))
         if number == 0:
             # after one step Adam's first moment is a tenth of the gradient
             gradient = jax.tree.map(np.asarray, first_moments(state.opt_state))

@@ -39,7 +39,7 @@ def config(*overrides):
 
 def smoke_config(*overrides):
     """That of the run of ``conftest.smoke_run``: real Whisper, four steps, no A02."""
-    own = ("seed=7", "episode.without=[A02]", "episode.meta_test=2")
+    own = ("seed=7", "episode.exclude=[A02]", "episode.num_meta_test=2")
     return read_config_file("configs/debspoof.py:mldg,smoke", [*own, *overrides])
 
 
@@ -83,14 +83,20 @@ def domains():
     return corpus, episodes.group(corpus)
 
 
-def draw(domains, step, examples=8):
+def sample_episode(domains, step, examples_per_attack=8):
     """The decisions of one episode."""
-    return episodes.draw(domains, seed=0, step=step, meta_test=2, examples=examples)
+    return episodes.sample_episode(
+        domains,
+        seed=0,
+        step=step,
+        num_meta_test=2,
+        examples_per_attack=examples_per_attack,
+    )
 
 
-def cut(drawn, corpus):
+def load_episode(drawn, corpus):
     """The arrays of one episode."""
-    return episodes.cut(drawn, corpus, samples=SAMPLES)
+    return episodes.load_episode(drawn, corpus, samples=SAMPLES)
 
 
 def double(tree):

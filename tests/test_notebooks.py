@@ -78,7 +78,7 @@ def test_it_runs_on_small_data(name, home, tmp_path):
 
 
 def test_the_readme_says_what_a_notebook_printed():
-    """The largest eigenvalues of three arms."""
+    """The largest eigenvalues of three methods."""
     cells = nbformat.read(build.HERE / "02_meta_gradient.ipynb", 4).cells
     tables = [
         output.data["text/markdown"]

@@ -24,14 +24,14 @@ def whole_detector():
     with jax.enable_x64(True):
         config = read_config_file("configs/xlsr.py:mldg2,smoke")
         detector = create_detector(config.model)
-        waveform = np.ones((1, config.samples), np.float32)
+        waveform = np.ones((1, config.crop_samples), np.float32)
         frontend = detector.frontend.init(jax.random.key(1), waveform)["params"]
         state, frozen = build_state(config, detector, frontend, waveform)
         state, frozen = small.double((state, frozen))
         corpus, domains = small.domains()
-        drawn = small.draw(domains, 0, examples=2)
+        drawn = small.sample_episode(domains, 0, examples_per_attack=2)
         episode = small.double(
-            small.episodes.cut(drawn, corpus, samples=config.samples)
+            small.episodes.load_episode(drawn, corpus, samples=config.crop_samples)
         )
 
         @jax.jit

@@ -82,7 +82,7 @@ def updates(trainable: Mapping[str, Any], scale: float) -> dict[tuple, Update]:
     if not found:
         raise UserError(
             "the run has no adapters (lora.rank is 0), so there is no update to look "
-            "at: give a run whose arm is erm, mldg or mldg2"
+            "at: give a run whose method is erm, mldg or mldg2"
         )
     return {place: Update(x["A"], scale * x["B"]) for place, x in found.items()}
 

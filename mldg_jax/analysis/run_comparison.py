@@ -8,7 +8,7 @@ import numpy as np
 
 from mldg_jax.analysis import landscape, subjects
 from mldg_jax.analysis.geometry import Angles, principal_angles, updates
-from mldg_jax.analysis.trained_update import Geometry, Tell, describe, evaluator
+from mldg_jax.analysis.trained_update import Geometry, Report, describe, evaluator
 from mldg_jax.common import run_folder
 from mldg_jax.common.errors import UserError
 
@@ -16,7 +16,7 @@ LINE = np.linspace(0, 1, 9)
 REPEATED = ("seed", "corpus.fold")
 
 
-class Several(NamedTuple):
+class RunComparison(NamedTuple):
     """The study of several runs of one front-end.
 
     Attributes:
@@ -31,56 +31,57 @@ class Several(NamedTuple):
 
     @property
     def kinds(self) -> dict[str, list[tuple[str, str]]]:
-        """Pairs by their arms and by whether they share a seed, so where they began."""
+        """Pairs of runs by their methods and by whether they share a seed."""
         runs = {one.name: one for one in self.geometry}
         found: dict[str, list[tuple[str, str]]] = {}
         for pair in self.paths:
-            arms = " : ".join(sorted(runs[name].arm for name in pair))
+            methods = " : ".join(sorted(runs[name].method for name in pair))
             one, other = (runs[name].seed for name in pair)
-            kind = f"{arms}, same seed" if one == other else arms
+            kind = f"{methods}, same seed" if one == other else methods
             found.setdefault(kind, []).append(pair)
         return found
 
 
-def several(
+def compare_runs(
     them: Sequence[subjects.FinishedRun],
     chosen: subjects.Examples,
     *,
-    tell: Tell,
+    report: Report,
     line: np.ndarray = LINE,
-) -> Several:
+) -> RunComparison:
     """Compares runs.
 
     Args:
       them: the runs, of one model, each with a name of its own.
-      chosen, tell: as of ``study.single``.
+      chosen, report: as of ``study.analyse_run``.
       line: places between two runs, from 0 to 1.
 
     Raises:
       UserError: two runs share a name, or are of different models or without adapters.
     """
     _check(them)
-    labels = arm_labels(them)
+    labels = method_labels(them)
     pairs = list(itertools.combinations(them, 2))
     total, number = len(them) + len(pairs), itertools.count(1)
     shapes, by_run = [], {}
     for run in them:
-        tell(f"{next(number)}/{total} geometry and Fisher mass: {run.name}")
-        shapes.append(describe(run, chosen)._replace(arm=labels[run.name]))
+        report(f"{next(number)}/{total} geometry and Fisher mass: {run.name}")
+        shapes.append(describe(run, chosen)._replace(method=labels[run.name]))
         by_run[run.name] = updates(run.trainable, run.scale)
     angles, paths = {}, {}
     for one, other in pairs:
-        tell(f"{next(number)}/{total} between {one.name} and {other.name}")
+        report(f"{next(number)}/{total} between {one.name} and {other.name}")
         pair = one.name, other.name
         angles[pair] = principal_angles(*(by_run[name] for name in pair))
         paths[pair] = landscape.interpolate(
             evaluator(one, chosen), one.point, other.point, line
         )
-    return Several(tuple(shapes), angles, paths)
+    return RunComparison(tuple(shapes), angles, paths)
 
 
-def arm_labels(them: Sequence[subjects.FinishedRun]) -> dict[str, str]:
-    """Each run's arm, with the settings in which runs of that arm differ, by name.
+def method_labels(them: Sequence[subjects.FinishedRun]) -> dict[str, str]:
+    """Each run's method, with the settings in which runs of that method differ, by
+    name.
 
     Seeds and speaker folds apart: those are repetitions.
     """
@@ -88,13 +89,13 @@ def arm_labels(them: Sequence[subjects.FinishedRun]) -> dict[str, str]:
     found = {}
     for run in them:
         its = flat[run.name]
-        others = [flat[x.name] for x in them if x.config.arm == run.config.arm]
+        others = [flat[x.name] for x in them if x.config.method == run.config.method]
         values = [
             f"{key.rpartition('.')[2]}={value}"
             for key, value in sorted(its.items())
             if key not in REPEATED and any(x.get(key) != value for x in others)
         ]
-        found[run.name] = " ".join([run.config.arm, *values])
+        found[run.name] = " ".join([run.config.method, *values])
     return found
 
 

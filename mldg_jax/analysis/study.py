@@ -17,7 +17,7 @@ from mldg_jax.analysis import (
     subjects,
 )
 from mldg_jax.analysis.taylor import Orders, Taylor, compare_orders, decompose
-from mldg_jax.analysis.trained_update import Geometry, Tell, describe, evaluator
+from mldg_jax.analysis.trained_update import Geometry, Report, describe, evaluator
 from mldg_jax.common.errors import UserError
 from mldg_jax.mldg import BETA
 
@@ -49,11 +49,11 @@ class Moment(NamedTuple):
     top: dict[str, np.ndarray]
 
 
-class Single(NamedTuple):
+class RunAnalysis(NamedTuple):
     """The study of one run. Entries are None where the run has no adapters.
 
     Attributes:
-      name, arm: of the run.
+      name, method: of the run.
       attacks: names.
       held_out: names of those that are the meta-test half.
       inner_lr: the run's, or ``INNER_LR``.
@@ -72,7 +72,7 @@ class Single(NamedTuple):
     """
 
     name: str
-    arm: str
+    method: str
     attacks: tuple[str, ...]
     held_out: tuple[str, ...]
     inner_lr: float
@@ -99,22 +99,22 @@ class _Setting(NamedTuple):
     seed: int
 
 
-def single(
+def analyse_run(
     run: subjects.FinishedRun,
     chosen: subjects.Examples,
     *,
-    tell: Tell,
+    report: Report,
     seed: int = 0,
     eigenvalues: int = EIGENVALUES,
     lanczos_steps: int = LANCZOS_STEPS,
     grid: np.ndarray = GRID,
-) -> Single:
+) -> RunAnalysis:
     """Studies one run.
 
     Args:
       run: from ``subjects.load``.
       chosen: utterances of every attack, at least two attacks.
-      tell: called with what is computed next.
+      report: called with what is computed next.
       seed: of the attacks that are held out and of random directions.
       eigenvalues: of the finished run's Hessians, the largest; of checkpoints one.
       lanczos_steps: of the spectral densities.
@@ -137,7 +137,7 @@ def single(
     total, number = len(saved) + 4, itertools.count(1)
 
     def next_is(what: str) -> None:
-        tell(f"{next(number)}/{total} {what}")
+        report(f"{next(number)}/{total} {what}")
 
     along = []
     for point in saved:
@@ -170,8 +170,8 @@ def single(
         shape = describe(run, chosen)
         bare = {"params": run.frozen}
         cka = representation.cka_by_layer(run.detector, run.variables, bare, flat)
-    return Single(
-        run.name, run.config.arm, chosen.attacks, held_out, inner_lr, (*along, last),
+    return RunAnalysis(
+        run.name, run.config.method, chosen.attacks, held_out, inner_lr, (*along, last),
         gradients.similarity_by_block(found)[1], gradients.similarity_of_rest(found),
         density, example_gradients.noise_by_block(moments), shape, cka,
         coordinates.reshape(*chosen.row.shape, 2), explained, chosen.batch["label"],
@@ -219,7 +219,7 @@ def _hessians(run: subjects.FinishedRun, setting: _Setting) -> dict[str, Any]:
 def _hold_out(run: subjects.FinishedRun, chosen: subjects.Examples, seed: int):
     """As many attacks as the run's episodes hold out, at random; and the episode."""
     total = len(chosen.attacks)
-    count = min(run.config.episode.meta_test, total - 1)
+    count = min(run.config.episode.num_meta_test, total - 1)
     order = np.random.default_rng(seed).permutation(total)
     numbers = sorted(order[:count].tolist())
     return tuple(chosen.attacks[i] for i in numbers), chosen.episode(numbers)

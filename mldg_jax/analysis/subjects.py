@@ -123,7 +123,7 @@ def initial(run: FinishedRun) -> dict[str, Any]:
 
 
 def _state(run: FinishedRun) -> TrainState:
-    silence = np.zeros((1, run.config.samples), np.float32)
+    silence = np.zeros((1, run.config.crop_samples), np.float32)
     state, _ = build_state(run.config, run.detector, run.frozen["frontend"], silence)
     return state
 

@@ -7,20 +7,20 @@ import jax
 
 from mldg_jax.analysis import fisher, geometry, losses, subjects
 
-Tell = Callable[[str], Any]  # what a study computes next
+Report = Callable[[str], Any]  # what a study computes next
 
 
 class Geometry(NamedTuple):
     """What training did to one run's front-end; None for runs without adapters.
 
     Attributes:
-      name, arm, seed: of the run.
+      name, method, seed: of the run.
       spectra: of the updates.
       mass: under the Fisher matrix.
     """
 
     name: str
-    arm: str
+    method: str
     seed: int
     spectra: geometry.Spectra
     mass: fisher.Mass
@@ -37,7 +37,7 @@ def describe(run: subjects.FinishedRun, chosen: subjects.Examples) -> Geometry:
         scale=run.scale,
     )
     spectra = geometry.spectra(run.trainable, run.scale)
-    return Geometry(run.name, run.config.arm, run.config.seed, spectra, mass)
+    return Geometry(run.name, run.config.method, run.config.seed, spectra, mass)
 
 
 def evaluator(

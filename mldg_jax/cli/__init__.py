@@ -25,7 +25,7 @@ examples:
   mldg corpus build debspoof --size small      only the corpus
   mldg corpus build asvspoof2019_la --source /data/LA
   mldg train --config configs/debspoof.py:mldg --workdir runs/mldg
-  mldg compare --config configs/debspoof.py --arms frozen,erm,mldg --workdir runs/all
+  mldg compare --config configs/debspoof.py --methods frozen,erm,mldg --workdir runs/all
   mldg plan --config configs/xlsr.py:mldg --topology v5e:2x4 --batch 12
   mldg score runs/demo/mldg-0 my_recording.wav
   mldg analyse runs/demo/mldg-0                what training did, and why

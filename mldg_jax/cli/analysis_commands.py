@@ -11,7 +11,7 @@ TEXT = """\
 Say what training did. Of one run: do the attacks' gradients agree, what does the MLDG
 objective consist of, how curved is the loss, where does the update matter. Of several:
 how far apart are their updates, is there a barrier between them, which projections
-carry the update in which arm. Writes arrays.npz (every number), table.md and
+carry the update in which method. Writes arrays.npz (every number), table.md and
 report.html (pictures with captions, needs no network)."""
 
 
@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
         nargs="+",
         metavar="RUN",
         help="finished run folders; several, of the same model, are compared: of each "
-        "arm (erm, mldg, …) ideally several seeds",
+        "method (erm, mldg, …) ideally several seeds",
     )
     add_corpus(analyse, "first run")
     analyse.add_argument("--split", default="dev", help="default: %(default)s")
@@ -55,23 +55,23 @@ def _analyse(arguments: argparse.Namespace) -> None:
     loaded = [subjects.load(folder) for folder in arguments.runs]
     trained_on = loaded[0].config.corpus
     folder = corpus_folder(arguments, trained_on)
-    # The voices that a speaker fold left out; another run's may have been trained on.
+    # The speakers that a speaker fold left out; another run's may have been trained on.
     rows = load_test(folder, arguments.split, trained_on.fold)
     chosen = subjects.choose(
         rows,
         examples=arguments.examples,
-        samples=loaded[0].config.samples,
+        samples=loaded[0].config.crop_samples,
         seed=arguments.seed,
     )
 
-    def tell(what: str) -> None:
+    def show(what: str) -> None:
         print(f"{what} …", file=sys.stderr, flush=True)
 
     if len(loaded) == 1:
-        found = study.single(loaded[0], chosen, seed=arguments.seed, tell=tell)
+        found = study.analyse_run(loaded[0], chosen, seed=arguments.seed, report=show)
         folder = arguments.output or loaded[0].folder / "analysis"
     else:
-        found = run_comparison.several(loaded, chosen, tell=tell)
+        found = run_comparison.compare_runs(loaded, chosen, report=show)
         folder = arguments.output or Path("runs") / "comparison"
     *_, report = analysis_page.write(found, folder)
     print(f"{report}: open it in a browser; the numbers are beside it")

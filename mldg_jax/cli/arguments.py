@@ -49,7 +49,7 @@ def corpus_folder(arguments: argparse.Namespace, trained_on: CorpusSection) -> P
 
 def add_config(command: argparse.ArgumentParser) -> None:
     """``--config`` and ``--set``."""
-    command.add_argument("--config", required=True, help="FILE.py:ARM")
+    command.add_argument("--config", required=True, help="FILE.py:METHOD")
     add_overrides(command)
 
 

@@ -10,32 +10,35 @@ from mldg_jax.common.errors import UserError
 
 EPILOG = """\
 Runs that are there are not done again: stop it and start it again as you like, or add
-an arm, a rank or a seed. Every neural arm gets as many gradient evaluations as ERM
+a method, a rank or a seed. Every neural method gets as many gradient evaluations as ERM
 takes in the config's steps; one that pays more a step (second order) takes fewer.
 
 examples:
-  the paper's table on DebSpoof, with every voice tested once
+  the paper's table on DebSpoof, with every speaker tested once
     mldg compare --config configs/debspoof_full.py --workdir runs/compare \\
-      --arms lfcc-gmm,frozen,erm,control,mldg,mldg2 --seeds 0:5 --folds 0:4
+      --methods lfcc-gmm,frozen,erm,control,mldg,mldg2 --seeds 0:5 --folds 0:4
   ranks
     mldg compare --config configs/debspoof.py --workdir runs/ranks \\
-      --arms frozen,erm,mldg,full --ranks 4,8,16,32 --seeds 0:5
-  choose the inner learning rate on held-out training attacks
-    mldg compare --config configs/debspoof.py --workdir runs/choose --choose \\
-      --arms erm,mldg --vary objective.inner_lr=0.003,0.01,0.03 --seeds 0:3
+      --methods frozen,erm,mldg,full --ranks 4,8,16,32 --seeds 0:5
+  tune the inner learning rate on held-out training attacks
+    mldg compare --config configs/debspoof.py --workdir runs/tune --tune \\
+      --methods erm,mldg --vary objective.inner_lr=0.003,0.01,0.03 --seeds 0:3
 """
 
 
 def add(commands: Any) -> None:
     """Adds the command."""
-    text = "Train arms, ranks and seeds, and write the table that compares them."
+    text = "Train methods, ranks and seeds, and write the table that compares them."
     compare = add_command(commands, "compare", _compare, text)
     compare.epilog = EPILOG
     compare.formatter_class = argparse.RawDescriptionHelpFormatter
     compare.add_argument(
-        "--config", required=True, help="FILE.py[:EXTRA] whose arguments are the arms"
+        "--config",
+        required=True,
+        help="FILE.py[:EXTRA] whose arguments are the methods",
     )
     compare.add_argument(
+        "--methods",
         "--arms",
         default="frozen,erm,mldg",
         help="of the config file, and lfcc-gmm; default: %(default)s",
@@ -60,10 +63,11 @@ def add(commands: Any) -> None:
         help="a row for each value of a config entry; may be repeated",
     )
     compare.add_argument(
+        "--tune",
         "--choose",
         action="store_true",
-        help="to choose values by: short runs, tested on the training attacks that "
-        "the config's selection.without holds out; the test is not looked at",
+        help="tune values: short runs, tested on the training attacks that "
+        "the config's selection.held_out holds out; the test is not looked at",
     )
     compare.add_argument(
         "--workers",
@@ -76,7 +80,7 @@ def add(commands: Any) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from mldg_jax.experiments import arm_tables, jobs
+    from mldg_jax.experiments import jobs, method_tables
     from mldg_jax.experiments.compare import compare_methods
     from mldg_jax.training import parallel
 
@@ -89,17 +93,17 @@ def _compare(arguments: argparse.Namespace) -> None:
     workdir = Path(arguments.workdir)
     comparison = compare_methods(
         arguments.config,
-        arguments.arms.split(","),
+        arguments.methods.split(","),
         workdir,
         seeds=_numbers("--seeds", arguments.seeds),
         folds=_numbers("--folds", arguments.folds) if arguments.folds else None,
         vary=vary,
-        choose=arguments.choose,
+        tune=arguments.tune,
         data_dir=arguments.data_dir,
         overrides=arguments.overrides,
         execute=lambda todo: jobs.run("comparing", todo, workers=workers),
     )
-    print(arm_tables.text(comparison))
+    print(method_tables.text(comparison))
     print(f"\n{workdir}: table.md, table.csv, table.tex, parameters.svg, results.json")
 
 

@@ -25,13 +25,13 @@ from mldg_jax.common.errors import UserError
 def add(commands: Any) -> None:
     """Adds the commands."""
     demo = add_command(
-        commands, "demo", _demo, "Build DebSpoof, train four arms, write a report."
+        commands, "demo", _demo, "Build DebSpoof, train four methods, write a report."
     )
     demo.add_argument(
         "--config", default="configs/debspoof.py", help="default: %(default)s"
     )
     demo.add_argument("--workdir", default="runs/demo", help="default: %(default)s")
-    demo.add_argument("--seeds", type=int, default=3, help="runs an arm; default 3")
+    demo.add_argument("--seeds", type=int, default=3, help="runs a method; default 3")
     demo.add_argument("--size", choices=("small", "full"), default="small")
     demo.add_argument(
         "--workers",
@@ -96,13 +96,13 @@ def _add_plan(plan: argparse.ArgumentParser) -> None:
         "--batch",
         type=int,
         help="utterances a chip and step, all attacks and both halves together; "
-        "default: what the config's episode.examples comes to",
+        "default: what the config's episode.examples_per_attack comes to",
     )
     plan.add_argument(
         "--attacks",
         type=int,
-        help="of a step; default: the config's episode.attacks, or 6 as in ASVspoof "
-        "2019 LA",
+        help="of a step; default: the config's episode.attacks_per_episode, or 6 as in "
+        "ASVspoof 2019 LA",
     )
     plan.add_argument(
         "--largest",
@@ -113,7 +113,7 @@ def _add_plan(plan: argparse.ArgumentParser) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from mldg_jax.experiments import arm_tables
+    from mldg_jax.experiments import method_tables
     from mldg_jax.experiments.demo import read_configs, run_demo
 
     # a mistake in the config is better found before minutes of building
@@ -123,7 +123,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     story = run_demo(
         base, corpus, workdir, seeds=arguments.seeds, workers=arguments.workers
     )
-    print(arm_tables.text(story.comparison, detailed=False))
+    print(method_tables.text(story.comparison, detailed=False))
     print(f"\n{workdir / 'report.html'}: open it in a browser")
     print(f"{workdir / 'results.json'}: every number of it")
     print(f"next: mldg score {workdir / 'mldg-0'} your.wav")
@@ -157,7 +157,7 @@ def _train(arguments: argparse.Namespace) -> int | None:
     config = with_values(config, {"corpus.sha256": corpus_sha256(folder)})
     split = config.validation.split if config.validation.every else None
     fold = config.corpus.fold
-    with processes.caught(several=parallel.several()) as stop:
+    with processes.caught(multiprocess=parallel.is_multiprocess()) as stop:
         run = loop.train(
             config,
             arguments.workdir,
@@ -166,7 +166,7 @@ def _train(arguments: argparse.Namespace) -> int | None:
             devices=parallel.devices(arguments.devices),
             stop=stop,
         )
-    if not parallel.leads():
+    if not parallel.is_primary():
         return None
     if not run_folder.finished(run):
         print(f"{run}: stopped and saved; continue it with\n  {_same_command()}")
@@ -174,7 +174,7 @@ def _train(arguments: argparse.Namespace) -> int | None:
     split, utterances = config.calibration.split, config.calibration.utterances
     new = not (run / CALIBRATION_FILE).exists()
     if fold is not None:
-        utterances = 0  # the splits' voices were trained on
+        utterances = 0  # the splits' speakers were trained on
     if new and utterances and split in split_names(folder):
         try:
             rows = load_split(folder, split)

@@ -101,19 +101,19 @@ class EpisodeSection:
     """What a step is made of.
 
     Attributes:
-      meta_test: attacks (domains) held out in a step.
-      examples: utterances of each attack, half of them bona fide.
-      without: attacks to exclude from training.
-      attacks: of a step; 0 for all.
+      num_meta_test: attacks (domains) held out in a step.
+      examples_per_attack: utterances of each attack, half of them bona fide.
+      exclude: attacks to exclude from training.
+      attacks_per_episode: 0 for all.
       weights: of attacks, where a step does not take all; 1 where not given.
-      domains: "attack", or "voice": every speaker of an attack is a domain.
+      domains: "attack", or "speaker": every speaker of an attack is a domain.
       crop: "random", or "first": clips begin with the utterance.
     """
 
-    meta_test: int = 2
-    examples: int = 4
-    without: tuple[str, ...] = ()
-    attacks: int = 0
+    num_meta_test: int = 2
+    examples_per_attack: int = 4
+    exclude: tuple[str, ...] = ()
+    attacks_per_episode: int = 0
     weights: Mapping[str, float] = field(default_factory=dict)
     domains: str = "attack"
     crop: str = "random"
@@ -221,18 +221,18 @@ class ComputeSection:
 
 @dataclass(frozen=True)
 class SelectionSection:
-    """How ``mldg demo`` and ``mldg compare --choose`` choose hyper-parameters.
+    """How ``mldg demo`` and ``mldg compare --tune`` tune hyper-parameters.
 
     Attributes:
-      without: training attacks that are held out and judged on.
-      meta_test: of these runs' episodes.
+      held_out: training attacks that these runs do not see and are judged on.
+      num_meta_test: of these runs' episodes.
       steps: of these runs.
       seeds: runs a candidate.
       head_lr, lr, inner_lr: the demo's candidates.
     """
 
-    without: tuple[str, ...] = ()
-    meta_test: int = 1
+    held_out: tuple[str, ...] = ()
+    num_meta_test: int = 1
     steps: int = 200
     seeds: int = 1
     head_lr: tuple[float, ...] = ()
@@ -245,33 +245,33 @@ class Config:
     """Everything that a run follows from.
 
     Attributes:
-      arm: the name of the method, for tables.
+      method: the name of the method, for tables.
       seed: everything random follows from it.
       steps: of training.
-      samples: of a training crop, at 16 kHz; 64,600 [base].
+      crop_samples: length of a training crop, at 16 kHz; 64,600 [base].
       checkpoint_every: steps.
       keep_every: keep the checkpoints of these steps besides the last two; 0: none.
       log_every: steps.
-      averaging: decay of the moving average of φ that the detector is made of.
+      ema_decay: of the exponential moving average of φ that the detector is made of.
       tensorboard: event files beside metrics.jsonl.
       components: of the mixtures of LFCC-GMM, which reads nothing else but ``seed``.
-      prefixes: a folder to keep what comes before the first adapter in, computed once
-        for every utterance; for clips that are always the same (``crop`` first, no
+      feature_cache: a folder for what comes before the first adapter, computed once
+        for every utterance; for crops that are always the same (``crop`` first, no
         augmentation).
       tests: CORPUS:SPLIT, what ``mldg compare`` tests on; the corpus's eval if empty.
     """
 
-    arm: str = ""
+    method: str = ""
     seed: int = 0
     steps: int = 1000
-    samples: int = 64_600
+    crop_samples: int = 64_600
     checkpoint_every: int = 100
     keep_every: int = 0
     log_every: int = 10
-    averaging: float = 0.99
+    ema_decay: float = 0.99
     tensorboard: bool = False
     components: int = 64
-    prefixes: str = ""
+    feature_cache: str = ""
     tests: tuple[str, ...] = ()
     corpus: CorpusSection = CorpusSection()
     model: ModelSection = ModelSection()

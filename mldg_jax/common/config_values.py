@@ -11,17 +11,48 @@ from typing import Any
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 
+RENAMED = {
+    "arm": "method",
+    "averaging": "ema_decay",
+    "prefixes": "feature_cache",
+    "samples": "crop_samples",
+    "episode.attacks": "episode.attacks_per_episode",
+    "episode.examples": "episode.examples_per_attack",
+    "episode.meta_test": "episode.num_meta_test",
+    "episode.without": "episode.exclude",
+    "selection.meta_test": "selection.num_meta_test",
+    "selection.without": "selection.held_out",
+}
+"""Entries that 0.1 called otherwise: old name → name. Accepted for one release."""
+
 
 def complete(values: Mapping[str, Any]) -> Config:
     """Returns the config that nested values and the defaults make.
 
     Args:
-      values: as of a config file or of config.json; what is missing has its default.
+      values: as of a config file or of config.json; what is missing has its default,
+        and names of the last release (``RENAMED``) are understood.
 
     Raises:
       UserError: an unknown name or a value of another type; it says which.
     """
-    return _section(Config, values, "")
+    return _section(Config, _renamed(values), "")
+
+
+def old_names(*several: Mapping[str, Any]) -> list[str]:
+    """Returns the entries that are called otherwise now.
+
+    Args:
+      several: values, nested or by dotted name.
+
+    Returns:
+      Dotted names, each a key of ``RENAMED``.
+    """
+    return [
+        name
+        for name in RENAMED
+        if any(name in values or _get(values, name)[1] for values in several)
+    ]
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -41,7 +72,7 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
     """
     nested = dataclasses.asdict(config)
     for name, value in values.items():
-        *sections, last = name.split(".")
+        *sections, last = RENAMED.get(name, name).split(".")
         section = nested
         for part in sections:
             if not isinstance(section.get(part), dict):
@@ -49,6 +80,38 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
             section = section[part]
         section[last] = value
     return complete(nested)
+
+
+def _renamed(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values under the names of today, in copies of the sections that change.
+
+    Where both names are there the old one wins: a config file of the last release sets
+    it on top of what this release's base says.
+    """
+    for old, new in RENAMED.items():
+        value, there = _get(values, old)
+        if there:
+            *section, last = new.split(".")
+            before = old.split(".")[-1]
+            if section:
+                inner = {**values[section[0]], last: value}
+                del inner[before]
+                values = {**values, section[0]: inner}
+            else:
+                values = {k: v for k, v in values.items() if k != before}
+                values = {**values, last: value}
+    if _get(values, "episode.domains")[0] == "voice":  # as 0.1 said
+        values = {**values, "episode": {**values["episode"], "domains": "speaker"}}
+    return values
+
+
+def _get(values: Any, name: str) -> tuple[Any, bool]:
+    """The nested value of a dotted name, and whether there is one."""
+    for part in name.split("."):
+        if not isinstance(values, Mapping) or part not in values:
+            return None, False
+        values = values[part]
+    return values, True
 
 
 def _section(kind: type, values: Any, prefix: str) -> Any:

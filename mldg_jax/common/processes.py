@@ -178,16 +178,17 @@ def same_command() -> list[str]:
 
 
 @contextlib.contextmanager
-def caught(*, several: bool = False) -> Iterator[Callable[[], bool]]:
+def caught(*, multiprocess: bool = False) -> Iterator[Callable[[], bool]]:
     """Catches the first SIGINT and SIGTERM; a second Ctrl-C ends the process at once.
 
     What handled them before does so again afterwards. For the main thread only, where
     Python allows handlers.
 
     Args:
-      several: this process is one of several of a run. They must stop at the same
+      multiprocess: this process is one of several of a run. They must stop at the same
         step, and JAX agrees on one when it sees SIGTERM in any of them
-        (``parallel.stops``): it is left to JAX, and SIGINT is passed on as SIGTERM.
+        (``parallel.should_stop``): it is left to JAX, and SIGINT is passed on as
+        SIGTERM.
 
     Yields:
       Tells whether a signal has come.
@@ -200,10 +201,10 @@ def caught(*, several: bool = False) -> Iterator[Callable[[], bool]]:
         name = signal.Signals(number).name
         log.warning("%s: finishing the step and saving; Ctrl-C again aborts", name)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if several:
+        if multiprocess:
             signal.raise_signal(signal.SIGTERM)
 
-    caught_ones = [signal.SIGINT] if several else [signal.SIGINT, signal.SIGTERM]
+    caught_ones = [signal.SIGINT] if multiprocess else [signal.SIGINT, signal.SIGTERM]
     before = {number: signal.signal(number, handle) for number in caught_ones}
     try:
         yield came.is_set

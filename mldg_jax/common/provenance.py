@@ -16,7 +16,7 @@ import numpy as np
 PACKAGES = ("mldg_jax", "jax", "flax", "optax", "numpy")
 
 
-def gather(trained_on: dict[str, Any]) -> dict[str, Any]:
+def collect(trained_on: dict[str, Any]) -> dict[str, Any]:
     """Plain facts for a run's config.json.
 
     Args:

@@ -76,7 +76,7 @@ def read_config(workdir: str | Path) -> Config:
 
 
 def read_provenance(workdir: str | Path) -> dict[str, Any]:
-    """Reads what ``provenance.gather`` said when a run began; {} if nothing was kept.
+    """Reads what ``provenance.collect`` said when a run began; {} if nothing was kept.
 
     Raises:
       UserError: the folder is no run.

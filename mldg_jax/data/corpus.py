@@ -250,8 +250,9 @@ def load_training(folder: str | Path, fold: int | None = None) -> Corpus:
     Args:
       folder: what ``find`` returned.
       fold: None for the split "train". A number: all splits but this speaker fold, as
-        far as they are bona fide or of an attack of the split "train". So the voices of
-        the official test take part, and other voices are tested, see ``load_test``.
+        far as they are bona fide or of an attack of the split "train". So the speakers
+        of the official test take part, and other speakers are tested, see
+        ``load_test``.
 
     Raises:
       UserError: there is no such split or fold.
@@ -279,17 +280,17 @@ def load_test(folder: str | Path, split: str, fold: int | None = None) -> Corpus
     return rows.take(folds == fold)
 
 
-def trained_on(corpus: Corpus, without: Sequence[str] = ()) -> dict[str, Any]:
+def trained_on(corpus: Corpus, excluded: Sequence[str] = ()) -> dict[str, Any]:
     """Counts what a detector is trained on.
 
     Args:
       corpus: the training split.
-      without: attacks of it that are left out.
+      excluded: attacks of it that were left out.
 
     Returns:
       Counts of ``bonafide``, ``spoof`` (by attack) and ``speakers``; ``languages``.
     """
-    spoof = corpus.attack[(corpus.label == SPOOF) & ~np.isin(corpus.attack, without)]
+    spoof = corpus.attack[(corpus.label == SPOOF) & ~np.isin(corpus.attack, excluded)]
     return {
         "bonafide": int((corpus.label == BONAFIDE).sum()),
         "spoof": dict(sorted(Counter(spoof.tolist()).items())),

@@ -6,9 +6,9 @@ half bona fide. The halves share no attack and no bona fide utterance.
 
 Every step deals the attacks anew between the halves. By default all of them take part,
 so each is met once a step; with fewer a step, each is met as often as its weight says.
-Bona fide is drawn speaker first, then utterance: a voice with many recordings weighs no
-more than one with few. Nothing is stored between steps: resuming needs the step number
-and nothing else.
+Bona fide is drawn speaker first, then utterance: a speaker with many recordings weighs
+no more than one with few. Nothing is stored between steps: resuming needs the step
+number and nothing else.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,7 +42,7 @@ class Domains(NamedTuple):
 def group(
     corpus: Corpus,
     *,
-    without: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     weights: Mapping[str, float] | None = None,
     by: str = "attack",
 ) -> Domains:
@@ -50,22 +50,22 @@ def group(
 
     Args:
       corpus: the training corpus.
-      without: attacks to leave out (for leave-attacks-out validation).
+      exclude: attacks that training must not meet.
       weights: of some domains; 1 for the others.
-      by: what a domain is: an "attack", or a "voice" of an attack, named
+      by: what a domain is: an "attack", or a "speaker" of an attack, named
         "attack/speaker".
 
     Raises:
       UserError: an attack that is named is not there, a weight is not positive, fewer
         than two attacks remain, or there is no bona fide utterance.
     """
-    if by not in ("attack", "voice"):
-        raise UserError(f"episode.domains is {by!r}; it must be attack or voice")
+    if by not in ("attack", "speaker"):
+        raise UserError(f"episode.domains is {by!r}; it must be attack or speaker")
     spoof = corpus.label == SPOOF
     attacks, weights = set(corpus.attack[spoof]), dict(weights or {})
-    _known("leave out", without, attacks)
+    _known("exclude", exclude, attacks)
     domain = corpus.attack
-    if by == "voice":
+    if by == "speaker":
         pairs = zip(corpus.attack.tolist(), corpus.speaker.tolist(), strict=True)
         domain = np.array([f"{attack}/{speaker}" for attack, speaker in pairs])
     _known("weigh", weights, set(domain[spoof]))
@@ -73,9 +73,9 @@ def group(
         if not 0 < weight < np.inf:
             raise UserError(
                 f"episode.weights.{name} is {weight}; a weight must be above 0: leave "
-                "an attack out with episode.without"
+                "an attack out with episode.exclude"
             )
-    spoof &= ~np.isin(corpus.attack, [*without, NO_ATTACK])
+    spoof &= ~np.isin(corpus.attack, [*exclude, NO_ATTACK])
     attacks = sorted(set(domain[spoof].tolist()))
     bonafide = corpus.label == BONAFIDE
     if len(attacks) < 2 or not bonafide.any():
@@ -112,7 +112,7 @@ def leave_attacks_out(
       seed: of the deal, ≥ 0.
 
     Returns:
-      For each fold the attacks to hold out (``episode.without``); every attack is in
+      For each fold the attacks to hold out (``episode.exclude``); every attack is in
       one fold, and folds differ in size by one at most.
 
     Raises:
@@ -128,14 +128,14 @@ def leave_attacks_out(
     )
 
 
-def draw(
+def sample_episode(
     domains: Domains,
     *,
     seed: int,
     step: int,
-    meta_test: int,
-    examples: int,
-    attacks: int = 0,
+    num_meta_test: int,
+    examples_per_attack: int,
+    attacks_per_episode: int = 0,
     crop: str = "random",
 ) -> dict[str, dict[str, np.ndarray]]:
     """Decides one episode.
@@ -144,9 +144,9 @@ def draw(
       domains: the grouped corpus.
       seed: the run's seed, ≥ 0.
       step: the training step, ≥ 0.
-      meta_test: attacks in the meta-test half; the others are meta-train.
-      examples: utterances a domain, even.
-      attacks: how many take part in a step; 0 for all.
+      num_meta_test: attacks in the meta-test half; the others are meta-train.
+      examples_per_attack: utterances of each domain, even.
+      attacks_per_episode: how many take part in a step; 0 for all.
       crop: where crops start: "random", or "first": with the utterance.
 
     Returns:
@@ -158,13 +158,13 @@ def draw(
     Raises:
       UserError: an impossible number of attacks, examples or bona fide utterances.
     """
-    total = attacks or len(domains.attacks)
-    _check(domains, total, meta_test, examples)
+    total = attacks_per_episode or len(domains.attacks)
+    _check(domains, total, num_meta_test, examples_per_attack)
     if crop not in ("random", "first"):
         raise UserError(f"episode.crop is {crop!r}; it must be random or first")
     rng = np.random.default_rng((seed, step))
     order = _choose(rng, domains.weights, total)
-    half = examples // 2
+    half = examples_per_attack // 2
     bonafide = _draw_bonafide(rng, domains.bonafide, total * half)
     spoof = [
         rng.choice(rows, half, replace=len(rows) < half)
@@ -176,13 +176,13 @@ def draw(
         "domain": order.astype(np.int32),
         "label": np.repeat(label, total, axis=0).astype(np.int32),
         "row": row.astype(np.int32),
-        "start": rng.random((total, examples)) * (crop == "random"),
-        "seed": rng.integers(2**32, size=(total, examples)),
+        "start": rng.random((total, examples_per_attack)) * (crop == "random"),
+        "seed": rng.integers(2**32, size=(total, examples_per_attack)),
     }
-    cut = total - meta_test
+    split = total - num_meta_test
     return {
-        "meta_train": {k: v[:cut] for k, v in columns.items()},
-        "meta_test": {k: v[cut:] for k, v in columns.items()},
+        "meta_train": {k: v[:split] for k, v in columns.items()},
+        "meta_test": {k: v[split:] for k, v in columns.items()},
     }
 
 
@@ -214,24 +214,25 @@ def _shares(weights: np.ndarray, count: int) -> np.ndarray:
 def _check(domains: Domains, total: int, meta_test: int, examples: int) -> None:
     if not 2 <= total <= len(domains.attacks):
         raise UserError(
-            f"{total} attacks a step of {len(domains.attacks)}: set episode.attacks to "
+            f"{total} attacks a step of {len(domains.attacks)}: set "
+            "episode.attacks_per_episode to "
             f"2 … {len(domains.attacks)}, or 0 for all"
         )
     if not 0 < meta_test < total:
         raise UserError(
-            f"meta_test is {meta_test} of {total} attacks; both halves need one: set "
-            f"episode.meta_test to 1 … {total - 1}"
+            f"num_meta_test is {meta_test} of {total} attacks; both halves need one: "
+            f"set episode.num_meta_test to 1 … {total - 1}"
         )
     if examples < 2 or examples % 2:
         raise UserError(
-            f"examples is {examples}; half of a domain's examples are spoof and half "
-            "bona fide: set episode.examples to an even number"
+            f"examples_per_attack is {examples}; half of a domain's examples are spoof "
+            "and half bona fide: set episode.examples_per_attack to an even number"
         )
     have, need = sum(map(len, domains.bonafide)), total * examples // 2
     if have < need:
         raise UserError(
             f"an episode takes {need} different bona fide utterances and the corpus "
-            f"has {have}: lower episode.examples"
+            f"has {have}: lower episode.examples_per_attack"
         )
 
 
@@ -247,29 +248,29 @@ def _draw_bonafide(rng, speakers: tuple[np.ndarray, ...], count: int) -> np.ndar
     return rng.permutation(np.concatenate(rounds)[:count])
 
 
-def cut(
+def load_episode(
     drawn: dict[str, dict[str, np.ndarray]],
     corpus: Corpus,
     *,
     samples: int,
     augment: Augment | None = None,
-    prefixes: Callable[[np.ndarray], np.ndarray] | None = None,
+    feature_cache: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Turns decisions into arrays.
 
     Args:
-      drawn: from ``draw``.
+      drawn: from ``sample_episode``.
       corpus: the corpus whose rows were drawn.
       samples: length of a crop.
       augment: ``(waveform, samples, start, rng) -> (samples,)``; ``crop`` if None.
-      prefixes: rows → what the front-end makes of them, see
+      feature_cache: rows → what the front-end makes of them, see
         ``training.feature_cache``.
 
     Returns:
       The episode: for each half ``waveform`` (domains, examples, samples) float32 in
-      [-1, 1], or with ``prefixes`` instead ``prefix`` (domains, examples, frames, dim);
-      ``label`` and ``seed`` (domains, examples) int32 and uint32; with a leading axis
-      of devices if ``loader.lay_out`` made one.
+      [-1, 1], or with ``feature_cache`` instead ``prefix`` (domains, examples, frames,
+      dim); ``label`` and ``seed`` (domains, examples) int32 and uint32; with a leading
+      axis of devices if ``loader.shard_episode`` made one.
     """
 
     def example(row, start, seed):
@@ -279,8 +280,8 @@ def cut(
         return augment(waveform, samples, start, np.random.default_rng(seed))
 
     def speech(one):
-        if prefixes is not None:
-            return {"prefix": prefixes(one["row"])}
+        if feature_cache is not None:
+            return {"prefix": feature_cache(one["row"])}
         examples = zip(*(one[k].ravel() for k in ("row", "start", "seed")), strict=True)
         waveforms = np.stack([example(*x) for x in examples])
         return {"waveform": waveforms.reshape(*one["row"].shape, samples)}

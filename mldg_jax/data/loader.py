@@ -14,15 +14,16 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.data import episodes
 from mldg_jax.data.corpus import Corpus
 
-DRAWN = ("meta_test", "examples", "attacks", "crop")  # of a config's episode section
+SAMPLED = ("num_meta_test", "examples_per_attack", "attacks_per_episode", "crop")
+"""The options of ``episodes.sample_episode`` in a config's episode section."""
 AHEAD = 2  # episodes that each thread may be ahead of the step
 
 
-def lay_out(drawn: Any, count: int, here: Sequence[int]) -> Any:
+def shard_episode(drawn: Any, count: int, here: Sequence[int]) -> Any:
     """Deals an episode's decisions out to ``count`` devices.
 
     Args:
-      drawn: from ``episodes.draw``.
+      drawn: from ``episodes.sample_episode``.
       count: how many devices share the episode; 1 changes nothing.
       here: the numbers of those whose share is wanted.
 
@@ -42,7 +43,7 @@ def lay_out(drawn: Any, count: int, here: Sequence[int]) -> Any:
         if x.shape[1] % count:
             raise UserError(
                 f"{x.shape[1]} examples a domain cannot be divided by {count} devices: "
-                f"set episode.examples to a multiple of {count}"
+                f"set episode.examples_per_attack to a multiple of {count}"
             )
         # Example i goes to device i mod count, which spreads spoof and bona fide.
         split = x.reshape(x.shape[0], -1, count)
@@ -59,7 +60,7 @@ def sampler(
     options: dict[str, Any],
     samples: int,
     augment: episodes.Augment | None = None,
-    prefixes: Callable[[np.ndarray], np.ndarray] | None = None,
+    feature_cache: Callable[[np.ndarray], np.ndarray] | None = None,
     devices: tuple[int, list[int]] = (1, [0]),
 ) -> Callable[[int], tuple[dict, dict]]:
     """Returns ``step -> (drawn, episode)``.
@@ -67,22 +68,28 @@ def sampler(
     Args:
       domains, corpus: grouped, and the corpus itself.
       seed: the run's.
-      options: of ``episodes.draw``, see ``DRAWN``.
-      samples, augment, prefixes: see ``episodes.cut``.
-      devices: ``count`` and ``here`` of ``lay_out``: only what those devices
+      options: of ``episodes.sample_episode``, see ``SAMPLED``.
+      samples, augment, feature_cache: see ``episodes.load_episode``.
+      devices: ``count`` and ``here`` of ``shard_episode``: only what those devices
         take is read from the corpus.
     """
 
     def make(step: int) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
-        drawn = episodes.draw(domains, seed=seed, step=int(step), **options)
-        ours = lay_out(drawn, *devices)
-        how = {"samples": samples, "augment": augment, "prefixes": prefixes}
-        return drawn, episodes.cut(ours, corpus, **how)
+        drawn = episodes.sample_episode(domains, seed=seed, step=int(step), **options)
+        ours = shard_episode(drawn, *devices)
+        episode = episodes.load_episode(
+            ours,
+            corpus,
+            samples=samples,
+            augment=augment,
+            feature_cache=feature_cache,
+        )
+        return drawn, episode
 
     return make
 
 
-def serve(
+def prefetch(
     make: Callable[[int], Any], steps: range, *, threads: int, workers: int
 ) -> Generator[Any, None, None]:
     """Yields ``make(step)`` for every step in order, made ahead of time.

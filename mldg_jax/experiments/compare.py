@@ -1,9 +1,10 @@
-"""The paper's table: arms, ranks and seeds trained, scored and compared in one command.
+"""The paper's table: methods, ranks and seeds trained, scored and compared in one
+command.
 
 Every run is a job of its own that is done once: started again, the command continues.
-Arms are made equal by gradient evaluations (``build.gradient_evaluations``): the
-config's ``steps`` are those of an arm that differentiates the loss of every utterance
-once a step, an arm that pays more a step takes fewer.
+Methods are made equal by gradient evaluations (``build.gradient_evaluations``): the
+config's ``steps`` are those of a method that differentiates the loss of every utterance
+once a step, a method that pays more a step takes fewer.
 """
 
 import dataclasses
@@ -20,9 +21,9 @@ from mldg_jax.common.config_values import with_values
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import episodes
 from mldg_jax.data.corpus import NO_ATTACK, corpus_sha256, find_corpus, load_training
-from mldg_jax.experiments import arm_tables, jobs, statistics
+from mldg_jax.experiments import jobs, method_tables, statistics
 from mldg_jax.experiments.jobs import LFCC, Job, Test
-from mldg_jax.experiments.results import ArmResult, Comparison, compare_arms
+from mldg_jax.experiments.results import Comparison, MethodResult, compare_scores
 from mldg_jax.experiments.selection import (
     held_out,
     held_out_test,
@@ -34,17 +35,17 @@ from mldg_jax.training.config_files import read_config_file
 REFERENCE = "erm"
 
 
-class ArmRow(NamedTuple):
+class MethodRow(NamedTuple):
     """A row of the table, before it is run.
 
     Attributes:
-      arm: what the config file calls it, or ``LFCC``.
+      method: what the config file calls it, or ``LFCC``.
       varied: the values that it was given, by dotted name.
       config: of its runs, but for seed and fold.
       evaluations: gradient evaluations of a run, of an utterance each.
     """
 
-    arm: str
+    method: str
     varied: dict[str, Any]
     config: Config
     evaluations: int
@@ -53,12 +54,12 @@ class ArmRow(NamedTuple):
     def label(self) -> str:
         """Its name in tables and of its folder."""
         values = [f"{k.rpartition('.')[2]}={v}" for k, v in self.varied.items()]
-        return " ".join([self.arm, *values])
+        return " ".join([self.method, *values])
 
-    def facts(self) -> ArmResult:
+    def facts(self) -> MethodResult:
         """What a comparison says of it before there are error rates."""
-        return ArmResult(
-            arm=self.arm,
+        return MethodResult(
+            method=self.method,
             title=self.label,
             steps=self.config.steps,
             evaluations=self.evaluations,
@@ -68,13 +69,13 @@ class ArmRow(NamedTuple):
 
 def compare_methods(
     config_path: str,
-    arms: Sequence[str],
+    methods: Sequence[str],
     workdir: Path,
     *,
     seeds: Sequence[int],
     folds: Sequence[int] | None = None,
     vary: Mapping[str, Sequence[Any]] | None = None,
-    choose: bool = False,
+    tune: bool = False,
     data_dir: str | Path = "data",
     overrides: Sequence[str] = (),
     execute: Callable[[Sequence[Job]], None],
@@ -82,20 +83,20 @@ def compare_methods(
     """Trains what is missing, scores, compares and writes the tables.
 
     Args:
-      config_path: a config file whose arguments are the arms, and after a colon what
+      config_path: a config file whose arguments are the methods, and after a colon what
         is added to each, as in "configs/xlsr.py:smoke".
-      arms: of the config file, or "lfcc-gmm". Differences are to "erm".
+      methods: of the config file, or "lfcc-gmm". Differences are to "erm".
       workdir: where the runs, results.json, the tables and the picture go.
       seeds: one run of each.
       folds: speaker folds; every seed is trained once without each and tested on it.
         None: the official splits.
-      vary: config name → values; an arm gets a row for each, and each combination of
-        several, as far as its config has the name. ``model.lora.rank`` concerns arms
+      vary: config name → values; a method gets a row for each, and each combination of
+        several, as far as its config has the name. ``model.lora.rank`` concerns methods
         with adapters; their alpha goes with it, so that their scale stays.
-      choose: short runs without the attacks that ``config.selection`` holds out, tested
-        on those: the best row of each arm is chosen. The tests are not looked at.
+      tune: short runs without the attacks that ``config.selection`` holds out, tested
+        on those: the best row of each method is chosen. The tests are not looked at.
       data_dir: where corpora are kept.
-      overrides: for all arms, ``name=value``.
+      overrides: for all methods, ``name=value``.
       execute: runs jobs.
 
     Returns:
@@ -105,10 +106,10 @@ def compare_methods(
       UserError: an impossible config, a corpus that is not there, or a run folder of
         another config.
     """
-    rows = table_rows(config_path, arms, vary or {}, overrides, choose, data_dir)
+    rows = table_rows(config_path, methods, vary or {}, overrides, tune, data_dir)
     made = {
         label: [
-            _job(row, seed, fold, workdir, choose, data_dir)
+            _job(row, seed, fold, workdir, tune, data_dir)
             for seed, fold in itertools.product(seeds, folds or [None])
         ]
         for label, row in rows.items()
@@ -122,17 +123,17 @@ def compare_methods(
         [(a, b) for a, b in pairs if b],
         seeds=len(seeds),
         folds=len(folds or []),
-        held_out=choose,
+        held_out=tune,
     )
     text = json.dumps(comparison.to_json(), indent=1)
     files.write_text(workdir / "results.json", text)
-    for file, text in arm_tables.files(comparison).items():
+    for file, text in method_tables.files(comparison).items():
         files.write_text(workdir / file, text)
     return comparison
 
 
 def compare_runs(
-    rows: Mapping[str, ArmResult],
+    rows: Mapping[str, MethodResult],
     made: Mapping[str, Sequence[Job]],
     pairs: Iterable[tuple[str, str]],
     *,
@@ -140,77 +141,79 @@ def compare_runs(
     held_out: bool = False,
     **options: Any,
 ) -> tuple[Comparison, dict[str, list[Scored]]]:
-    """Compares the arms of finished jobs.
+    """Compares the methods of finished jobs.
 
     Args:
-      rows: the arms by label; their trained parameters are counted here.
+      rows: the methods by label; their trained parameters are counted here.
       made: by label the jobs, see ``statistics.scored``.
       pairs: of labels whose difference is asked for.
-      seeds: jobs of each arm, or of each and speaker fold.
+      seeds: jobs of each method, or of each and speaker fold.
       held_out: the tests are of training attacks that were left out.
-      options: of ``results.compare_arms``.
+      options: of ``results.compare_scores``.
 
     Returns:
       The comparison, and by corpus the tests with their scores.
     """
     first = next(iter(made.values()))[0]
     corpus = load_training(first.corpus, first.config.corpus.fold)
-    without = first.config.episode.without if held_out else ()
-    trained = set(corpus.attack) - {NO_ATTACK, *without}
+    excluded = first.config.episode.exclude if held_out else ()
+    trained = set(corpus.attack) - {NO_ATTACK, *excluded}
     rows = {
         label: dataclasses.replace(row, parameters=_parameters(made[label][0]))
         for label, row in rows.items()
     }
     tests = statistics.scored(made, seeds)
     options["held_out"] = held_out
-    return compare_arms(rows, tests, trained, pairs, **options), tests
+    return compare_scores(rows, tests, trained, pairs, **options), tests
 
 
 def table_rows(
     config_path: str,
-    arms: Sequence[str],
+    methods: Sequence[str],
     vary: Mapping[str, Sequence[Any]],
     overrides: Sequence[str],
-    choose: bool,
+    tune: bool,
     data_dir: str | Path,
-) -> dict[str, ArmRow]:
+) -> dict[str, MethodRow]:
     """The rows of the table by label, their runs equal in gradient evaluations.
 
     Arguments and errors as ``run``.
     """
     rows = {}
-    for arm in arms:
+    for method in methods:
         path, _, extras = config_path.partition(":")
-        words = ",".join(x for x in (arm, extras) if x and x != LFCC)
+        words = ",".join(x for x in (method, extras) if x and x != LFCC)
         base = read_config_file(f"{path}:{words}", overrides)
         folder = find_corpus(base.corpus.name, base.corpus.config, data_dir)
         base = with_values(base, {"corpus.sha256": corpus_sha256(folder)})
-        if choose:
+        if tune:
             base = held_out(base)
-        if arm == LFCC:
+        if method == LFCC:
             more: dict[str, Any] = {"tests": base.tests}
-            if choose:
-                more["episode"] = EpisodeSection(without=base.episode.without)
-            rows[arm] = ArmRow(arm, {}, jobs.lfcc_config(base.corpus, **more), 0)
+            if tune:
+                more["episode"] = EpisodeSection(exclude=base.episode.exclude)
+            rows[method] = MethodRow(
+                method, {}, jobs.lfcc_config(base.corpus, **more), 0
+            )
             continue
         attacks = _attacks(base, folder)
         for varied in _combinations(base, vary):
             config = with_values(base, _with_alpha(base, varied))
             passes = gradient_evaluations(config, attacks)
-            budget = config.steps * attacks * config.episode.examples
+            budget = config.steps * attacks * config.episode.examples_per_attack
             steps = max(1, round(budget / passes))
             config = with_values(config, {"steps": steps})
-            row = ArmRow(arm, varied, config, config.steps * passes)
+            row = MethodRow(method, varied, config, config.steps * passes)
             rows[row.label] = row
     return rows
 
 
-def reference(rows: Mapping[str, ArmRow], label: str) -> str | None:
+def reference(rows: Mapping[str, MethodRow], label: str) -> str | None:
     """The row of ERM that a row is compared with: the one that varies alike, or any."""
     row = rows[label]
-    if row.arm == REFERENCE:
+    if row.method == REFERENCE:
         return None
-    of_erm = {k: v.varied for k, v in rows.items() if v.arm == REFERENCE}
+    of_erm = {k: v.varied for k, v in rows.items() if v.method == REFERENCE}
     shared = [
         k
         for k, varied in of_erm.items()
@@ -220,11 +223,11 @@ def reference(rows: Mapping[str, ArmRow], label: str) -> str | None:
 
 
 def _attacks(config: Config, folder: Path) -> int:
-    if config.episode.attacks:
-        return config.episode.attacks
+    if config.episode.attacks_per_episode:
+        return config.episode.attacks_per_episode
     rows = load_training(folder, config.corpus.fold)
     domains = episodes.group(
-        rows, without=config.episode.without, by=config.episode.domains
+        rows, exclude=config.episode.exclude, by=config.episode.domains
     )
     return len(domains.attacks)
 
@@ -233,7 +236,7 @@ def _combinations(
     config: Config, vary: Mapping[str, Sequence[Any]]
 ) -> list[dict[str, Any]]:
     flat = run_folder.flat_config(config)
-    # An option of the objective that the arm does not set is none of its own.
+    # An option of the objective that the method does not set is none of its own.
     here = {name: values for name, values in vary.items() if flat.get(name) is not None}
     if not config.model.lora.rank:
         here.pop("model.lora.rank", None)
@@ -252,18 +255,18 @@ def _with_alpha(config: Config, varied: dict) -> dict[str, Any]:
 
 
 def _job(
-    row: ArmRow,
+    row: MethodRow,
     seed: int,
     fold: int | None,
     workdir: Path,
-    choose: bool,
+    tune: bool,
     data_dir: str | Path,
 ) -> Job:
     config = with_values(row.config, {"seed": seed, "corpus.fold": fold})
     folder = find_corpus(config.corpus.name, config.corpus.config, data_dir)
     where = "" if fold is None else f" fold{fold}"
-    if choose:
-        tests = (held_out_test("held-out", folder, config.episode.without, fold),)
+    if tune:
+        tests = (held_out_test("held-out", folder, config.episode.exclude, fold),)
     else:
         tests = tuple(
             _test(text, config, fold, data_dir)
@@ -284,6 +287,6 @@ def _test(text: str, config: Config, fold: int | None, data_dir: str | Path) -> 
 
 
 def _parameters(job: Job) -> int | None:
-    if job.config.arm == LFCC:
+    if job.config.method == LFCC:
         return None
     return lora.count(run_folder.read_trainable(job.workdir)[0])

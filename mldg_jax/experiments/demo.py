@@ -1,17 +1,18 @@
 """The paper's argument on a small real corpus, start to finish.
 
-Four arms, trained on the same eight attacks and scored on the same utterances:
+Four methods, trained on the same eight attacks and scored on the same utterances:
 
     lfcc-gmm   classical baseline
     frozen     head on the frozen front-end
     erm        LoRA + head, pooled loss
     mldg       LoRA + head, first-order MLDG
 
-The three neural arms take the same number of gradient evaluations: ERM differentiates
-the loss of all clips of an episode once, MLDG that of the meta-train half and that of
-the meta-test half. Learning rate and inner learning rate are chosen with some of the
-*training* attacks held out, on other speakers (split dev); nothing of the eval split is
-looked at before the end. Every finished run is kept: started again, it continues.
+The three neural methods take the same number of gradient evaluations: ERM
+differentiates the loss of all clips of an episode once, MLDG that of the meta-train
+half and that of the meta-test half. Learning rate and inner learning rate are chosen
+with some of the *training* attacks held out, on other speakers (split dev); nothing of
+the eval split is looked at before the end. Every finished run is kept: started again,
+it continues.
 """
 
 import functools
@@ -25,15 +26,15 @@ from typing import Any
 from mldg_jax.common import files
 from mldg_jax.common.config import Config
 from mldg_jax.common.config_values import to_dict, with_values
-from mldg_jax.experiments import arm_tables, demo_figures, demo_page, jobs
+from mldg_jax.experiments import demo_figures, demo_page, jobs, method_tables
 from mldg_jax.experiments.compare import compare_runs
 from mldg_jax.experiments.demo_story import Story
 from mldg_jax.experiments.jobs import LFCC, Job, Test
-from mldg_jax.experiments.results import ArmResult
+from mldg_jax.experiments.results import MethodResult
 from mldg_jax.experiments.selection import select
 from mldg_jax.training.config_files import read_config_file
 
-ARMS = {
+METHODS = {
     LFCC: "LFCC-GMM",
     "frozen": "frozen + head",
     "erm": "LoRA, ERM",
@@ -49,10 +50,10 @@ TITLES = {
 
 
 def read_configs(config_path: str, overrides: Sequence[str] = ()) -> dict[str, Config]:
-    """Reads the configs of the neural arms.
+    """Reads the configs of the neural methods.
 
     Args:
-      config_path: a config file whose arguments are the arms, with a ``selection``
+      config_path: a config file whose arguments are the methods, with a ``selection``
         section.
       overrides: ``name=value``, for all of them.
 
@@ -60,8 +61,8 @@ def read_configs(config_path: str, overrides: Sequence[str] = ()) -> dict[str, C
       UserError: an impossible config.
     """
     return {
-        arm: read_config_file(f"{config_path}:{arm}", overrides)
-        for arm in ("frozen", "erm", "mldg")
+        method: read_config_file(f"{config_path}:{method}", overrides)
+        for method in ("frozen", "erm", "mldg")
     }
 
 
@@ -79,7 +80,7 @@ def run_demo(
       base: of ``read_configs``.
       corpus: folder of the prepared corpus, with splits train, dev and eval.
       workdir: where the runs, results.json, tables.md, figures/ and report.html go.
-      seeds: runs an arm.
+      seeds: runs a method.
       workers: processes; one a CPU core by default.
 
     Returns:
@@ -95,15 +96,15 @@ def run_demo(
         "corpus.config": corpus.parent.name,
         "corpus.sha256": summary["corpus_sha256"],
     }
-    base = {arm: with_values(config, on) for arm, config in base.items()}
+    base = {method: with_values(config, on) for method, config in base.items()}
 
     run_all = functools.partial(jobs.run, workers=workers)
     selection = select(base, corpus, workdir / "selection", run_all)
     finals = final_jobs(base, selection.chosen, corpus, workdir, seeds)
-    run_all("training", [job for arm in reversed(finals.values()) for job in arm])
+    run_all("training", [job for method in reversed(finals.values()) for job in method])
 
     comparison, tests = compare_runs(
-        {arm: ArmResult(arm, title) for arm, title in ARMS.items()},
+        {method: MethodResult(method, title) for method, title in METHODS.items()},
         finals,
         PAIRS,
         seeds=seeds,
@@ -112,7 +113,7 @@ def run_demo(
     )
     story = Story(
         comparison,
-        {arm: [_log(job.workdir) for job in its] for arm, its in finals.items()},
+        {method: [_log(job.workdir) for job in its] for method, its in finals.items()},
         selection,
         to_dict(base["mldg"]),
         summary,
@@ -123,7 +124,7 @@ def run_demo(
     files.write_text(workdir / "results.json", text)
     for name, svg in demo_figures.figures(story, test).items():
         files.write_text(workdir / "figures" / f"{name}.svg", svg)
-    tables = arm_tables.markdown(comparison, detailed=False)
+    tables = method_tables.markdown(comparison, detailed=False)
     files.write_text(workdir / "tables.md", tables)
     files.write_text(workdir / "report.html", demo_page.html(story, test))
     return story
@@ -136,17 +137,19 @@ def final_jobs(
     workdir: Path,
     seeds: int,
 ) -> dict[str, list[Job]]:
-    """The runs of every arm with the chosen hyper-parameters, one a seed."""
+    """The runs of every method with the chosen hyper-parameters, one a seed."""
     test = Test("eval", corpus, "eval")
     made: dict[str, list[Job]] = {}
-    for arm in ARMS:
-        made[arm] = []
+    for method in METHODS:
+        made[method] = []
         for seed in range(seeds):
-            if arm == LFCC:
+            if method == LFCC:
                 config = jobs.lfcc_config(base["erm"].corpus, seed=seed)
             else:
-                config = with_values(base[arm], {**chosen[arm], "seed": seed})
-            made[arm].append(Job(workdir / f"{arm}-{seed}", config, corpus, (test,)))
+                config = with_values(base[method], {**chosen[method], "seed": seed})
+            made[method].append(
+                Job(workdir / f"{method}-{seed}", config, corpus, (test,))
+            )
     return made
 
 

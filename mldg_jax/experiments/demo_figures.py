@@ -13,7 +13,7 @@ from mldg_jax.common import plots
 from mldg_jax.common.plots import CHANCE, GRID, svg
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
 from mldg_jax.experiments.demo_story import Story
-from mldg_jax.experiments.results import ArmResult, Comparison
+from mldg_jax.experiments.results import Comparison, MethodResult
 from mldg_jax.experiments.statistics import Scored, keep
 from mldg_jax.scoring.figures import Curve, det
 
@@ -46,15 +46,15 @@ def figures(story: Story, test: Scored) -> dict[str, str]:
     return drawn
 
 
-def _styled(comparison: Comparison) -> Iterator[tuple[str, ArmResult, str, str]]:
-    """Each arm with its colour and marker."""
+def _styled(comparison: Comparison) -> Iterator[tuple[str, MethodResult, str, str]]:
+    """Each method with its colour and marker."""
     for i, (name, row) in enumerate(comparison.rows.items()):
         yield name, row, *plots.style(i)
 
 
 def _attacks(comparison: Comparison, rows: Corpus) -> Figure:
-    """EER of every attack and arm; unseen families above, trained attacks below."""
-    arms = comparison.rows
+    """EER of every attack and method; unseen families above, trained attacks below."""
+    methods = comparison.rows
     panels = [
         ("Unseen families: never trained on", "unseen", comparison.unseen),
         ("Attacks that were trained on", "seen", comparison.trained),
@@ -73,15 +73,15 @@ def _attacks(comparison: Comparison, rows: Corpus) -> Figure:
         hardest = sorted(
             attacks,
             key=lambda a: (
-                -np.mean([x.by_attack[a].eer for x in arms.values()]),
+                -np.mean([x.by_attack[a].eer for x in methods.values()]),
                 a,
             ),
         )
         labels = ["all of these"]
         labels += [f"{a} ({np.sum(rows.attack == a)})" for a in hardest]
-        for place, (_, arm, colour, marker) in enumerate(_styled(comparison)):
-            errors = [arm.eer[which], *(arm.by_attack[a] for a in hardest)]
-            offset = (place - (len(arms) - 1) / 2) * 0.8 / len(arms)
+        for place, (_, method, colour, marker) in enumerate(_styled(comparison)):
+            errors = [method.eer[which], *(method.by_attack[a] for a in hardest)]
+            offset = (place - (len(methods) - 1) / 2) * 0.8 / len(methods)
             for y, error in enumerate(errors):
                 highest = max(
                     highest, plots.error_rate(ax, error, y + offset, colour, marker)
@@ -112,18 +112,20 @@ def _det(
     real, fake = kept & (label == BONAFIDE), kept & (label == SPOOF)
     curves = [
         Curve(
-            arm.title,
+            method.title,
             (colour, line),
             test.scores[name][0][real],
             test.scores[name][0][fake],
         )
-        for name, arm, colour, line in _styled(comparison)
+        for name, method, colour, line in _styled(comparison)
     ]
     return det(curves, title)
 
 
 def _legend(comparison: Comparison) -> list[Line2D]:
-    return [plots.legend_line(arm.title, c, m) for _, arm, c, m in _styled(comparison)]
+    return [
+        plots.legend_line(method.title, c, m) for _, method, c, m in _styled(comparison)
+    ]
 
 
 def _loss(story: Story) -> Figure:
@@ -146,14 +148,14 @@ def _cosine(story: Story) -> Figure:
 
 
 def _draw(ax: Axes, story: Story, name: str, suffix: str = "") -> None:
-    """Every seed of every arm, thin, and their smoothed mean."""
-    for label, arm, colour, _ in _styled(story.comparison):
+    """Every seed of every method, thin, and their smoothed mean."""
+    for label, method, colour, _ in _styled(story.comparison):
         curves = _curves(story.training.get(label, []), name)
         for steps, values in curves:
             ax.plot(steps, values, color=colour, lw=0.6, alpha=0.45)
         if curves:
             steps, mean = _mean(curves)
-            title = arm.title + suffix
+            title = method.title + suffix
             ax.plot(steps, _smooth(mean), color=colour, lw=2.2, label=title)
 
 
@@ -172,7 +174,8 @@ def _curves(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each seed's log the steps (n,) and the values (n,); seeds without it left out.
 
-    The loss of MLDG is a sum of its halves; their mean has the scale of the other arms.
+    The loss of MLDG is a sum of its halves; their mean has the scale of the other
+    methods.
     """
 
     def value(line):

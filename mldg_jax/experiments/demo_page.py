@@ -16,7 +16,7 @@ from mldg_jax.common.html import render
 from mldg_jax.common.tables import Table
 from mldg_jax.data.audio import SAMPLE_RATE
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
-from mldg_jax.experiments import arm_tables, demo_story
+from mldg_jax.experiments import demo_story, method_tables
 from mldg_jax.experiments.demo_figures import figures
 from mldg_jax.experiments.demo_story import Story
 from mldg_jax.experiments.results import Comparison
@@ -34,19 +34,19 @@ def html(story: Story, test: Scored) -> str:
     """
     comparison, rows, corpus = story.comparison, test.rows, story.corpus
     audit = corpus.get("audit") or {}
-    notes = arm_tables.notes(comparison, detailed=False)
-    arms = comparison.rows.values()
+    notes = method_tables.notes(comparison, detailed=False)
+    methods = comparison.rows.values()
     return render(
         "demo.html",
         summary=demo_story.summary(story, rows),
         verdict=demo_story.verdict(comparison, rows),
-        arms=arm_tables.rates(comparison, detailed=False),
-        arms_note=notes[0],
-        differences=arm_tables.differences(comparison, detailed=False),
+        methods=method_tables.rates(comparison, detailed=False),
+        methods_note=notes[0],
+        differences=method_tables.differences(comparison, detailed=False),
         differences_note=notes[1],
         drawn=figures(story, test),
         without_interval=any(
-            one.low is None for row in arms for one in row.by_attack.values()
+            one.low is None for row in methods for one in row.by_attack.values()
         ),
         clips=_clips(comparison, test),
         corpus=corpus,
@@ -72,19 +72,19 @@ class _Clip(NamedTuple):
 
 def _clips(comparison: Comparison, test: Scored) -> list[_Clip]:
     rows, real = test.rows, test.rows.label == BONAFIDE
-    means = {arm: test.scores[arm].mean(axis=0) for arm in comparison.rows}
+    means = {method: test.scores[method].mean(axis=0) for method in comparison.rows}
     thresholds = {
-        arm: metrics.eer(mean[real], mean[rows.label == SPOOF])[1]
-        for arm, mean in means.items()
+        method: metrics.eer(mean[real], mean[rows.label == SPOOF])[1]
+        for method, mean in means.items()
     }
     clips = []
     for row in chosen_clips(comparison, rows):
         lines = []
-        for arm, mean in means.items():
-            heard = BONAFIDE if mean[row] > thresholds[arm] else SPOOF
+        for method, mean in means.items():
+            heard = BONAFIDE if mean[row] > thresholds[method] else SPOOF
             judged = "bona fide" if heard == BONAFIDE else "spoof"
             mark = "✓" if heard == rows.label[row] else "✗"
-            title = comparison.rows[arm].title
+            title = comparison.rows[method].title
             score = f"{mean[row]:+.2f}".replace("-", "−")
             lines.append([title, score, f"{mark} {judged}"])
         clips.append(
@@ -94,7 +94,7 @@ def _clips(comparison: Comparison, test: Scored) -> list[_Clip]:
                 utterance=rows.utterance[row],
                 language=rows.language[row],
                 audio=audio_uri(rows.audio[row]),
-                decisions=(["arm", "score", "decision"], lines),
+                decisions=(["method", "score", "decision"], lines),
             )
         )
     return clips
@@ -104,17 +104,17 @@ def chosen_clips(comparison: Comparison, rows: Corpus) -> list[int]:
     """Rows to listen to: bona fide of different speakers, then different attacks.
 
     Speakers and attacks are spread over their sorted names; of each the longest clip,
-    from a voice not yet heard where there is one. Scores play no part.
+    from a speaker not yet heard where there is one. Scores play no part.
     """
     seconds = np.array([len(clip) for clip in rows.audio])
     real = rows.label == BONAFIDE
-    voices, counts = np.unique(rows.speaker[real], return_counts=True)
+    speakers, counts = np.unique(rows.speaker[real], return_counts=True)
     if np.sum(counts >= metrics.MACRO_CLIPS) >= PLAYERS:
-        voices = voices[counts >= metrics.MACRO_CLIPS]
+        speakers = speakers[counts >= metrics.MACRO_CLIPS]
     attacks = comparison.unseen
     if len(attacks) < PLAYERS:
         attacks = [*attacks, *comparison.trained]
-    groups = [real & (rows.speaker == v) for v in _spread(voices)]
+    groups = [real & (rows.speaker == v) for v in _spread(speakers)]
     groups += [~real & (rows.attack == a) for a in _spread(attacks)]
     chosen: list[int] = []
     for group in groups:

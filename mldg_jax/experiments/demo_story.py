@@ -20,8 +20,8 @@ class Story:
     """A comparison and its story. All but the comparison may be missing.
 
     Attributes:
-      comparison: of the arms.
-      training: what every run logged, by arm.
+      comparison: of the methods.
+      training: what every run logged, by method.
       selection: of the hyper-parameters.
       config: of MLDG, as JSON has it.
       corpus: corpus.json.
@@ -42,15 +42,15 @@ class Story:
         found = self.comparison
         return {
             "attacks": {"trained": list(found.trained), "unseen": list(found.unseen)},
-            "arms": {
-                arm: {
+            "methods": {
+                method: {
                     "title": row.title,
                     "eer": as_json(row.eer),
                     "by_attack": as_json(row.by_attack),
                     "trained_parameters": row.parameters,
-                    "training": self.training.get(arm, []),
+                    "training": self.training.get(method, []),
                 }
-                for arm, row in found.rows.items()
+                for method, row in found.rows.items()
             },
             "differences": {
                 f"{a} - {b}": as_json(one) for (a, b), one in found.differences.items()
@@ -73,45 +73,45 @@ def summary(story: Story, rows: Corpus) -> str:
     clips = sum(n for key, n in counts.items() if key.startswith("train/"))
     size = f" ({clips:,} of {sum(counts.values()):,} clips)" if clips else ""
     keys = [key.split("/") for key in corpus.get("split_label_speaker") or {}]
-    voices = {key[2] for key in keys if key[:2] == ["train", "bonafide"]}
-    other = voices and not voices & set(rows.speaker[rows.label == BONAFIDE])
+    speakers = {key[2] for key in keys if key[:2] == ["train", "bonafide"]}
+    other = speakers and not speakers & set(rows.speaker[rows.label == BONAFIDE])
     text = [
-        f"All {len(comparison.rows)} arms were trained on {name}, split train{size}: "
-        f"{_count(len(trained), 'attack')} ({', '.join(trained)})"
-        f"{f' and {len(voices)} human voices' if voices else ''}.",
-        f"They were tested on {len(rows.label):,} clips, with {_voices(rows)[0]} "
-        f"{'other ' if other else ''}human voices, the trained attacks again and "
+        f"All {len(comparison.rows)} methods were trained on {name}, split "
+        f"train{size}: {_count(len(trained), 'attack')} ({', '.join(trained)})"
+        f"{f' and {len(speakers)} human speakers' if speakers else ''}.",
+        f"They were tested on {len(rows.label):,} clips, with {_speakers(rows)[0]} "
+        f"{'other ' if other else ''}human speakers, the trained attacks again and "
         f"{_count(len(unseen), 'unseen family', 'unseen families')} "
         f"({', '.join(unseen)}).",
     ]
     if "steps" in config and "episode" in config:
-        clips = len(trained) * config["episode"]["examples"]
+        clips = len(trained) * config["episode"]["examples_per_attack"]
         text.append(
-            f"The neural arms took {config['steps']} steps of {clips} clips, half of "
-            f"them bona fide, with each of {_count(comparison.seeds, 'seed')}."
+            f"The neural methods took {config['steps']} steps of {clips} clips, half "
+            f"of them bona fide, with each of {_count(comparison.seeds, 'seed')}."
         )
     return " ".join([*text, *_selection_sentences(story)])
 
 
 def verdict(comparison: Comparison, rows: Corpus) -> str:
     """One sentence, made from the intervals: what the figures do and do not show."""
-    voices, enough = _voices(rows)
+    speakers, enough = _speakers(rows)
     pairs = (("erm", "frozen"), ("mldg", "frozen"), ("mldg", "erm"))
     found = [_compare(comparison, *pair) for pair in pairs]
     found = "; ".join(text for text in found if text)
     return (
-        f"With {voices} human voices in the test ({enough} of them with "
+        f"With {speakers} human speakers in the test ({enough} of them with "
         f"{metrics.MACRO_CLIPS} clips or more), {found}; differences are in points of "
         f"EER, 95 % intervals over {_count(comparison.seeds, 'seed')} and speakers; "
         "this is a small corpus of speech from package registries and not ASVspoof, so "
-        "none of it says how the arms would rank there."
+        "none of it says how the methods would rank there."
     )
 
 
 def _compare(comparison: Comparison, a: str, b: str) -> str:
-    """Says of two arms which has the lower EER, wherever their interval says so.
+    """Says of two methods which has the lower EER, wherever their interval says so.
 
-    The arms whose difference is the question get their numbers, the others have them
+    The methods whose difference is the question get their numbers, the others have them
     in the table.
     """
     numbers = (a, b) == ("mldg", "erm")
@@ -140,8 +140,8 @@ def _compare(comparison: Comparison, a: str, b: str) -> str:
     return ", but ".join(f"{claim} {_listed(where)}" for claim, where in claims.items())
 
 
-def _voices(rows: Corpus) -> tuple[int, int]:
-    """Human voices, and how many of them count in macro EER."""
+def _speakers(rows: Corpus) -> tuple[int, int]:
+    """Human speakers, and how many of them count in macro EER."""
     counts = np.unique(rows.speaker[rows.label == BONAFIDE], return_counts=True)[1]
     return len(counts), int(np.sum(counts >= metrics.MACRO_CLIPS))
 
@@ -150,11 +150,11 @@ def _selection_sentences(story: Story) -> list[str]:
     if not story.selection.chosen:
         return []
     chosen = [
-        f"{arm} " + ", ".join(f"{k} {v:g}" for k, v in values.items())
-        for arm, values in story.selection.chosen.items()
+        f"{method} " + ", ".join(f"{k} {v:g}" for k, v in values.items())
+        for method, values in story.selection.chosen.items()
     ]
     text = [f"Hyper-parameters: {'; '.join(chosen)}."]
-    held_out = (story.config.get("selection") or {}).get("without")
+    held_out = (story.config.get("selection") or {}).get("held_out")
     if held_out:
         text.append(
             f"They were chosen on other speakers (split dev) with the training attacks "

@@ -74,7 +74,7 @@ def lfcc_config(corpus: CorpusSection, **more: Any) -> Config:
       corpus: a config's ``corpus`` section.
       **more: further entries, e.g. ``seed``.
     """
-    return Config(arm=LFCC, steps=0, corpus=corpus, **more)
+    return Config(method=LFCC, steps=0, corpus=corpus, **more)
 
 
 class Job(NamedTuple):
@@ -82,7 +82,8 @@ class Job(NamedTuple):
 
     Attributes:
       workdir: its folder.
-      config: the run's config; the method is ``config.arm`` ("lfcc-gmm" or a detector).
+      config: the run's config; the method is ``config.method`` ("lfcc-gmm" or a
+        detector).
       corpus: folder of the prepared corpus that it is trained on.
       tests: what it scores.
     """
@@ -176,8 +177,8 @@ def _test_rows(test: Test) -> Corpus:
 
 def _work(job: Job, advance: Callable[[int], Any], *, all_devices: bool) -> None:
     trained = _training_rows(job.corpus, job.config.corpus.fold)
-    if job.config.arm == LFCC:
-        facts = provenance.gather(trained_on(trained))
+    if job.config.method == LFCC:
+        facts = provenance.collect(trained_on(trained))
         run_folder.write_config(job.workdir, job.config, facts)
         score = _fit_lfcc(job, trained, advance)
     else:

@@ -1,4 +1,5 @@
-"""What a comparison of arms found: one type, for ``mldg compare`` and ``mldg demo``."""
+"""What a comparison of methods found: one type, for ``mldg compare`` and ``mldg "
+"demo``."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +19,11 @@ TITLES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class ArmResult:
-    """An arm, and its error rates.
+class MethodResult:
+    """A method, and its error rates.
 
     Attributes:
-      arm: what the config file calls it, or ``LFCC``.
+      method: what the config file calls it, or ``LFCC``.
       title: for readers.
       parameters: that were trained; None where it has none.
       steps: of a run.
@@ -33,7 +34,7 @@ class ArmResult:
       by_attack: by attack.
     """
 
-    arm: str
+    method: str
     title: str
     parameters: int | None = None
     steps: int = 0
@@ -45,7 +46,7 @@ class ArmResult:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Error rates of several arms and paired differences.
+    """Error rates of several methods and paired differences.
 
     Attributes:
       columns: titles of the error rates, by name; see ``statistics.columns``.
@@ -56,11 +57,11 @@ class Comparison:
       folds: speaker folds; 0 for the official splits.
       scheme: where the intervals come from.
       held_out: the tests are training attacks that were held out, to choose a row of
-        each arm by.
+        each method by.
     """
 
     columns: Mapping[str, str]
-    rows: Mapping[str, ArmResult]
+    rows: Mapping[str, MethodResult]
     differences: Mapping[tuple[str, str], Mapping[str, Difference]]
     trained: tuple[str, ...]
     unseen: tuple[str, ...]
@@ -71,29 +72,31 @@ class Comparison:
 
     @property
     def chosen(self) -> dict[str, str]:
-        """By arm the label of the row with the lowest EER on held-out attacks."""
+        """By method the label of the row with the lowest EER on held-out attacks."""
         rows = self.rows.items() if self.held_out else ()
         return best(
-            {k: Candidate(x.arm, x.varied, x.eer["pooled"].by_seed) for k, x in rows}
+            {k: Candidate(x.method, x.varied, x.eer["pooled"].by_seed) for k, x in rows}
         )
 
     def to_json(self) -> dict[str, Any]:
         """Returns what results.json of ``mldg compare`` holds."""
         rows = {}
         for label, row in self.rows.items():
-            names = ("arm", "varied", "parameters", "steps", "evaluations")
+            names = ("method", "varied", "parameters", "steps", "evaluations")
             entry = {name: getattr(row, name) for name in names}
             entry |= {"eer": as_json(row.eer), "difference": {}}
             for (a, b), found in self.differences.items():
                 if a == label:
                     entry |= {"reference": b, "difference": as_json(found)}
             rows[label] = entry
-        chosen = {arm: self.rows[label].varied for arm, label in self.chosen.items()}
+        chosen = {
+            method: self.rows[label].varied for method, label in self.chosen.items()
+        }
         return {
             "columns": list(self.columns),
             "seeds": self.seeds,
             "folds": self.folds,
-            "choose": self.held_out,
+            "tune": self.held_out,
             "bootstrap": self.scheme.to_json(),
             "rows": rows,
         } | ({"chosen": chosen} if self.held_out else {})
@@ -104,8 +107,8 @@ def as_json(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: one.to_json() for name, one in found.items()}
 
 
-def compare_arms(
-    rows: Mapping[str, ArmResult],
+def compare_scores(
+    rows: Mapping[str, MethodResult],
     tests: Mapping[str, Sequence[Scored]],
     trained: set[str],
     pairs: Iterable[tuple[str, str]],
@@ -116,10 +119,11 @@ def compare_arms(
     held_out: bool = False,
     scheme: Scheme = statistics.SCHEME,
 ) -> Comparison:
-    """Returns the error rates of several arms, and differences of some pairs of them.
+    """Returns the error rates of several methods, and differences of some pairs of
+    them.
 
     Args:
-      rows: the arms by label, without error rates.
+      rows: the methods by label, without error rates.
       tests: by corpus its tests, one a speaker fold, with scores by label.
       trained: attacks that were trained on; the others are unseen.
       pairs: of labels.

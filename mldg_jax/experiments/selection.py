@@ -23,15 +23,15 @@ Run = Callable[[str, Sequence[Job]], None]
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """Values of an arm's config, judged on held-out attacks.
+    """Values of a method's config, judged on held-out attacks.
 
     Attributes:
-      arm: of the config file.
+      method: of the config file.
       values: by dotted name.
       by_seed: the pooled EER of each seed's run, fractions.
     """
 
-    arm: str
+    method: str
     values: Mapping[str, Any]
     by_seed: tuple[float, ...]
 
@@ -41,13 +41,13 @@ class Candidate:
         return float(np.mean(self.by_seed))
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the arm, its values, ``eer`` and ``by_seed``."""
+        """Returns the method, its values, ``eer`` and ``by_seed``."""
         rates = {"eer": self.eer, "by_seed": list(self.by_seed)}
-        return {"arm": self.arm, **self.values, **rates}
+        return {"method": self.method, **self.values, **rates}
 
 
 class Selection(NamedTuple):
-    """The values chosen for each arm, and every candidate."""
+    """The values chosen for each method, and every candidate."""
 
     chosen: Mapping[str, Mapping[str, Any]] = {}
     candidates: Sequence[Candidate] = ()
@@ -62,11 +62,11 @@ class Selection(NamedTuple):
 
 
 def best(candidates: Mapping[str, Candidate]) -> dict[str, str]:
-    """Returns by arm the label of the lowest EER; of equal ones the first."""
+    """Returns by method the label of the lowest EER; of equal ones the first."""
     chosen: dict[str, str] = {}
     for label, one in candidates.items():
-        if one.arm not in chosen or one.eer < candidates[chosen[one.arm]].eer:
-            chosen[one.arm] = label
+        if one.method not in chosen or one.eer < candidates[chosen[one.method]].eer:
+            chosen[one.method] = label
     return chosen
 
 
@@ -76,47 +76,49 @@ def select(
     workdir: Path,
     run: Run,
 ) -> Selection:
-    """Chooses the values of an arm's config among ``config.selection``.
+    """Chooses the values of a method's config among ``config.selection``.
 
     First the head's learning rate of ``frozen`` and the adapters' of ``erm``; then, at
     the learning rate of ``erm``, the inner learning rate of ``mldg``: as many
-    candidates for every arm. The smallest EER between dev's bona fide and dev's spoof
-    of the held-out attacks wins, in the mean over a few seeds.
+    candidates for every method. The smallest EER between dev's bona fide and dev's
+    spoof of the held-out attacks wins, in the mean over a few seeds.
 
     Args:
-      base: configs of the arms frozen, erm and mldg.
+      base: configs of the methods frozen, erm and mldg.
       corpus: folder of the prepared corpus.
       workdir: where the runs go.
       run: runs jobs under a title.
     """
     options = base["mldg"].selection
-    test = held_out_test("dev", corpus, options.without)
+    test = held_out_test("dev", corpus, options.held_out)
     candidates: dict[str, Candidate] = {}
     chosen: dict[str, Mapping[str, Any]] = {}
 
-    def stage(title: str, arm_values: list[tuple[str, dict[str, float]]]) -> None:
-        trials = {_label(arm, values): (arm, values) for arm, values in arm_values}
+    def stage(title: str, method_values: list[tuple[str, dict[str, float]]]) -> None:
+        trials = {
+            _label(method, values): (method, values) for method, values in method_values
+        }
         made = {
             label: [
                 Job(
                     workdir / f"{label}_{seed}",
-                    with_values(held_out(base[arm]), {**values, "seed": seed}),
+                    with_values(held_out(base[method]), {**values, "seed": seed}),
                     corpus,
                     (test,),
                 )
                 for seed in range(options.seeds)
             ]
-            for label, (arm, values) in trials.items()
+            for label, (method, values) in trials.items()
         }
         run(title, [job for its in made.values() for job in its])
         (scored,) = statistics.scored(made, options.seeds)[test.name]
         rates = statistics.points(Condition(scored))
         judged = {
-            label: Candidate(arm, values, tuple(rates[label].tolist()))
-            for label, (arm, values) in trials.items()
+            label: Candidate(method, values, tuple(rates[label].tolist()))
+            for label, (method, values) in trials.items()
         }
         candidates.update(judged)
-        chosen.update({arm: judged[k].values for arm, k in best(judged).items()})
+        chosen.update({method: judged[k].values for method, k in best(judged).items()})
 
     rates = [("erm", {"optimizer.lr": x}) for x in options.lr]
     rates += [("frozen", {"optimizer.head_lr": x}) for x in options.head_lr]
@@ -131,8 +133,8 @@ def select(
 def held_out(config: Config) -> Config:
     """The config of a short run without the attacks that ``selection`` holds out."""
     options = config.selection
-    values = {"steps": options.steps, "episode.meta_test": options.meta_test}
-    return with_values(config, {**values, "episode.without": options.without})
+    values = {"steps": options.steps, "episode.num_meta_test": options.num_meta_test}
+    return with_values(config, {**values, "episode.exclude": options.held_out})
 
 
 def held_out_test(
@@ -142,5 +144,5 @@ def held_out_test(
     return Test(name, corpus, "dev", fold, tuple(attacks))
 
 
-def _label(arm: str, values: Mapping[str, float]) -> str:
-    return "_".join([arm, *(f"{k.split('.')[-1]}{v}" for k, v in values.items())])
+def _label(method: str, values: Mapping[str, float]) -> str:
+    return "_".join([method, *(f"{k.split('.')[-1]}{v}" for k, v in values.items())])

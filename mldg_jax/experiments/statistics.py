@@ -1,9 +1,10 @@
-"""Error rates of several arms on the same utterances, and how sure one can be of them.
+"""Error rates of several methods on the same utterances, and how sure one can be of
+them.
 
-An arm is trained with several seeds; every seed scores every test. A *column* of a
+A method is trained with several seeds; every seed scores every test. A *column* of a
 table is an error rate averaged over tests: one test, the speaker folds of a corpus, or
 several corpora. Intervals resample seeds and, within each test, speakers (`SCHEME`),
-the same ones for all arms: so differences between arms are paired.
+the same ones for all methods: so differences between methods are paired.
 """
 
 import dataclasses
@@ -20,16 +21,16 @@ from mldg_jax.experiments.jobs import Job
 from mldg_jax.scoring import bootstrap, bootstrap_statistics
 from mldg_jax.scoring.bootstrap import Scheme
 
-# Apart: the voices of most synthesisers are none of the human speakers.
+# Apart: most synthesisers have voices of their own.
 SCHEME = Scheme("apart", seeds=True, replicates=2000)
 
 
 class Scored(NamedTuple):
-    """The utterances of a test, and what every arm says of them.
+    """The utterances of a test, and what every method says of them.
 
     Attributes:
       rows: n utterances.
-      scores: by arm, (seeds, n) float64, higher is more bona fide.
+      scores: by method, (seeds, n) float64, higher is more bona fide.
     """
 
     rows: Corpus
@@ -51,11 +52,11 @@ class Condition(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """An error rate of every arm, a fraction.
+    """An error rate of every method, a fraction.
 
     Attributes:
-      points: by arm, (seeds,).
-      replicates: by arm, (replicates,), the mean over the seeds drawn.
+      points: by method, (seeds,).
+      replicates: by method, (replicates,), the mean over the seeds drawn.
       scheme: how they were drawn.
     """
 
@@ -81,7 +82,8 @@ def scored(made: Mapping[str, Sequence[Job]], seeds: int) -> dict[str, list[Scor
     """Reads the scores of finished jobs.
 
     Args:
-      made: by arm its jobs: those of the first seed, one a speaker fold, then the next.
+      made: by method its jobs: those of the first seed, one a speaker fold, then the
+        next.
       seeds: how many.
 
     Returns:
@@ -94,13 +96,13 @@ def scored(made: Mapping[str, Sequence[Job]], seeds: int) -> dict[str, list[Scor
         for place, test in enumerate(first[fold].tests):
             rows = test.rows()
             scores = {
-                arm: np.stack(
+                method: np.stack(
                     [
                         jobs.read_scores(job.scores(job.tests[place]), rows)
                         for job in its[fold::folds]
                     ]
                 )
-                for arm, its in made.items()
+                for method, its in made.items()
             }
             tests.setdefault(test.name, []).append(Scored(rows, scores))
     return tests
@@ -117,7 +119,7 @@ def columns(
 
     Returns:
       With one corpus ``pooled``, ``seen`` and ``unseen`` attacks and, if there are
-      several human voices, ``macro`` and ``macro_unseen``; with several corpora each,
+      several human speakers, ``macro`` and ``macro_unseen``; with several corpora each,
       pooled, and their ``average``.
     """
     if len(tests) > 1:
@@ -130,7 +132,7 @@ def columns(
         "seen": [Condition(test, seen) for test in folds],
         "unseen": [Condition(test, unseen) for test in folds],
     }
-    if min(_voices(test.rows) for test in folds) > 1:
+    if min(_speakers(test.rows) for test in folds) > 1:
         found["macro"] = [Condition(test, macro=True) for test in folds]
         found["macro_unseen"] = [Condition(test, unseen, True) for test in folds]
     found = {name: parts for name, parts in found.items() if parts[0].attacks != ()}
@@ -148,14 +150,14 @@ def attacks(
     return tuple(sorted(there & trained)), tuple(sorted(there - trained))
 
 
-def _voices(rows: Corpus) -> int:
-    """Human voices that count in macro EER."""
+def _speakers(rows: Corpus) -> int:
+    """Human speakers that count in macro EER."""
     real = rows.speaker[rows.label == BONAFIDE]
     return int(np.sum(np.unique(real, return_counts=True)[1] >= metrics.MACRO_CLIPS))
 
 
 def points(part: Condition) -> dict[str, np.ndarray]:
-    """Returns the error rate of every arm, (seeds,) fractions."""
+    """Returns the error rate of every method, (seeds,) fractions."""
     rows, scores = _of(part)
     real = rows.label == BONAFIDE
 
@@ -164,39 +166,44 @@ def points(part: Condition) -> dict[str, np.ndarray]:
             return metrics.macro_eer(values, rows.label, rows.attack, rows.speaker)
         return metrics.eer(values[real], values[~real])[0]
 
-    return {arm: np.array([one(x) for x in its]) for arm, its in scores.items()}
+    return {method: np.array([one(x) for x in its]) for method, its in scores.items()}
 
 
 def rates(parts: Sequence[Condition], scheme: Scheme = SCHEME) -> Rates:
-    """Returns the mean of an error rate over tests, for every arm.
+    """Returns the mean of an error rate over tests, for every method.
 
     Args:
-      parts: tests with the same arms and the same number of seeds.
+      parts: tests with the same methods and the same number of seeds.
       scheme: of the bootstrap.
     """
-    arms = list(parts[0].test.scores)
+    methods = list(parts[0].test.scores)
     by_test = [points(part) for part in parts]
     drawn = [_replicates(part, scheme, place) for place, part in enumerate(parts)]
     return Rates(
-        {arm: np.mean([one[arm] for one in by_test], axis=0) for arm in arms},
         {
-            arm: bootstrap.over_seeds(np.mean([one[arm] for one in drawn], 0), scheme)
-            for arm in arms
+            method: np.mean([one[method] for one in by_test], axis=0)
+            for method in methods
+        },
+        {
+            method: bootstrap.over_seeds(
+                np.mean([one[method] for one in drawn], 0), scheme
+            )
+            for method in methods
         },
         scheme,
     )
 
 
-def rate(found: Rates, arm: str) -> SeedRate:
-    """Returns the mean over seeds of an arm's error rate, with its interval."""
-    by_seed = found.points[arm]
-    low, high = bootstrap.interval(found.replicates[arm], found.scheme.level)
+def rate(found: Rates, method: str) -> SeedRate:
+    """Returns the mean over seeds of a method's error rate, with its interval."""
+    by_seed = found.points[method]
+    low, high = bootstrap.interval(found.replicates[method], found.scheme.level)
     sd = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
     return SeedRate(float(by_seed.mean()), low, high, sd, tuple(by_seed.tolist()))
 
 
 def difference(found: Rates, a: str, b: str) -> Difference:
-    """Returns the paired difference a − b of the error rates of two arms."""
+    """Returns the paired difference a − b of the error rates of two methods."""
     return bootstrap.difference(
         float(found.points[a].mean() - found.points[b].mean()),
         found.replicates[a] - found.replicates[b],
@@ -213,12 +220,12 @@ def keep(rows: Corpus, some: Sequence[str] | None) -> np.ndarray:
 
 def _of(part: Condition) -> tuple[Corpus, dict[str, np.ndarray]]:
     kept = keep(part.test.rows, part.attacks)
-    scores = {arm: values[:, kept] for arm, values in part.test.scores.items()}
+    scores = {method: values[:, kept] for method, values in part.test.scores.items()}
     return part.test.rows.take(kept), scores
 
 
 def _replicates(part: Condition, scheme: Scheme, place: int) -> dict[str, np.ndarray]:
-    """By arm (replicates, seeds); `place` is that of the test among several."""
+    """By method (replicates, seeds); `place` is that of the test among several."""
     rows, scores = _of(part)
     ids, _ = bootstrap.units(rows.label, rows.speaker, rows.utterance)
     clusters = bootstrap.cluster(rows.label, ids, scheme)

@@ -82,7 +82,7 @@ def _in_parts(function: Callable, parts: int) -> Callable:
             raise UserError(
                 f"{len(batch)} utterances of a half (on each device) cannot be divided "
                 f"into {parts} micro-batches: change compute.micro_batches or "
-                "episode.examples"
+                "episode.examples_per_attack"
             )
         split = batch.reshape(parts, -1, *batch.shape[1:]), jax.random.split(key, parts)
         again = jax.checkpoint(function)

@@ -2,9 +2,9 @@
 
 params = {"frontend": pretrained, "head": trained}
 batch_stats = {"head": neither trained nor frozen, see the head}
-arm "frozen":  φ = head
-arm "lora":    φ = head ∪ adapters in the front-end's transformer
-arm "full":    φ = head ∪ front-end, fine-tuning without adapters
+method "frozen":  φ = head
+method "lora":    φ = head ∪ adapters in the front-end's transformer
+method "full":    φ = head ∪ front-end, fine-tuning without adapters
 """
 
 from collections.abc import Mapping

@@ -126,7 +126,7 @@ def render(
     Args:
       name: of the run.
       config: the run's.
-      provenance: see ``provenance.gather``; may be empty.
+      provenance: see ``provenance.collect``; may be empty.
       calibration: of its scores, if they are calibrated.
       evaluations: see ``add_evaluation``.
     """
@@ -218,7 +218,7 @@ def _training(config, provenance) -> str:
             f"speakers; languages {', '.join(facts['languages'])}",
             f"- attacks (utterances): {spoof}",
         ]
-    left_out = config.episode.without
+    left_out = config.episode.exclude
     if left_out:
         lines.append(f"- left out of training: {', '.join(left_out)}")
     if "validation" in provenance:

@@ -136,7 +136,7 @@ def load(run: str | Path) -> Scorer:
     return Scorer(
         parts.detector,
         {"params": params, "batch_stats": parts.batch_stats},
-        parts.config.samples,
+        parts.config.crop_samples,
         parts.config,
         load_calibration(fitted) if fitted.exists() else None,
     )
@@ -155,7 +155,7 @@ def load_parameters(run: str | Path) -> RunParameters:
     trained = run_folder.read_trainable(run)
     detector = create_detector(config.model)
     frontend = pretrained.load_frontend(config.model)
-    examples = jax.ShapeDtypeStruct((1, config.samples), np.float32)
+    examples = jax.ShapeDtypeStruct((1, config.crop_samples), np.float32)
     options = split.split_options(config.model)
     *expected, _ = jax.eval_shape(
         lambda key, x: split.init_parameters(key, detector, frontend, x, **options),

@@ -47,7 +47,7 @@ def build_step(
         ),
         objective=lambda loss_fn: stateless(objective(loss_fn)),
         optimizer=build_optimizer(config.optimizer),
-        ema_decay=config.averaging,
+        ema_decay=config.ema_decay,
         augment=from_config(config.augment)[1],
         axis_name=axis_name,
         first_order_beta=beta if first_order and beta > 0 else None,
@@ -195,7 +195,7 @@ def gradient_evaluations(config: Config, attacks: int) -> int:
       config: the run's.
       attacks: of a step, both halves together.
     """
-    objective, half = config.objective, config.episode.meta_test
+    objective, half = config.objective, config.episode.num_meta_test
     train, inner = attacks - half, objective.inner_steps or 1
     passes = {
         "erm": attacks,
@@ -204,4 +204,4 @@ def gradient_evaluations(config: Config, attacks: int) -> int:
         "mldg_gn": 3 * attacks,
         "domainbed": 2 * attacks,
     }
-    return passes[objective.name] * config.episode.examples
+    return passes[objective.name] * config.episode.examples_per_attack

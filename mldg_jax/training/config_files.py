@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import ml_collections
 import yaml
 
 from mldg_jax.common.config import Config
-from mldg_jax.common.config_values import complete, with_values
+from mldg_jax.common.config_values import RENAMED, complete, old_names, with_values
 from mldg_jax.common.errors import UserError
 
-ARMS = ("frozen", "erm", "control", "mldg", "mldg2", "full")
+_log = logging.getLogger(__name__)
+
+METHODS = ("frozen", "erm", "control", "mldg", "mldg2", "full")
 
 
 def read_config_file(reference: str, overrides: Sequence[str] = ()) -> Config:
@@ -29,7 +32,14 @@ def read_config_file(reference: str, overrides: Sequence[str] = ()) -> Config:
     """
     try:
         values = dict(_override(text) for text in overrides)
-        config = complete(read(reference).to_dict())
+        nested = read(reference).to_dict()
+        for old in old_names(nested, values):
+            _log.warning(
+                "config %s: %s is called %s now; the next release will not know the "
+                "old name",
+                *(reference, old, RENAMED[old]),
+            )
+        config = complete(nested)
         return with_values(config, values) if values else config
     except (ValueError, UserError) as error:
         raise UserError(f"config {reference}: {error}") from None
@@ -61,21 +71,21 @@ def read(reference: str) -> ml_collections.ConfigDict:
         raise UserError(f"config {reference}: {error}") from None
 
 
-def arm_of(argument: str) -> tuple[str, bool]:
+def method_of(argument: str) -> tuple[str, bool]:
     """Parses the argument of a ``get_config``, such as ``"mldg"`` or ``"erm,smoke"``.
 
     Returns:
-      One of ``ARMS``, by default mldg, and whether ``smoke`` is there.
+      One of ``METHODS``, by default mldg, and whether ``smoke`` is there.
 
     Raises:
-      ValueError: another word, or two arms.
+      ValueError: another word, or two methods.
     """
     words = argument.split(",")
-    arm, *others = [word for word in words if word != "smoke"] or ["mldg"]
-    if arm not in ARMS or others:
-        known = ", ".join(ARMS)
-        raise ValueError(f"{argument!r}: the arms are {known}; the extra is smoke")
-    return arm, "smoke" in words
+    method, *others = [word for word in words if word != "smoke"] or ["mldg"]
+    if method not in METHODS or others:
+        known = ", ".join(METHODS)
+        raise ValueError(f"{argument!r}: the methods are {known}; the extra is smoke")
+    return method, "smoke" in words
 
 
 def _override(text: str) -> tuple[str, object]:

@@ -43,9 +43,10 @@ def check(config: Any) -> None:
         changing.append("model.full")
     if changing:
         raise UserError(
-            f"prefixes are kept in {config.prefixes}, and {', '.join(changing)} would "
-            "make them others in every step: set prefixes to nothing, or episode.crop "
-            "to first, augmentation to none and an arm that leaves the front-end frozen"
+            f"the feature cache {config.feature_cache} cannot be used: "
+            f"{', '.join(changing)} would make other features in every step. Set "
+            "feature_cache to nothing, or episode.crop to first and augmentation to "
+            "none"
         )
 
 
@@ -60,28 +61,28 @@ def kept(
     """Computes what is not there yet.
 
     Args:
-      config: the run's; ``config.prefixes`` is the folder for the files.
+      config: the run's; ``config.feature_cache`` is the folder for the files.
       detector: the run's.
       frontend: its front-end's parameters, as the step has them.
       corpus: the training corpus, n utterances.
       fingerprint: of those parameters as they were loaded, see ``check_frozen``.
 
     Returns:
-      A function from rows (…,) to prefixes (…, frames, dim), in the dtype that the step
+      A function from rows (…,) to features (…, frames, dim), in the dtype that the step
       would have.
 
     Raises:
       UserError: the disk is too small or cannot be written to.
     """
     make = jax.jit(functools.partial(frontend_prefix, detector))
-    waveform = jax.ShapeDtypeStruct((1, config.samples), np.float32)
+    waveform = jax.ShapeDtypeStruct((1, config.crop_samples), np.float32)
     one = jax.eval_shape(make, frontend, waveform)
     shape, dtype = (len(corpus.label), *one.shape[1:]), np.dtype(one.dtype)
     name = _name(config, detector, corpus, fingerprint)
-    path = Path(config.prefixes) / f"{name}.bin"
+    path = Path(config.feature_cache) / f"{name}.bin"
     if not path.exists():
         with writing(path.parent):
-            _write(path, shape, dtype, make, frontend, corpus, config.samples)
+            _write(path, shape, dtype, make, frontend, corpus, config.crop_samples)
     return functools.partial(_read, path, dtype, shape)
 
 
@@ -91,7 +92,7 @@ def _name(config: Any, detector: Any, corpus: Corpus, fingerprint: str) -> str:
     parts = {
         "frontend": fingerprint,
         "stem": repr(stem),  # with the dtype that the parameters are stored in
-        "samples": config.samples,
+        "samples": config.crop_samples,
         "corpus": [config.corpus.name, config.corpus.config, config.corpus.sha256],
         "utterances": corpus.utterance.tolist(),
     }
@@ -111,13 +112,13 @@ def _write(path, shape, dtype, make, frontend, corpus: Corpus, samples: int) -> 
         need, free = (shape[0] - done) * each, shutil.disk_usage(path.parent).free
         if need > free:
             raise UserError(
-                f"the prefixes of {shape[0]:,} utterances take {need / 1e9:.1f} GB "
+                f"the features of {shape[0]:,} utterances take {need / 1e9:.1f} GB "
                 f"more; {path.parent} has {free / 1e9:.1f} GB: name another folder in "
-                "prefixes, or set it to nothing"
+                "feature_cache, or set it to nothing"
             )
         file.truncate(done * each)
         for first in tqdm(
-            range(done, shape[0], BATCH), desc="prefixes", unit_scale=BATCH
+            range(done, shape[0], BATCH), desc="feature cache", unit_scale=BATCH
         ):
             rows = range(first, min(first + BATCH, shape[0]))
             waveforms = np.zeros((BATCH, samples), np.float32)

@@ -43,7 +43,7 @@ class LoggedStep(NamedTuple):
     metrics: dict[str, jax.Array]
 
 
-def settle(recent: Sequence[LoggedStep], last_good: Callable[[], str]) -> Line:
+def fetch_and_check(recent: Sequence[LoggedStep], last_good: Callable[[], str]) -> Line:
     """Waits for the device: the last step's line, if all of them were finite.
 
     Args:
@@ -87,7 +87,7 @@ def read(workdir: Path, step: int) -> list[Line]:
 
 
 @contextlib.contextmanager
-def written(
+def open_log(
     workdir: Path, first: int, *, tensorboard: bool
 ) -> Iterator[Callable[[Line], None]]:
     """Opens a run's log, without the lines of steps that are to be done again.
@@ -167,7 +167,7 @@ class Speed:
 
 
 @contextlib.contextmanager
-def followed(
+def progress_bar(
     first: int, last: int, progress: Callable[[int], Any] | None
 ) -> Iterator[Callable[[int, Line | None], None]]:
     """Shows how far training is.

@@ -42,9 +42,9 @@ from mldg_jax.training.log import (
     LoggedStep,
     Speed,
     check_tensorboard,
-    followed,
-    settle,
-    written,
+    fetch_and_check,
+    open_log,
+    progress_bar,
 )
 
 EXAMPLE_EPISODES = 4  # of which the head's input is standardised
@@ -89,7 +89,7 @@ def train(
       config: see ``configs/``.
       workdir: the run folder. Afterwards it holds config.json, frozen.json,
         metrics.jsonl, checkpoints/, MODEL_CARD.md and trainable.safetensors.
-      corpus: training split; ``config.episode.without`` and
+      corpus: training split; ``config.episode.exclude`` and
         ``config.validation.attacks`` are left out.
       validate_on: the split that ``config.validation`` names, if it is on.
       devices: where to run, of all processes; one device by default.
@@ -107,51 +107,53 @@ def train(
         run_folder.check_config(workdir, config)
         return workdir
     devices = list(devices or jax.local_devices()[:1])
-    leads = parallel.leads()
+    is_primary = parallel.is_primary()
     if config.tensorboard:
         check_tensorboard()
     rows = validation.choose(config.validation, corpus, validate_on)
     if rows is not None and config.corpus.fold is not None:
         raise UserError(
-            f"corpus.fold {config.corpus.fold} trains on voices of the split "
+            f"corpus.fold {config.corpus.fold} trains on speakers of the split "
             f"{config.validation.split}, which then cannot validate: leave corpus.fold "
             "empty or set validation.every=0"
         )
-    without = validation.left_out(config)
+    excluded = validation.excluded(config)
     domains = episodes.group(
         corpus,
-        without=without,
+        exclude=excluded,
         weights=config.episode.weights,
         by=config.episode.domains,
     )
     make = _sampler(config, domains, corpus)
-    if config.prefixes:
+    if config.feature_cache:
         feature_cache.check(config)
     axis_name = parallel.axis_name(devices)
     detector = create_detector(config.model, axis_name, config.compute)
     step = build_step(config, detector, axis_name=axis_name)
     step = parallel.compile_step(step, devices)
-    episode_of = make(devices=parallel.share(devices))
-    drawn = episodes.draw(domains, seed=config.seed, step=0, **_drawn(config))
-    loader.lay_out(drawn, *parallel.share(devices))  # refused here, if it cannot be
+    episode_of = make(devices=parallel.local_shard(devices))
+    drawn = episodes.sample_episode(domains, seed=config.seed, step=0, **_drawn(config))
+    loader.shard_episode(
+        drawn, *parallel.local_shard(devices)
+    )  # refused here, if it cannot be
 
-    if leads:
-        facts = provenance.gather(trained_on(corpus, without))
+    if is_primary:
+        facts = provenance.collect(trained_on(corpus, excluded))
         run_folder.write_config(workdir, config, facts)
     frontend = pretrained.load_frontend(config.model)
     fingerprint = run_folder.check_frozen(
-        workdir, config.model.weights, frontend, write=leads
+        workdir, config.model.weights, frontend, write=is_primary
     )
-    examples = np.zeros((1, config.samples), np.float32)
+    examples = np.zeros((1, config.crop_samples), np.float32)
     if measures_examples(detector):
         examples = _examples([make()(i)[1] for i in range(EXAMPLE_EPISODES)])
     state, frozen = build_state(config, detector, frontend, examples)
     del frontend
-    if config.prefixes:
+    if config.feature_cache:
         kept = feature_cache.kept(
             config, detector, frozen["frontend"], corpus, fingerprint=fingerprint
         )
-        episode_of = make(devices=parallel.share(devices), prefixes=kept)
+        episode_of = make(devices=parallel.local_shard(devices), feature_cache=kept)
     frozen = parallel.replicate(frozen, devices)
     history: validation.History = {}
 
@@ -169,15 +171,19 @@ def train(
             config, workdir, step, frozen, domains.attacks, rows, history, manager
         )
         with (
-            _log(run, first) if leads else contextlib.nullcontext(_nothing) as write,
-            followed(first, config.steps, progress if leads else _nothing) as show,
+            _log(run, first)
+            if is_primary
+            else contextlib.nullcontext(_nothing) as write,
+            progress_bar(
+                first, config.steps, progress if is_primary else _nothing
+            ) as show,
         ):
             state, stopped = _steps(run, state, episode_of, write, show, stop)
         if stopped:
             return workdir
         checkpoints.wait(manager)
         chosen = _chosen(run, state)
-    if leads:
+    if is_primary:
         model_card.write(workdir)
         run_folder.write_trainable(workdir, chosen.ema, chosen.batch_stats)
     return workdir
@@ -199,7 +205,7 @@ def _steps(
     if validation.exhausted(run.history, patience):
         return state, False
     with contextlib.closing(
-        loader.serve(episode_of, left, **dataclasses.asdict(config.loader))
+        loader.prefetch(episode_of, left, **dataclasses.asdict(config.loader))
     ) as episodes_left:
         for number, (drawn, episode) in zip(left, episodes_left, strict=True):
             state, metrics = run.step(state, run.frozen, episode)
@@ -208,7 +214,7 @@ def _steps(
             train, test = (_attacks(run, drawn[x]) for x in ("meta_train", "meta_test"))
             recent.append(LoggedStep(done, train, test, metrics))
             speed.add(sum(half["row"].size for half in drawn.values()))
-            stopping = parallel.stops(done, stop()) and not last
+            stopping = parallel.should_stop(done, stop()) and not last
             validating = run.rows is not None and (
                 last or done % config.validation.every == 0
             )
@@ -218,7 +224,7 @@ def _steps(
             )
             line: Line | None = None
             if logging or saving:
-                line = settle(recent, lambda: checkpoints.last_good(manager))
+                line = fetch_and_check(recent, lambda: checkpoints.last_good(manager))
                 line["examples_per_second"] = speed.per_second()
                 recent.clear()
                 if run.rows is not None and validating:
@@ -244,7 +250,7 @@ def _chosen(run: Run, state: TrainState) -> TrainState:
     ranked = validation.best(run.history)
     there = [step for step in ranked if step in run.manager.all_steps()]
     step, state = checkpoints.restore_first(run.manager, there, state)
-    if parallel.leads():
+    if parallel.is_primary():
         facts = validation.facts(run.config, run.rows, run.history, step)
         run_folder.add_provenance(run.workdir, "validation", facts)
     return state
@@ -258,22 +264,22 @@ def _sampler(config: Config, domains: episodes.Domains, corpus: Corpus) -> Calla
         corpus,
         seed=config.seed,
         options=_drawn(config),
-        samples=config.samples,
+        samples=config.crop_samples,
         augment=from_config(config.augment)[0],
     )
 
 
 def _drawn(config: Config) -> dict[str, Any]:
-    """What ``episodes.draw`` takes of a config."""
-    return {name: getattr(config.episode, name) for name in loader.DRAWN}
+    """What ``episodes.sample_episode`` takes of a config."""
+    return {name: getattr(config.episode, name) for name in loader.SAMPLED}
 
 
 def _log(run: Run, first: int) -> AbstractContextManager[Callable[[Line], None]]:
-    return written(run.workdir, first, tensorboard=run.config.tensorboard)
+    return open_log(run.workdir, first, tensorboard=run.config.tensorboard)
 
 
 def _nothing(*_: Any) -> None:
-    """The log and the progress of a process that does not lead."""
+    """The log and the progress of a process that is not the primary one."""
 
 
 def _examples(some: list) -> np.ndarray:

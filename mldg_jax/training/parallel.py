@@ -56,7 +56,7 @@ def map_step(step: Step, devices: Sequence[jax.Device]) -> Any:
 
 
 def compile_step(step: Step, devices: Sequence[jax.Device]) -> Step:
-    """``map_step`` for training; its episode is laid out as ``share`` says."""
+    """``map_step`` for training; its episode is laid out as ``local_shard`` says."""
     mapped = map_step(step, devices)
     if len(devices) == 1 or devices[0].platform != "cpu":
         return mapped
@@ -86,10 +86,10 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
     return jax.tree.map(put, tree)
 
 
-def share(devices: Sequence[jax.Device]) -> tuple[int, list[int]]:
+def local_shard(devices: Sequence[jax.Device]) -> tuple[int, list[int]]:
     """How many devices there are, and the numbers of this process's own.
 
-    What ``data.loader.lay_out`` needs to lay an episode out for ``compile_step``.
+    What ``data.loader.shard_episode`` needs to lay an episode out for ``compile_step``.
     """
     process = jax.process_index()
     own = [i for i, device in enumerate(devices) if device.process_index == process]
@@ -137,34 +137,34 @@ def local(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
-def several() -> bool:
+def is_multiprocess() -> bool:
     """Whether this run has other processes."""
     return jax.process_count() > 1
 
 
-def agreed(values: np.ndarray) -> np.ndarray:
+def broadcast_from_primary(values: np.ndarray) -> np.ndarray:
     """What process 0 found, in every process: rounding must not part their ways."""
-    if not several():
+    if not is_multiprocess():
         return values
     # as bytes, or float64 would lose half of its digits
     found = multihost_utils.broadcast_one_to_all(values.view(np.uint8))
     return np.asarray(found).view(values.dtype)
 
 
-def stops(step: int, asked: bool) -> bool:
+def should_stop(step: int, asked: bool) -> bool:
     """Whether all processes stop after this step; to be asked after every step.
 
     Args:
       step: its number.
-      asked: whether this process was told to. In several it does not matter: JAX
+      asked: whether this process was asked to. In several it does not matter: JAX
         notices a SIGTERM in any of them and agrees on a step that none has passed.
     """
-    if several():
+    if is_multiprocess():
         return multihost_utils.reached_preemption_sync_point(step)
     return asked
 
 
-def leads() -> bool:
+def is_primary() -> bool:
     """Whether this process is the one that writes files."""
     return jax.process_index() == 0
 

@@ -26,9 +26,9 @@ RULE = "the lowest EER on the left-out attacks, then the lower loss, then the ea
 History = dict[int, tuple[float, float]]  # step: EER, loss
 
 
-def left_out(config: Any) -> tuple[str, ...]:
-    """The attacks that training does not meet: those without and those validated on."""
-    return tuple(sorted({*config.episode.without, *config.validation.attacks}))
+def excluded(config: Any) -> tuple[str, ...]:
+    """The attacks that training does not meet: excluded, or validated on."""
+    return tuple(sorted({*config.episode.exclude, *config.validation.attacks}))
 
 
 def choose(config: Any, training: Corpus, split: Corpus | None) -> Corpus | None:
@@ -105,14 +105,14 @@ def evaluate(config: Config, rows: Corpus, state: TrainState, frozen: Any) -> di
     scorer = Scorer(
         create_detector(config.model, compute=config.compute),
         variables(*map(parallel.local, parts)),
-        config.samples,
+        config.crop_samples,
         config,
     )
     waveforms = (rows.waveform(i) for i in range(len(rows.label)))
     scores = score_waveforms(scorer, waveforms)
     classes = scores[rows.label == BONAFIDE], scores[rows.label == SPOOF]
     found = np.array([metrics.eer(*classes)[0], metrics.cllr(*classes) * np.log(2)])
-    eer, loss = parallel.agreed(found).tolist()
+    eer, loss = parallel.broadcast_from_primary(found).tolist()
     return {EER: eer, LOSS: loss}
 
 

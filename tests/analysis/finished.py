@@ -10,7 +10,7 @@ STEPS = 4
 CONFIG = str(Path(__file__).parents[2] / "configs" / "debspoof.py")
 
 
-def make(workdir, *overrides, arm="mldg"):
-    config = read_config_file(f"{CONFIG}:{arm},smoke", overrides)
+def make(workdir, *overrides, method="mldg"):
+    config = read_config_file(f"{CONFIG}:{method},smoke", overrides)
     loop.train(config, workdir, signals.corpus(), progress=lambda step: None)
     return workdir

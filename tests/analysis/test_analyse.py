@@ -15,7 +15,7 @@ from tests import signals, webpages
 from tests.analysis import finished
 
 # One layer, and halves of one size: fewer and smaller programs to compile.
-SMALL = ("model.frontend.layers=1", "episode.meta_test=3")
+SMALL = ("model.frontend.layers=1", "episode.num_meta_test=3")
 
 
 def silent(what):
@@ -27,8 +27,8 @@ def folders(tmp_path_factory):
     home = tmp_path_factory.mktemp("runs")
     names = {"mldg-0": ("mldg", "seed=0"), "mldg-1": ("mldg", "seed=1")}
     return [
-        finished.make(home / name, seed, *SMALL, arm=arm)
-        for name, (arm, seed) in names.items()
+        finished.make(home / name, seed, *SMALL, method=method)
+        for name, (method, seed) in names.items()
     ]
 
 
@@ -52,10 +52,10 @@ def assert_whole(folder, pictures):
 
 
 def test_the_study_of_one_run(folders, chosen, tmp_path, monkeypatch):
-    found = study.single(
+    found = study.analyse_run(
         subjects.load(folders[0]),
         chosen,
-        tell=silent,
+        report=silent,
         eigenvalues=1,
         lanczos_steps=4,
         grid=np.linspace(-1, 1, 3),
@@ -72,14 +72,16 @@ def test_the_study_of_one_run(folders, chosen, tmp_path, monkeypatch):
     assert "| quantity | step 2 | finished |" in table
     assert "| run | layer | projection |" in table
     nasty = '<script>alert(1)</script>&"'
-    monkeypatch.setattr(analysis_page, "of_single", lambda study: {})
+    monkeypatch.setattr(analysis_page, "run_analysis_figures", lambda study: {})
     page, _ = analysis_page.single(found._replace(name=nasty, held_out=(nasty,)))
     assert "<script" not in page and page.count(escape(nasty)) == 3
 
 
 def test_the_comparison_of_runs(folders, chosen, tmp_path):
     them = [subjects.load(folder) for folder in folders]
-    found = run_comparison.several(them, chosen, tell=silent, line=np.linspace(0, 1, 3))
+    found = run_comparison.compare_runs(
+        them, chosen, report=silent, line=np.linspace(0, 1, 3)
+    )
     analysis_page.write(found, tmp_path)
     text, arrays = assert_whole(tmp_path, pictures=2)
     assert "mldg-0 : mldg-1" in text and "±" in text
@@ -98,7 +100,7 @@ def shapes(folders, chosen):
 
 
 def test_mean_and_deviation_over_seeds(shapes):
-    header, rows = analysis_page.arms_table(tuple(shapes))
+    header, rows = analysis_page.methods_table(tuple(shapes))
     share = [
         100 * np.nansum(x.mass.merged[:, 3]) / np.nansum(x.mass.merged) for x in shapes
     ]
@@ -107,12 +109,13 @@ def test_mean_and_deviation_over_seeds(shapes):
     assert out[4] == f"{np.mean(share):.1f} ± {np.std(share, ddof=1):.1f}"
 
 
-def test_arms_are_compared_seed_by_seed(shapes):
-    """An arm whose ranks of ΔW are higher by 1 and by 3: the interval of two numbers
+def test_methods_are_compared_seed_by_seed(shapes):
+    """A method whose ranks of ΔW are higher by 1 and by 3: the interval of two numbers
     is their mean ± 12.706 of its standard error, here 1."""
     others = [
         one._replace(
-            arm="erm", mass=one.mass._replace(merged_rank=one.mass.merged_rank + more)
+            method="erm",
+            mass=one.mass._replace(merged_rank=one.mass.merged_rank + more),
         )
         for one, more in zip(shapes, (1, 3), strict=True)
     ]
@@ -126,14 +129,14 @@ def test_arms_are_compared_seed_by_seed(shapes):
     assert analysis_page.differences_table((*shapes, *others[:1]))[1] == []
 
 
-def test_runs_of_an_arm_with_other_settings_are_another_arm(folders):
+def test_runs_of_a_method_with_other_settings_are_another_method(folders):
     one, other = (subjects.load(folder) for folder in folders)
     names = "mldg-0", "mldg-1"
-    assert run_comparison.arm_labels([one, other]) == dict.fromkeys(names, "mldg")
+    assert run_comparison.method_labels([one, other]) == dict.fromkeys(names, "mldg")
     changed = with_values(other.config, {"objective.inner_lr": 0.5})
     other = other._replace(config=changed)
     labels = ("mldg inner_lr=0.01", "mldg inner_lr=0.5")
-    assert run_comparison.arm_labels([one, other]) == dict(
+    assert run_comparison.method_labels([one, other]) == dict(
         zip(names, labels, strict=True)
     )
 
@@ -141,12 +144,12 @@ def test_runs_of_an_arm_with_other_settings_are_another_arm(folders):
 def test_runs_that_cannot_be_compared_are_refused(folders, chosen):
     run = subjects.load(folders[0])
     with pytest.raises(UserError, match="two runs are named 'mldg-0'"):
-        run_comparison.several([run, run], chosen, tell=silent)
+        run_comparison.compare_runs([run, run], chosen, report=silent)
     other = subjects.load(folders[1])
     changed = with_values(other.config, {"model.weights": "another"})
     other = other._replace(config=changed)
     with pytest.raises(UserError, match=r"model\.weights another"):
-        run_comparison.several([run, other], chosen, tell=silent)
+        run_comparison.compare_runs([run, other], chosen, report=silent)
 
 
 def test_the_command_refuses_what_is_no_run(tmp_path, capsys):

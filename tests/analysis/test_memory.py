@@ -6,6 +6,7 @@ import pytest
 
 from mldg_jax import lora
 from mldg_jax.analysis import gradients, losses
+from mldg_jax.common.config import ComputeSection
 from mldg_jax.models.detector import create_detector
 from mldg_jax.training.build import build_state
 from mldg_jax.training.config_files import read_config_file
@@ -16,9 +17,9 @@ ATTACKS, EXAMPLES = 6, 2
 @pytest.mark.full
 def test_gradients_by_attack_take_the_memory_of_a_chunk(capsys):
     config = read_config_file("configs/xlsr.py:mldg")
-    compute = {"dtype": "float32", "remat": False, "scan": True}
+    compute = ComputeSection(scan=True)
     detector = create_detector(config.model, None, compute)
-    clip = jax.ShapeDtypeStruct((1, config.samples), jnp.float32)
+    clip = jax.ShapeDtypeStruct((1, config.crop_samples), jnp.float32)
     frontend = jax.eval_shape(detector.frontend.init, jax.random.key(0), clip)
     state, frozen = jax.eval_shape(
         lambda f, x: build_state(config, detector, f, x), frontend["params"], clip
@@ -28,7 +29,7 @@ def test_gradients_by_attack_take_the_memory_of_a_chunk(capsys):
     loss = losses.evaluation(detector, state.batch_stats, frozen)
     shape = ATTACKS, 1, EXAMPLES
     batches = {
-        "waveform": jax.ShapeDtypeStruct((*shape, config.samples), jnp.float32),
+        "waveform": jax.ShapeDtypeStruct((*shape, config.crop_samples), jnp.float32),
         "label": jax.ShapeDtypeStruct(shape, jnp.int32),
     }
     found = {}

@@ -61,7 +61,7 @@ def test_an_episode_of_chosen_attacks():
 
 def test_a_loaded_run_scores_as_the_scorer_does(smoke_run):
     found, scorer = subjects.load(smoke_run), load(smoke_run)
-    waveform = signals.speech_like(found.config.samples)
+    waveform = signals.speech_like(found.config.crop_samples)
     logits = jax.jit(found.detector.apply)(found.variables, waveform)
     expected = jax.jit(scorer.detector.apply)(scorer.variables, waveform)
     np.testing.assert_allclose(logits, expected, atol=1e-4)
@@ -85,7 +85,7 @@ def test_checkpoints_in_order_and_the_start_of_training(smoke_run):
 
 def test_the_start_is_what_training_starts_from(tmp_path):
     """A run that goes nowhere ends there."""
-    still = "optimizer.lr=0.0", "optimizer.head_lr=0.0", "averaging=0", "seed=5"
+    still = "optimizer.lr=0.0", "optimizer.head_lr=0.0", "ema_decay=0", "seed=5"
     found = subjects.load(finished.make(tmp_path / "run", *still))
     jax.tree.map(
         np.testing.assert_array_equal, subjects.initial(found), found.trainable

@@ -27,8 +27,8 @@ def whole():
     frontend = jax.jit(detector.frontend.init)(jax.random.key(1), waveform)["params"]
     state, frozen = build_state(config, detector, frontend, waveform)
     corpus, domains = small.domains()
-    drawn = small.draw(domains, 0, examples=2)
-    cut = small.episodes.cut(drawn, corpus, samples=SAMPLES)
+    drawn = small.sample_episode(domains, 0, examples_per_attack=2)
+    cut = small.episodes.load_episode(drawn, corpus, samples=SAMPLES)
     with jax.enable_x64(True):
         state, frozen, cut = small.double((state, frozen, cut))
         loss = losses.evaluation(detector, state.batch_stats, frozen)

@@ -60,7 +60,7 @@ def test_bad_recordings_are_named_and_the_good_ones_scored(
     [
         (["score", "no/such/run", "a.wav"], "is no run folder"),
         (["train", "--config", "none.py:mldg", "--workdir", "w"], "no config file"),
-        (["train", "--config", "configs/debspoof.py:x", "--workdir", "w"], "arms are"),
+        (["train", "--config", "configs/debspoof.py:x", "--workdir", "w"], "methods"),
         (
             ["train", "--config", "configs/debspoof.py:mldg", "--workdir", "w",
              "--data-dir", "no/data"],

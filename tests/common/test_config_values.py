@@ -2,8 +2,14 @@ import dataclasses
 
 import pytest
 
-from mldg_jax.common.config import Config
-from mldg_jax.common.config_values import complete, to_dict, with_values
+from mldg_jax.common.config import Config, EpisodeSection
+from mldg_jax.common.config_values import (
+    RENAMED,
+    complete,
+    old_names,
+    to_dict,
+    with_values,
+)
 from mldg_jax.common.errors import UserError
 
 
@@ -17,7 +23,7 @@ def test_what_is_not_said_has_its_default():
 def test_json_and_back():
     values = {
         "corpus.fold": 2,
-        "episode.without": ("A01", "A02"),
+        "episode.exclude": ("A01", "A02"),
         "episode.weights": {"A03": 2},
         "model.frontend": {"kind": "wav2vec2", "channels": [16, 16]},
         "objective": {"name": "mldg", "inner_lr": 0.1},
@@ -38,6 +44,41 @@ def test_every_knob_can_be_set_and_is_its_own():
         config.steps = 3
 
 
+OLD = {
+    "arm": "mldg", "samples": 500, "averaging": 0.5, "prefixes": "kept",
+    "episode": {
+        "meta_test": 1, "examples": 6, "attacks": 3, "without": ["A01"],
+        "domains": "voice", "crop": "first",
+    },
+    "selection": {"without": ["A02"], "meta_test": 3},
+}  # fmt: skip
+
+
+def test_the_names_of_the_last_release_are_understood():
+    """Finished runs have them in config.json, users in their config files."""
+    config = complete(OLD)
+    assert (config.method, config.crop_samples) == ("mldg", 500)
+    assert (config.ema_decay, config.feature_cache) == (0.5, "kept")
+    assert config.episode == EpisodeSection(
+        1, 6, ("A01",), 3, domains="speaker", crop="first"
+    )
+    assert config.selection.held_out == ("A02",)
+    assert config.selection.num_meta_test == 3
+    assert complete(to_dict(config)) == config
+    assert OLD["episode"]["without"] == ["A01"]  # what was passed is as it was
+
+
+def test_old_names_are_known_nested_and_dotted():
+    assert sorted(old_names(OLD)) == sorted(RENAMED)
+    assert old_names({"episode.meta_test": 3}, {"samples": 4}) == [
+        "samples",
+        "episode.meta_test",
+    ]
+    assert old_names(to_dict(complete(OLD))) == []
+    changed = with_values(Config(), {"episode.meta_test": 3, "averaging": 0.25})
+    assert changed.episode.num_meta_test == 3 and changed.ema_decay == 0.25
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -52,8 +93,8 @@ def test_every_knob_can_be_set_and_is_its_own():
         ({"steps": True}, "steps is True; it must be a whole number"),
         ({"optimizer.lr": "fast"}, "lr is 'fast'; it must be a number"),
         ({"tensorboard": 1}, "tensorboard is 1; it must be true or false"),
-        ({"episode.without": "A01"}, "without is 'A01'; it must be a list"),
-        ({"episode.without": [1]}, "without is 1; it must be text"),
+        ({"episode.exclude": "A01"}, "exclude is 'A01'; it must be a list"),
+        ({"episode.exclude": [1]}, "exclude is 1; it must be text"),
         ({"optimizer": 3}, "optimizer is 3; it must be a section"),
     ],
 )

@@ -38,8 +38,8 @@ def test_every_episode_is_balanced_and_disjoint(seed, attacks, half, data):
     corpus = random_corpus(seed, attacks, speakers=8)
     domains = episodes.group(corpus)
     held_out = data.draw(st.integers(1, attacks - 1))
-    drawn = episodes.draw(
-        domains, seed=seed, step=3, meta_test=held_out, examples=2 * half
+    drawn = episodes.sample_episode(
+        domains, seed=seed, step=3, num_meta_test=held_out, examples_per_attack=2 * half
     )
     assert len(drawn["meta_test"]["domain"]) == held_out
     both = np.concatenate([drawn[h]["domain"] for h in ("meta_train", "meta_test")])
@@ -58,10 +58,12 @@ def test_every_episode_is_balanced_and_disjoint(seed, attacks, half, data):
 
 def test_an_episode_is_a_function_of_seed_and_step(corpus):
     domains = episodes.group(corpus)
-    options = {"meta_test": 2, "examples": 4}
-    again = [episodes.draw(domains, seed=5, step=7, **options) for _ in range(2)]
+    options = {"num_meta_test": 2, "examples_per_attack": 4}
+    again = [
+        episodes.sample_episode(domains, seed=5, step=7, **options) for _ in range(2)
+    ]
     jax.tree.map(np.testing.assert_array_equal, *again)
-    other = episodes.draw(domains, seed=5, step=8, **options)
+    other = episodes.sample_episode(domains, seed=5, step=8, **options)
     assert (other["meta_train"]["row"] != again[0]["meta_train"]["row"]).any()
 
 
@@ -77,7 +79,9 @@ def test_voices_are_drawn_equally_however_many_recordings_they_have():
     )
     domains = episodes.group(corpus)
     drawn = [
-        episodes.draw(domains, seed=0, step=i, meta_test=1, examples=4)
+        episodes.sample_episode(
+            domains, seed=0, step=i, num_meta_test=1, examples_per_attack=4
+        )
         for i in range(50)
     ]
     rows = np.concatenate([d[h]["row"][:, 2:].ravel() for d in drawn for h in d])
@@ -85,17 +89,17 @@ def test_voices_are_drawn_equally_however_many_recordings_they_have():
 
 
 def test_left_out_attacks_never_appear(corpus):
-    domains = episodes.group(corpus, without=("A02", "A05"))
+    domains = episodes.group(corpus, exclude=("A02", "A05"))
     assert domains.attacks == ("A01", "A03", "A04", "A06")
     rows = np.concatenate(domains.spoof)
     assert not set(corpus.attack[rows]) & {"A02", "A05"}
 
 
 def test_cut_gives_the_episode_of_the_design(corpus):
-    drawn = episodes.draw(
-        episodes.group(corpus), seed=0, step=0, meta_test=2, examples=4
+    drawn = episodes.sample_episode(
+        episodes.group(corpus), seed=0, step=0, num_meta_test=2, examples_per_attack=4
     )
-    episode = episodes.cut(drawn, corpus, samples=1_000)
+    episode = episodes.load_episode(drawn, corpus, samples=1_000)
     one = episode["meta_train"]
     assert one["waveform"].shape == (4, 4, 1_000)
     assert one["waveform"].dtype == np.float32 and np.abs(one["waveform"]).max() < 1
@@ -115,29 +119,31 @@ def test_crop_reaches_both_ends_and_repeats_what_is_short():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"meta_test": 6, "examples": 4}, "meta_test is 6 of 6"),
-        ({"meta_test": 0, "examples": 4}, "meta_test is 0"),
-        ({"meta_test": 2, "examples": 3}, "even number"),
-        ({"meta_test": 2, "examples": 40}, "different bona fide"),
+        ({"num_meta_test": 6, "examples_per_attack": 4}, "num_meta_test is 6 of 6"),
+        ({"num_meta_test": 0, "examples_per_attack": 4}, "num_meta_test is 0"),
+        ({"num_meta_test": 2, "examples_per_attack": 3}, "even number"),
+        ({"num_meta_test": 2, "examples_per_attack": 40}, "different bona fide"),
     ],
 )
 def test_impossible_episodes_are_refused(corpus, options, message):
     with pytest.raises(UserError, match=message):
-        episodes.draw(episodes.group(corpus), seed=0, step=0, **options)
+        episodes.sample_episode(episodes.group(corpus), seed=0, step=0, **options)
 
 
 def test_leaving_out_what_is_not_there_is_refused(corpus):
     with pytest.raises(UserError, match="A99"):
-        episodes.group(corpus, without=("A99",))
+        episodes.group(corpus, exclude=("A99",))
     with pytest.raises(UserError, match="at least 2 attacks"):
-        episodes.group(corpus, without=("A01", "A02", "A03", "A04", "A05"))
+        episodes.group(corpus, exclude=("A01", "A02", "A03", "A04", "A05"))
 
 
 def drawn_attacks(domains, steps, **options):
     """How often each attack is met, and how often in meta-test."""
     met = np.zeros((2, len(domains.attacks)))
     for step in range(steps):
-        drawn = episodes.draw(domains, seed=1, step=step, examples=2, **options)
+        drawn = episodes.sample_episode(
+            domains, seed=1, step=step, examples_per_attack=2, **options
+        )
         for half, count in zip(("meta_train", "meta_test"), met, strict=True):
             assert len(set(drawn[half]["domain"])) == len(drawn[half]["domain"])
             count[drawn[half]["domain"]] += 1
@@ -147,7 +153,7 @@ def drawn_attacks(domains, steps, **options):
 def test_attacks_are_met_as_often_as_their_weights_say():
     corpus = random_corpus(0, 6, speakers=8)
     domains = episodes.group(corpus, weights={"A0": 2.0, "A5": 0.5})
-    train, test = drawn_attacks(domains, 3_000, meta_test=1, attacks=3)
+    train, test = drawn_attacks(domains, 3_000, num_meta_test=1, attacks_per_episode=3)
     expected = 3 * np.array([2, 1, 1, 1, 1, 0.5]) / 6.5
     np.testing.assert_allclose((train + test) / 3_000, expected, atol=0.03)
     np.testing.assert_allclose(test / 3_000, expected / 3, atol=0.03)
@@ -155,7 +161,7 @@ def test_attacks_are_met_as_often_as_their_weights_say():
 
 def test_an_attack_is_met_once_a_step_at_most_whatever_its_weight():
     domains = episodes.group(random_corpus(0, 4, 8), weights={"A1": 100.0})
-    train, test = drawn_attacks(domains, 400, meta_test=1, attacks=2)
+    train, test = drawn_attacks(domains, 400, num_meta_test=1, attacks_per_episode=2)
     assert (train + test)[1] == 400  # in every step, once
     np.testing.assert_allclose(np.delete(train + test, 1) / 400, 1 / 3, atol=0.08)
 
@@ -191,8 +197,13 @@ def test_folds_hold_every_attack_out_once(count, seed, data):
         (lambda c: episodes.group(c, weights={"A9": 1}), "cannot weigh attack 'A9'"),
         (lambda c: episodes.group(c, weights={"A01": 0}), "A01 is 0; a weight must"),
         (
-            lambda c: episodes.draw(
-                episodes.group(c), seed=0, step=0, meta_test=1, examples=2, attacks=9
+            lambda c: episodes.sample_episode(
+                episodes.group(c),
+                seed=0,
+                step=0,
+                num_meta_test=1,
+                examples_per_attack=2,
+                attacks_per_episode=9,
             ),
             "9 attacks a step of 6",
         ),
@@ -207,15 +218,15 @@ def test_impossible_weights_attacks_and_folds_are_refused(corpus, call, message)
         call(corpus)
 
 
-def test_a_domain_may_be_a_voice_of_an_attack():
+def test_a_domain_may_be_a_speaker_of_an_attack():
     corpus = random_corpus(1, attacks=2, speakers=6)
     speaker = np.where(corpus.label == 1, corpus.speaker, "")
     speaker[corpus.label == 0] = np.resize(["v", "w"], (corpus.label == 0).sum())
     corpus = corpus._replace(speaker=speaker)
-    domains = episodes.group(corpus, by="voice", weights={"A0/w": 2.0})
+    domains = episodes.group(corpus, by="speaker", weights={"A0/w": 2.0})
     assert domains.attacks == ("A0/v", "A0/w", "A1/v", "A1/w")
     assert domains.weights.tolist() == [1, 2, 1, 1]
     for name, rows in zip(domains.attacks, domains.spoof, strict=True):
         assert {f"{corpus.attack[r]}/{corpus.speaker[r]}" for r in rows} == {name}
-    with pytest.raises(UserError, match="attack or voice"):
-        episodes.group(corpus, by="speaker")
+    with pytest.raises(UserError, match="attack or speaker"):
+        episodes.group(corpus, by="voice")

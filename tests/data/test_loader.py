@@ -16,7 +16,11 @@ def make(corpus, **options):
         episodes.group(corpus),
         corpus,
         seed=3,
-        options={"meta_test": 2, "examples": 4, "attacks": 0},
+        options={
+            "num_meta_test": 2,
+            "examples_per_attack": 4,
+            "attacks_per_episode": 0,
+        },
         samples=500,
         **options,
     )
@@ -34,18 +38,18 @@ def test_it_serves_every_step_in_order_from_any_step_on(corpus, threads, first):
     one = make(corpus)
     expected = [one(step) for step in range(first, 7)]
     steps = range(first, 7)
-    assert_same(loader.serve(one, steps, threads=threads, workers=0), expected)
+    assert_same(loader.prefetch(one, steps, threads=threads, workers=0), expected)
 
 
 @pytest.mark.full
 def test_worker_processes_make_the_same_episodes(corpus):
     one = make(corpus)
     expected = [one(step) for step in range(2, 6)]
-    assert_same(loader.serve(one, range(2, 6), threads=1, workers=2), expected)
+    assert_same(loader.prefetch(one, range(2, 6), threads=1, workers=2), expected)
 
 
 def test_nothing_is_served_when_no_step_is_left(corpus):
-    assert_same(loader.serve(make(corpus), range(5, 5), threads=1, workers=0), [])
+    assert_same(loader.prefetch(make(corpus), range(5, 5), threads=1, workers=0), [])
 
 
 def test_a_process_reads_only_what_its_devices_take(corpus):
@@ -59,7 +63,7 @@ def test_a_process_reads_only_what_its_devices_take(corpus):
     watched = corpus._replace(audio=Recording(corpus.audio))
     drawn, episode = make(watched, devices=(2, [1]))(0)
     assert episode["meta_train"]["waveform"].shape == (1, 4, 2, 500)
-    both = [loader.lay_out(drawn, 2, [i]) for i in (0, 1)]
+    both = [loader.shard_episode(drawn, 2, [i]) for i in (0, 1)]
     rows = [np.concatenate([h["row"].ravel() for h in x.values()]) for x in both]
     assert sorted(read) == sorted(rows[1]) and len(read) == 12
     assert not set(rows[0]) & set(rows[1])
@@ -72,7 +76,7 @@ def test_an_error_of_a_recording_reaches_the_caller(corpus):
 
     broken = make(corpus._replace(audio=Broken(corpus.audio)))
     with pytest.raises(UserError, match=r"recording \d+ cannot be read"):
-        list(loader.serve(broken, range(3), threads=2, workers=0))
+        list(loader.prefetch(broken, range(3), threads=2, workers=0))
 
 
 @settings(deadline=None, max_examples=30)
@@ -89,11 +93,15 @@ def test_the_shares_of_all_processes_are_the_episode(
     """No utterance twice, none lost; and every device has both classes alike."""
     corpus = random_corpus(seed, attacks, speakers=20)
     count = processes * each
-    drawn = episodes.draw(
-        episodes.group(corpus), seed=seed, step=step, meta_test=1, examples=2 * count
+    drawn = episodes.sample_episode(
+        episodes.group(corpus),
+        seed=seed,
+        step=step,
+        num_meta_test=1,
+        examples_per_attack=2 * count,
     )
     shares = [
-        loader.lay_out(drawn, count, range(i * each, (i + 1) * each))
+        loader.shard_episode(drawn, count, range(i * each, (i + 1) * each))
         for i in range(processes)
     ]
     for half, whole in drawn.items():
@@ -110,8 +118,8 @@ def test_the_shares_of_all_processes_are_the_episode(
 
 
 def test_examples_that_do_not_divide_are_refused(corpus):
-    drawn = episodes.draw(
-        episodes.group(corpus), seed=0, step=0, meta_test=2, examples=6
+    drawn = episodes.sample_episode(
+        episodes.group(corpus), seed=0, step=0, num_meta_test=2, examples_per_attack=6
     )
     with pytest.raises(UserError, match=r"6 examples .* 4 devices: set episode"):
-        loader.lay_out(drawn, 4, range(4))
+        loader.shard_episode(drawn, 4, range(4))

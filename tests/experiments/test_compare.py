@@ -13,8 +13,8 @@ from mldg_jax import cli
 from mldg_jax.common.error_rates import Difference
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpora import official, prepare
-from mldg_jax.experiments import arm_tables, compare
-from mldg_jax.experiments.results import ArmResult, Comparison
+from mldg_jax.experiments import compare, method_tables
+from mldg_jax.experiments.results import Comparison, MethodResult
 from mldg_jax.experiments.statistics import SCHEME, SeedRate
 from tests.data import miniatures
 
@@ -23,7 +23,7 @@ NAMES = (
     "asvspoof2019_la", "asvspoof2021_la", "asvspoof2021_df", "asvspoof5",
     "in_the_wild", "fakeavceleb",
 )  # fmt: skip
-SMALL = ("episode.meta_test=1", "steps=2", "corpus.name=asvspoof2019_la")
+SMALL = ("episode.num_meta_test=1", "steps=2", "corpus.name=asvspoof2019_la")
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +40,12 @@ def data(tmp_path_factory):
     return folder / "data"
 
 
-def rows(arms, data, vary=None, overrides=(), choose=False):
+def rows(methods, data, vary=None, overrides=(), choose=False):
     given = [*SMALL, "corpus.config=", *overrides]
-    return compare.table_rows(CONFIG, arms, vary or {}, given, choose, data)
+    return compare.table_rows(CONFIG, methods, vary or {}, given, choose, data)
 
 
-def test_every_arm_takes_as_many_gradient_evaluations(data):
+def test_every_method_takes_as_many_gradient_evaluations(data):
     found = rows(
         ["frozen", "erm", "control", "mldg", "mldg2"], data, overrides=["steps=60"]
     )
@@ -57,7 +57,7 @@ def test_every_arm_takes_as_many_gradient_evaluations(data):
     assert {row.evaluations for row in found.values()} == {60 * 2 * 2}
 
 
-def test_ranks_concern_arms_with_adapters_and_keep_their_scale(data):
+def test_ranks_concern_methods_with_adapters_and_keep_their_scale(data):
     found = rows(["frozen", "erm"], data, {"model.lora.rank": [2, 8]})
     assert list(found) == ["frozen", "erm rank=2", "erm rank=8"]
     base = rows(["erm"], data)["erm"].config.model.lora
@@ -66,7 +66,7 @@ def test_ranks_concern_arms_with_adapters_and_keep_their_scale(data):
         assert lora.alpha / lora.rank == base.alpha / base.rank
 
 
-def test_a_value_is_varied_where_an_arm_has_it(data):
+def test_a_value_is_varied_where_a_method_has_it(data):
     vary = {"objective.beta": [0.5, 2.0], "objective.inner_steps": [1, 3]}
     found = rows(["erm", "mldg"], data, vary)
     assert len(found) == 5 and "mldg beta=2.0 inner_steps=3" in found
@@ -82,19 +82,19 @@ def test_the_reference_varies_alike(data):
 
 
 def test_choosing_leaves_attacks_out_and_does_not_look_at_the_test(data, tmp_path):
-    overrides = ["selection.without=[A02]"]
+    overrides = ["selection.held_out=[A02]"]
     with pytest.raises(UserError, match="at least 2 attacks"):
         rows(["mldg"], data, overrides=overrides, choose=True)
 
 
 def test_the_paper_s_table_end_to_end(data, tmp_path, capsys):
-    """Tiny random XLS-R, six corpora: train, score, compare; then only an arm more."""
+    """Tiny random XLS-R, six corpora: train, score, compare; then one method more."""
     tests = "[" + ", ".join(f"{name}:eval" for name in NAMES) + "]"
     command = ["compare", "--config", CONFIG, "--seeds", "0:1", "--workers", "0"]
     command += ["--workdir", str(tmp_path), "--data-dir", str(data)]
     for text in (*SMALL, "corpus.config=", f"tests={tests}"):
         command += ["--set", text]
-    assert cli.main([*command, "--arms", "lfcc-gmm,erm"]) == 0
+    assert cli.main([*command, "--methods", "lfcc-gmm,erm"]) == 0
     printed = capsys.readouterr().out
     assert "average" in printed and "lfcc-gmm − erm" in printed
     assert SCHEME.sentence() in printed
@@ -103,7 +103,7 @@ def test_the_paper_s_table_end_to_end(data, tmp_path, capsys):
     assert len(scores) == 2 * 6
     before = {path: path.stat().st_mtime_ns for path in scores}
     scores[-1].unlink()  # as if it had been killed before it
-    assert cli.main([*command, "--arms", "lfcc-gmm,erm,frozen"]) == 0
+    assert cli.main([*command, "--methods", "lfcc-gmm,erm,frozen"]) == 0
     again = [path for path in scores if path.stat().st_mtime_ns != before[path]]
     assert again == [scores[-1]]
 
@@ -115,7 +115,7 @@ def test_the_paper_s_table_end_to_end(data, tmp_path, capsys):
     assert one["average"]["eer"] == pytest.approx(np.mean(others))
     assert results["rows"]["erm"]["parameters"] > 0
 
-    changed = [*command, "--arms", "erm", "--set", "optimizer.lr=1"]
+    changed = [*command, "--methods", "erm", "--set", "optimizer.lr=1"]
     assert cli.main(changed) == 2
     assert "optimizer.lr" in capsys.readouterr().err
 
@@ -128,8 +128,8 @@ def comparison():
     return Comparison(
         columns={"pooled": "pooled"},
         rows={
-            "erm": ArmResult("erm", "erm", **common, eer=worse),
-            "mldg": ArmResult("mldg", "mldg", **common, eer={"pooled": rate}),
+            "erm": MethodResult("erm", "erm", **common, eer=worse),
+            "mldg": MethodResult("mldg", "mldg", **common, eer={"pooled": rate}),
         },
         differences={
             ("mldg", "erm"): {"pooled": Difference(-0.02, -0.03, -0.01, 0.004)}
@@ -143,16 +143,20 @@ def comparison():
 
 
 def test_tables(comparison):
-    files = arm_tables.files(comparison)
+    files = method_tables.files(comparison)
     assert "| mldg | 1,000 | 10.0 ± 1.0 [5.0, 20.0] |" in files["table.md"]
     assert "−2.0 [−3.0, −1.0], p 0.004 \\*" in files["table.md"]
     assert "2 seeds × 4 speaker folds" in files["table.md"]
     assert SCHEME.sentence() in files["table.md"]
-    assert SCHEME.sentence() in arm_tables.text(comparison)
+    assert SCHEME.sentence() in method_tables.text(comparison)
     assert r"mldg & 1,000 & \textbf{10.00} $\pm$ 1.00 \\" in files["table.tex"]
     assert r"erm & 1,000 & 12.00" in files["table.tex"]
     _, line = csv.DictReader(io.StringIO(files["table.csv"]))
-    assert (line["arm"], float(line["eer"]), float(line["p"])) == ("mldg", 0.1, 0.004)
+    assert (line["method"], float(line["eer"]), float(line["p"])) == (
+        "mldg",
+        0.1,
+        0.004,
+    )
     drawn = ET.fromstring(files["parameters.svg"])
     words = " ".join(drawn.itertext())
     assert "trained parameters" in words and "mldg" in words
@@ -160,11 +164,11 @@ def test_tables(comparison):
 
 def test_json_has_what_scripts_read(comparison):
     found = json.loads(json.dumps(comparison.to_json()))
-    assert found["columns"] == ["pooled"] and found["choose"] is False
+    assert found["columns"] == ["pooled"] and found["tune"] is False
     assert (found["seeds"], found["folds"]) == (2, 4)
     assert found["bootstrap"]["resampled"] == SCHEME.resampled()
     assert found["rows"]["erm"] == {
-        "arm": "erm", "varied": {}, "parameters": 1000, "steps": 10,
+        "method": "erm", "varied": {}, "parameters": 1000, "steps": 10,
         "evaluations": 400, "difference": {},
         "eer": {"pooled": {"eer": 0.12, "low": 0.05, "high": 0.2, "sd": 0.01,
                            "by_seed": [0.09, 0.11]}},

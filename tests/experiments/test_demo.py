@@ -14,7 +14,7 @@ from tests import webpages
 # Tiny arrays: what takes time is compiling, in the workers.
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 SETTINGS = (
-    "steps=2", "samples=1600", "log_every=1", "checkpoint_every=1",
+    "steps=2", "crop_samples=1600", "log_every=1", "checkpoint_every=1",
     "optimizer.warmup=1", "selection.steps=1", "selection.seeds=1",
     "model.frontend.layers=1", "selection.lr=[0.0005]", "selection.head_lr=[0.003]",
     "selection.inner_lr=[0.03]",
@@ -37,28 +37,28 @@ def test_demo_end_to_end(command, capsys):
     workdir, words = command
     assert cli.main(words) == 0
     printed = capsys.readouterr().out
-    for title in demo.ARMS.values():
+    for title in demo.METHODS.values():
         assert title in printed
     assert SCHEME.sentence() in printed and "mldg − erm" in printed
 
     results = json.loads((workdir / "results.json").read_text())
-    assert list(results["arms"]) == list(demo.ARMS)
+    assert list(results["methods"]) == list(demo.METHODS)
     assert set(results["differences"]) == {f"{a} - {b}" for a, b in demo.PAIRS}
     assert results["bootstrap"]["resampled"] == SCHEME.resampled()
     assert len(results["selection"]["candidates"]) == 3
     chosen = results["selection"]["chosen"]
     assert chosen["mldg"] == {"optimizer.lr": 0.0005, "objective.inner_lr": 0.03}
-    for arm, values in chosen.items():  # and the final runs have it
-        config = run_folder.flat_config(run_folder.read_config(workdir / f"{arm}-0"))
+    for method, values in chosen.items():  # and the final runs have it
+        config = run_folder.flat_config(run_folder.read_config(workdir / f"{method}-0"))
         assert values.items() <= config.items()
-    for arm, one in results["arms"].items():
+    for method, one in results["methods"].items():
         assert 0 <= one["eer"]["pooled"]["low"] <= one["eer"]["pooled"]["eer"] <= 1
         assert set(one["by_attack"]) == {
             *results["attacks"]["trained"], *results["attacks"]["unseen"]
         }  # fmt: skip
         steps = [line["step"] for log in one["training"] for line in log]
-        assert steps == ([] if arm == "lfcc-gmm" else [1, 2])
-    parameters = {k: one["trained_parameters"] for k, one in results["arms"].items()}
+        assert steps == ([] if method == "lfcc-gmm" else [1, 2])
+    parameters = {k: one["trained_parameters"] for k, one in results["methods"].items()}
     assert parameters["lfcc-gmm"] is None
     assert 0 < parameters["frozen"] < parameters["erm"] == parameters["mldg"]
 

@@ -11,9 +11,15 @@ import pytest
 
 from mldg_jax.common.error_rates import Difference
 from mldg_jax.data.corpus import Corpus
-from mldg_jax.experiments import arm_tables, demo, demo_figures, demo_page, demo_story
+from mldg_jax.experiments import (
+    demo,
+    demo_figures,
+    demo_page,
+    demo_story,
+    method_tables,
+)
 from mldg_jax.experiments.demo_story import Story
-from mldg_jax.experiments.results import ArmResult, compare_arms
+from mldg_jax.experiments.results import MethodResult, compare_scores
 from mldg_jax.experiments.selection import Candidate, Selection
 from mldg_jax.experiments.statistics import SCHEME, Scored
 from tests import webpages
@@ -27,13 +33,13 @@ NASTY = '"><script>alert(1)</script>&$x_1$'
 
 @pytest.fixture
 def scored(corpus) -> Scored:
-    """Three seeds of each arm; each arm separates better than the one before."""
+    """Three seeds of each method; each method separates better than the one before."""
     rng = np.random.default_rng(1)
-    shift = dict(zip(demo.ARMS, (0.5, 1.0, 2.0, 2.0), strict=True))
+    shift = dict(zip(demo.METHODS, (0.5, 1.0, 2.0, 2.0), strict=True))
     noise = rng.normal(size=(len(shift), 3, len(corpus.label)))
     scores = {
-        arm: shift[arm] * corpus.label + own
-        for arm, own in zip(shift, noise, strict=True)
+        method: shift[method] * corpus.label + own
+        for method, own in zip(shift, noise, strict=True)
     }
     return Scored(corpus, scores)
 
@@ -56,10 +62,10 @@ def page(story, scored) -> str:
 
 def compare(scored, trained):
     rows = {
-        arm: ArmResult(arm, title, None if arm == "lfcc-gmm" else 12_345)
-        for arm, title in demo.ARMS.items()
+        method: MethodResult(method, title, None if method == "lfcc-gmm" else 12_345)
+        for method, title in demo.METHODS.items()
     }
-    return compare_arms(
+    return compare_scores(
         rows, {"eval": [scored]}, trained, demo.PAIRS, titles=demo.TITLES,
         by_attack=True, scheme=TWENTY,
     )  # fmt: skip
@@ -69,14 +75,14 @@ def _story(scored):
     return Story(
         compare(scored, TRAINED),
         training={
-            arm: [] if arm == "lfcc-gmm" else [_log(arm) for _ in range(3)]
-            for arm in demo.ARMS
+            method: [] if method == "lfcc-gmm" else [_log(method) for _ in range(3)]
+            for method in demo.METHODS
         },
         config={
             "corpus": {"config": "small", "name": "debspoof"},
             "steps": 40,
-            "episode": {"meta_test": 1, "examples": 2},
-            "selection": {"without": ["A01", "A02"]},
+            "episode": {"num_meta_test": 1, "examples_per_attack": 2},
+            "selection": {"held_out": ["A01", "A02"]},
         },
         selection=Selection(
             {"mldg": {"optimizer.lr": 0.003, "objective.inner_lr": 0.03}},
@@ -96,9 +102,9 @@ def _story(scored):
     )
 
 
-def _log(arm):
+def _log(method):
     lines = [{"step": s, "loss": 1 / s} for s in range(5, 45, 5)]
-    if arm == "mldg":
+    if method == "mldg":
         halves = {"meta_train_loss": 0.4, "meta_test_loss": 0.6, "gradient_cosine": 0.1}
         lines = [line | halves for line in lines]
     return lines
@@ -109,7 +115,7 @@ def test_page_needs_no_network(page):
 
 
 def test_page_says_everything(page, story, corpus):
-    for title in demo.ARMS.values():
+    for title in demo.METHODS.values():
         assert page.count(title) > 2
     picture = page[page.index("<svg") : page.index("</svg>")]
     for attack in set(corpus.attack) - {"-"}:
@@ -118,8 +124,8 @@ def test_page_says_everything(page, story, corpus):
         demo_story.verdict(story.comparison, corpus),
         SCHEME.sentence().replace("2,000", "20"),
         "debspoof small, split train (13 of 22 clips)",
-        "2 human voices",
-        "7 other human voices",
+        "2 human speakers",
+        "7 other human speakers",
         "40 steps of 6 clips",
         "A01 and A02 held out",
         "objective.inner_lr 0.03",
@@ -185,7 +191,7 @@ def test_verdict_follows_the_intervals(story, corpus, low, high, says):
     text = demo_story.verdict(changed, corpus)
     assert says in text
     assert text.count("has a lower EER") == (low * high > 0)
-    assert "7 human voices" in text
+    assert "7 human speakers" in text
     assert "3 seeds" in text
     assert "not ASVspoof" in text
     interval = f"[{100 * low:+.1f}, {100 * high:+.1f}]".replace("-", "−")
@@ -208,17 +214,17 @@ def test_verdict_names_where_it_holds(story, corpus):
 
 def test_tables_hold_the_numbers(story):
     comparison = story.comparison
-    text = arm_tables.text(comparison, detailed=False)
-    mark = arm_tables.markdown(comparison, detailed=False)
+    text = method_tables.text(comparison, detailed=False)
+    mark = method_tables.markdown(comparison, detailed=False)
     lines = text.splitlines()
-    for place, arm in enumerate(comparison.rows.values()):
+    for place, method in enumerate(comparison.rows.values()):
         cells = re.split(r"\s{2,}", lines[1 + place])
         assert cells[:2] == [
-            arm.title,
-            "–" if arm.parameters is None else "12,345",
+            method.title,
+            "–" if method.parameters is None else "12,345",
         ]
         for cell, name in zip(cells[2:], demo.TITLES, strict=True):
-            rate = arm.eer[name]
+            rate = method.eer[name]
             numbers = [float(x) for x in re.findall(r"[\d.]+", cell)]
             expected = [100 * x for x in (rate.eer, rate.low, rate.high)]
             np.testing.assert_allclose(numbers, expected, atol=0.0501)
@@ -240,7 +246,7 @@ def test_tables_hold_the_numbers(story):
 
 
 def test_markdown_is_two_tables(story):
-    lines = arm_tables.markdown(story.comparison, detailed=False).splitlines()
+    lines = method_tables.markdown(story.comparison, detailed=False).splitlines()
     rules = [i for i, line in enumerate(lines) if line.startswith("| --- | ---: |")]
     assert len(rules) == 2
     for rule in rules:
@@ -259,7 +265,7 @@ def test_missing_intervals_and_extras(page, story, scored):
     def unbounded(rate):
         return dataclasses.replace(rate, low=None, high=None)
 
-    rows = {arm: bare(row) for arm, row in story.comparison.rows.items()}
+    rows = {method: bare(row) for method, row in story.comparison.rows.items()}
     comparison = dataclasses.replace(story.comparison, rows=rows)
     corpus = {"split_attack": {}, "audit": {}}
     less = demo_page.html(Story(comparison, corpus=corpus), scored)
@@ -267,7 +273,7 @@ def test_missing_intervals_and_extras(page, story, scored):
         assert text in less + page
         assert text not in lacking
     visible = re.sub(r"<svg.*?</svg>|base64,[^\"]*", "", less, flags=re.DOTALL)
-    assert "None" not in visible + arm_tables.text(comparison, detailed=False)
+    assert "None" not in visible + method_tables.text(comparison, detailed=False)
 
 
 def test_strings_are_escaped(corpus, scored, story):
@@ -296,7 +302,7 @@ def test_strings_are_escaped(corpus, scored, story):
 def test_takes_a_corpus_of_one_unseen_family(corpus, scored):
     kept = np.isin(corpus.attack, ["-", "A01", "A04"])
     few: Corpus = corpus.take(kept)
-    test = Scored(few, {arm: one[:, kept] for arm, one in scored.scores.items()})
+    test = Scored(few, {method: one[:, kept] for method, one in scored.scores.items()})
     page = demo_page.html(Story(compare(test, {"A01"})), test)
     assert "1 unseen family (A04)" in page
     assert page.count("<audio") == 5

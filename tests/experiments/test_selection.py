@@ -44,7 +44,7 @@ def test_select_takes_the_best_candidate_of_each_stage(debspoof, tmp_path, good)
     def run(title, todo):
         stages.append(title)
         for job in todo:
-            assert set(job.config.episode.without) == WITHOUT
+            assert set(job.config.episode.exclude) == WITHOUT
             assert job.config.steps == base["mldg"].selection.steps
             (test,) = job.tests
             assert test.split == "dev"
@@ -54,7 +54,7 @@ def test_select_takes_the_best_candidate_of_each_stage(debspoof, tmp_path, good)
                 "frozen": job.config.optimizer.head_lr == head_lr,
                 "mldg": job.config.objective.inner_lr == inner_lr,
             }
-            finish(job, 3.0 if tried[job.config.arm] else 0.5)
+            finish(job, 3.0 if tried[job.config.method] else 0.5)
 
     found = selection.select(base, corpus, tmp_path, run)
     assert found.chosen == {
@@ -63,8 +63,8 @@ def test_select_takes_the_best_candidate_of_each_stage(debspoof, tmp_path, good)
         "mldg": {"optimizer.lr": lr, "objective.inner_lr": inner_lr},
     }
     assert len(stages) == 2 and len(found.candidates) == 6
-    for arm, values in found.chosen.items():
-        mine = [one for one in found.candidates if one.arm == arm]
+    for method, values in found.chosen.items():
+        mine = [one for one in found.candidates if one.method == method]
         best = min(mine, key=lambda one: one.eer)
         assert best.values == values and len(best.by_seed) == 2
         assert best.eer < max(one.eer for one in mine) - 0.1
@@ -76,15 +76,15 @@ def test_choose_says_which_value_is_best(debspoof, tmp_path, monkeypatch, capsys
 
     def run(title, todo, *, workers):
         for job in todo:
-            assert set(job.config.episode.without) == WITHOUT
+            assert set(job.config.episode.exclude) == WITHOUT
             tests.extend(job.tests)
             is_good = job.config.objective.inner_lr in (None, good)
             finish(job, 3.0 if is_good else 0.5)
 
     monkeypatch.setattr(jobs, "run", run)
-    command = ["compare", "--choose", "--config", "configs/debspoof.py"]
+    command = ["compare", "--tune", "--config", "configs/debspoof.py"]
     command += ["--workdir", str(tmp_path), "--data-dir", str(debspoof)]
-    command += ["--arms", "erm,mldg", "--seeds", "0:2", "--workers", "0"]
+    command += ["--methods", "erm,mldg", "--seeds", "0:2", "--workers", "0"]
     command += ["--vary", "objective.inner_lr=0.003,0.01,0.03"]
     assert cli.main(command) == 0
     assert f"lowest pooled EER: erm, mldg inner_lr={good}." in capsys.readouterr().out

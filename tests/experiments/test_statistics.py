@@ -1,4 +1,4 @@
-"""Error rates of several arms and their intervals, against known answers."""
+"""Error rates of several methods and their intervals, against known answers."""
 
 import dataclasses
 
@@ -16,13 +16,15 @@ from tests import resampled
 ATTACKS = {"A01", "A02", "A03"}
 
 
-def scored(corpus, **arms):
-    """A test on the corpus; an arm is a matrix of seeds, or an offset of bona fide."""
+def scored(corpus, **methods):
+    """A test on the corpus; a method is a matrix of seeds or bona fide's offset."""
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(3, len(corpus.label)))
     made = {
-        name: noise + arm * corpus.label if np.isscalar(arm) else np.asarray(arm)
-        for name, arm in arms.items()
+        name: noise + method * corpus.label
+        if np.isscalar(method)
+        else np.asarray(method)
+        for name, method in methods.items()
     }
     return Scored(corpus, made)
 
@@ -87,9 +89,9 @@ def test_seeds_are_resampled(corpus):
 
 @pytest.mark.parametrize("macro", [False, True])
 def test_replicates_are_the_metrics_of_resampled_arrays(corpus, macro):
-    """Voices of bona fide and of spoof drawn apart, the same ones for both arms."""
+    """Voices of bona fide and of spoof drawn apart, the same ones for both methods."""
     test = scored(corpus, a=1.0, b=2.0)
-    test = Scored(corpus, {arm: its[:1] for arm, its in test.scores.items()})
+    test = Scored(corpus, {method: its[:1] for method, its in test.scores.items()})
     labels, speakers = corpus.label, corpus.speaker
     scheme = bootstrap.Scheme("apart", replicates=60, seed=5)
     clusters = bootstrap.cluster(labels, speakers, scheme)
@@ -108,8 +110,8 @@ def test_replicates_are_the_metrics_of_resampled_arrays(corpus, macro):
         (0,),
     )
     found = rates([Condition(test, macro=macro)], 60, 5)
-    for arm, values in zip("ab", expected, strict=True):
-        np.testing.assert_allclose(found.replicates[arm], values, rtol=0, atol=1e-12)
+    for method, values in zip("ab", expected, strict=True):
+        np.testing.assert_allclose(found.replicates[method], values, rtol=0, atol=1e-12)
     difference = statistics.difference(found, "a", "b")
     interval = bootstrap.interval(expected[0] - expected[1])
     assert (difference.low, difference.high) == pytest.approx(interval, abs=1e-12)
@@ -127,8 +129,8 @@ def test_another_seed_draws_others(corpus):
 def coverage(systems, replicates, *, voices=60, clips=10):
     """How often the 95 % intervals hold the truth: of an EER, and of a difference.
 
-    Every voice, bona fide or synthetic, shifts its trials for both arms; scores are ±1
-    or ±1.5 + N(0, 1) + N(0, 1), so the EERs are Φ(−1 / √2) and Φ(−1.5 / √2).
+    Every voice, bona fide or synthetic, shifts its trials for both methods; scores are
+    ±1 or ±1.5 + N(0, 1) + N(0, 1), so the EERs are Φ(−1 / √2) and Φ(−1.5 / √2).
     """
     truth = norm.cdf(np.array([-1, -1.5]) / np.sqrt(2))
     label = np.tile(np.repeat([BONAFIDE, SPOOF], clips), voices)
@@ -145,8 +147,10 @@ def coverage(systems, replicates, *, voices=60, clips=10):
     for seed in range(systems):
         offset = rng.normal(size=2 * voices)[voice]
         scores = {
-            arm: (level * (2 * label - 1) + offset + rng.normal(size=label.size))[None]
-            for arm, level in (("a", 1.0), ("b", 1.5))
+            method: (level * (2 * label - 1) + offset + rng.normal(size=label.size))[
+                None
+            ]
+            for method, level in (("a", 1.0), ("b", 1.5))
         }
         found = rates([Condition(Scored(rows, scores))], replicates, seed)
         rate = statistics.rate(found, "a")

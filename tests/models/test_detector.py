@@ -33,7 +33,7 @@ def parts(config):
     """Detector, ``(trainable, batch_stats, frozen)``, and a batch of two domains."""
     detector = create_detector(config.model)
     frontend = pretrained.load_frontend(config.model)
-    waveform = signals.speech_like(config.samples)
+    waveform = signals.speech_like(config.crop_samples)
     made = init_parameters(
         jax.random.key(0),
         detector,
@@ -53,7 +53,7 @@ def test_parameter_counts_of_the_paper():
     """3.6 M trained of 318 M; nothing is allocated."""
     config = read_config_file(f"{XLSR}:mldg")
     detector = create_detector(config.model)
-    audio = jax.ShapeDtypeStruct((1, config.samples), np.float32)
+    audio = jax.ShapeDtypeStruct((1, config.crop_samples), np.float32)
     frontend = jax.eval_shape(detector.frontend.init, jax.random.key(0), audio)
     trainable, _, frozen = jax.eval_shape(
         lambda key, frontend, x: init_parameters(key, detector, frontend, x, rank=16),
@@ -127,11 +127,11 @@ def test_training_mode_updates_the_statistics_and_drops_units():
 
 
 @pytest.mark.parametrize(
-    "arm", ["mldg", pytest.param("frozen", marks=pytest.mark.full)]
+    "method", ["mldg", pytest.param("frozen", marks=pytest.mark.full)]
 )
-def test_the_papers_recipe_trains_and_scores(arm, tmp_path):
+def test_the_papers_recipe_trains_and_scores(method, tmp_path):
     """Start to finish, with a tiny random encoder and the real back-end."""
-    config = read_config_file(f"{XLSR}:{arm},smoke")
+    config = read_config_file(f"{XLSR}:{method},smoke")
     corpus = signals.corpus()
     loop.train(config, tmp_path, corpus, progress=lambda step: None)
     scorer = load(tmp_path)

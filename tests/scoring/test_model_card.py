@@ -37,7 +37,7 @@ def test_what_made_a_run_is_in_its_config(own_smoke_run):
     assert {"jax", "flax", "python", "mldg_jax"} <= found["versions"].keys()
     assert found["command"] and found["started"].endswith("+00:00")
     config = run_folder.read_config(own_smoke_run)
-    assert config.seed == 7 and config.episode.without == ("A02",)
+    assert config.seed == 7 and config.episode.exclude == ("A02",)
 
 
 def test_an_evaluation_is_added_with_a_warning_of_what_was_trained_on(

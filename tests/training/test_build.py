@@ -44,7 +44,9 @@ def gradient_of(config, episode, **options):
 @pytest.fixture
 def episode():
     corpus, domains = small.domains()
-    return small.cut(small.draw(domains, 0, examples=2), corpus)
+    return small.load_episode(
+        small.sample_episode(domains, 0, examples_per_attack=2), corpus
+    )
 
 
 def assert_close(one, other, atol):
@@ -106,9 +108,9 @@ def test_the_step_compiles_once_over_twenty_splits_of_the_attacks():
     corpus, domains = small.domains()
     held_out = set()
     for number in range(20):
-        drawn = small.draw(domains, number, examples=2)
+        drawn = small.sample_episode(domains, number, examples_per_attack=2)
         held_out.add(tuple(sorted(drawn["meta_test"]["domain"])))
-        state, _ = step(state, frozen, small.cut(drawn, corpus))
+        state, _ = step(state, frozen, small.load_episode(drawn, corpus))
     assert len(held_out) > 5 and step._cache_size() == 1
 
 
@@ -131,22 +133,22 @@ def test_the_step_never_calls_the_host(episode):
     assert "dot_general" in text and "callback" not in text and "infeed" not in text
 
 
-@pytest.mark.parametrize("arm", ["erm", "mldg", "mldg2"])
+@pytest.mark.parametrize("method", ["erm", "mldg", "mldg2"])
 @pytest.mark.parametrize("file", ["xlsr", "debspoof"])
-def test_the_step_lowers_for_cpu_cuda_and_tpu(file, arm):
+def test_the_step_lowers_for_cpu_cuda_and_tpu(file, method):
     """As configured for training, from shapes alone; no device is needed."""
     overrides = ["compute.dtype=bfloat16", "compute.remat=true"]
-    config = read_config_file(f"configs/{file}.py:{arm},smoke", overrides)
+    config = read_config_file(f"configs/{file}.py:{method},smoke", overrides)
     detector = create_detector(config.model, None, config.compute)
-    waveform = jax.ShapeDtypeStruct((4, 2, config.samples), jnp.float32)
+    waveform = jax.ShapeDtypeStruct((4, 2, config.crop_samples), jnp.float32)
     key = jax.random.key(0)
     frontend = jax.eval_shape(detector.frontend.init, key, waveform.update(
-        shape=(1, config.samples)
+        shape=(1, config.crop_samples)
     ))["params"]  # fmt: skip
     state, frozen = jax.eval_shape(
         lambda frontend, x: build_state(config, detector, frontend, x),
         frontend,
-        jax.ShapeDtypeStruct((2, config.samples), jnp.float32),
+        jax.ShapeDtypeStruct((2, config.crop_samples), jnp.float32),
     )
     label = jax.ShapeDtypeStruct((4, 2), jnp.int32)
     seed = jax.ShapeDtypeStruct((4, 2), jnp.uint32)
@@ -214,14 +216,14 @@ def test_the_inner_step_of_one_part_leaves_the_other(part, episode):
     ],
 )
 def test_gradient_evaluations(objective, passes):
-    config = small.config("episode.meta_test=2")
+    config = small.config("episode.num_meta_test=2")
     config = with_values(config, {"objective": objective})
     found = gradient_evaluations(config, attacks=6)
-    assert found == passes * config.episode.examples
+    assert found == passes * config.episode.examples_per_attack
 
 
 def test_a_second_order_step_pays_about_what_is_counted(episode):
-    """The count, which arms are made equal by, against the program's own FLOPs."""
+    """The count, which methods are made equal by, against the program's own FLOPs."""
     detector = small.detector()
 
     def flops(order):

@@ -5,24 +5,24 @@ from pathlib import Path
 import pytest
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.training.config_files import ARMS, read_config_file, value_of
+from mldg_jax.training.config_files import METHODS, read_config_file, value_of
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", ["debspoof", "debspoof_full", "xlsr"])
-@pytest.mark.parametrize("arm", ARMS)
-def test_every_knob_can_be_set_on_every_config(name, arm):
+@pytest.mark.parametrize("method", METHODS)
+def test_every_knob_can_be_set_on_every_config(name, method):
     overrides = ["model.lora.dropout=0.1", "episode.crop=first", "tests=[a:eval]"]
-    config = read_config_file(f"{ROOT}/configs/{name}.py:{arm}", overrides)
-    assert config.arm == arm and config.model.lora.dropout == 0.1
+    config = read_config_file(f"{ROOT}/configs/{name}.py:{method}", overrides)
+    assert config.method == method and config.model.lora.dropout == 0.1
     assert config.episode.crop == "first" and config.tests == ("a:eval",)
-    assert (config.model.lora.rank == 0) == (arm in ("frozen", "full"))
+    assert (config.model.lora.rank == 0) == (method in ("frozen", "full"))
     assert config.objective.order == (
         None
-        if arm in ("frozen", "erm", "full")
+        if method in ("frozen", "erm", "full")
         else "second"
-        if arm == "mldg2"
+        if method == "mldg2"
         else "first"
     )
 
@@ -32,10 +32,10 @@ def test_a_file_may_say_little(tmp_path):
     file.write_text(
         "import ml_collections\n"
         "def get_config(arg=''):\n"
-        "    return ml_collections.ConfigDict({'steps': 3, 'arm': arg})\n"
+        "    return ml_collections.ConfigDict({'steps': 3, 'method': arg})\n"
     )
     assert read_config_file(f"{file}:erm").steps == 3
-    assert read_config_file(f"{file}:erm").samples == 64_600
+    assert read_config_file(f"{file}:erm").crop_samples == 64_600
     other = tmp_path / "other.py"
     other.write_text(file.read_text().replace("'steps'", "'stepz'"))
     with pytest.raises(UserError, match=r"other.py:erm: .*'stepz'.*did you mean steps"):
@@ -53,6 +53,30 @@ def test_users_files_build_on_the_projects(tmp_path):
     )
     config = read_config_file(f"{file}:mldg,smoke", ["seed=4"])
     assert config.optimizer.lr == 0.5 and config.seed == 4 and config.steps == 4
+
+
+def test_old_names_are_accepted_and_said(tmp_path, caplog):
+    """A file of the last release builds on this release's base: it has both names."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from mldg_jax import configs\n"
+        "def get_config(arg='mldg'):\n"
+        f"    config = configs.read('{ROOT}/configs/debspoof.py:' + arg)\n"
+        "    config.samples = 3_000\n"
+        "    return config\n"
+    )
+    config = read_config_file(f"{file}:erm", ["episode.without=[A01]"])
+    assert config.crop_samples == 3_000 and config.episode.exclude == ("A01",)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2 and "samples is called crop_samples now" in said[0]
+    assert "episode.without is called episode.exclude now" in said[1]
+
+
+def test_a_config_file_must_be_python(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("steps: 3")
+    with pytest.raises(UserError, match=r"mine.yaml is not a Python file \(.py\)"):
+        read_config_file(str(file))
 
 
 @pytest.mark.parametrize(

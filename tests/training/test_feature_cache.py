@@ -69,7 +69,7 @@ def losses(folder):
 
 def test_training_has_the_same_losses(corpus, tmp_path):
     """In float32, to 1e-6, over four steps; two runs share the file."""
-    kept = f"prefixes={tmp_path / 'kept'}"
+    kept = f"feature_cache={tmp_path / 'kept'}"
     for name, given in (("waveforms", []), ("one", [kept]), ("two", [kept, "seed=1"])):
         config = smoke("mldg", *NEUTRAL, *given)
         loop.train(config, tmp_path / name, corpus, progress=lambda step: None)
@@ -80,14 +80,14 @@ def test_training_has_the_same_losses(corpus, tmp_path):
 
 
 def test_it_goes_on_where_a_kill_left_it(corpus, tmp_path, monkeypatch):
-    config = smoke("mldg", *NEUTRAL, f"prefixes={tmp_path}")
+    config = smoke("mldg", *NEUTRAL, f"feature_cache={tmp_path}")
     made, frontend = parts(config)
     corpus = corpus.take(np.arange(20))
     read = feature_cache.kept(config, made, frontend, corpus, fingerprint="x")
     rows = np.array([[0, 19], [7, 8]])
     whole = read(rows)
     assert whole.shape[:2] == (2, 2) and whole.dtype == np.float32
-    expected = frontend_prefix(made, frontend, crops(corpus, rows, config.samples))
+    expected = frontend_prefix(made, frontend, crops(corpus, rows, config.crop_samples))
     np.testing.assert_allclose(whole.reshape(expected.shape), expected, atol=1e-5)
 
     (path,) = tmp_path.iterdir()
@@ -107,7 +107,7 @@ def test_two_runs_that_begin_together_make_one_file(corpus, tmp_path, monkeypatc
     corpus = corpus.take(np.arange(12))
 
     def keep(folder):
-        config = smoke("mldg", *NEUTRAL, f"prefixes={folder}")
+        config = smoke("mldg", *NEUTRAL, f"feature_cache={folder}")
         return feature_cache.kept(config, made, frontend, corpus, fingerprint="x")
 
     expected = keep(tmp_path / "alone")(np.arange(12))
@@ -132,7 +132,7 @@ class Watched(list):
 
 def parts(config):
     made = create_detector(config.model)
-    waveform = np.zeros((1, config.samples), np.float32)
+    waveform = np.zeros((1, config.crop_samples), np.float32)
     return made, made.frontend.init(jax.random.key(0), waveform)["params"]
 
 
@@ -151,14 +151,14 @@ def crops(corpus, rows, samples):
     ],
 )
 def test_what_changes_every_step_is_refused(override, named, corpus, tmp_path):
-    config = smoke("erm", *NEUTRAL, f"prefixes={tmp_path / 'kept'}", override)
+    config = smoke("erm", *NEUTRAL, f"feature_cache={tmp_path / 'kept'}", override)
     with pytest.raises(UserError, match=named):
         loop.train(config, tmp_path / "run", corpus)
     assert not any(tmp_path.iterdir())
 
 
 def test_a_disk_that_is_too_small_is_found_before(corpus, tmp_path, monkeypatch):
-    config = smoke("erm", *NEUTRAL, f"prefixes={tmp_path / 'kept'}")
+    config = smoke("erm", *NEUTRAL, f"feature_cache={tmp_path / 'kept'}")
     usage = feature_cache.shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match="name another folder"):
@@ -166,7 +166,7 @@ def test_a_disk_that_is_too_small_is_found_before(corpus, tmp_path, monkeypatch)
 
 
 def test_other_weights_and_another_dtype_have_a_file_of_their_own(corpus, tmp_path):
-    config = smoke("mldg", *NEUTRAL, f"prefixes={tmp_path}")
+    config = smoke("mldg", *NEUTRAL, f"feature_cache={tmp_path}")
     made, frontend = parts(config)
     half = made.clone(frontend=made.frontend.clone(dtype=DTYPES["bfloat16"]))
     few = corpus.take(np.arange(2))
@@ -183,7 +183,7 @@ def test_a_full_disk_is_one_message_and_what_is_there_is_kept(
     """Another program fills the disk after there seemed to be room."""
     usage = feature_cache.shutil.disk_usage(tmp_path)._replace(free=1 << 40)
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda path: usage)
-    config = smoke("mldg", *NEUTRAL, f"prefixes={full_disk}")
+    config = smoke("mldg", *NEUTRAL, f"feature_cache={full_disk}")
     made, frontend = parts(config)
     with pytest.raises(UserError, match=r"cannot write to .*start the same command"):
         feature_cache.kept(config, made, frontend, corpus, fingerprint="x")
@@ -194,7 +194,7 @@ def test_a_full_disk_is_one_message_and_what_is_there_is_kept(
 def test_a_folder_that_cannot_be_written_is_one_message(corpus, tmp_path):
     """Below a file nobody can write, not even root."""
     (tmp_path / "file").touch()
-    config = smoke("mldg", *NEUTRAL, f"prefixes={tmp_path / 'file' / 'kept'}")
+    config = smoke("mldg", *NEUTRAL, f"feature_cache={tmp_path / 'file' / 'kept'}")
     made, frontend = parts(config)
     with pytest.raises(
         UserError, match=r"cannot write to .*file/kept: Not a directory"

@@ -3,25 +3,25 @@
 import pytest
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.training.log import BOARD, LOG, check_tensorboard, read, written
+from mldg_jax.training.log import BOARD, LOG, check_tensorboard, open_log, read
 
 LINE = {"step": 4, "loss": 0.5, "by_attack": {"A01": 0.25}, "meta_test": ["A01"]}
 
 
 def test_the_log_is_cut_to_what_is_kept(tmp_path):
-    with written(tmp_path, 0, tensorboard=False) as write:
+    with open_log(tmp_path, 0, tensorboard=False) as write:
         for step in (2, 4, 6):
             write(LINE | {"step": step})
     with (tmp_path / LOG).open("a") as file:
         file.write('{"step": 8, "lo')  # killed here
-    with written(tmp_path, 4, tensorboard=False) as write:
+    with open_log(tmp_path, 4, tensorboard=False) as write:
         write(LINE | {"step": 5})
     assert [x["step"] for x in read(tmp_path, 99)] == [2, 4, 5]
     assert [x["step"] for x in read(tmp_path, 4)] == [2, 4]
 
 
 def test_a_disk_that_is_full_is_one_message(tmp_path):
-    with written(tmp_path, 0, tensorboard=False) as write:
+    with open_log(tmp_path, 0, tensorboard=False) as write:
         (tmp_path / LOG).unlink()
         (tmp_path / LOG).symlink_to("/dev/full")
         with pytest.raises(UserError, match="No space left on device"):
@@ -38,7 +38,7 @@ def test_tensorboard_gets_what_the_log_gets(tmp_path):
     pytest.importorskip("tensorboardX")
     from tensorboardX.proto.event_pb2 import Event
 
-    with written(tmp_path, 0, tensorboard=True) as write:
+    with open_log(tmp_path, 0, tensorboard=True) as write:
         write(LINE)
     (path,) = (tmp_path / BOARD).iterdir()
     content, events, at = path.read_bytes(), [], 0

@@ -24,8 +24,8 @@ from tests import small
 CONFIG = str(Path(__file__).parents[2] / "configs" / "debspoof.py")
 
 
-def smoke(arm: str, *overrides: str):
-    return read_config_file(f"{CONFIG}:{arm},smoke", overrides)
+def smoke(method: str, *overrides: str):
+    return read_config_file(f"{CONFIG}:{method},smoke", overrides)
 
 
 def flat(workdir):
@@ -165,8 +165,8 @@ def test_score_files_keep_name_attack_key_and_score(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("episode.meta_test=6", r"meta_test is 6 of 6 attacks"),
-        ("episode.examples=3", r"examples is 3; half of"),
+        ("episode.num_meta_test=6", r"meta_test is 6 of 6 attacks"),
+        ("episode.examples_per_attack=3", r"examples_per_attack is 3; half of"),
         ("objective.inner_lr=-1", r"inner_lr is -1\.0; it must be at least 0"),
         ("compute.dtype=float16", r"compute.dtype is 'float16'; it must be one of"),
     ],

@@ -105,7 +105,7 @@ def test_a_killed_run_chooses_the_same(run, tmp_path):
 
 def test_training_stops_when_nothing_gets_better(tmp_path):
     """Nothing moves, so the first validation is the best, the third too many."""
-    still = ["optimizer.lr=0", "optimizer.head_lr=0", "averaging=0"]
+    still = ["optimizer.lr=0", "optimizer.head_lr=0", "ema_decay=0"]
     end = train(config("validation.patience=2", "steps=50", *still), tmp_path)
     assert list(validated(end)) == [3, 6, 9]
     assert run_folder.read_provenance(end)["validation"]["step"] == 3
@@ -150,6 +150,6 @@ def test_a_split_without_the_attacks_is_refused():
 
 def test_a_speaker_fold_has_no_split_to_validate_on(tmp_path):
     """It trains on the voices of all splits but its own."""
-    with pytest.raises(UserError, match="trains on voices of the split"):
+    with pytest.raises(UserError, match="trains on speakers of the split"):
         train(config("corpus.fold=1"), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -7,14 +7,14 @@ from matplotlib.figure import Figure
 from mldg_jax.analysis import fisher
 from mldg_jax.analysis.report import drawing
 from mldg_jax.analysis.report.drawing import axes, heat
-from mldg_jax.analysis.study import Single
+from mldg_jax.analysis.study import RunAnalysis
 from mldg_jax.common import plots
 from mldg_jax.common.plots import CHANCE, GRID
 
 HALVES = {"F": "meta-train", "G": "meta-test"}
 
 
-def of_single(study: Single) -> dict[str, str]:
+def run_analysis_figures(study: RunAnalysis) -> dict[str, str]:
     """Draws one run's study; pictures without numbers are left out."""
     drawers = {
         "attacks": _attacks, "blocks": _blocks, "along": _along, "noise": _noise,
@@ -28,7 +28,7 @@ def of_single(study: Single) -> dict[str, str]:
     return drawing.draw(drawers, study)
 
 
-def _attacks(study: Single) -> Figure:
+def _attacks(study: RunAnalysis) -> Figure:
     names = study.attacks
     side = 2.2 + 0.55 * len(names)
     figure = Figure(figsize=(side, side), layout="constrained")
@@ -43,7 +43,7 @@ def _attacks(study: Single) -> Figure:
     return figure
 
 
-def _blocks(study: Single) -> Figure:
+def _blocks(study: RunAnalysis) -> Figure:
     found = study.cosine_by_block
     mean = drawing.off_diagonal(found.values)
     return drawing.heats_by_factor(
@@ -51,7 +51,7 @@ def _blocks(study: Single) -> Figure:
     )
 
 
-def _along(study: Single) -> Figure:
+def _along(study: RunAnalysis) -> Figure:
     figure, ax = axes("Agreement along training", "training step", "cosine")
     steps = [x.step for x in study.along]
     different = ~np.eye(len(study.attacks), dtype=bool)
@@ -65,7 +65,7 @@ def _along(study: Single) -> Figure:
     return _from_start(figure, ax, study)
 
 
-def _noise(study: Single) -> Figure:
+def _noise(study: RunAnalysis) -> Figure:
     figure, ax = axes("Gradient noise scale", "training step", "examples")
     steps = np.array([x.step for x in study.along])
     scale = np.array([float(x.noise.scale) for x in study.along])
@@ -76,7 +76,7 @@ def _noise(study: Single) -> Figure:
     return _from_start(figure, ax, study)
 
 
-def _reward(study: Single) -> Figure:
+def _reward(study: RunAnalysis) -> Figure:
     """At the run's own inner learning rate."""
     figure, ax = axes("What the inner step is worth", "training step", "nats")
     steps = [x.step for x in study.along]
@@ -92,7 +92,7 @@ def _reward(study: Single) -> Figure:
     return _from_start(figure, ax, study)
 
 
-def _top(study: Single) -> Figure:
+def _top(study: RunAnalysis) -> Figure:
     figure, ax = axes("Largest curvature", "training step", "largest eigenvalue")
     for place, (name, half) in zip((3, 5), HALVES.items(), strict=True):
         there = [x for x in study.along if len(x.top[name])]
@@ -107,13 +107,13 @@ def _top(study: Single) -> Figure:
     return _from_start(figure, ax, study)
 
 
-def _from_start(figure: Figure, ax: Axes, study: Single) -> Figure:
+def _from_start(figure: Figure, ax: Axes, study: RunAnalysis) -> Figure:
     """The same axis of training steps for every picture along training."""
     ax.set_xlim(0, 1.03 * study.along[-1].step)
     return figure
 
 
-def _taylor(study: Single) -> Figure:
+def _taylor(study: RunAnalysis) -> Figure:
     parts = study.along[-1].taylor
     figure, ax = axes("Parts of the MLDG objective", "inner learning rate α", "nats")
     lines = (
@@ -133,7 +133,7 @@ def _taylor(study: Single) -> Figure:
     return figure
 
 
-def _orders(study: Single) -> Figure:
+def _orders(study: RunAnalysis) -> Figure:
     found = study.along[-1].orders.by_block
     cosine = found.values[..., 0]
     low = min(0.9, float(np.nanmin(cosine)))
@@ -141,7 +141,7 @@ def _orders(study: Single) -> Figure:
     return drawing.heats_by_factor(found, cosine, label, limits=(low, 1), digits=3)
 
 
-def _density(study: Single) -> Figure:
+def _density(study: RunAnalysis) -> Figure:
     figure, ax = axes("Spectrum of the Hessian", "eigenvalue", "density")
     nodes = np.concatenate([x.nodes.ravel() for x in study.density.values()])
     span = np.ptp(nodes)
@@ -162,7 +162,7 @@ def _density(study: Single) -> Figure:
     return figure
 
 
-def _spectra(study: Single) -> Figure:
+def _spectra(study: RunAnalysis) -> Figure:
     assert study.geometry is not None
     spectra = study.geometry.spectra
     figure, ax = axes(
@@ -184,7 +184,7 @@ def _spectra(study: Single) -> Figure:
     return figure
 
 
-def _fisher(study: Single) -> Figure:
+def _fisher(study: RunAnalysis) -> Figure:
     assert study.geometry is not None
     mass = study.geometry.mass
     size = 6.4, 1.4 + 0.34 * len(mass.layers)
@@ -203,7 +203,7 @@ def _fisher(study: Single) -> Figure:
     return figure
 
 
-def _cka(study: Single) -> Figure:
+def _cka(study: RunAnalysis) -> Figure:
     assert study.cka is not None
     figure, ax = axes("Adapted against frozen frames", "after layer", "linear CKA")
     layers = range(len(study.cka))
@@ -213,7 +213,7 @@ def _cka(study: Single) -> Figure:
     return figure
 
 
-def _embedding(study: Single) -> Figure:
+def _embedding(study: RunAnalysis) -> Figure:
     shares = [f"{100 * x:.0f} % of the variance" for x in study.explained]
     title = "What the last layer sees"
     figure = Figure(figsize=(6.2, 4.6), layout="constrained")
@@ -236,7 +236,7 @@ def _embedding(study: Single) -> Figure:
     return figure
 
 
-def _plane(study: Single) -> Figure:
+def _plane(study: RunAnalysis) -> Figure:
     figure, ax = axes("Loss around the run", "first direction", "second direction")
     plane = study.plane
     filled = ax.contourf(plane.x, plane.y, plane.loss, 14, cmap=drawing.RISING)

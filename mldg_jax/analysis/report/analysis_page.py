@@ -10,17 +10,17 @@ from scipy import stats
 from mldg_jax import __version__
 from mldg_jax.analysis import fisher
 from mldg_jax.analysis.report import drawing
-from mldg_jax.analysis.report.analysis_figures import HALVES, of_single
+from mldg_jax.analysis.report.analysis_figures import HALVES, run_analysis_figures
 from mldg_jax.analysis.report.captions import (
     ANGLES_NOTE,
-    ARMS_NOTE,
     MASS_NOTE,
+    METHODS_NOTE,
     PATHS_NOTE,
     SECTIONS,
 )
-from mldg_jax.analysis.report.run_comparison_figures import of_several
-from mldg_jax.analysis.run_comparison import Several
-from mldg_jax.analysis.study import Moment, Single
+from mldg_jax.analysis.report.run_comparison_figures import run_comparison_figures
+from mldg_jax.analysis.run_comparison import RunComparison
+from mldg_jax.analysis.study import Moment, RunAnalysis
 from mldg_jax.analysis.trained_update import Geometry
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing, write_text
@@ -28,7 +28,7 @@ from mldg_jax.common.html import render
 from mldg_jax.common.tables import Table, markdown_table
 
 
-def write(study: Single | Several, folder: str | Path) -> list[Path]:
+def write(study: RunAnalysis | RunComparison, folder: str | Path) -> list[Path]:
     """Writes ``arrays.npz``, ``table.md`` and ``report.html``; returns them.
 
     Raises:
@@ -36,8 +36,8 @@ def write(study: Single | Several, folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     files = [folder / name for name in ("arrays.npz", "table.md", "report.html")]
-    one = isinstance(study, Single)
-    page, tables = single(study) if one else several(study)
+    one = isinstance(study, RunAnalysis)
+    page, tables = run_page(study) if one else comparison_page(study)
     text = "\n\n".join(f"## {k}\n\n{markdown_table(v)}" for k, v in tables.items())
     try:
         with replacing(files[0]) as part, part.open("wb") as file:
@@ -50,15 +50,15 @@ def write(study: Single | Several, folder: str | Path) -> list[Path]:
     return files
 
 
-def single(study: Single) -> tuple[str, dict[str, Table]]:
+def run_page(study: RunAnalysis) -> tuple[str, dict[str, Table]]:
     """The page of one run, and its tables by title."""
-    drawn = of_single(study)
+    drawn = run_analysis_figures(study)
     tables = {"In numbers": summary_table(study)}
     if study.geometry is not None:
         tables["Update by matrix"] = geometry_table([study.geometry])
     title = f"What happened in {study.name}"
     introduction = (
-        f"Arm {study.arm}, {len(study.attacks)} attacks with "
+        f"Method {study.method}, {len(study.attacks)} attacks with "
         f"{study.label.shape[1]} utterances each, half of them bona fide. Losses are "
         "cross-entropies in evaluation mode. Where a meta-train and a meta-test half "
         f"are needed, meta-test (G) is {', '.join(study.held_out)}, meta-train (F) the "
@@ -78,11 +78,11 @@ def single(study: Single) -> tuple[str, dict[str, Table]]:
     return page, tables
 
 
-def several(study: Several) -> tuple[str, dict[str, Table]]:
+def comparison_page(study: RunComparison) -> tuple[str, dict[str, Table]]:
     """The page that compares runs, and its tables by title."""
     tables = {
-        "Update by arm and projection": arms_table(study.geometry),
-        "Differences between arms": differences_table(study.geometry),
+        "Update by method and projection": methods_table(study.geometry),
+        "Differences between methods": differences_table(study.geometry),
         "Loss between runs": barriers_table(study),
         "Update by matrix": geometry_table(study.geometry),
     }
@@ -90,10 +90,10 @@ def several(study: Several) -> tuple[str, dict[str, Table]]:
         "run_comparison.html",
         version=__version__,
         title="Comparison of " + ", ".join(x.name for x in study.geometry),
-        arms=tables["Update by arm and projection"],
-        differences=tables["Differences between arms"],
-        update_note=MASS_NOTE + ARMS_NOTE,
-        drawn=of_several(study),
+        methods=tables["Update by method and projection"],
+        differences=tables["Differences between methods"],
+        update_note=MASS_NOTE + METHODS_NOTE,
+        drawn=run_comparison_figures(study),
         angles_note=ANGLES_NOTE,
         paths_note=PATHS_NOTE,
         barriers=tables["Loss between runs"],
@@ -102,7 +102,7 @@ def several(study: Several) -> tuple[str, dict[str, Table]]:
     return page, {title: table for title, table in tables.items() if table[1]}
 
 
-def summary_table(study: Single) -> Table:
+def summary_table(study: RunAnalysis) -> Table:
     """A column a point of training, the last the finished run."""
     cosine = drawing.off_diagonal
     rows = {
@@ -160,36 +160,36 @@ BY_PROJECTION = (
 )  # fmt: skip
 
 
-def arms_table(them: tuple[Geometry, ...]) -> Table:
-    """Mean ± standard deviation over an arm's runs, a row an arm and projection."""
-    header = ["arm", "projection", "runs", *BY_PROJECTION]
+def methods_table(them: tuple[Geometry, ...]) -> Table:
+    """Mean ± standard deviation over a method's runs, a row a method and projection."""
+    header = ["method", "projection", "runs", *BY_PROJECTION]
     rows = []
-    for arm in dict.fromkeys(one.arm for one in them):
-        runs = [one for one in them if one.arm == arm]
+    for method in dict.fromkeys(one.method for one in them):
+        runs = [one for one in them if one.method == method]
         columns = np.array([_by_projection(one) for one in runs])
         for j, projection in enumerate(runs[0].mass.projections):
             cells = [_spread(columns[:, k, j]) for k in range(columns.shape[1])]
-            rows.append([arm, projection, str(len(runs)), *cells])
+            rows.append([method, projection, str(len(runs)), *cells])
     return header, rows
 
 
 def differences_table(them: tuple[Geometry, ...]) -> Table:
-    """Every arm minus the first, paired by seed, a row an arm and projection.
+    """Every method minus the first, paired by seed, a row a method and projection.
 
-    The mean [95 % interval of Student's t over the seeds that both have]. Arms with
+    The mean [95 % interval of Student's t over the seeds that both have]. Methods with
     fewer than two, or with several runs of a seed, are left out.
     """
-    arms: dict[str, dict[int, Geometry]] = {}
+    methods: dict[str, dict[int, Geometry]] = {}
     for one in them:
-        arms.setdefault(one.arm, {})[one.seed] = one
+        methods.setdefault(one.method, {})[one.seed] = one
     unique = {
-        arm: its
-        for arm, its in arms.items()
-        if len(its) == sum(one.arm == arm for one in them)
+        method: its
+        for method, its in methods.items()
+        if len(its) == sum(one.method == method for one in them)
     }
     (first, base), *others = unique.items() or [("", {})]
     rows = []
-    for arm, its in others:
+    for method, its in others:
         seeds = sorted(its.keys() & base.keys())
         if len(seeds) < 2:
             continue
@@ -204,7 +204,7 @@ def differences_table(them: tuple[Geometry, ...]) -> Table:
                 for k in range(len(BY_PROJECTION))
             ]
             minus = [cell.replace("-", "−") for cell in cells]
-            rows.append([f"{arm} − {first}", projection, str(len(seeds)), *minus])
+            rows.append([f"{method} − {first}", projection, str(len(seeds)), *minus])
     return ["difference", "projection", "seeds", *BY_PROJECTION], rows
 
 
@@ -221,7 +221,7 @@ def _by_projection(one: Geometry) -> list[np.ndarray]:
     ]
 
 
-def barriers_table(study: Several) -> Table:
+def barriers_table(study: RunComparison) -> Table:
     """A row a pair of runs."""
     rows = [
         [" : ".join(pair), *map(_number, (x.loss[0], x.loss[-1], x.barrier))]

@@ -7,11 +7,12 @@ MASS_NOTE = (
     "(exponential of the spectrum's entropy) of √F ∘ ΔW says over how many directions "
     "the mass is spread. "
 )
-ARMS_NOTE = (
+METHODS_NOTE = (
     "Shares are of the whole front-end's mass, ranks are means over layers; ± is the "
-    "standard deviation over the arm's runs. Differences are of runs of the same seed, "
-    "with the 95 % interval of Student's t over seeds. arXiv 2607.22010 reports for "
-    "MLDG a lower effective rank in query and key and a higher one in out than for ERM."
+    "standard deviation over the method's runs. Differences are of runs of the same "
+    "seed, with the 95 % interval of Student's t over seeds. arXiv 2607.22010 reports "
+    "for MLDG a lower effective rank in query and key, and a higher one in out, than "
+    "for ERM."
 )
 ANGLES_NOTE = (
     "Mean principal angle between two runs' updates, by projection: what they read "

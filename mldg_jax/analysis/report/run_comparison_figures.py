@@ -4,16 +4,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mldg_jax.analysis.report import drawing
-from mldg_jax.analysis.run_comparison import Several
+from mldg_jax.analysis.run_comparison import RunComparison
 from mldg_jax.common import plots
 
 
-def of_several(study: Several) -> dict[str, str]:
+def run_comparison_figures(study: RunComparison) -> dict[str, str]:
     """Draws the comparison of runs."""
     return drawing.draw({"angles": _angles, "paths": _paths}, study)
 
 
-def _angles(study: Several) -> Figure:
+def _angles(study: RunComparison) -> Figure:
     """Mean angle by projection, a row a kind of pair, of both sides of the update."""
     kinds = study.kinds
     first = next(iter(study.angles.values()))
@@ -42,7 +42,7 @@ def _angles(study: Several) -> Figure:
     return figure
 
 
-def _paths(study: Several) -> Figure:
+def _paths(study: RunComparison) -> Figure:
     title = "Loss between runs"
     figure, ax = drawing.axes(
         title, "from the first (0) to the other (1)", "loss, nats"

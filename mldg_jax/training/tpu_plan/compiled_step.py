@@ -126,9 +126,9 @@ def plan(
       config: see ``configs/``; its weights and corpus are not looked at.
       topology: chip and shape of the slice, such as "v5e:2x4".
       batch: utterances a chip and step, both halves and all attacks together; by
-        default what ``config.episode.examples`` comes to.
-      attacks: of a step; by default ``config.episode.attacks``, or where that is 0 (all
-        of the corpus) the 6 of ASVspoof 2019 LA.
+        default what ``config.episode.examples_per_attack`` comes to.
+      attacks: of a step; by default ``config.episode.attacks_per_episode``, or where
+        that is 0 (all of the corpus) the 6 of ASVspoof 2019 LA.
       largest: whether to search for the largest batch that fits, too: three to six
         compilations more.
       progress: called with a line of text before and after what takes minutes.
@@ -139,14 +139,14 @@ def plan(
     chip = chip_of(topology)
     devices = parallel.topology(topology)
     count = len(devices)
-    domains: int = attacks or config.episode.attacks or 6
+    domains: int = attacks or config.episode.attacks_per_episode or 6
     unit = domains * math.lcm(2, count) // count
-    if not 0 < config.episode.meta_test < domains:
+    if not 0 < config.episode.num_meta_test < domains:
         raise UserError(
-            f"episode.meta_test is {config.episode.meta_test} of {domains} attacks; "
-            "both halves need one: set --attacks to what the corpus has"
+            f"episode.num_meta_test is {config.episode.num_meta_test} of {domains} "
+            "attacks; both halves need one: set --attacks to what the corpus has"
         )
-    batch = _batch(batch, unit, config.episode.examples * domains, count)
+    batch = _batch(batch, unit, config.episode.examples_per_attack * domains, count)
 
     @functools.cache
     def compiled(batch: int) -> Program:
@@ -176,7 +176,7 @@ def plan(
         chips=count,
         attacks=domains,
         examples=batch * count // domains,
-        samples=config.samples,
+        samples=config.crop_samples,
         objective={"name": config.objective.name, **config.objective.options()},
         compute=dataclasses.asdict(config.compute),
         batch=batch,
@@ -220,7 +220,7 @@ def lower(config: Any, devices: list, *, attacks: int, examples: int) -> tuple:
     """
     axis_name = parallel.axis_name(devices)
     detector = create_detector(config.model, axis_name, config.compute)
-    waveform = jax.ShapeDtypeStruct((1, config.samples), np.float32)
+    waveform = jax.ShapeDtypeStruct((1, config.crop_samples), np.float32)
     key = jax.eval_shape(jax.random.key, 0)
     frontend = jax.eval_shape(detector.frontend.init, key, waveform)["params"]
     state, frozen = jax.eval_shape(
@@ -238,20 +238,20 @@ def _episode(config: Any, attacks: int, examples: int, count: int) -> dict:
         label = np.zeros((domains, examples), np.int32)
         return {"label": label, "seed": label.astype(np.uint32)}
 
-    held_out = config.episode.meta_test
+    held_out = config.episode.num_meta_test
     drawn = {
         "meta_train": decisions(attacks - held_out),
         "meta_test": decisions(held_out),
     }
 
     def shapes(half):
-        waveform = (*half["label"].shape, config.samples)
+        waveform = (*half["label"].shape, config.crop_samples)
         return {
             "waveform": jax.ShapeDtypeStruct(waveform, np.float32),
             **{k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in half.items()},
         }
 
-    dealt = loader.lay_out(drawn, count, range(count))
+    dealt = loader.shard_episode(drawn, count, range(count))
     return {name: shapes(half) for name, half in dealt.items()}
 
 

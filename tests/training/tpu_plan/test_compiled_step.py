@@ -23,8 +23,8 @@ XLSR = str(ROOT / "configs" / "xlsr.py")
 DEBSPOOF = str(ROOT / "configs" / "debspoof.py")
 
 
-def smoke(arm, *overrides):
-    return read_config_file(f"{XLSR}:{arm},smoke", overrides)
+def smoke(method, *overrides):
+    return read_config_file(f"{XLSR}:{method},smoke", overrides)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def of_chips(monkeypatch, count):
 )
 def test_an_impossible_batch_is_refused(monkeypatch, chips, options, words):
     of_chips(monkeypatch, chips)
-    config = smoke("mldg", f"episode.meta_test={9 if 'attacks' in options else 2}")
+    config = smoke("mldg", f"episode.num_meta_test={9 if 'attacks' in options else 2}")
     with pytest.raises(UserError, match=words):
         compiled_step.plan(config, "v5e:2x4", **options)
 
@@ -74,11 +74,11 @@ def test_the_episode_is_the_samplers(count):
         domains,
         corpus,
         seed=0,
-        options={"meta_test": 2, "examples": 8},
+        options={"num_meta_test": 2, "examples_per_attack": 8},
         samples=1_600,
         devices=(count, range(count)),
     )
-    config = smoke("mldg", "samples=1600")
+    config = smoke("mldg", "crop_samples=1600")
     ours = compiled_step._episode(config, len(domains.attacks), 8, count)
 
     def shapes(tree):
@@ -87,10 +87,10 @@ def test_the_episode_is_the_samplers(count):
     assert shapes(ours) == shapes(make(0)[1])
 
 
-@pytest.mark.parametrize("arm", ["mldg", "mldg2"])
-def test_the_step_lowers_for_a_tpu(arm):
+@pytest.mark.parametrize("method", ["mldg", "mldg2"])
+def test_the_step_lowers_for_a_tpu(method):
     """Without the TPU's compiler: every primitive has a rule for that platform."""
-    config = smoke(arm, "model.frontend.layers=1", "samples=3000")
+    config = smoke(method, "model.frontend.layers=1", "crop_samples=3000")
     jaxpr, _ = compiled_step.lower(config, jax.devices()[:1], attacks=3, examples=2)
     function = jax.jit(core.jaxpr_as_fun(jaxpr))
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in jaxpr.in_avals]
@@ -108,7 +108,7 @@ def test_the_command_end_to_end(on_cpu, monkeypatch, capsys):
     monkeypatch.setattr(compiled_step, "plan", kept)
     arguments = ["plan", "--config", f"{DEBSPOOF}:mldg,smoke", "--topology", "v5e:1x1"]
     arguments += ["--attacks", "3", "--batch", "6"]
-    arguments += ["--set", "samples=3200", "--set", "episode.meta_test=1"]
+    arguments += ["--set", "crop_samples=3200", "--set", "episode.num_meta_test=1"]
     assert cli.main([*arguments, "--json"]) == 0
     captured = capsys.readouterr()
     result = json.loads(captured.out)
@@ -184,7 +184,7 @@ needs_compiler = pytest.mark.skipif(
 @pytest.mark.full
 @needs_compiler
 def test_a_tpu_slice():
-    config = smoke("mldg", "samples=3000")
+    config = smoke("mldg", "crop_samples=3000")
     plan = compiled_step.plan(config, "v5e:2x4", batch=6)
     assert plan.chips == 8 and 0 < plan.program.memory.total < GIB
     jaxpr, _ = compiled_step.lower(config, jax.devices()[:1], attacks=6, examples=8)

@@ -1,4 +1,4 @@
-"""A comparison of arms as tables (text, Markdown, CSV, LaTeX) and as a picture.
+"""A comparison of methods as tables (text, Markdown, CSV, LaTeX) and as a picture.
 
 ``detailed`` tables are those of ``mldg compare``: with the standard deviation over
 seeds and the p of a difference. The demo's go without.
@@ -75,12 +75,12 @@ def notes(comparison: Comparison, *, detailed: bool = True) -> tuple[str, str]:
         f"interval], {runs}; macro is the mean over pairs of speaker "
         "and attack. Differences in points, paired over seeds and speakers, with the "
         "two-sided p of no difference, not corrected for their number; * = the "
-        "interval excludes zero. Every neural arm took as many gradient evaluations. "
-        f"{scheme}"
+        "interval excludes zero. Every neural method took as many gradient "
+        f"evaluations. {scheme}"
     )
     if comparison.chosen:
         chosen = ", ".join(comparison.chosen.values())
-        note += f" Chosen of each arm, by the lowest pooled EER: {chosen}."
+        note += f" Chosen of each method, by the lowest pooled EER: {chosen}."
     return "", note
 
 
@@ -91,7 +91,7 @@ def rates(comparison: Comparison, *, detailed: bool = True) -> Table:
         count = "–" if row.parameters is None else f"{row.parameters:,}"
         cells = [_rate(row.eer[name], detailed) for name in comparison.columns]
         body.append([row.title, count, *cells])
-    return ["arm", "parameters", *comparison.columns.values()], body
+    return ["method", "parameters", *comparison.columns.values()], body
 
 
 def differences(comparison: Comparison, *, detailed: bool = True) -> Table:
@@ -107,12 +107,12 @@ def differences(comparison: Comparison, *, detailed: bool = True) -> Table:
 
 
 def comma_separated(comparison: Comparison) -> str:
-    """A line for every arm and column; error rates and differences are fractions."""
+    """A line for every method and column; error rates and differences are fractions."""
     names = ["eer", "sd", "low", "high"]
     paired = ["difference", "low", "high", "p"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    head = ["arm", "parameters", "steps", "gradient_evaluations", "column", *names]
+    head = ["method", "parameters", "steps", "gradient_evaluations", "column", *names]
     writer.writerow([*head, "reference", "difference", "d_low", "d_high", "p"])
     pairs = {a: (b, found) for (a, b), found in comparison.differences.items()}
     for label, row in comparison.rows.items():
@@ -133,7 +133,7 @@ def latex(comparison: Comparison) -> str:
     lines = [
         rf"\begin{{tabular}}{{l r {'c ' * len(names)}}}",
         r"\toprule",
-        " & ".join(["arm", "parameters", *names.values()]) + r" \\",
+        " & ".join(["method", "parameters", *names.values()]) + r" \\",
         r"\midrule",
     ]
     for row in rows:
@@ -151,26 +151,26 @@ def latex(comparison: Comparison) -> str:
 
 
 def picture(comparison: Comparison) -> str:
-    """EER against trained parameters as SVG; rows of an arm are joined."""
+    """EER against trained parameters as SVG; rows of a method are joined."""
     names = list(comparison.columns)
     column = "average" if "average" in names else names[0]
-    by_arm: dict[str, list[tuple[int, SeedRate]]] = {}
+    by_method: dict[str, list[tuple[int, SeedRate]]] = {}
     for row in comparison.rows.values():
         if row.parameters:
             entry = (row.parameters, row.eer[column])
-            by_arm.setdefault(row.arm, []).append(entry)
+            by_method.setdefault(row.method, []).append(entry)
     with matplotlib.rc_context(plots.OPTIONS):
         figure = Figure(figsize=(5.6, 3.8), layout="constrained")
         ax = figure.subplots()
-        for place, (arm, entries) in enumerate(by_arm.items()):
+        for place, (method, entries) in enumerate(by_method.items()):
             colour, marker = plots.style(place)
             entries.sort(key=lambda entry: entry[0])
-            # Arms with as many parameters stand side by side.
-            x = [n * 1.03 ** (place - len(by_arm) / 2) for n, _ in entries]
+            # Methods with as many parameters stand side by side.
+            x = [n * 1.03 ** (place - len(by_method) / 2) for n, _ in entries]
             y = [100 * one.eer for _, one in entries]
             low, high = np.array([(one.low, one.high) for _, one in entries]).T
             ax.vlines(x, 100 * low, 100 * high, color=colour, lw=1.4)
-            ax.plot(x, y, color=colour, marker=marker, mec="white", ms=7, label=arm)
+            ax.plot(x, y, color=colour, marker=marker, mec="white", ms=7, label=method)
         ax.set_xscale("log")
         ax.set_ylim(bottom=0)
         ax.set_xlabel("trained parameters")
