@@ -1,18 +1,19 @@
-"""What training did, and why: gradients, curvature, geometry, landscape.
+"""Analysis of trained runs: gradients, curvature, geometry, landscape.
 
 Pure functions of a loss and parameters, for notebooks and for ``mldg analyse``:
 
-* ``losses``             the losses that are analysed
-* ``parameter_names``    groups of parameters by name
+* ``losses``             the losses to analyse
+* ``parameter_names``    parameters grouped by layer, projection and factor
 * ``gradients``          gradients by attack, and how far they agree
-* ``taylor``             the parts of the MLDG objective; first against second order
+* ``taylor``             Taylor expansion of the MLDG objective; first and second order
 * ``curvature``          Hessian-vector products, eigenvalues, spectral density
-* ``example_gradients``  gradients by example: noise scale, diagonal of Fisher
-* ``geometry``           spectra of LoRA updates, angles between them
-* ``fisher``             where the update matters to the loss
-* ``landscape``          the loss between and around runs
+* ``example_gradients``  per-example gradients: noise scale, diagonal of the Fisher
+* ``geometry``           spectra of LoRA updates and angles between them
+* ``fisher``             which parts of an update matter to the loss
+* ``landscape``          the loss between runs and around a run
 * ``representation``     frames and embeddings
-* ``subjects``           all of these start from a run folder and a corpus
-* ``study``              everything of one run
-* ``run_comparison``     everything of several runs beside each other
+* ``subjects``           the inputs: run folders and utterances
+* ``trained_update``     geometry and Fisher mass of a run's update
+* ``study``              the full analysis of one run
+* ``run_comparison``     the comparison of several runs
 """

@@ -1,8 +1,8 @@
-"""The Hessian of a loss in the trained parameters, which is never formed.
+"""The Hessian of a loss in the trained parameters, through Hessian-vector products.
 
-Hessian-vector products are reverse over reverse: AASIST's convolution has no forward
-mode. The parameters are a few million, so a product costs some gradients and a vector
-some megabytes.
+The products are reverse over reverse, because AASIST's convolution has no forward mode.
+With a few million parameters, a product costs a few gradients and a vector takes some
+megabytes; the Hessian itself is never formed.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ class Eigenvalues(NamedTuple):
 
     Attributes:
       values: (k,) float64, descending, nats per squared unit of the parameters.
-      vectors: (parameters, k), orthonormal.
-      residual: (k,) ‖Hv − λv‖, what is left of the iteration's error.
+      vectors: (parameters, k) float64, orthonormal columns.
+      residual: (k,) float64, the remaining error ‖Hv − λv‖ of each pair.
     """
 
     values: np.ndarray
@@ -32,12 +32,12 @@ class Eigenvalues(NamedTuple):
 
 
 class Density(NamedTuple):
-    """A Hessian's spectral density as weighted points, from ``spectral_density``.
+    """The spectral density of a Hessian as weighted points.
 
     Attributes:
       nodes: (probes, steps) float64, eigenvalues of each probe's Lanczos matrix.
-      weights: (probes, steps) float64, non-negative; each row adds up to 1.
-      size: number of parameters, so of eigenvalues.
+      weights: (probes, steps) float64, non-negative; each row sums to 1.
+      size: number of parameters, which is the number of eigenvalues.
     """
 
     nodes: np.ndarray
@@ -45,21 +45,44 @@ class Density(NamedTuple):
     size: int
 
     def at(self, grid: np.ndarray, width: float) -> np.ndarray:
-        """Density (points,) on a grid, smoothed by Gaussians of a standard deviation.
+        """Evaluates the density on a grid, smoothed by a Gaussian.
 
-        It integrates to 1.
+        Args:
+          grid: (points,) eigenvalues.
+          width: standard deviation of the Gaussian, in the units of ``grid``.
+
+        Returns:
+          (points,) float64; the density integrates to 1.
         """
         distance = (np.asarray(grid)[:, None] - self.nodes.ravel()) / width
         kernel = np.exp(-(distance**2) / 2) / (width * np.sqrt(2 * np.pi))
         return kernel @ self.weights.ravel() / len(self.nodes)
 
     def moment(self, power: int) -> float:
-        """An estimate of tr(Hᵖ) / parameters."""
+        """Estimates a moment of the spectrum, tr(Hᵖ) / ``size``.
+
+        Args:
+          power: the exponent p.
+
+        Returns:
+          The estimate, averaged over probes.
+        """
         return float((self.weights * self.nodes**power).sum() / len(self.nodes))
 
 
 def hvp(loss_fn: Callable, trainable: Any, batch: Any, key: Any, vector: Any) -> Any:
-    """The Hessian at ``trainable`` times a tree like it."""
+    """Multiplies the Hessian at ``trainable`` by a vector.
+
+    Args:
+      loss_fn: a loss; see ``losses``.
+      trainable: the parameters.
+      batch: the batch that the loss is computed on.
+      key: PRNG key; None if the loss ignores it.
+      vector: a tree like ``trainable``.
+
+    Returns:
+      The product, a tree like ``trainable``.
+    """
 
     def along(parameters):
         gradient, _ = jax.grad(loss_fn, has_aux=True)(parameters, batch, key)
@@ -74,20 +97,26 @@ _hvp = jax.jit(hvp)
 def hessian(
     loss_fn: Callable, trainable: Any, batch: Any, key: Any = None
 ) -> LinearOperator:
-    """The Hessian as a linear operator on ``parameter_names.flatten``'s vectors.
+    """Returns the Hessian as a linear operator on flattened parameters.
 
     Args:
-      loss_fn, key: see ``losses``; ``losses.one_by_one`` bounds the memory.
-      trainable: where.
-      batch: of the loss.
+      loss_fn: a loss, see ``losses``; ``losses.one_by_one`` reduces its memory.
+      trainable: the parameters at which the Hessian is taken.
+      batch: the batch that the loss is computed on.
+      key: PRNG key; None if the loss ignores it.
+
+    Returns:
+      A symmetric operator (parameters, parameters) that maps float64 vectors in the
+      order of ``parameter_names.flatten``. Products are computed in the parameters'
+      dtype.
     """
     loss_fn = as_tree(loss_fn)
     size = sum(x.size for x in jax.tree.leaves(trainable))
 
     def multiply(vector):
         tree = parameter_names.unflatten(vector.ravel(), trainable)
-        found = _hvp(loss_fn, trainable, batch, key, tree)
-        return parameter_names.flatten(found).astype(np.float64)
+        product = _hvp(loss_fn, trainable, batch, key, tree)
+        return parameter_names.flatten(product).astype(np.float64)
 
     return LinearOperator((size, size), matvec=multiply, dtype=np.float64)
 
@@ -101,16 +130,18 @@ def eigenvalues(
     iterations: int = 20,
     seed: int = 0,
 ) -> Eigenvalues:
-    """The largest (or smallest, most negative) eigenvalues (ARPACK).
+    """Computes the largest or smallest eigenvalues with ARPACK.
 
     Args:
       operator: from ``hessian``.
-      k: how many, 1 … parameters − 1.
-      smallest: the other end.
-      tolerance: relative accuracy; in float32 no less than 1e-5 makes sense.
-      iterations: at most so many restarts, each of about k + 20 products. Those that
-        have not converged by then are left out.
-      seed: of the start vector.
+      k: number of eigenvalues, from 1 to parameters − 1.
+      smallest: compute the smallest (most negative) eigenvalues instead.
+      tolerance: relative accuracy; float32 does not support less than 1e-5.
+      iterations: maximum number of restarts, each of about k + 20 products.
+      seed: seed of the start vector.
+
+    Returns:
+      The eigenvalues that converged, at most k.
     """
     start = np.random.default_rng(seed).normal(size=operator.shape[0])
     which = "SA" if smallest else "LA"
@@ -137,27 +168,34 @@ def spectral_density(
     seed: int = 0,
     progress: Callable[[], Any] | None = None,
 ) -> Density:
-    """Spectral density by stochastic Lanczos quadrature.
+    """Estimates the spectral density by stochastic Lanczos quadrature.
 
-    Golub and Welsch 1969; for networks Ghorbani et al. 2019 (arXiv 1901.10159).
+    The quadrature is due to Golub and Welsch 1969; Ghorbani et al. 2019 (arXiv
+    1901.10159) apply it to neural networks.
 
     Args:
       operator: from ``hessian``.
-      steps: Lanczos steps a probe, 1 … parameters; the quadrature is exact for
-        moments of the probe up to 2 · steps − 1.
-      probes: random start vectors, which are averaged over.
-      seed: of the probes.
-      progress: called after every product.
+      steps: Lanczos steps per probe, from 1 to parameters; the quadrature is exact for
+        the probe's moments up to 2 · steps − 1.
+      probes: number of random start vectors, over which the density is averaged.
+      seed: seed of the probes.
+      progress: called after every Hessian-vector product.
+
+    Returns:
+      The density as weighted points.
     """
     rng = np.random.default_rng(seed)
     nodes, weights = [], []
     for _ in range(probes):
         start = rng.normal(size=operator.shape[0])
-        diagonal, beside = lanczos(operator, start, steps, progress)
-        matrix = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
-        found, vectors = np.linalg.eigh(matrix)
-        missing = steps - len(found)  # the start vector's Krylov space was smaller
-        nodes.append(np.pad(found, (0, missing)))
+        diagonal, off_diagonal = lanczos(operator, start, steps, progress)
+        matrix = (
+            np.diag(diagonal) + np.diag(off_diagonal, 1) + np.diag(off_diagonal, -1)
+        )
+        ritz_values, vectors = np.linalg.eigh(matrix)
+        # Lanczos stops early if the Krylov space of the start vector is exhausted.
+        missing = steps - len(ritz_values)
+        nodes.append(np.pad(ritz_values, (0, missing)))
         weights.append(np.pad(vectors[0] ** 2, (0, missing)))
     return Density(np.array(nodes), np.array(weights), operator.shape[0])
 
@@ -168,15 +206,21 @@ def lanczos(
     steps: int,
     progress: Callable[[], Any] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lanczos tridiagonalisation with full reorthogonalisation, in float64.
+    """Tridiagonalises an operator by the Lanczos method, in float64.
 
-    Keeps ``steps`` vectors. Ends early when the Krylov space is exhausted.
+    Reorthogonalises fully, for which it keeps up to ``steps`` vectors in memory.
+
+    Args:
+      operator: symmetric, (n, n).
+      start: (n,) start vector, of any length but zero.
+      steps: maximum number of steps; fewer if the Krylov space is exhausted.
+      progress: called after every product.
 
     Returns:
-      The diagonal (k,) and the entries beside it (k − 1,), k ≤ steps.
+      The diagonal (k,) and the off-diagonal entries (k − 1,), k ≤ steps.
     """
     basis = [start / np.linalg.norm(start)]
-    diagonal, beside = [], []
+    diagonal, off_diagonal = [], []
     for _ in range(steps):
         y = operator.matvec(basis[-1])
         diagonal.append(basis[-1] @ y)
@@ -188,6 +232,6 @@ def lanczos(
         norm = np.linalg.norm(y)
         if len(diagonal) == steps or norm < 1e-10 * np.max(np.abs(diagonal)):
             break
-        beside.append(norm)
+        off_diagonal.append(norm)
         basis.append(y / norm)
-    return np.array(diagonal), np.array(beside)
+    return np.array(diagonal), np.array(off_diagonal)

@@ -1,7 +1,7 @@
-"""Gradients of single examples: their noise, and the empirical Fisher matrix.
+"""Per-example gradients: noise scale and diagonal of the empirical Fisher matrix.
 
-All examples' gradients would not fit in memory, so what is wanted of them is added up
-on the way.
+The gradients of all examples would not fit in memory, so they are reduced to running
+sums.
 """
 
 import functools
@@ -17,13 +17,14 @@ from mldg_jax.analysis.losses import as_tree
 
 
 class Moments(NamedTuple):
-    """Moments of the gradients of n examples; trees are like the parameters, float32.
+    """Moments of the gradients of n examples.
 
     Attributes:
       count: n.
-      mean: the mean gradient.
-      square: the mean of the squared gradients: the diagonal of the empirical Fisher
-        matrix, with the true labels (Kunstner et al. 2019 on what that is not).
+      mean: mean gradient, a tree like the parameters.
+      square: mean squared gradient, a tree like the parameters. It is the diagonal of
+        the empirical Fisher matrix, which uses the true labels and therefore differs
+        from the Fisher matrix (Kunstner et al. 2019).
     """
 
     count: int
@@ -35,11 +36,13 @@ class NoiseScale(NamedTuple):
     """The simple gradient noise scale (McCandlish et al. 2018, arXiv 1812.06162).
 
     Attributes:
-      variance: tr Σ, an unbiased estimate; Σ is the covariance of examples' gradients.
-      signal: |G|², an unbiased estimate of the true gradient's squared norm; negative
-        where noise drowns it.
-      scale: tr Σ / |G|² in examples: far below it, a batch twice as large halves the
-        noise of a step; far above it is wasted. inf where ``signal`` is not positive.
+      variance: unbiased estimate of tr Σ, with Σ the covariance of the examples'
+        gradients.
+      signal: unbiased estimate of |G|², the squared norm of the true gradient; it can
+        be negative if the noise is larger.
+      scale: tr Σ / |G|², in examples; inf if ``signal`` is not positive. Doubling a
+        batch that is far smaller than this nearly halves the number of steps needed;
+        doubling one that is far larger gains little.
     """
 
     variance: np.ndarray
@@ -50,14 +53,19 @@ class NoiseScale(NamedTuple):
 def moments(
     loss_fn: Callable, params: Any, batch: Any, *, key: Any = None, chunk: int = 1
 ) -> Moments:
-    """Adds up the gradients of examples and their squares.
+    """Computes the mean gradient and the mean squared gradient of a batch's examples.
 
     Args:
-      loss_fn: see ``losses``; given one example at a time as a batch (1, 1, …).
-      params: the parameters to differentiate by.
-      batch: leaves (domains, examples, …) or (examples, …) as the labels are.
-      key: PRNG key, the same for every example; None where the loss ignores it.
-      chunk: examples at once, ≥ 1. Memory is that of their gradients, and of two more.
+      loss_fn: a loss, see ``losses``; it receives one example at a time, (1, 1, …).
+      params: the parameters to differentiate with respect to.
+      batch: ``waveform`` and ``label`` with leading axes (domains, examples) or
+        (examples,).
+      key: PRNG key, the same for every example; None if the loss ignores it.
+      chunk: number of examples computed at once, ≥ 1. The memory is that of ``chunk``
+        gradients and of the two sums.
+
+    Returns:
+      The moments over all examples.
     """
     lead = np.ndim(batch["label"])
     examples = jax.tree.map(
@@ -71,19 +79,30 @@ def moments(
 
 @functools.partial(jax.jit, static_argnames="chunk")
 def sums(loss_fn, params, examples, key, chunk):
-    """Sums of the examples' gradients and of their squares; leaves (examples, …)."""
+    """Sums the gradients of examples, and their squares.
 
-    def one(example):
+    Args:
+      loss_fn: a loss that is a pytree; see ``losses.as_tree``.
+      params: the parameters to differentiate with respect to.
+      examples: ``waveform`` and ``label`` with leaves (examples, …).
+      key: PRNG key, the same for every example.
+      chunk: number of examples computed at once, from 1 to the number of examples.
+
+    Returns:
+      Two trees like ``params``: the sum of the gradients, the sum of their squares.
+    """
+
+    def gradient_of(example):
         batch = jax.tree.map(lambda x: x[None, None], example)
         return jax.grad(lambda p: loss_fn(p, batch, key)[0])(params)
 
     def add(total, part):
-        gradient = jax.vmap(one)(part)
-        found = jax.tree.map(lambda g: (g.sum(0), jnp.square(g).sum(0)), gradient)
-        pairs = jax.tree.transpose(
-            jax.tree.structure(params), jax.tree.structure((0, 0)), found
+        gradient = jax.vmap(gradient_of)(part)
+        pairs = jax.tree.map(lambda g: (g.sum(0), jnp.square(g).sum(0)), gradient)
+        pair = jax.tree.transpose(
+            jax.tree.structure(params), jax.tree.structure((0, 0)), pairs
         )
-        return jax.tree.map(jnp.add, total, pairs), None
+        return jax.tree.map(jnp.add, total, pair), None
 
     zeros = jax.tree.map(jnp.zeros_like, params)
     count = len(examples["label"])
@@ -96,25 +115,42 @@ def sums(loss_fn, params, examples, key, chunk):
 
 
 def noise_scale(one: Moments) -> NoiseScale:
-    """The noise scale of the whole gradient; its entries are scalars."""
+    """Estimates the noise scale of the whole gradient.
+
+    Args:
+      one: moments of at least two examples.
+
+    Returns:
+      The noise scale, with scalar entries.
+    """
     return _noise(one.count, *(x.sum() for x in _norms(one)))
 
 
 def noise_by_block(one: Moments) -> parameter_names.Blocks:
-    """The noise scale of every block, (layers, projections, factors), in examples."""
-    found = _noise(one.count, *_norms(one))
-    return parameter_names.arrange(parameter_names.leaves(one.mean), found.scale)
+    """Estimates the noise scale by layer, projection and factor.
+
+    Args:
+      one: moments of at least two examples.
+
+    Returns:
+      Noise scales in examples, ``values`` (layers, projections, factors).
+    """
+    noise = _noise(one.count, *_norms(one))
+    return parameter_names.arrange(parameter_names.leaves(one.mean), noise.scale)
 
 
 def noise_from_batches(
     small: float, large: float, *, sizes: tuple[float, float]
 ) -> NoiseScale:
-    """The noise scale from the gradient norms of two batch sizes.
+    """Estimates the noise scale from the gradient norms at two batch sizes.
 
     Args:
-      small, large: mean squared norms of gradients of small and of large batches, from
-        the same examples.
-      sizes: of a small and of a large batch, in examples.
+      small: mean squared gradient norm of the small batches.
+      large: mean squared gradient norm of the large batches, of the same examples.
+      sizes: sizes of a small and of a large batch, in examples.
+
+    Returns:
+      The noise scale, with scalar entries.
     """
     b, B = sizes
     signal = (B * large - b * small) / (B - b)
@@ -123,19 +159,19 @@ def noise_from_batches(
 
 
 def _norms(one: Moments) -> tuple[np.ndarray, np.ndarray]:
-    """By leaf: the mean squared norm, and the squared norm of the mean."""
+    """Returns, per leaf, the mean squared norm and the squared norm of the mean."""
 
     def total(tree, power):
-        found = jax.tree.leaves(tree)
-        return np.array([(np.asarray(x, np.float64) ** power).sum() for x in found])
+        leaves = jax.tree.leaves(tree)
+        return np.array([(np.asarray(x, np.float64) ** power).sum() for x in leaves])
 
     return total(one.square, 1), total(one.mean, 2)
 
 
-def _noise(count: int, each: np.ndarray, together: np.ndarray) -> NoiseScale:
-    """Batches of one example and of all of them."""
-    variance = (each - together) * count / (count - 1)
-    signal = (count * together - each) / (count - 1)
+def _noise(count: int, small: np.ndarray, large: np.ndarray) -> NoiseScale:
+    """Does as ``noise_from_batches`` for batches of one example and of all."""
+    variance = (small - large) * count / (count - 1)
+    signal = (count * large - small) / (count - 1)
     return _ratio(variance, signal)
 
 

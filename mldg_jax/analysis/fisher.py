@@ -1,21 +1,22 @@
-"""Where an update matters to the loss: its mass under the empirical Fisher matrix.
+"""Which parts of an update matter to the loss: mass under the empirical Fisher matrix.
 
-For a parameter array with update Δ and F̂ = mean over examples of the squared gradient
-(true labels), the mass is
+Let Δ be the update of a parameter array and F̂ the squared gradient, averaged over
+examples (with their true labels). The mass is
 
     Σ F̂ ∘ Δ²,
 
-in nats²: the mean over examples of how far the update moves their loss, to first order
-and as if every entry did so by itself. It is taken twice:
+in nats²: the mean squared change of an example's loss, to first order, if the entries
+of Δ acted independently. It is computed twice:
 
-* before the merge, of the factors: Δ is what training changed of A and of B (B starts
-  at zero, so its Δ is B);
-* after the merge, of the kernels: Δ is ΔW = scale · A @ B, and gradients are those of
-  the merged kernel W₀ + ΔW. This one does not depend on how ΔW is factored.
+* before the merge, for the factors: Δ is the change of A and of B since the start of
+  training (B starts at zero, so its Δ is B);
+* after the merge, for the kernels: Δ is ΔW = scale · A @ B, and the gradients are those
+  of the merged kernel W₀ + ΔW. This mass does not depend on how ΔW is factored.
 
-The weighted update √F̂ ∘ Δ has the mass as its squared norm; its effective rank says
-whether few or many directions carry it (spectral entropy, Roy and Vetterli 2007). arXiv
-2607.22010 reports that MLDG concentrates it in query and key and spreads it in out.
+The squared norm of the weighted update √F̂ ∘ Δ is the mass. Its effective rank
+(spectral entropy, Roy and Vetterli 2007) tells how many directions carry the mass.
+arXiv 2607.22010 reports that MLDG concentrates it in query and key and spreads it in
+out.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,15 +30,18 @@ from mldg_jax.analysis import example_gradients, geometry, parameter_names
 
 
 class Mass(NamedTuple):
-    """Fisher mass of an update by layer and projection; NaN where there is none.
+    """Fisher mass of an update by layer and projection; NaN for other matrices.
 
     Attributes:
-      layers, projections: what the leading axes are.
-      factors: (layers, projections, 2) float64, nats²: of A and of B, before the merge.
-      factors_rank: (layers, projections, 2): effective rank of √F̂ ∘ ΔA and √F̂ ∘ ΔB,
-        in [1, rank].
-      merged: (layers, projections), nats²: of ΔW, after the merge.
-      merged_rank: (layers, projections): of √F̂ ∘ ΔW, in [1, min(in, out)].
+      layers: layer indices, ascending.
+      projections: names of the projections.
+      factors: (layers, projections, 2) float64, mass of A and of B before the merge,
+        nats².
+      factors_rank: (layers, projections, 2) float64, effective rank of √F̂ ∘ ΔA and of
+        √F̂ ∘ ΔB, in [1, rank].
+      merged: (layers, projections) float64, mass of ΔW after the merge, nats².
+      merged_rank: (layers, projections) float64, effective rank of √F̂ ∘ ΔW, in
+        [1, min(in, out)].
     """
 
     layers: tuple[int, ...]
@@ -58,23 +62,27 @@ def mass(
     scale: float,
     chunk: int = 1,
 ) -> Mass:
-    """Fisher mass of an update, before and after the merge.
+    """Computes the Fisher mass of an update, before and after the merge.
 
     Args:
       make_loss: ``frozen -> loss_fn``, e.g. ``losses.evaluation`` with a detector and
-        statistics; it is also given the split in which the merged kernels are trained.
-      trainable: the trained parameters, adapters among them.
-      initial: what training started from.
+        statistics. It is called twice: with ``frozen``, and with the parameters that
+        remain when the merged kernels are the trainable ones.
+      trainable: the trained parameters, including adapters.
+      initial: the trainable parameters at the start of training.
       frozen: the other parameters.
-      batch: see ``example_gradients.moments``.
-      scale: what multiplies A @ B.
-      chunk: examples at once. After the merge each takes the memory of all adapted
-        kernels, for XLS-R 400 MB, beside twice that for the sums.
+      batch: the examples; see ``example_gradients.moments``.
+      scale: multiplier of A @ B.
+      chunk: number of examples computed at once. After the merge, each needs the memory
+        of all adapted kernels (400 MB for XLS-R), and the two sums twice that.
+
+    Returns:
+      The mass and effective ranks of every adapted matrix.
 
     Raises:
       UserError: there are no adapters.
     """
-    found = geometry.updates(trainable, scale)
+    updates = geometry.updates(trainable, scale)
     before = example_gradients.moments(make_loss(frozen), trainable, batch, chunk=chunk)
     moved = jax.tree.map(lambda x, y: x - y, trainable, initial)
     by_leaf = [
@@ -93,8 +101,8 @@ def mass(
     merged = {}
     squares = jax.tree.leaves(after.square)
     for leaf, square in zip(parameter_names.leaves(kernels), squares, strict=True):
-        place = leaf.layer, leaf.projection
-        merged[place] = _weigh(square, found[place].a @ found[place].b)
+        matrix = leaf.layer, leaf.projection
+        merged[matrix] = _weigh(square, updates[matrix].a @ updates[matrix].b)
     layers, projections, values = geometry.by_place(merged)
     return Mass(
         layers,
@@ -107,7 +115,7 @@ def mass(
 
 
 def _weigh(fisher: Any, update: Any) -> tuple[float, float]:
-    """The mass of a matrix's update, and over how many directions it is spread."""
+    """Returns the mass of a matrix's update and its effective rank."""
     weighted = np.sqrt(np.asarray(fisher, np.float64)) * np.asarray(update, np.float64)
     singular = np.linalg.svd(weighted, compute_uv=False)
     return float((singular**2).sum()), geometry.effective_rank(singular)
@@ -116,11 +124,16 @@ def _weigh(fisher: Any, update: Any) -> tuple[float, float]:
 def merged_split(
     trainable: Mapping[str, Any], frozen: Mapping[str, Any], scale: float
 ) -> tuple[dict, dict]:
-    """The merged model with its adapted kernels as what is trained.
+    """Merges the adapters and separates the merged kernels from all other parameters.
+
+    Args:
+      trainable: the trained parameters, including adapters.
+      frozen: the other parameters.
+      scale: multiplier of A @ B.
 
     Returns:
-      ``(kernels, rest)``: every kernel W₀ + ΔW, and all other parameters, the head's
-      among them.
+      ``(kernels, rest)``: the kernels W₀ + ΔW, and all other parameters, including the
+      head's.
     """
     adapters, head = lora.split(trainable, [rf".*/({lora.A}|{lora.B})"])
     merged = lora.join(lora.merge(frozen, adapters, scale=scale), head)
@@ -129,5 +142,12 @@ def merged_split(
 
 
 def shares(values: np.ndarray) -> np.ndarray:
-    """Parts of the whole: values divided by their sum, NaN left out."""
+    """Divides values by their sum, ignoring NaN.
+
+    Args:
+      values: non-negative, of any shape.
+
+    Returns:
+      Shares of the total; NaN where ``values`` is.
+    """
     return values / np.nansum(values)

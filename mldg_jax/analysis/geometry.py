@@ -1,8 +1,9 @@
 """The geometry of LoRA updates ΔW = scale · A @ B, without forming them.
 
-With x @ W as in ``models.layers``, A (in, rank) spans what an update reads of its
-input, B (rank, out) what it writes. The singular values of ΔW are those of a matrix
-(rank, rank), from QR decompositions of the factors.
+With x @ W as in ``models.layers``, the columns of A (in, rank) span the directions that
+an update reads from its input, and the rows of B (rank, out) those that it writes to
+its output. The singular values of ΔW are those of a (rank, rank) matrix that follows
+from the QR decompositions of the factors.
 """
 
 from collections.abc import Mapping
@@ -17,11 +18,11 @@ from mldg_jax.common.errors import UserError
 
 
 class Update(NamedTuple):
-    """One matrix's update in factors, ΔW = a @ b.
+    """The update of one matrix as a product, ΔW = a @ b.
 
     Attributes:
       a: (in, rank) float64.
-      b: (rank, out) float64, the scale included.
+      b: (rank, out) float64, including the scale.
     """
 
     a: np.ndarray
@@ -29,14 +30,16 @@ class Update(NamedTuple):
 
 
 class Spectra(NamedTuple):
-    """Spectra of the updates of every adapted matrix; NaN where there is none.
+    """Spectra of the updates of all adapted matrices; NaN for other matrices.
 
     Attributes:
-      layers, projections: what the leading axes are.
+      layers: layer indices, ascending.
+      projections: names of the projections.
       singular: (layers, projections, rank) float64, singular values, descending.
-      norm: (layers, projections) Frobenius norm ‖ΔW‖.
-      stable_rank: (layers, projections) ‖ΔW‖² / σ₁², in [1, rank]; see ``stable_rank``.
-      effective_rank: (layers, projections), in [1, rank]; see ``effective_rank``.
+      norm: (layers, projections) float64, Frobenius norm ‖ΔW‖.
+      stable_rank: (layers, projections) float64 in [1, rank]; see ``stable_rank``.
+      effective_rank: (layers, projections) float64 in [1, rank]; see
+        ``effective_rank``.
     """
 
     layers: tuple[int, ...]
@@ -48,13 +51,16 @@ class Spectra(NamedTuple):
 
 
 class Angles(NamedTuple):
-    """Principal angles between two runs' updates, in degrees, ascending.
+    """Principal angles between two runs' updates.
 
     Attributes:
-      layers, projections: what the leading axes are.
-      reads: (layers, projections, k) float64, between the left singular subspaces,
-        in [0, 90]. Runs of the same seed start from the same A, so from angle 0.
-      writes: (layers, projections, k), between the right singular subspaces.
+      layers: layer indices, ascending.
+      projections: names of the projections.
+      reads: (layers, projections, k) float64, angles between the left singular
+        subspaces in degrees, in [0, 90], ascending. Runs of the same seed start from
+        the same A, hence from angle 0.
+      writes: (layers, projections, k) float64, angles between the right singular
+        subspaces.
     """
 
     layers: tuple[int, ...]
@@ -64,31 +70,41 @@ class Angles(NamedTuple):
 
 
 def updates(trainable: Mapping[str, Any], scale: float) -> dict[tuple, Update]:
-    """The updates of a parameter tree, by (layer, projection).
+    """Returns the updates of a parameter tree.
 
     Args:
-      trainable: with adapters ``…/lora_a`` and ``…/lora_b``.
-      scale: what multiplies A @ B, see ``lora.scale``.
+      trainable: parameters with adapters ``…/lora_a`` and ``…/lora_b``.
+      scale: multiplier of A @ B; see ``lora.scale``.
+
+    Returns:
+      The update of every adapted matrix, by (layer, projection).
 
     Raises:
       UserError: there are no adapters.
     """
-    found: dict[tuple, dict] = {}
+    factors: dict[tuple, dict] = {}
     arrays = jax.tree.leaves(trainable)
     for leaf, x in zip(parameter_names.leaves(trainable), arrays, strict=True):
         if leaf.factor in ("A", "B"):
-            pair = found.setdefault((leaf.layer, leaf.projection), {})
+            pair = factors.setdefault((leaf.layer, leaf.projection), {})
             pair[leaf.factor] = np.asarray(x, np.float64)
-    if not found:
+    if not factors:
         raise UserError(
-            "the run has no adapters (lora.rank is 0), so there is no update to look "
-            "at: give a run whose method is erm, mldg or mldg2"
+            "the run has no adapters (lora.rank is 0), so there is no update to "
+            "analyse: use a run whose method is erm, mldg or mldg2"
         )
-    return {place: Update(x["A"], scale * x["B"]) for place, x in found.items()}
+    return {matrix: Update(x["A"], scale * x["B"]) for matrix, x in factors.items()}
 
 
 def svd(update: Update) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """ΔW = u @ diag(s) @ vᵀ: u (in, k), s (k,) descending, v (out, k), k ≤ rank."""
+    """Computes the singular value decomposition ΔW = u @ diag(s) @ vᵀ.
+
+    Args:
+      update: the update, in factors.
+
+    Returns:
+      u (in, k), s (k,) descending and v (out, k), with k ≤ rank.
+    """
     left, r = np.linalg.qr(update.a)
     right, t = np.linalg.qr(update.b.T)
     u, s, vt = np.linalg.svd(r @ t.T, full_matrices=False)
@@ -96,13 +112,29 @@ def svd(update: Update) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def stable_rank(singular: np.ndarray) -> float:
-    """Σσ² / σ₁² (Rudelson and Vershynin 2007); NaN for a zero matrix."""
+    """Computes the stable rank Σσ² / σ₁² (Rudelson and Vershynin 2007).
+
+    Args:
+      singular: (k,) singular values σ.
+
+    Returns:
+      The stable rank in [1, k]; NaN for a zero matrix.
+    """
     top = singular.max(initial=0.0)
     return float((singular**2).sum() / top**2) if top else float("nan")
 
 
 def effective_rank(singular: np.ndarray) -> float:
-    """exp of the entropy of σ / Σσ (Roy and Vetterli 2007); NaN for a zero matrix."""
+    """Computes the effective rank, exp of the entropy of σ / Σσ.
+
+    Defined by Roy and Vetterli 2007.
+
+    Args:
+      singular: (k,) singular values σ.
+
+    Returns:
+      The effective rank in [1, k]; NaN for a zero matrix.
+    """
     total = singular.sum()
     if not total:
         return float("nan")
@@ -111,14 +143,25 @@ def effective_rank(singular: np.ndarray) -> float:
 
 
 def spectra(trainable: Mapping[str, Any], scale: float) -> Spectra:
-    """Spectra of all updates; arguments and errors as ``updates``."""
-    found = updates(trainable, scale)
-    rank = max(x.a.shape[1] for x in found.values())
+    """Computes the spectra of all updates of a parameter tree.
+
+    Args:
+      trainable: parameters with adapters.
+      scale: multiplier of A @ B.
+
+    Returns:
+      Singular values, padded with zeros to the largest rank, norms and ranks.
+
+    Raises:
+      UserError: there are no adapters.
+    """
+    by_matrix = updates(trainable, scale)
+    rank = max(x.a.shape[1] for x in by_matrix.values())
     values = {}
-    for place, update in found.items():
+    for matrix, update in by_matrix.items():
         s = svd(update)[1]
         padded = np.pad(s, (0, rank - len(s)))
-        values[place] = (padded, np.linalg.norm(s), stable_rank(s), effective_rank(s))
+        values[matrix] = (padded, np.linalg.norm(s), stable_rank(s), effective_rank(s))
     columns = [by_place({k: v[i] for k, v in values.items()}) for i in range(4)]
     layers, projections = columns[0][:2]
     return Spectra(layers, projections, *(x for _, _, x in columns))
@@ -127,31 +170,39 @@ def spectra(trainable: Mapping[str, Any], scale: float) -> Spectra:
 def principal_angles(
     one: Mapping[tuple, Update], other: Mapping[tuple, Update], k: int | None = None
 ) -> Angles:
-    """Angles between the subspaces that two runs' updates read and write.
+    """Computes the angles between the subspaces that two runs' updates read and write.
 
     Args:
-      one, other: from ``updates``, of the same matrices.
-      k: only the subspaces of the k largest singular values; all of the rank if None.
+      one: updates of the first run, from ``updates``.
+      other: updates of the second run. Matrices that only one run adapts are ignored.
+      k: compare the subspaces of the k largest singular values; None for all of them.
+
+    Returns:
+      The angles of every matrix.
     """
     reads, writes = {}, {}
-    for place in one.keys() & other.keys():
-        (u1, _, v1), (u2, _, v2) = svd(one[place]), svd(other[place])
-        reads[place] = np.degrees(subspace_angles(u1[:, :k], u2[:, :k]))[::-1]
-        writes[place] = np.degrees(subspace_angles(v1[:, :k], v2[:, :k]))[::-1]
+    for matrix in one.keys() & other.keys():
+        (u1, _, v1), (u2, _, v2) = svd(one[matrix]), svd(other[matrix])
+        # scipy returns descending angles.
+        reads[matrix] = np.degrees(subspace_angles(u1[:, :k], u2[:, :k]))[::-1]
+        writes[matrix] = np.degrees(subspace_angles(v1[:, :k], v2[:, :k]))[::-1]
     layers, projections, reads = by_place(reads)
     return Angles(layers, projections, reads, by_place(writes)[2])
 
 
 def by_place(values: Mapping[tuple, Any]) -> tuple[tuple, tuple, np.ndarray]:
-    """Arranges values by (layer, projection).
+    """Arranges values by layer and projection.
+
+    Args:
+      values: one value or array for each (layer, projection).
 
     Returns:
-      The layers, the projections and (layers, projections, …) float64, NaN where there
-      is no value.
+      The layers, the projections and an array (layers, projections, …) float64, NaN
+      where ``values`` has no entry.
     """
-    made = [
+    leaves = [
         parameter_names.Leaf("", layer, projection, "W", 0, 0)
         for layer, projection in values
     ]
-    found = parameter_names.arrange(made, list(values.values()))
-    return found.layers, found.projections, found.values[:, :, 0]
+    blocks = parameter_names.arrange(leaves, list(values.values()))
+    return blocks.layers, blocks.projections, blocks.values[:, :, 0]

@@ -1,7 +1,8 @@
 """Gradients by attack, and how far they agree.
 
 A gradient step of size α on attack i changes the loss of attack j by −α gᵢ·gⱼ to first
-order. Positive inner products: the attacks help each other; negative: they conflict.
+order. Attacks help each other if the inner product is positive and conflict if it is
+negative.
 """
 
 import functools
@@ -19,10 +20,10 @@ class Gradients(NamedTuple):
     """Gradients of several losses at the same parameters.
 
     Attributes:
-      names: of what each row is the gradient of, e.g. attacks.
-      loss: (n,) float64, in nats.
-      matrix: (n, parameters), in the parameters' dtype.
-      leaves: where the parameters are.
+      names: names of the n losses, e.g. attacks.
+      loss: (n,) float64, nats.
+      matrix: (n, parameters), one gradient per row, in the parameters' dtype.
+      leaves: ranges of the columns that belong to each parameter array.
     """
 
     names: tuple[str, ...]
@@ -32,10 +33,10 @@ class Gradients(NamedTuple):
 
 
 class Similarity(NamedTuple):
-    """Inner products and cosines of gradients.
+    """Inner products and cosines of pairs of gradients.
 
     Attributes:
-      names: of the n gradients.
+      names: names of the n gradients.
       inner: (…, n, n) float64, nats² per squared unit of the parameters.
       cosine: (…, n, n) float64 in [−1, 1]; NaN where a gradient vanishes.
     """
@@ -49,28 +50,29 @@ class Similarity(NamedTuple):
 def stacked(
     function: Callable, trainable: Any, batches: Any, key: Any, chunk: int | None = None
 ) -> tuple[jax.Array, Any]:
-    """Values and gradients of one function for several batches, in one pass.
+    """Computes a function's values and gradients for several batches in one pass.
 
     Args:
-      function: ``(trainable, batch, key) -> (value, aux)``: a loss, or an objective
-        of ``mldg``; see ``losses`` for how it carries arrays.
-      trainable: the parameters, the same for all.
-      batches: a batch or episode whose leaves have one more leading axis, (n, …).
-      key: PRNG key, the same for all; None where the function ignores it.
-      chunk: how many are computed at once, ≥ 1; all if None. Memory is that of a chunk.
+      function: ``(trainable, batch, key) -> (value, aux)``, a loss or an objective of
+        ``mldg``; ``losses`` explains how it should carry arrays.
+      trainable: the parameters, the same for all batches.
+      batches: batches or episodes, stacked along a leading axis (n, …) of every leaf.
+      key: PRNG key, the same for all batches; None if the function ignores it.
+      chunk: number of batches computed at once, ≥ 1, which determines the memory; None
+        for all.
 
     Returns:
       Values (n,) and gradients, a tree like ``trainable`` with leaves (n, …).
     """
     value_and_grad = jax.value_and_grad(function, has_aux=True)
 
-    def one(batch):
+    def without_aux(batch):
         (value, _), gradient = value_and_grad(trainable, batch, key)
         return value, gradient
 
     if chunk is None:
-        return jax.vmap(one)(batches)
-    return jax.lax.map(one, batches, batch_size=chunk)
+        return jax.vmap(without_aux)(batches)
+    return jax.lax.map(without_aux, batches, batch_size=chunk)
 
 
 def per_attack(
@@ -82,12 +84,18 @@ def per_attack(
     key: Any = None,
     chunk: int | None = None,
 ) -> Gradients:
-    """The gradient of every attack's loss.
+    """Computes the gradient of every attack's loss.
 
     Args:
-      loss_fn, trainable, key, chunk: see ``stacked``.
-      batch: leaves (attacks, …); the loss is given one attack at a time, (1, …).
-      attacks: their names.
+      loss_fn: a loss; see ``losses``.
+      trainable: the parameters.
+      batch: leaves (attacks, …); the loss receives one attack at a time, (1, …).
+      attacks: names of the attacks.
+      key: PRNG key, the same for all attacks; None if the loss ignores it.
+      chunk: number of attacks computed at once; see ``stacked``.
+
+    Returns:
+      One gradient per attack.
     """
     return per_batch(
         loss_fn,
@@ -108,7 +116,19 @@ def per_batch(
     key: Any = None,
     chunk: int | None = None,
 ) -> Gradients:
-    """``stacked`` on the host: of several batches, or of several episodes."""
+    """Computes the gradients of several batches or episodes; ``stacked`` on the host.
+
+    Args:
+      function: a loss or an objective; see ``stacked``.
+      trainable: the parameters.
+      batches: leaves (n, …), where each entry is what ``function`` takes.
+      names: names of the n batches.
+      key: PRNG key, the same for all batches; None if the function ignores it.
+      chunk: number of batches computed at once; see ``stacked``.
+
+    Returns:
+      One gradient per batch.
+    """
     loss, gradient = stacked(as_tree(function), trainable, batches, key, chunk)
     return Gradients(
         tuple(names),
@@ -119,7 +139,14 @@ def per_batch(
 
 
 def similarity(gradients: Gradients) -> Similarity:
-    """Of whole gradients: ``inner`` and ``cosine`` (n, n)."""
+    """Computes the similarity of whole gradients.
+
+    Args:
+      gradients: n gradients.
+
+    Returns:
+      Inner products and cosines, (n, n).
+    """
     inner = np.sum(_inner_by_leaf(gradients), axis=0)
     return Similarity(gradients.names, inner, _cosine(inner))
 
@@ -127,28 +154,39 @@ def similarity(gradients: Gradients) -> Similarity:
 def similarity_by_block(
     gradients: Gradients,
 ) -> tuple[parameter_names.Blocks, parameter_names.Blocks]:
-    """Of every layer's, projection's and factor's part of the gradients.
+    """Computes the similarity of gradients by layer, projection and factor.
+
+    Args:
+      gradients: n gradients.
 
     Returns:
-      Inner products and cosines: ``values`` (layers, projections, factors, n, n). The
-      inner products of all blocks and of the head add up to those of ``similarity``.
+      Inner products and cosines, each with ``values`` (layers, projections, factors, n,
+      n). The inner products of all blocks and of ``similarity_of_rest`` add up to those
+      of ``similarity``.
     """
     inner = parameter_names.arrange(gradients.leaves, _inner_by_leaf(gradients))
     return inner, inner._replace(values=_cosine(inner.values))
 
 
 def similarity_of_rest(gradients: Gradients) -> Similarity:
-    """Of what belongs to no block, the head."""
-    inner = _inner_by_leaf(gradients)
+    """Computes the similarity of gradients outside the blocks, i.e. of the head.
+
+    Args:
+      gradients: n gradients.
+
+    Returns:
+      Inner products and cosines, (n, n).
+    """
+    by_leaf = _inner_by_leaf(gradients)
     rest = [
-        x for x, leaf in zip(inner, gradients.leaves, strict=True) if not leaf.factor
+        x for x, leaf in zip(by_leaf, gradients.leaves, strict=True) if not leaf.factor
     ]
-    total = np.sum(rest, axis=0) if rest else np.zeros(inner.shape[1:])
-    return Similarity(gradients.names, total, _cosine(total))
+    inner = np.sum(rest, axis=0) if rest else np.zeros(by_leaf.shape[1:])
+    return Similarity(gradients.names, inner, _cosine(inner))
 
 
 def _inner_by_leaf(gradients: Gradients) -> np.ndarray:
-    """(leaves, n, n) float64, summed in double precision, leaf by leaf."""
+    """Returns (leaves, n, n) float64, converting one leaf at a time to save memory."""
     parts = (
         gradients.matrix[:, leaf.start : leaf.stop].astype(np.float64)
         for leaf in gradients.leaves
@@ -159,5 +197,5 @@ def _inner_by_leaf(gradients: Gradients) -> np.ndarray:
 def _cosine(inner: np.ndarray) -> np.ndarray:
     norm = np.sqrt(np.diagonal(inner, axis1=-2, axis2=-1))
     product = norm[..., :, None] * norm[..., None, :]
-    empty = np.full_like(inner, np.nan)
-    return np.clip(np.divide(inner, product, out=empty, where=product > 0), -1, 1)
+    nan = np.full_like(inner, np.nan)
+    return np.clip(np.divide(inner, product, out=nan, where=product > 0), -1, 1)

@@ -1,11 +1,12 @@
-"""The losses that are analysed.
+"""Losses to analyse.
 
-A loss here is ``loss_fn(trainable, batch, key) -> (loss, aux)``, as ``mldg`` takes it.
-The functions of this room compile what they are given. Arrays that a plain function
-closes over become constants of the program, which for a frozen front-end takes minutes
-to compile; so a loss with arrays is a ``jax.tree_util.Partial`` of a function and them.
-``models.loss.cross_entropy``, the loss of training, closes over its arrays: analyse it
-within a function of your own that takes them as arguments, or only where it is small.
+A loss is a function ``loss_fn(trainable, batch, key) -> (loss, aux)``, as in ``mldg``.
+The functions of ``mldg_jax.analysis`` compile the losses they are given. Arrays that a
+plain function closes over become constants of the compiled program, which takes minutes
+to compile for a frozen front-end. A loss that needs arrays is therefore a
+``jax.tree_util.Partial`` of a function and those arrays. The training loss,
+``models.loss.cross_entropy``, closes over its arrays: wrap it in a function that takes
+them as arguments, or analyse it for small models only.
 """
 
 import functools
@@ -27,11 +28,16 @@ def evaluation(
     batch_stats: Mapping[str, Any],
     frozen: Mapping[str, Any],
 ) -> Partial:
-    """Cross-entropy in evaluation mode: running statistics, no dropout.
+    """Returns the cross-entropy in evaluation mode: running statistics, no dropout.
 
-    An example's loss then does not depend on its batch, so the loss and the gradient
-    of an attack are the means of those of its examples. What is trained and what is
-    frozen need not be the split of training: the two are joined.
+    The loss of an example does not depend on the rest of its batch, so the loss and
+    gradient of an attack are the means over its examples. The parameters need not be
+    divided into trainable and frozen as in training: the two trees are joined.
+
+    Args:
+      detector: the model.
+      batch_stats: running statistics of the model.
+      frozen: all parameters that ``trainable`` lacks.
 
     Returns:
       A loss of ``{"waveform": (domains, examples, samples), "label": (domains,
@@ -45,7 +51,7 @@ def evaluation(
 
 @functools.lru_cache
 def _evaluation(detector: Any) -> Callable:
-    """The same function for equal detectors, so that they share compiled programs."""
+    """Returns one function for equal detectors, so that they share programs."""
 
     def loss(batch_stats, frozen, trainable, batch, key=None):
         del key
@@ -62,24 +68,38 @@ def _evaluation(detector: Any) -> Callable:
 
 
 def one_by_one(loss_fn: LossFn) -> Partial:
-    """A loss that takes its domains one after the other, for the memory of one.
+    """Returns a loss that evaluates its domains sequentially to save memory.
 
-    Value and derivatives of every order are the same if the loss is a mean over domains
-    that do not see each other, as ``evaluation``'s is; the backward pass computes each
-    domain again. Every domain is given the same key; aux is stacked over domains.
+    Only one domain's activations are in memory at a time; the backward pass recomputes
+    them. Value and derivatives of every order are unchanged if the loss is a mean over
+    independent domains, as that of ``evaluation`` is.
+
+    Args:
+      loss_fn: a loss of batches whose leaves have a leading axis of domains.
+
+    Returns:
+      A loss with the same arguments. It passes the same key to every domain and stacks
+      aux over domains.
     """
     return Partial(_one_by_one, as_tree(loss_fn))
 
 
 def _one_by_one(loss_fn, trainable, batch, key=None):
     @jax.checkpoint
-    def one(trainable, domain):
+    def domain_loss(trainable, domain):
         return loss_fn(trainable, jax.tree.map(lambda x: x[None], domain), key)
 
-    losses, aux = jax.lax.map(lambda domain: one(trainable, domain), batch)
+    losses, aux = jax.lax.map(lambda domain: domain_loss(trainable, domain), batch)
     return jnp.mean(losses), aux
 
 
 def as_tree(function: Callable) -> Partial:
-    """A function as an argument of ``jax.jit``: its arrays leaves, its code static."""
+    """Wraps a function as a pytree, so that it can be an argument of ``jax.jit``.
+
+    Args:
+      function: any function, or a ``Partial``, which is returned as it is.
+
+    Returns:
+      A ``Partial`` whose leaves are the function's arrays and whose code is static.
+    """
     return function if isinstance(function, Partial) else Partial(function)

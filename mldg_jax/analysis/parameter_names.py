@@ -1,7 +1,7 @@
-"""Names of trained parameters: layer × projection × factor, and the rest.
+"""Trained parameters grouped by layer, projection and factor.
 
 ``frontend/layers_3/attention/query/lora_a`` is layer 3, projection "query", factor "A".
-Leaves without layer and factor (the head's) belong to no block.
+Each such combination is a block. Other leaves, such as the head's, belong to no block.
 """
 
 import re
@@ -19,14 +19,15 @@ _PATH = re.compile(rf"frontend/layers_(\d+)/(?:attention/)?(\w+)/({'|'.join(FACT
 
 
 class Leaf(NamedTuple):
-    """An array of a parameter tree, and where it lies in the flattened tree.
+    """An array of a parameter tree and its range in the flattened tree.
 
     Attributes:
       path: names joined by slashes.
-      layer: number of the front-end's layer; None for other leaves.
-      projection: "query", "key", "value", "out", …; "" for other leaves.
-      factor: "A" or "B"; "W" for a whole kernel; "" for other leaves.
-      start, stop: its place in ``flatten``'s vector.
+      layer: index of the front-end layer; None outside the blocks.
+      projection: "query", "key", "value", "out", …; "" outside the blocks.
+      factor: "A" or "B", "W" for a whole kernel; "" outside the blocks.
+      start: first index in the vector that ``flatten`` returns.
+      stop: one past the last index in that vector.
     """
 
     path: str
@@ -38,13 +39,13 @@ class Leaf(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """Something for each layer, projection and factor.
+    """A value for each layer, projection and factor.
 
     Attributes:
-      layers: numbers, ascending.
+      layers: layer indices, ascending.
       projections: names, in the order query, key, value, out, ….
-      factors: names.
-      values: (layers, projections, factors, …) float64, NaN where there is no block.
+      factors: names, sorted.
+      values: (layers, projections, factors, …) float64, NaN where no block exists.
     """
 
     layers: tuple[int, ...]
@@ -54,8 +55,15 @@ class Blocks(NamedTuple):
 
 
 def leaves(tree: Any) -> tuple[Leaf, ...]:
-    """The leaves of a parameter tree (of arrays or shapes), in JAX's order."""
-    found, start = [], 0
+    """Returns the leaves of a parameter tree, in JAX's order.
+
+    Args:
+      tree: nested dictionaries of arrays or of ``jax.ShapeDtypeStruct``.
+
+    Returns:
+      One ``Leaf`` for each array.
+    """
+    described, start = [], 0
     for path, x in jax.tree_util.tree_leaves_with_path(tree):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         match = _PATH.fullmatch(name)
@@ -63,24 +71,37 @@ def leaves(tree: Any) -> tuple[Leaf, ...]:
         stop = start + int(np.prod(np.shape(x)))
         layer = None if layer is None else int(layer)
         factor = FACTORS.get(factor, "")
-        found.append(Leaf(name, layer, projection, factor, start, stop))
+        described.append(Leaf(name, layer, projection, factor, start, stop))
         start = stop
-    return tuple(found)
+    return tuple(described)
 
 
 def flatten(tree: Any, stacked: bool = False) -> np.ndarray:
-    """A parameter tree as one vector (parameters,), on the host.
+    """Concatenates the leaves of a parameter tree into one vector on the host.
 
-    With ``stacked`` every leaf has a leading axis, which stays: (n, parameters).
+    Args:
+      tree: the parameters, or a tree like them.
+      stacked: every leaf has an additional leading axis (n, …), which is kept.
+
+    Returns:
+      (parameters,), or (n, parameters) if ``stacked``, in the leaves' common dtype.
     """
-    flat = [np.asarray(x) for x in jax.tree.leaves(tree)]
+    arrays = [np.asarray(x) for x in jax.tree.leaves(tree)]
     if stacked:
-        return np.concatenate([x.reshape(len(x), -1) for x in flat], axis=1)
-    return np.concatenate([x.ravel() for x in flat])
+        return np.concatenate([x.reshape(len(x), -1) for x in arrays], axis=1)
+    return np.concatenate([x.ravel() for x in arrays])
 
 
 def unflatten(vector: np.ndarray, like: Any) -> Any:
-    """The inverse of ``flatten``, in the shapes and dtypes of ``like``."""
+    """Splits a vector into a parameter tree; the inverse of ``flatten``.
+
+    Args:
+      vector: (parameters,).
+      like: a tree with the structure, shapes and dtypes of the result.
+
+    Returns:
+      A tree like ``like``.
+    """
     shapes, structure = jax.tree.flatten(like)
     ends = np.cumsum([x.size for x in shapes])[:-1]
     parts = zip(np.split(vector, ends), shapes, strict=True)
@@ -89,24 +110,32 @@ def unflatten(vector: np.ndarray, like: Any) -> Any:
 
 
 def arrange(leaves: Sequence[Leaf], values: Sequence[Any] | np.ndarray) -> Blocks:
-    """Arranges one value (or array) a leaf by block; leaves of no block are dropped."""
+    """Arranges one value or array per leaf by layer, projection and factor.
+
+    Args:
+      leaves: from ``parameter_names.leaves``.
+      values: (leaves, …); values of leaves outside the blocks are dropped.
+
+    Returns:
+      The values by block, NaN where no block exists.
+    """
     chosen = [(x, v) for x, v in zip(leaves, values, strict=True) if x.factor]
     layers = tuple(sorted({x.layer for x, _ in chosen if x.layer is not None}))
     projections = tuple(
-        sorted({x.projection for x, _ in chosen}, key=lambda p: (_place(p), p))
+        sorted({x.projection for x, _ in chosen}, key=lambda p: (_position(p), p))
     )
     factors = tuple(sorted({x.factor for x, _ in chosen}))
     shape = np.shape(chosen[0][1]) if chosen else ()
-    sides = len(layers), len(projections), len(factors)
-    filled = np.full((*sides, *shape), np.nan)
+    lead = len(layers), len(projections), len(factors)
+    by_block = np.full((*lead, *shape), np.nan)
     for x, value in chosen:
-        filled[
+        by_block[
             layers.index(x.layer),
             projections.index(x.projection),
             factors.index(x.factor),
         ] = value
-    return Blocks(layers, projections, factors, filled)
+    return Blocks(layers, projections, factors, by_block)
 
 
-def _place(projection: str) -> int:
+def _position(projection: str) -> int:
     return ORDER.index(projection) if projection in ORDER else len(ORDER)

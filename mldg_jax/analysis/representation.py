@@ -1,4 +1,4 @@
-"""What the front-end's frames and the head's embeddings look like."""
+"""Representations: the front-end's frames and the head's embeddings."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -14,22 +14,23 @@ from mldg_jax.models.detector import Detector
 
 
 def cka(one: np.ndarray, other: np.ndarray) -> float:
-    """Linear centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414).
+    """Computes linear centred kernel alignment (CKA).
 
-    1 for representations that a rotation, a shift and a common factor make equal; near
-    0 for unrelated ones when there are many more frames than dimensions.
+    Defined by Kornblith et al. 2019 (arXiv 1905.00414). CKA is 1 for representations
+    that are equal up to rotation, shift and scale, and near 0 for unrelated ones if
+    there are many more frames than dimensions.
 
     Args:
       one: (frames, dim).
-      other: (frames, other dim), the same frames.
+      other: (frames, other dim), for the same frames.
 
     Returns:
-      In [0, 1]; NaN where one of the two is constant.
+      CKA in [0, 1]; NaN if either representation is constant.
     """
     x, y = (np.asarray(z, np.float64) for z in (one, other))
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
-    both = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
-    return float(np.linalg.norm(x.T @ y) ** 2 / both) if both else float("nan")
+    norms = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
+    return float(np.linalg.norm(x.T @ y) ** 2 / norms) if norms else float("nan")
 
 
 def cka_by_layer(
@@ -40,16 +41,19 @@ def cka_by_layer(
     *,
     chunk: int = 16,
 ) -> np.ndarray:
-    """CKA between two models' frames, layer by layer.
+    """Computes CKA between the frames of two models, layer by layer.
 
     Args:
-      detector: both models' architecture.
-      one, other: ``{"params": {"frontend": …}}``, with or without adapters.
+      detector: architecture of both models.
+      one: variables of the first model, ``{"params": {"frontend": …}}``, with or
+        without adapters.
+      other: variables of the second model, likewise.
       waveform: (n, samples) at 16 kHz.
-      chunk: utterances at once.
+      chunk: number of utterances computed at once.
 
     Returns:
-      (layers + 1,) float64: the transformer's input, then every layer's output.
+      (layers + 1,) float64: CKA of the transformer's input, then of every layer's
+      output.
     """
     pairs = zip(
         hidden_states(detector, one, waveform, chunk=chunk),
@@ -66,12 +70,23 @@ def hidden_states(
     *,
     chunk: int = 16,
 ) -> list[np.ndarray]:
-    """The frames of every layer, layers + 1 arrays (n · frames, dim) float32."""
+    """Computes the frames of every layer.
+
+    Args:
+      detector: the model.
+      variables: its variables; only those of the front-end are used.
+      waveform: (n, samples) at 16 kHz.
+      chunk: number of utterances computed at once.
+
+    Returns:
+      The transformer's input and every layer's output: layers + 1 arrays (n · frames,
+      dim).
+    """
     params = {"params": {"frontend": variables["params"]["frontend"]}}
-    found = _in_chunks(
+    states = _in_chunks(
         lambda x: _hidden_states(params, x, detector=detector), waveform, chunk
     )
-    return [x.reshape(-1, x.shape[-1]) for x in found]
+    return [x.reshape(-1, x.shape[-1]) for x in states]
 
 
 @functools.partial(jax.jit, static_argnames="detector")
@@ -89,15 +104,16 @@ def embeddings(
     *,
     chunk: int = 16,
 ) -> np.ndarray:
-    """What the head's last linear layer sees of each utterance.
+    """Computes the input of the head's last linear layer for every utterance.
 
     Args:
-      detector, variables: a model.
+      detector: the model.
+      variables: its variables.
       waveform: (n, samples) at 16 kHz.
-      chunk: utterances at once.
+      chunk: number of utterances computed at once.
 
     Returns:
-      (n, dim) float32; for AASIST the read-out (n, 160).
+      (n, dim) embeddings; for AASIST the read-out (n, 160).
     """
     return _in_chunks(
         lambda x: _embeddings(variables, x, detector=detector), waveform, chunk
@@ -106,34 +122,42 @@ def embeddings(
 
 @functools.partial(jax.jit, static_argnames="detector")
 def _embeddings(variables, waveform, *, detector):
-    seen = []
+    inputs = []
 
-    def watch(call, arguments, options, context):
+    # The layer that returns the two logits is the last Dense with two features.
+    def record_input(call, arguments, options, context):
         if isinstance(context.module, nn.Dense) and context.module.features == 2:
-            seen.append(arguments[0])
+            inputs.append(arguments[0])
         return call(*arguments, **options)
 
-    with nn.intercept_methods(watch):
+    with nn.intercept_methods(record_input):
         detector.apply(variables, waveform)
-    return seen[-1]
+    return inputs[-1]
 
 
 def pca(embedded: np.ndarray, dims: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """The principal components of embeddings (n, dim).
+    """Projects embeddings on their principal components.
+
+    Args:
+      embedded: (n, dim).
+      dims: number of components.
 
     Returns:
-      Coordinates (n, dims) and the share of the variance in each (dims,).
+      Coordinates (n, dims), and each component's share of the variance (dims,).
     """
-    found = PCA(dims, svd_solver="full")
-    return found.fit_transform(embedded), found.explained_variance_ratio_
+    model = PCA(dims, svd_solver="full")
+    return model.fit_transform(embedded), model.explained_variance_ratio_
 
 
 def _in_chunks(function: Callable, waveform: np.ndarray, chunk: int) -> Any:
-    """``function`` of parts of equal length, the last one padded; results joined."""
-    parts = []
+    """Applies a function chunk by chunk and concatenates the results.
+
+    The last chunk is padded, so that all share one compiled program.
+    """
+    results = []
     for start in range(0, len(waveform), chunk):
         part = jnp.asarray(waveform[start : start + chunk])
         padded = jnp.pad(part, ((0, chunk - len(part)), (0, 0)))
-        found = jax.tree.map(lambda x: np.asarray(x)[: len(part)], function(padded))  # noqa: B023
-        parts.append(found)
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+        result = jax.tree.map(lambda x: np.asarray(x)[: len(part)], function(padded))  # noqa: B023
+        results.append(result)
+    return jax.tree.map(lambda *x: np.concatenate(x), *results)

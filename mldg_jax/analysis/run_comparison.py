@@ -1,4 +1,4 @@
-"""Several finished runs beside each other: what ``mldg analyse`` says of them."""
+"""The comparison of several finished runs, for ``mldg analyse``."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,16 +13,17 @@ from mldg_jax.common import run_folder
 from mldg_jax.common.errors import UserError
 
 LINE = np.linspace(0, 1, 9)
-REPEATED = ("seed", "corpus.fold")
+REPEATED = ("seed", "corpus.fold")  # vary between repetitions of one method
 
 
 class RunComparison(NamedTuple):
-    """The study of several runs of one front-end.
+    """The comparison of several runs of one front-end.
 
     Attributes:
-      geometry: of each run.
-      angles: principal angles of every pair of runs, by their names.
-      paths: the loss between every pair of runs.
+      geometry: the update of each run.
+      angles: principal angles between the updates of every pair of runs, by the two
+        names.
+      paths: the loss between every pair of runs, by the two names.
     """
 
     geometry: tuple[Geometry, ...]
@@ -31,15 +32,15 @@ class RunComparison(NamedTuple):
 
     @property
     def kinds(self) -> dict[str, list[tuple[str, str]]]:
-        """Pairs of runs by their methods and by whether they share a seed."""
-        runs = {one.name: one for one in self.geometry}
-        found: dict[str, list[tuple[str, str]]] = {}
+        """Pairs of runs, grouped by their methods and by whether they share a seed."""
+        runs = {run.name: run for run in self.geometry}
+        groups: dict[str, list[tuple[str, str]]] = {}
         for pair in self.paths:
             methods = " : ".join(sorted(runs[name].method for name in pair))
-            one, other = (runs[name].seed for name in pair)
-            kind = f"{methods}, same seed" if one == other else methods
-            found.setdefault(kind, []).append(pair)
-        return found
+            first_seed, second_seed = (runs[name].seed for name in pair)
+            kind = f"{methods}, same seed" if first_seed == second_seed else methods
+            groups.setdefault(kind, []).append(pair)
+        return groups
 
 
 def compare_runs(
@@ -49,54 +50,68 @@ def compare_runs(
     report: Report,
     line: np.ndarray = LINE,
 ) -> RunComparison:
-    """Compares runs.
+    """Compares the updates of several runs, and the loss between every two of them.
 
     Args:
-      them: the runs, of one model, each with a name of its own.
-      chosen, report: as of ``study.analyse_run``.
-      line: places between two runs, from 0 to 1.
+      them: runs of the same model, with different names.
+      chosen: utterances of every attack.
+      report: called with a description of each computation before it starts.
+      line: (n,) positions between two runs, from 0 to 1.
+
+    Returns:
+      The comparison.
 
     Raises:
-      UserError: two runs share a name, or are of different models or without adapters.
+      UserError: two runs have the same name or different models, or a run has no
+        adapters.
     """
     _check(them)
     labels = method_labels(them)
     pairs = list(itertools.combinations(them, 2))
     total, number = len(them) + len(pairs), itertools.count(1)
-    shapes, by_run = [], {}
+    geometries, updates_by_run = [], {}
     for run in them:
         report(f"{next(number)}/{total} geometry and Fisher mass: {run.name}")
-        shapes.append(describe(run, chosen)._replace(method=labels[run.name]))
-        by_run[run.name] = updates(run.trainable, run.scale)
+        geometries.append(describe(run, chosen)._replace(method=labels[run.name]))
+        updates_by_run[run.name] = updates(run.trainable, run.scale)
     angles, paths = {}, {}
-    for one, other in pairs:
-        report(f"{next(number)}/{total} between {one.name} and {other.name}")
-        pair = one.name, other.name
-        angles[pair] = principal_angles(*(by_run[name] for name in pair))
-        paths[pair] = landscape.interpolate(
-            evaluator(one, chosen), one.point, other.point, line
+    for first, second in pairs:
+        report(
+            f"{next(number)}/{total} angles and loss between {first.name} and "
+            f"{second.name}"
         )
-    return RunComparison(tuple(shapes), angles, paths)
+        pair = first.name, second.name
+        angles[pair] = principal_angles(*(updates_by_run[name] for name in pair))
+        paths[pair] = landscape.interpolate(
+            evaluator(first, chosen), first.point, second.point, line
+        )
+    return RunComparison(tuple(geometries), angles, paths)
 
 
 def method_labels(them: Sequence[subjects.FinishedRun]) -> dict[str, str]:
-    """Each run's method, with the settings in which runs of that method differ, by
-    name.
+    """Labels every run with its method and the settings that distinguish it.
 
-    Seeds and speaker folds apart: those are repetitions.
+    Settings are those in which the runs of the method differ, except seeds and speaker
+    folds: runs that differ only in these are repetitions.
+
+    Args:
+      them: runs with different names.
+
+    Returns:
+      Labels by the name of the run, e.g. ``"mldg inner_lr=0.5"``.
     """
-    flat = {run.name: run_folder.flat_config(run.config) for run in them}
-    found = {}
+    configs = {run.name: run_folder.flat_config(run.config) for run in them}
+    labels = {}
     for run in them:
-        its = flat[run.name]
-        others = [flat[x.name] for x in them if x.config.method == run.config.method]
-        values = [
+        method = run.config.method
+        peers = [configs[x.name] for x in them if x.config.method == method]
+        settings = [
             f"{key.rpartition('.')[2]}={value}"
-            for key, value in sorted(its.items())
-            if key not in REPEATED and any(x.get(key) != value for x in others)
+            for key, value in sorted(configs[run.name].items())
+            if key not in REPEATED and any(x.get(key) != value for x in peers)
         ]
-        found[run.name] = " ".join([run.config.method, *values])
-    return found
+        labels[run.name] = " ".join([method, *settings])
+    return labels
 
 
 def _check(them: Sequence[subjects.FinishedRun]) -> None:
@@ -107,13 +122,13 @@ def _check(them: Sequence[subjects.FinishedRun]) -> None:
     for run in them:
         if not run.config.model.lora.rank:
             raise UserError(
-                f"{run.folder} has no adapters (lora.rank is 0): leave it out, or "
-                "analyse it alone"
+                f"{run.folder} has no adapters (lora.rank is 0): omit this run, or "
+                "analyse it on its own"
             )
         for part in ("weights", "frontend", "head"):
             this, first = (getattr(x.config.model, part) for x in (run, them[0]))
             if this != first:
                 raise UserError(
-                    f"{run.folder} has model.{part} {this}, {them[0].folder} has "
-                    f"{first}: only runs of the same model can be compared"
+                    f"{run.folder} has model.{part} {this}, but {them[0].folder} has "
+                    f"{first}: compare only runs of the same model"
                 )

@@ -1,4 +1,4 @@
-"""Everything of this room for a finished run: what ``mldg analyse`` says of it."""
+"""The full analysis of one finished run, for ``mldg analyse``."""
 
 import itertools
 from typing import Any, NamedTuple
@@ -21,23 +21,25 @@ from mldg_jax.analysis.trained_update import Geometry, Report, describe, evaluat
 from mldg_jax.common.errors import UserError
 from mldg_jax.mldg import BETA
 
-RATES = np.geomspace(10**-1.5, 10**1.5, 7)  # times the run's inner_lr
-INNER_LR = 0.01  # of runs that have none
+RATES = np.geomspace(10**-1.5, 10**1.5, 7)  # multiples of the run's inner_lr
+INNER_LR = 0.01  # for runs without an inner learning rate, such as erm
 EIGENVALUES = 3
 PROBES, LANCZOS_STEPS = 2, 25
 GRID = np.linspace(-1, 1, 9)
 
 
 class Moment(NamedTuple):
-    """Gradients and curvature at one point of training.
+    """Gradients and curvature at one step of training.
 
     Attributes:
-      step: of training.
+      step: training step.
       loss: (attacks,) float64, nats.
-      similarity: between attacks.
-      noise: the gradient noise scale.
-      taylor, orders: of the episode with the held-out attacks.
-      top: largest eigenvalues of F's and of G's Hessian.
+      similarity: similarity of the attacks' gradients.
+      noise: gradient noise scale.
+      taylor: expansion of the MLDG objective, for the episode with the held-out
+        attacks.
+      orders: first- and second-order meta-gradient of that episode.
+      top: largest eigenvalues of the Hessians of F and G, by the names "F" and "G".
     """
 
     step: int
@@ -50,24 +52,26 @@ class Moment(NamedTuple):
 
 
 class RunAnalysis(NamedTuple):
-    """The study of one run. Entries are None where the run has no adapters.
+    """The analysis of one run.
 
     Attributes:
-      name, method: of the run.
-      attacks: names.
-      held_out: names of those that are the meta-test half.
-      inner_lr: the run's, or ``INNER_LR``.
-      along: checkpoints in order, then the finished run. The largest eigenvalue of
-        each, of the finished run several.
-      cosine_by_block: (layers, projections, factors, attacks, attacks).
-      rest: similarity of the head's part.
-      density: spectral densities of F's and of G's Hessian.
+      name: name of the run.
+      method: method of the run.
+      attacks: names of the attacks.
+      held_out: names of the attacks in the meta-test half.
+      inner_lr: inner learning rate of the run, or ``INNER_LR``.
+      along: the checkpoints in order, then the finished run. ``top`` has one eigenvalue
+        per Hessian for checkpoints and several for the finished run.
+      cosine_by_block: ``values`` (layers, projections, factors, attacks, attacks).
+      rest: similarity of the attacks' gradients in the head.
+      density: spectral densities of the Hessians of F and G, by the names "F" and "G".
       noise_by_block: noise scales, in examples.
-      geometry: see ``Geometry``.
-      cka: (layers + 1,) between the frozen and the adapted front-end.
-      embedding: (attacks, examples, 2) principal components.
-      explained: (2,) their shares of the variance.
-      label: (attacks, examples), 1 bona fide.
+      geometry: the update that training made; None without adapters.
+      cka: (layers + 1,) float64, CKA between the frozen and the adapted front-end; None
+        without adapters.
+      embedding: (attacks, examples, 2), first two principal components.
+      explained: (2,), their shares of the variance.
+      label: (attacks, examples) int32, 1 for bona fide.
       plane: the loss along two random directions.
     """
 
@@ -90,7 +94,7 @@ class RunAnalysis(NamedTuple):
 
 
 class _Setting(NamedTuple):
-    """What the moments of a run are computed of."""
+    """Inputs that all moments of a run share."""
 
     chosen: subjects.Examples
     episode: dict[str, Any]
@@ -109,24 +113,28 @@ def analyse_run(
     lanczos_steps: int = LANCZOS_STEPS,
     grid: np.ndarray = GRID,
 ) -> RunAnalysis:
-    """Studies one run.
+    """Analyses one run and its checkpoints.
 
     Args:
-      run: from ``subjects.load``.
-      chosen: utterances of every attack, at least two attacks.
-      report: called with what is computed next.
-      seed: of the attacks that are held out and of random directions.
-      eigenvalues: of the finished run's Hessians, the largest; of checkpoints one.
-      lanczos_steps: of the spectral densities.
-      grid: places along either direction of the plane.
+      run: the run, from ``subjects.load``.
+      chosen: utterances of at least two attacks.
+      report: called with a description of each computation before it starts.
+      seed: seed of the held-out attacks and of all random directions.
+      eigenvalues: number of largest eigenvalues of the finished run's Hessians;
+        checkpoints get one.
+      lanczos_steps: Lanczos steps per probe of the spectral densities.
+      grid: (n,) coordinates along both directions of the plane.
+
+    Returns:
+      The analysis.
 
     Raises:
-      UserError: fewer than two attacks.
+      UserError: there are fewer than two attacks, or the run has no checkpoints.
     """
     if len(chosen.attacks) < 2:
         raise UserError(
             f"the split has one attack, {', '.join(chosen.attacks)}; at least 2 are "
-            "compared"
+            "needed: use a split with more attacks"
         )
     held_out, episode = _hold_out(run, chosen, seed)
     objective = run.config.objective
@@ -136,25 +144,25 @@ def analyse_run(
     saved = [x for x in subjects.checkpoints(run) if x.step < run.step]
     total, number = len(saved) + 4, itertools.count(1)
 
-    def next_is(what: str) -> None:
-        report(f"{next(number)}/{total} {what}")
+    def announce(task: str) -> None:
+        report(f"{next(number)}/{total} {task}")
 
     along = []
     for point in saved:
-        next_is(f"gradients and curvature after step {point.step}")
+        announce(f"gradients and curvature after step {point.step}")
         along.append(_moment(point, setting, eigenvalues=1)[0])
-    next_is("gradients and curvature of the finished run")
-    last, found, moments = _moment(run, setting, eigenvalues=eigenvalues)
-    next_is("spectral densities")
+    announce("gradients and curvature of the finished run")
+    last, by_attack, moments = _moment(run, setting, eigenvalues=eigenvalues)
+    announce("spectral densities")
     density = {
         name: curvature.spectral_density(
             operator, steps=lanczos_steps, probes=PROBES, seed=seed
         )
         for name, operator in _hessians(run, setting).items()
     }
-    next_is("embeddings, loss landscape")
-    clips = chosen.batch["waveform"]
-    flat = clips.reshape(-1, clips.shape[-1])
+    announce("embeddings, loss landscape")
+    waveform = chosen.batch["waveform"]
+    flat = waveform.reshape(-1, waveform.shape[-1])
     embedded = representation.embeddings(run.detector, run.variables, flat)
     coordinates, explained = representation.pca(embedded)
     directions = [
@@ -164,25 +172,26 @@ def analyse_run(
     plane = landscape.around(
         evaluator(run, chosen), run.point, *directions, x=grid, y=grid
     )
-    cka, shape = None, None
+    cka, update = None, None
     if run.config.model.lora.rank:
-        next_is("geometry and Fisher mass of the update")
-        shape = describe(run, chosen)
-        bare = {"params": run.frozen}
-        cka = representation.cka_by_layer(run.detector, run.variables, bare, flat)
+        announce("geometry and Fisher mass of the update")
+        update = describe(run, chosen)
+        frozen = {"params": run.frozen}
+        cka = representation.cka_by_layer(run.detector, run.variables, frozen, flat)
     return RunAnalysis(
         run.name, run.config.method, chosen.attacks, held_out, inner_lr, (*along, last),
-        gradients.similarity_by_block(found)[1], gradients.similarity_of_rest(found),
-        density, example_gradients.noise_by_block(moments), shape, cka,
+        gradients.similarity_by_block(by_attack)[1],
+        gradients.similarity_of_rest(by_attack),
+        density, example_gradients.noise_by_block(moments), update, cka,
         coordinates.reshape(*chosen.row.shape, 2), explained, chosen.batch["label"],
         plane,
     )  # fmt: skip
 
 
 def _moment(run: subjects.FinishedRun, setting: _Setting, eigenvalues: int):
-    """A run's ``Moment``, its gradients by attack and the examples' moments."""
+    """Returns a run's ``Moment``, its gradients by attack and the examples' moments."""
     chosen, episode, inner_lr, beta, seed = setting
-    found = gradients.per_attack(
+    by_attack = gradients.per_attack(
         run.loss, run.trainable, chosen.batch, chosen.attacks, chunk=1
     )
     moments = example_gradients.moments(run.loss, run.trainable, chosen.batch)
@@ -196,18 +205,18 @@ def _moment(run: subjects.FinishedRun, setting: _Setting, eigenvalues: int):
     }
     point = Moment(
         run.step,
-        found.loss,
-        gradients.similarity(found),
+        by_attack.loss,
+        gradients.similarity(by_attack),
         example_gradients.noise_scale(moments),
         decompose(*arguments, inner_lr=inner_lr * RATES, beta=beta),
         compare_orders(*arguments, inner_lr=inner_lr, beta=beta),
         top,
     )
-    return point, found, moments
+    return point, by_attack, moments
 
 
 def _hessians(run: subjects.FinishedRun, setting: _Setting) -> dict[str, Any]:
-    """Of F and of G."""
+    """Returns the Hessians of F and of G."""
     loss = losses.one_by_one(run.loss)
     halves = {"F": "meta_train", "G": "meta_test"}
     return {
@@ -217,9 +226,13 @@ def _hessians(run: subjects.FinishedRun, setting: _Setting) -> dict[str, Any]:
 
 
 def _hold_out(run: subjects.FinishedRun, chosen: subjects.Examples, seed: int):
-    """As many attacks as the run's episodes hold out, at random; and the episode."""
+    """Holds out as many random attacks as the run's episodes do.
+
+    Returns:
+      The names of these attacks, and the episode.
+    """
     total = len(chosen.attacks)
     count = min(run.config.episode.num_meta_test, total - 1)
     order = np.random.default_rng(seed).permutation(total)
-    numbers = sorted(order[:count].tolist())
-    return tuple(chosen.attacks[i] for i in numbers), chosen.episode(numbers)
+    indices = sorted(order[:count].tolist())
+    return tuple(chosen.attacks[i] for i in indices), chosen.episode(indices)

@@ -1,4 +1,4 @@
-"""What analysis starts from: run folders and some utterances of every attack."""
+"""Inputs of the analysis: finished runs, and some utterances of every attack."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,17 +21,17 @@ from mldg_jax.training.checkpoints import open_checkpoints, restore_first
 
 
 class FinishedRun(NamedTuple):
-    """A run's parameters, its adapters beside the front-end's own.
+    """The model of a run, with its adapters not merged into the front-end.
 
     Attributes:
-      name: of its folder.
-      folder: where it is.
-      config: the run's.
+      name: name of the run's folder.
+      folder: path of that folder.
+      config: config of the run.
       detector: the model, computing in float32.
       trainable: φ: ``head`` and, with adapters, ``frontend``.
-      batch_stats: the head's statistics.
-      frozen: the front-end's own parameters.
-      step: of training.
+      batch_stats: running statistics of the head.
+      frozen: pretrained parameters of the front-end.
+      step: training step that the parameters are from.
     """
 
     name: str
@@ -45,33 +45,34 @@ class FinishedRun(NamedTuple):
 
     @property
     def scale(self) -> float:
-        """What multiplies A @ B."""
+        """Multiplier of A @ B in the LoRA update."""
         return self.detector.frontend.lora_scale
 
     @property
     def loss(self) -> jax.tree_util.Partial:
-        """``losses.evaluation`` of this run."""
+        """Evaluation loss of the run; see ``losses.evaluation``."""
         return losses.evaluation(self.detector, self.batch_stats, self.frozen)
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What ``detector.apply`` takes."""
+        """Variables for ``detector.apply``."""
         return split.variables(self.trainable, self.batch_stats, self.frozen)
 
     @property
     def point(self) -> dict[str, Any]:
-        """What ``landscape`` takes."""
+        """The run as a point of ``landscape``."""
         return {"trainable": self.trainable, "batch_stats": self.batch_stats}
 
 
 class Examples(NamedTuple):
-    """The same number of utterances of every attack.
+    """The same number of utterances for every attack.
 
     Attributes:
       attacks: names, sorted.
       batch: ``waveform`` (attacks, examples, samples) float32 in [-1, 1] and ``label``
-        (attacks, examples) int32, 1 bona fide; half spoof, half bona fide.
-      row: (attacks, examples) int64, in the corpus.
+        (attacks, examples) int32, 1 for bona fide. The first half of an attack's
+        examples is spoofed, the second bona fide.
+      row: (attacks, examples) int64, indices of the utterances in the corpus.
     """
 
     attacks: tuple[str, ...]
@@ -80,13 +81,20 @@ class Examples(NamedTuple):
 
     @property
     def spoof(self) -> "Examples":
-        """Only the spoofed half."""
+        """The spoofed examples only."""
         half = self.row.shape[1] // 2
         batch = {name: x[:, :half] for name, x in self.batch.items()}
         return Examples(self.attacks, batch, self.row[:, :half])
 
     def episode(self, meta_test: Sequence[int]) -> dict[str, Any]:
-        """An episode whose meta-test half are the attacks of these numbers."""
+        """Returns an episode that holds out the given attacks for meta-test.
+
+        Args:
+          meta_test: indices into ``attacks``.
+
+        Returns:
+          ``{"meta_train": batch, "meta_test": batch}``.
+        """
         held_out = np.isin(np.arange(len(self.attacks)), meta_test)
         halves = {"meta_train": ~held_out, "meta_test": held_out}
         return {
@@ -96,10 +104,17 @@ class Examples(NamedTuple):
 
 
 def load(folder: str | Path) -> FinishedRun:
-    """Loads a finished run, as it scores: the moving average of its parameters.
+    """Loads a finished run with the parameters it scores with, the EMA of φ.
+
+    Args:
+      folder: the run's folder.
+
+    Returns:
+      The run, at the last step of training.
 
     Raises:
-      UserError: no such run, not finished, or its parameters fit another model.
+      UserError: the folder is not that of a finished run, or its parameters do not fit
+        the model in its config.
     """
     parts = load_parameters(folder)
     return FinishedRun(
@@ -115,9 +130,16 @@ def load(folder: str | Path) -> FinishedRun:
 
 
 def initial(run: FinishedRun) -> dict[str, Any]:
-    """The parameters that training started from, made again from the run's seed.
+    """Recomputes from the seed the parameters that training started from.
 
-    The head's statistics, which are measured on training examples, play no part.
+    Training measures the head's initial statistics on training examples. They are not
+    needed here, because they do not affect the initial parameters.
+
+    Args:
+      run: provides config, model and frozen parameters.
+
+    Returns:
+      A tree like ``run.trainable``.
     """
     return _state(run).trainable
 
@@ -129,20 +151,26 @@ def _state(run: FinishedRun) -> TrainState:
 
 
 def checkpoints(run: FinishedRun) -> Iterator[FinishedRun]:
-    """The run at each of its checkpoints, in order: φ itself, not its average.
+    """Loads a run's checkpoints one after the other, with φ itself and not its EMA.
 
-    ``config.keep_every`` says which a run keeps besides the last two.
+    A run keeps its last two checkpoints, and others as ``config.keep_every`` says.
+
+    Args:
+      run: the finished run.
+
+    Yields:
+      The run at each checkpoint, in the order of training.
 
     Raises:
-      UserError: the run keeps none.
+      UserError: the run has no checkpoints, or one of them is damaged.
     """
     folder = run.folder / "checkpoints"
-    found = sorted(int(x.name) for x in folder.glob("[0-9]*") if x.is_dir())
-    if not found:
-        raise UserError(f"{folder}: no checkpoint; train the run again to have some")
+    steps = sorted(int(x.name) for x in folder.glob("[0-9]*") if x.is_dir())
+    if not steps:
+        raise UserError(f"{folder} contains no checkpoint: train the run again")
     state = _state(run)
-    with open_checkpoints(run.folder, lambda: found) as manager:
-        for step in found:
+    with open_checkpoints(run.folder, lambda: steps) as manager:
+        for step in steps:
             _, state = restore_first(manager, [step], state)
             yield run._replace(
                 trainable=state.trainable,
@@ -152,19 +180,22 @@ def checkpoints(run: FinishedRun) -> Iterator[FinishedRun]:
 
 
 def choose(corpus: Corpus, *, examples: int, samples: int, seed: int = 0) -> Examples:
-    """Chooses utterances of every attack and as many bona fide ones.
+    """Chooses spoofed utterances of every attack and as many bona fide ones.
 
-    An attack's bona fide utterances are its own where there are enough for all attacks;
-    else some are shared. Speakers are not balanced. Each is cut in its middle.
+    Attacks share bona fide utterances only if there are too few for all of them.
+    Speakers are not balanced. Crops are taken from the middle of the utterances.
 
     Args:
-      corpus: a split.
-      examples: an attack, even, ≥ 2; half of them bona fide.
-      samples: of a crop.
-      seed: of the choice.
+      corpus: a split of a corpus.
+      examples: utterances per attack, even, ≥ 2; half of them are bona fide.
+      samples: length of a crop, at 16 kHz.
+      seed: seed of the choice.
+
+    Returns:
+      The utterances of every attack.
 
     Raises:
-      UserError: an odd number, or more than there are.
+      UserError: ``examples`` is odd, below 2 or more than the split provides.
     """
     rng = np.random.default_rng(seed)
     attacks = sorted(set(corpus.attack[corpus.label == SPOOF]))
@@ -176,18 +207,20 @@ def choose(corpus: Corpus, *, examples: int, samples: int, seed: int = 0) -> Exa
     half = examples // 2
     if examples < 2 or examples % 2 or half > fewest:
         raise UserError(
-            f"{examples} examples an attack; it must be an even number from 2 to "
-            f"{2 * fewest}: half are spoof and half bona fide, and the smallest class "
-            f"of the split has {fewest} utterances"
+            f"{examples} examples per attack; it must be an even number from 2 to "
+            f"{2 * fewest}: half are spoofed and half bona fide, and the smallest "
+            f"class of the split has {fewest} utterances"
         )
     spoof = np.stack([rng.permutation(rows)[:half] for rows in fake])
+    # Each round deals every bona fide utterance at most once, in whole attacks, so an
+    # attack never gets the same utterance twice.
     rounds = -(-len(attacks) * half // (len(real) // half * half))
     dealt = [rng.permutation(real)[: len(real) // half * half] for _ in range(rounds)]
     bonafide = np.concatenate(dealt)[: len(attacks) * half].reshape(-1, half)
     row = np.concatenate([spoof, bonafide], axis=1)
-    clips = np.stack([crop(corpus.waveform(i), samples, 0.5) for i in row.ravel()])
+    crops = np.stack([crop(corpus.waveform(i), samples, 0.5) for i in row.ravel()])
     batch = {
-        "waveform": clips.reshape(*row.shape, samples),
+        "waveform": crops.reshape(*row.shape, samples),
         "label": corpus.label[row].astype(np.int32),
     }
     return Examples(tuple(map(str, attacks)), batch, row)

@@ -1,12 +1,12 @@
-"""The MLDG objective in parts, and the meta-gradient in both orders.
+"""Taylor expansion of the MLDG objective, and the meta-gradient in both orders.
 
 With α = inner_lr the objective of ``mldg.mldg`` is (Li et al. 2018, section 3)
 
     F(φ) + β G(φ − α F'(φ)) = F + β G − β α F'·G' + remainder,
     remainder = β α² / 2 · F'ᵀ G'' F' + O(α³).
 
-The third part rewards attacks whose gradients agree. Where the remainder is as large as
-it, the step is too long for that reading of MLDG.
+The third term rewards attacks whose gradients agree. If the remainder is as large as
+this term, the inner step is too long for this interpretation of MLDG.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,19 +24,19 @@ from mldg_jax.analysis.losses import as_tree
 
 
 class Taylor(NamedTuple):
-    """The parts of the objective at several inner learning rates.
+    """The terms of the objective's expansion at several inner learning rates.
 
     Attributes:
-      inner_lr: (n,) float64, α.
-      beta: β.
+      inner_lr: (n,) float64, inner learning rates α.
+      beta: weight β of the meta-test loss.
       meta_train: F(φ), nats.
       meta_test: G(φ), nats.
       product: F'·G'.
       curvature: F'ᵀ G'' F'.
-      objective: (n,) float64, F + β G(φ − α F').
-      remainder: (n,) float64, what the first three parts leave of it.
-      resolution: the rounding error of a remainder, nats: below some ten times this it
-        is noise.
+      objective: (n,) float64, F + β G(φ − α F'), nats.
+      remainder: (n,) float64, the objective minus its first three terms, nats.
+      resolution: rounding error of the remainder, nats; a remainder below about ten
+        times this value is noise.
     """
 
     inner_lr: np.ndarray
@@ -51,36 +51,38 @@ class Taylor(NamedTuple):
 
     @property
     def alignment(self) -> np.ndarray:
-        """(n,) the third part, −β α F'·G'."""
+        """Third term of the expansion, −β α F'·G', (n,) float64, nats."""
         return -self.beta * self.inner_lr * self.product
 
     @property
     def predicted(self) -> np.ndarray:
-        """(n,) the remainder's leading term, β α² / 2 · F'ᵀ G'' F'."""
+        """Leading term of the remainder, β α² / 2 · F'ᵀ G'' F', (n,) float64, nats."""
         return self.beta * self.inner_lr**2 / 2 * self.curvature
 
     @property
     def slope(self) -> float:
-        """d log |remainder| / d log α by least squares; 2 where the expansion holds.
+        """Slope d log |remainder| / d log α; 2 if the expansion holds.
 
-        Of remainders ten times above ``resolution``; NaN with fewer than two of them.
+        Fitted by least squares to the remainders above ten times ``resolution``; NaN if
+        there are fewer than two.
         """
         clear = np.abs(self.remainder) > 10 * self.resolution
         if clear.sum() < 2:
             return float("nan")
-        rates, left = self.inner_lr[clear], np.abs(self.remainder[clear])
-        return float(np.polyfit(np.log(rates), np.log(left), 1)[0])
+        rates, size = self.inner_lr[clear], np.abs(self.remainder[clear])
+        return float(np.polyfit(np.log(rates), np.log(size), 1)[0])
 
 
 class Orders(NamedTuple):
-    """The meta-gradient in first and in second order.
+    """First-order and second-order meta-gradient of one episode.
 
     Attributes:
-      first, second: (parameters,) meta-gradients.
-      leaves: where the parameters are.
-      cosine: between the two.
+      first: (parameters,) float64, first-order meta-gradient.
+      second: (parameters,) float64, second-order meta-gradient.
+      leaves: ranges of the entries that belong to each parameter array.
+      cosine: cosine between ``first`` and ``second``.
       norm: ‖first‖ and ‖second‖.
-      difference: ‖second − first‖ / ‖second‖; the difference is −α β F'' G'(φ').
+      difference: ‖second − first‖ / ‖second‖, where second − first = −α β F'' G'(φ').
       by_block: ``values`` (layers, projections, factors, 3): cosine, ‖first‖, ‖second‖.
     """
 
@@ -102,48 +104,53 @@ def decompose(
     inner_lr: Sequence[float] | np.ndarray,
     beta: float = 1.0,
 ) -> Taylor:
-    """Takes the objective of ``mldg.mldg`` (one inner step) apart.
+    """Decomposes the objective of ``mldg.mldg`` with one inner step.
 
     Args:
-      loss_fn: see ``losses``.
+      loss_fn: a loss; see ``losses``.
       trainable: φ.
       episode: ``{"meta_train": batch, "meta_test": batch}``.
-      key: PRNG key; F and G get the keys that the objective would give them.
-      inner_lr: the rates α, each > 0.
-      beta: β.
+      key: PRNG key, split between F and G as the objective does.
+      inner_lr: (n,) inner learning rates α, each > 0.
+      beta: weight β of the meta-test loss.
+
+    Returns:
+      The terms of the expansion.
     """
     rates = np.asarray(inner_lr, np.float64)
     loss_fn = as_tree(loss_fn)
-    f, g, product, bend, at_rates = _parts(
-        loss_fn, trainable, episode, key, jnp.asarray(rates)
+    *scalars, adapted_g = _terms(loss_fn, trainable, episode, key, jnp.asarray(rates))
+    f, g, product, curvature = (float(x) for x in scalars)
+    adapted_g = np.asarray(adapted_g)
+    resolution = beta * float(np.finfo(adapted_g.dtype).eps) * max(abs(g), 1.0)
+    adapted_g = adapted_g.astype(np.float64)
+    remainder = beta * (adapted_g - g + rates * product)
+    objective = f + beta * adapted_g
+    return Taylor(
+        rates, beta, f, g, product, curvature, objective, remainder, resolution
     )
-    f, g, product, bend = (float(x) for x in (f, g, product, bend))
-    at_rates = np.asarray(at_rates)
-    resolution = beta * float(np.finfo(at_rates.dtype).eps) * max(abs(g), 1.0)
-    at_rates = at_rates.astype(np.float64)
-    remainder = beta * (at_rates - g + rates * product)
-    objective = f + beta * at_rates
-    return Taylor(rates, beta, f, g, product, bend, objective, remainder, resolution)
 
 
 @jax.jit
-def _parts(loss_fn, trainable, episode, key, rates):
+def _terms(loss_fn, trainable, episode, key, rates):
+    """Returns F, G, F'·G', F'ᵀ G'' F', and G(φ − α F') at every rate."""
     train_key, test_key = jax.random.split(key)
     train, test = episode["meta_train"], episode["meta_test"]
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
     (f, _), f_grad = value_and_grad(trainable, train, train_key)
     (g, _), g_grad = value_and_grad(trainable, test, test_key)
-    bent = hvp(loss_fn, trainable, test, test_key, f_grad)
+    g_hvp = hvp(loss_fn, trainable, test, test_key, f_grad)
 
-    def after(rate):
+    def adapted_loss(rate):
         adapted = jax.tree.map(
             lambda x, d: x - rate.astype(x.dtype) * d, trainable, f_grad
         )
         return loss_fn(adapted, test, test_key)[0]
 
-    at_rates = jax.lax.map(after, rates)
-    product, bend = optax.tree.vdot(f_grad, g_grad), optax.tree.vdot(f_grad, bent)
-    return f, g, product, bend, at_rates
+    # One rate at a time: vmap would hold an adapted copy of φ for each.
+    adapted_g = jax.lax.map(adapted_loss, rates)
+    product, curvature = optax.tree.vdot(f_grad, g_grad), optax.tree.vdot(f_grad, g_hvp)
+    return f, g, product, curvature, adapted_g
 
 
 def compare_orders(
@@ -155,24 +162,38 @@ def compare_orders(
     inner_lr: float,
     beta: float = 1.0,
 ) -> Orders:
-    """Compares the two meta-gradients of one episode; arguments as ``decompose``."""
-    first, second = _both(as_tree(loss_fn), trainable, episode, key, inner_lr, beta)
+    """Compares the first-order and the second-order meta-gradient of one episode.
+
+    Args:
+      loss_fn: a loss; see ``losses``.
+      trainable: φ.
+      episode: ``{"meta_train": batch, "meta_test": batch}``.
+      key: PRNG key of the objective.
+      inner_lr: inner learning rate α.
+      beta: weight β of the meta-test loss.
+
+    Returns:
+      Both meta-gradients and how far they agree, overall and by block.
+    """
+    first, second = _meta_gradients(
+        as_tree(loss_fn), trainable, episode, key, inner_lr, beta
+    )
     leaves = parameter_names.leaves(trainable)
     first, second = (
         parameter_names.flatten(x).astype(np.float64) for x in (first, second)
     )
-    parts = [
+    by_leaf = [
         _compare(first[x.start : x.stop], second[x.start : x.stop]) for x in leaves
     ]
-    cosine, of_first, of_second = _compare(first, second)
-    norm = of_first, of_second
-    difference = float(np.linalg.norm(second - first) / of_second)
-    by_block = parameter_names.arrange(leaves, parts)
+    cosine, first_norm, second_norm = _compare(first, second)
+    norm = first_norm, second_norm
+    difference = float(np.linalg.norm(second - first) / second_norm)
+    by_block = parameter_names.arrange(leaves, by_leaf)
     return Orders(first, second, leaves, cosine, norm, difference, by_block)
 
 
 @jax.jit
-def _both(loss_fn, trainable, episode, key, inner_lr, beta):
+def _meta_gradients(loss_fn, trainable, episode, key, inner_lr, beta):
     def gradient(order):
         objective = mldg.mldg(loss_fn, inner_lr=inner_lr, beta=beta, order=order)
         return jax.grad(objective, has_aux=True)(trainable, episode, key)[0]
@@ -181,7 +202,7 @@ def _both(loss_fn, trainable, episode, key, inner_lr, beta):
 
 
 def _compare(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """Cosine (NaN where one vanishes) and both norms."""
+    """Returns the cosine of two vectors (NaN if one is zero) and their norms."""
     norms = float(np.linalg.norm(x)), float(np.linalg.norm(y))
     product = norms[0] * norms[1]
     return (float(x @ y) / product if product else float("nan"), *norms)

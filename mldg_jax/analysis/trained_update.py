@@ -1,4 +1,4 @@
-"""What training did to a run's front-end, and the loss of points around it."""
+"""The update that training made to a run, and the loss at points around the run."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -7,16 +7,18 @@ import jax
 
 from mldg_jax.analysis import fisher, geometry, losses, subjects
 
-Report = Callable[[str], Any]  # what a study computes next
+Report = Callable[[str], Any]  # called with a description of the next computation
 
 
 class Geometry(NamedTuple):
-    """What training did to one run's front-end; None for runs without adapters.
+    """The update that training made to the front-end of a run with adapters.
 
     Attributes:
-      name, method, seed: of the run.
-      spectra: of the updates.
-      mass: under the Fisher matrix.
+      name: name of the run.
+      method: method of the run.
+      seed: seed of the run.
+      spectra: singular values and ranks of the updates.
+      mass: mass of the updates under the empirical Fisher matrix.
     """
 
     name: str
@@ -27,7 +29,18 @@ class Geometry(NamedTuple):
 
 
 def describe(run: subjects.FinishedRun, chosen: subjects.Examples) -> Geometry:
-    """The update of a run with adapters."""
+    """Computes the spectra and the Fisher mass of a run's update.
+
+    Args:
+      run: a run with adapters.
+      chosen: the utterances that the Fisher matrix is estimated from.
+
+    Returns:
+      The description of the update.
+
+    Raises:
+      UserError: the run has no adapters.
+    """
     mass = fisher.mass(
         lambda frozen: losses.evaluation(run.detector, run.batch_stats, frozen),
         run.trainable,
@@ -43,13 +56,21 @@ def describe(run: subjects.FinishedRun, chosen: subjects.Examples) -> Geometry:
 def evaluator(
     run: subjects.FinishedRun, chosen: subjects.Examples
 ) -> Callable[[Any], float]:
-    """The loss of a ``landscape`` point of a run's model, on all utterances."""
+    """Returns the loss of a run's model as a function of a ``landscape`` point.
+
+    Args:
+      run: provides the architecture and the frozen parameters.
+      chosen: the utterances; the loss is the mean over all of them.
+
+    Returns:
+      ``evaluate(point) -> loss`` in nats.
+    """
     batch = jax.device_put(chosen.batch)
 
     def evaluate(point: Mapping[str, Any]) -> float:
-        moved = losses.evaluation(run.detector, point["batch_stats"], run.frozen)
-        loss = losses.one_by_one(moved)
-        return float(_value(loss, point["trainable"], batch))
+        loss = losses.evaluation(run.detector, point["batch_stats"], run.frozen)
+        sequential = losses.one_by_one(loss)
+        return float(_value(sequential, point["trainable"], batch))
 
     return evaluate
 

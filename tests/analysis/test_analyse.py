@@ -73,7 +73,7 @@ def test_the_study_of_one_run(folders, chosen, tmp_path, monkeypatch):
     assert "| run | layer | projection |" in table
     nasty = '<script>alert(1)</script>&"'
     monkeypatch.setattr(analysis_page, "run_analysis_figures", lambda study: {})
-    page, _ = analysis_page.single(found._replace(name=nasty, held_out=(nasty,)))
+    page, _ = analysis_page.run_page(found._replace(name=nasty, held_out=(nasty,)))
     assert "<script" not in page and page.count(escape(nasty)) == 3
 
 
