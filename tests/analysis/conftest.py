@@ -27,7 +27,7 @@ class Problem(NamedTuple):
 
 @pytest.fixture(scope="session")
 def problem():
-    """In double precision."""
+    """Builds the detector, its loss and some utterances, in double precision."""
     with jax.enable_x64(True):
         detector = small.detector(lora_scale=0.5)
         config = small.config("model.lora.rank=2")
@@ -39,7 +39,7 @@ def problem():
         examples = subjects.choose(signals.corpus(), examples=4, samples=small.SAMPLES)
         examples = examples._replace(batch=small.double(examples.batch))
         loss = losses.evaluation(detector, state.batch_stats, frozen)
-        # Away from where training starts, for every number to mean something.
+        # Away from the initial parameters, where B and the updates would be zero.
         trainable = jax.tree.map(
             lambda x: jnp.asarray(3 * np.asarray(x)), small.fill(state.trainable)
         )

@@ -1,4 +1,4 @@
-"""`mldg analyse`: its files, its page, and what it refuses."""
+"""`mldg analyse`: its files, its page, and the input it rejects."""
 
 import re
 
@@ -110,8 +110,8 @@ def test_mean_and_deviation_over_seeds(shapes):
 
 
 def test_methods_are_compared_seed_by_seed(shapes):
-    """A method whose ranks of ΔW are higher by 1 and by 3: the interval of two numbers
-    is their mean ± 12.706 of its standard error, here 1."""
+    """One method's ranks of ΔW are higher by 1 and by 3: the interval of two numbers is
+    their mean ± 12.706 times its standard error, which is 1 here."""
     others = [
         one._replace(
             method="erm",

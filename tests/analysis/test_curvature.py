@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 @pytest.fixture(scope="module")
 def dense(problem):
-    """The whole Hessian, by forward over reverse."""
+    """Computes the dense Hessian, by forward over reverse."""
     with jax.enable_x64(True):
         vector, back = ravel_pytree(problem.trainable)
 
@@ -53,7 +53,7 @@ def test_eigenvalues_that_did_not_converge_are_left_out():
 
 
 def test_lanczos_with_all_steps_finds_the_whole_spectrum():
-    """Up to the space that the start vector reaches; twenty-fold eigenvalues too."""
+    """In the Krylov space of the start vector; one eigenvalue is twenty-fold."""
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.normal(size=(30, 30)))[0]
     exact = np.concatenate([np.zeros(20), np.geomspace(1e-3, 100, 10)])

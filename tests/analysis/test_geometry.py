@@ -15,17 +15,17 @@ SCALE = 0.5
 
 
 def adapters(seed, layers=(0, 10, 2), rank=3):
-    """Of matrices (7, 5); ten layers, so that names do not sort as numbers do."""
+    """Draws adapters of (7, 5) matrices; "layers_10" sorts before "layers_2"."""
     rng = np.random.default_rng(seed)
-    made = {
+    factors = {
         f"frontend/layers_{i}/attention/{name}/{factor}": rng.normal(size=shape)
         for i in layers
         for name in ("query", "value")
         for factor, shape in ((lora.A, (7, rank)), (lora.B, (rank, 5)))
     }
-    made["frontend/layers_2/mlp_in/lora_a"] = rng.normal(size=(7, rank))
-    made["frontend/layers_2/mlp_in/lora_b"] = rng.normal(size=(rank, 9))
-    return lora._nest({**made, "head/logits/kernel": rng.normal(size=(4, 2))})
+    factors["frontend/layers_2/mlp_in/lora_a"] = rng.normal(size=(7, rank))
+    factors["frontend/layers_2/mlp_in/lora_b"] = rng.normal(size=(rank, 9))
+    return lora._nest({**factors, "head/logits/kernel": rng.normal(size=(4, 2))})
 
 
 def explicit(tree, layer, projection):
@@ -116,7 +116,7 @@ def test_a_run_without_adapters_is_refused():
 
 @pytest.fixture(scope="module")
 def mass(problem):
-    """Of the first two attacks; every factor has moved by a tenth of itself."""
+    """Computes the mass for two attacks; every factor has changed by a tenth."""
     with jax.enable_x64(True):
         batch = {k: v[:2] for k, v in problem.batch.items()}
         start = jax.tree.map(lambda x: 0.9 * x, problem.trainable)
@@ -130,8 +130,8 @@ def mass(problem):
 
 
 def merged_gradients(problem, batch, projection):
-    """∂ loss / ∂ (W₀ + ΔW) of each example, by a loop and by central differences' exact
-    counterpart: the gradient of an additive perturbation of the projection's kernel."""
+    """Computes ∂ loss / ∂ (W₀ + ΔW) of each example in a loop, as the gradient with
+    respect to an additive perturbation of the projection's kernel."""
     adapters, head = lora.split(problem.trainable, [r".*/lora_[ab]"])
     params = lora.join(lora.merge(problem.frozen, adapters, scale=SCALE), head)
     kernel = params["frontend"]["layers_0"]["attention"][projection]["kernel"]

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 
 def loop(problem):
-    """Loss and gradient of every attack, one at a time."""
+    """Computes the loss and gradient of every attack, one at a time."""
     evaluate = jax.jit(jax.value_and_grad(problem.loss, has_aux=True))
     found = []
     for i in range(len(problem.examples.attacks)):
@@ -54,7 +54,7 @@ def test_the_mean_over_attacks_is_the_gradient_of_the_whole_batch(problem, by_at
 
 
 def test_any_objective_over_several_episodes(problem):
-    """Here MLDG with each attack held out in turn."""
+    """MLDG, with each attack held out in turn."""
     objective = mldg.mldg(problem.loss, inner_lr=0.1)
     folds = [problem.examples.episode([i]) for i in range(3)]
     episodes = jax.tree.map(lambda *x: np.stack(x), *folds)
@@ -142,7 +142,7 @@ def test_flatten_and_unflatten(problem):
 
 
 def per_example(problem, batch):
-    """Gradients (examples, parameters), by a loop."""
+    """Computes the gradients (examples, parameters) in a loop."""
     gradient = jax.jit(jax.grad(lambda p, b: problem.loss(p, b)[0]))
     found = []
     for i, j in np.ndindex(*batch["label"].shape):
@@ -178,7 +178,7 @@ def test_fisher_and_noise_scale_are_those_of_a_loop_over_examples(problem, chunk
 
 
 def unbiased(each):
-    """tr Σ; |G|² as the mean product of two different examples' gradients."""
+    """Returns tr Σ, and |G|² as the mean product of two different gradients."""
     n, products = len(each), each @ each.T
     pairs = (products.sum() - np.trace(products)) / (n * (n - 1))
     return each.var(0, ddof=1).sum(), pairs

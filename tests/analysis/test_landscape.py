@@ -1,4 +1,4 @@
-"""Interpolation and slices on losses whose shape is known."""
+"""Interpolation and slices of losses in closed form."""
 
 import jax
 import numpy as np
@@ -42,7 +42,7 @@ def other(problem):
 
 @pytest.mark.usefixtures("float64")
 def test_updates_are_blended_not_their_factors(problem):
-    """The midpoint's update is the mean of both; its logits those of a merged mean."""
+    """The blend's update is the weighted mean; merging it gives the same logits."""
     points = [
         {"trainable": x, "batch_stats": problem.batch_stats}
         for x in (problem.trainable, other(problem))

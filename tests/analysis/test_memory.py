@@ -1,4 +1,4 @@
-"""The paper's 300M model: memory of the compiled passes, from shapes alone."""
+"""Memory of the compiled passes for the paper's 300M model, from shapes alone."""
 
 import jax
 import jax.numpy as jnp

@@ -54,7 +54,7 @@ def test_cka_by_layer_is_one_below_the_first_change(problem):
     "head", [PoolingHead(dim=16), AASISTHead(dim=12, channels=(3, 4))]
 )
 def test_embeddings_are_what_the_last_linear_layer_sees(head):
-    """So the logits are an affine function of them."""
+    """The logits are an affine function of the embeddings."""
     shape = {"layers": 1, "dim": 32, "heads": 2, "hidden": 64, "positions": 100}
     detector = Detector(WhisperEncoder(**shape), head)
     waveform = np.tile(signals.speech_like(6_000), (3, 1))

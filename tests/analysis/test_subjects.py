@@ -1,4 +1,4 @@
-"""Run folders and utterances, as analysis takes them."""
+"""Run folders and utterances as inputs of the analysis."""
 
 import jax
 import numpy as np
@@ -23,10 +23,10 @@ def test_utterances_of_every_attack():
         assert (corpus.attack[rows[:2]] == attack).all()
         assert (corpus.attack[rows[2:]] == "-").all()
     assert len(np.unique(found.row)) == found.row.size  # bona fide not shared
-    clip = corpus.waveform(found.row[2, 1])
-    first = int(0.5 * (len(clip) - 1_600 + 1))
+    utterance = corpus.waveform(found.row[2, 1])
+    first = int(0.5 * (len(utterance) - 1_600 + 1))
     np.testing.assert_array_equal(
-        found.batch["waveform"][2, 1], clip[first : first + 1_600]
+        found.batch["waveform"][2, 1], utterance[first : first + 1_600]
     )
     again = subjects.choose(corpus, **OPTIONS)
     np.testing.assert_array_equal(found.row, again.row)
@@ -84,7 +84,7 @@ def test_checkpoints_in_order_and_the_start_of_training(smoke_run):
 
 
 def test_the_start_is_what_training_starts_from(tmp_path):
-    """A run that goes nowhere ends there."""
+    """With learning rates of zero, training ends where it starts."""
     still = "optimizer.lr=0.0", "optimizer.head_lr=0.0", "ema_decay=0", "seed=5"
     found = subjects.load(finished.make(tmp_path / "run", *still))
     jax.tree.map(

@@ -1,4 +1,4 @@
-"""The Taylor parts of the MLDG objective through LoRA, attention and AASIST."""
+"""Taylor expansion of the MLDG objective through LoRA, attention and AASIST."""
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 
 @pytest.fixture(scope="module")
 def whole():
-    """An evaluation loss, some φ and an episode; the small front-end, a real head."""
+    """Builds an evaluation loss, some φ and an episode; small front-end, real head."""
     config = small.config("model.lora.rank=2")
     head = AASISTHead(dim=12, channels=(3, 4))
     detector = Detector(small.detector().frontend, head)
@@ -43,7 +43,7 @@ def parts(whole):
 
 @pytest.fixture(scope="module")
 def objective(whole):
-    """Value and aux of ``mldg`` at a rate, one program."""
+    """Returns ``rate -> (value, aux)`` of ``mldg``, compiled once."""
 
     @jax.jit
     def run(loss, trainable, episode, rate):
@@ -86,7 +86,7 @@ def test_remainders_that_are_rounding_errors_are_left_out(parts):
 
 @pytest.fixture(scope="module")
 def both(problem):
-    """``orders`` of the small detector, and ``jax.grad`` of ``mldg`` in both orders."""
+    """Computes ``Orders``, and ``jax.grad`` of ``mldg`` in both orders."""
     with jax.enable_x64(True):
         episode = problem.examples.episode([1, 4])
         options = {"inner_lr": 0.3, "beta": 0.7}

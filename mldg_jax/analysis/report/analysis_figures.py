@@ -1,4 +1,4 @@
-"""The pictures of one run's study, as SVG text."""
+"""Figures of the analysis of one run, as SVG text."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +15,14 @@ HALVES = {"F": "meta-train", "G": "meta-test"}
 
 
 def run_analysis_figures(study: RunAnalysis) -> dict[str, str]:
-    """Draws one run's study; pictures without numbers are left out."""
+    """Draws the figures of one run's analysis.
+
+    Args:
+      study: the analysis. Without adapters, figures about them are omitted.
+
+    Returns:
+      SVG text by the name of the figure.
+    """
     drawers = {
         "attacks": _attacks, "blocks": _blocks, "along": _along, "noise": _noise,
         "reward": _reward, "top": _top, "taylor": _taylor, "orders": _orders,
@@ -34,7 +41,7 @@ def _attacks(study: RunAnalysis) -> Figure:
     figure = Figure(figsize=(side, side), layout="constrained")
     ax = figure.subplots()
     cosine = study.along[-1].similarity.cosine
-    title = "Do attacks pull the same way?"
+    title = "Do the attacks' gradients agree?"
     image = heat(
         ax, cosine, names, names, title, limits=(-1, 1), colours=drawing.DIVERGING
     )
@@ -44,10 +51,10 @@ def _attacks(study: RunAnalysis) -> Figure:
 
 
 def _blocks(study: RunAnalysis) -> Figure:
-    found = study.cosine_by_block
-    mean = drawing.off_diagonal(found.values)
+    blocks = study.cosine_by_block
+    mean = drawing.off_diagonal(blocks.values)
     return drawing.heats_by_factor(
-        found, mean, "mean cosine", limits=(-1, 1), colours=drawing.DIVERGING
+        blocks, mean, "mean cosine", limits=(-1, 1), colours=drawing.DIVERGING
     )
 
 
@@ -77,15 +84,15 @@ def _noise(study: RunAnalysis) -> Figure:
 
 
 def _reward(study: RunAnalysis) -> Figure:
-    """At the run's own inner learning rate."""
-    figure, ax = axes("What the inner step is worth", "training step", "nats")
+    """Draws the Taylor terms at the run's own inner learning rate."""
+    figure, ax = axes("Effect of the inner step", "training step", "nats")
     steps = [x.step for x in study.along]
-    middle = len(study.along[0].taylor.inner_lr) // 2
-    for name, label, place in (
+    middle = len(study.along[0].taylor.inner_lr) // 2  # 1 × the run's inner_lr
+    for name, label, style in (
         ("alignment", "−β α F′·G′", 3), ("remainder", "remainder", 5)
     ):  # fmt: skip
         values = [getattr(x.taylor, name)[middle] for x in study.along]
-        colour, marker = plots.style(place)
+        colour, marker = plots.style(style)
         ax.plot(steps, values, color=colour, marker=marker, lw=1.8, label=label)
     ax.axhline(0, color=CHANCE, lw=1)
     ax.legend()
@@ -94,11 +101,12 @@ def _reward(study: RunAnalysis) -> Figure:
 
 def _top(study: RunAnalysis) -> Figure:
     figure, ax = axes("Largest curvature", "training step", "largest eigenvalue")
-    for place, (name, half) in zip((3, 5), HALVES.items(), strict=True):
-        there = [x for x in study.along if len(x.top[name])]
-        colour, marker = plots.style(place)
-        values = [x.top[name][0] for x in there]
-        steps = [x.step for x in there]
+    for style, (name, half) in zip((3, 5), HALVES.items(), strict=True):
+        # Empty if no eigenvalue converged.
+        converged = [x for x in study.along if len(x.top[name])]
+        colour, marker = plots.style(style)
+        values = [x.top[name][0] for x in converged]
+        steps = [x.step for x in converged]
         ax.plot(
             steps, values, color=colour, marker=marker, lw=1.8, label=f"{name}, {half}"
         )
@@ -108,24 +116,24 @@ def _top(study: RunAnalysis) -> Figure:
 
 
 def _from_start(figure: Figure, ax: Axes, study: RunAnalysis) -> Figure:
-    """The same axis of training steps for every picture along training."""
+    """Gives every figure along training the same axis of steps, starting at 0."""
     ax.set_xlim(0, 1.03 * study.along[-1].step)
     return figure
 
 
 def _taylor(study: RunAnalysis) -> Figure:
-    parts = study.along[-1].taylor
-    figure, ax = axes("Parts of the MLDG objective", "inner learning rate α", "nats")
+    terms = study.along[-1].taylor
+    figure, ax = axes("Terms of the MLDG objective", "inner learning rate α", "nats")
     lines = (
-        (np.abs(parts.alignment), "|β α F′·G′|", plots.style(3), "-"),
-        (np.abs(parts.remainder), "|remainder|", plots.style(5), "-"),
-        (np.abs(parts.predicted), "|β α²/2 F′ᵀG″F′|", plots.style(0), ":"),
+        (np.abs(terms.alignment), "|β α F′·G′|", plots.style(3), "-"),
+        (np.abs(terms.remainder), "|remainder|", plots.style(5), "-"),
+        (np.abs(terms.predicted), "|β α²/2 F′ᵀG″F′|", plots.style(0), ":"),
     )
     for values, label, (colour, marker), dashes in lines:
         ax.plot(
-            parts.inner_lr, values, color=colour, marker=marker, ls=dashes, label=label
+            terms.inner_lr, values, color=colour, marker=marker, ls=dashes, label=label
         )
-    ax.axhline(parts.resolution, color=CHANCE, lw=1, ls="--", label="rounding error")
+    ax.axhline(terms.resolution, color=CHANCE, lw=1, ls="--", label="rounding error")
     ax.axvline(study.inner_lr, color=CHANCE, lw=1, label="the run's α")
     ax.set(xscale="log", yscale="log")
     drawing.plain(ax.xaxis, ax.yaxis)
@@ -134,11 +142,11 @@ def _taylor(study: RunAnalysis) -> Figure:
 
 
 def _orders(study: RunAnalysis) -> Figure:
-    found = study.along[-1].orders.by_block
-    cosine = found.values[..., 0]
+    blocks = study.along[-1].orders.by_block
+    cosine = blocks.values[..., 0]
     low = min(0.9, float(np.nanmin(cosine)))
     label = "cosine, first : second order"
-    return drawing.heats_by_factor(found, cosine, label, limits=(low, 1), digits=3)
+    return drawing.heats_by_factor(blocks, cosine, label, limits=(low, 1), digits=3)
 
 
 def _density(study: RunAnalysis) -> Figure:
@@ -147,8 +155,8 @@ def _density(study: RunAnalysis) -> Figure:
     span = np.ptp(nodes)
     grid = np.linspace(nodes.min() - 0.05 * span, nodes.max() + 0.05 * span, 600)
     highest = 0.0
-    for place, (name, density) in zip((3, 5), study.density.items(), strict=True):
-        colour, marker = plots.style(place)
+    for style, (name, density) in zip((3, 5), study.density.items(), strict=True):
+        colour, marker = plots.style(style)
         curve = density.at(grid, 0.01 * span)
         highest = max(highest, curve.max())
         ax.plot(grid, curve, color=colour, lw=1.6, label=f"{name}, {HALVES[name]}")
@@ -166,7 +174,7 @@ def _spectra(study: RunAnalysis) -> Figure:
     assert study.geometry is not None
     spectra = study.geometry.spectra
     figure, ax = axes(
-        "Spectra of the updates", "singular value, by size", "over the largest"
+        "Spectra of the updates", "index of singular value", "relative to largest"
     )
     numbers = np.arange(1, spectra.singular.shape[-1] + 1)
     for j, projection in enumerate(spectra.projections):
@@ -215,19 +223,20 @@ def _cka(study: RunAnalysis) -> Figure:
 
 def _embedding(study: RunAnalysis) -> Figure:
     shares = [f"{100 * x:.0f} % of the variance" for x in study.explained]
-    title = "What the last layer sees"
+    title = "Input of the last layer"
     figure = Figure(figsize=(6.2, 4.6), layout="constrained")
     ax = figure.subplots()
     ax.set_title(title, loc="left")
     ax.set_xlabel(f"first principal component ({shares[0]})")
     ax.set_ylabel(f"second ({shares[1]})")
     ax.grid(color=GRID, lw=0.8)
-    real = study.embedding[study.label == 1]
-    ax.scatter(*real.T, s=22, color="#BBBBBB", marker="o", label="bona fide")
-    for place, attack in enumerate(study.attacks):
-        points = study.embedding[place][study.label[place] == 0]
-        colour = plots.style(place)[0]
-        marker = plots.STYLES[(place + place // len(plots.STYLES)) % 7][1]
+    bonafide = study.embedding[study.label == 1]
+    ax.scatter(*bonafide.T, s=22, color="#BBBBBB", marker="o", label="bona fide")
+    for i, attack in enumerate(study.attacks):
+        points = study.embedding[i][study.label[i] == 0]
+        colour = plots.style(i)[0]
+        # Shifted by one in every round, so that attacks of one colour differ in it.
+        marker = plots.STYLES[(i + i // len(plots.STYLES)) % 7][1]
         ax.scatter(
             *points.T, s=30, color=colour, marker=marker, edgecolors="white",
             linewidths=0.5, label=attack,

@@ -1,103 +1,106 @@
-"""What the pictures and tables of analysis mean."""
+"""Captions of the figures and notes on the tables in the analysis reports."""
 
 MASS_NOTE = (
-    "Mass of an update Δ: Σ F ∘ Δ² with F the mean squared gradient of an example's "
-    "loss (diagonal of the empirical Fisher matrix): of the factors A and B, Δ counted "
-    "from the start of training, and after the merge of ΔW. The effective rank "
-    "(exponential of the spectrum's entropy) of √F ∘ ΔW says over how many directions "
-    "the mass is spread. "
+    "The mass of an update Δ is Σ F ∘ Δ², where F is the squared gradient of an "
+    "example's loss, averaged over examples (the diagonal of the empirical Fisher "
+    "matrix). It is given for the factors A and B, with Δ their change since the start "
+    "of training, and for ΔW after the merge. The effective rank (exponential of the "
+    "spectrum's entropy) of √F ∘ ΔW tells over how many directions the mass is spread. "
 )
 METHODS_NOTE = (
-    "Shares are of the whole front-end's mass, ranks are means over layers; ± is the "
-    "standard deviation over the method's runs. Differences are of runs of the same "
-    "seed, with the 95 % interval of Student's t over seeds. arXiv 2607.22010 reports "
-    "for MLDG a lower effective rank in query and key, and a higher one in out, than "
-    "for ERM."
+    "Shares refer to the mass of the whole front-end, ranks are means over layers, and "
+    "± is the standard deviation over a method's runs. Differences are between runs of "
+    "the same seed, with the 95 % interval of Student's t over seeds. arXiv 2607.22010 "
+    "reports that MLDG has a lower effective rank in query and key, and a higher one "
+    "in out, than ERM."
 )
 ANGLES_NOTE = (
-    "Mean principal angle between two runs' updates, by projection: what they read "
-    "(input side) and write (output side). 0°: the same directions; 90°: orthogonal, "
-    "as random directions of a wide layer nearly are. Runs of the same seed start from "
-    "the same A, so they read alike without having learnt it."
+    "Mean principal angle between two runs' updates, by projection, for the directions "
+    "that they read (input side) and write (output side). 0° means the same "
+    "directions; 90° means orthogonal ones, as random directions of a wide layer "
+    "nearly are. Runs of the same seed start from the same A, so they read similar "
+    "directions regardless of what they learn."
 )
 PATHS_NOTE = (
-    "The loss on all chosen utterances where updates and head are mixed, from one run "
-    "to the other. A bump above the line between the ends is a barrier: the two runs "
-    "found different solutions."
+    "The loss on all chosen utterances while updates and head are interpolated from "
+    "one run to another. A bump above the straight line between the ends is a barrier: "
+    "the two runs found different solutions."
 )
+# Heading, names of the figures, CSS class of their container, caption.
 SECTIONS = (
     (
         "Gradients of attacks",
         ["attacks"],
         "attacks",
-        "Blue: a gradient step on one attack also lowers the loss of the other; red: "
-        "it raises it. Of all trained parameters.",
+        "Blue: a gradient step on one attack also lowers the loss on the other; red: "
+        "it raises it. The gradients are those of all trained parameters.",
     ),
     (
         "Where attacks agree",
         ["blocks"],
         "attacks",
-        "The mean cosine between the gradients of two different attacks, of each part "
-        "of the trained adapters: q, k, v and out projection of every layer; factor A "
-        "reads, factor B writes. Blue: agreement; red: conflict.",
+        "Mean cosine between the gradients of two different attacks, for each part of "
+        "the trained adapters: the q, k, v and out projections of every layer. Factor "
+        "A reads, factor B writes. Blue: agreement; red: conflict.",
     ),
     (
         "Along training",
         ["along", "noise", "reward", "top"],
         "pair",
-        "At the checkpoints that the run kept, and of the finished run (the average of "
-        "its parameters). Agreement: cosine between two attacks' gradients, mean and "
-        "the range from the 10th to the 90th percentile of pairs. Noise scale: the "
-        "batch size at which noise and signal of a gradient are equal; no point where "
-        "noise drowns the signal. Worth of the inner step: by how much it changes G "
-        "(times β) through the agreement of F′ and G′, and through all else. "
-        "Curvature: the largest eigenvalue of the Hessians of F and of G.",
+        "For the checkpoints that the run kept, and for the finished run (the moving "
+        "average of its parameters). Agreement: cosine between the gradients of two "
+        "attacks, as the mean over pairs and the range from the 10th to the 90th "
+        "percentile. Noise scale: the batch size at which noise and signal of a "
+        "gradient are equal; points whose estimated signal is not positive are "
+        "omitted. Effect of the inner step: the change of β G through the agreement of "
+        "F′ and G′ and through all other terms. Curvature: the largest eigenvalue of "
+        "the Hessians of F and G.",
     ),
     (
-        "The MLDG objective in parts",
+        "Terms of the MLDG objective",
         ["taylor"],
         "attacks",
-        "F + β G(φ − α F′) = F + β G − β α F′·G′ + remainder. Where the remainder "
-        "(red) is far below the product of the gradients (blue), MLDG rewards attacks "
-        "whose gradients agree; where they meet, the inner step is too long for that "
-        "reading. Dotted: what the curvature predicts of the remainder.",
+        "F + β G(φ − α F′) = F + β G − β α F′·G′ + remainder. If the remainder (red) "
+        "is far below the product of the gradients (blue), MLDG rewards attacks whose "
+        "gradients agree; if they are of similar size, the inner step is too long for "
+        "this interpretation. Dotted: the remainder that the curvature predicts.",
     ),
     (
         "First against second order",
         ["orders"],
         "attacks",
-        "The cosine between the first- and the second-order meta-gradient of each part "
-        "of the adapters: 1 where first order loses nothing.",
+        "Cosine between the first- and the second-order meta-gradient for each part of "
+        "the adapters; 1 if the first order loses nothing.",
     ),
     (
         "Curvature",
         ["density", "plane"],
         "pair",
-        "Left: how the eigenvalues of the loss's Hessian in the trained parameters are "
-        "spread (smoothed, logarithmic); markers at the bottom are the largest. Right: "
-        "the loss in two random directions, a step of 1 as long as the parameters "
-        "themselves; the cross is the run.",
+        "Left: distribution of the eigenvalues of the loss's Hessian in the trained "
+        "parameters (smoothed, logarithmic); the markers at the bottom are the largest "
+        "ones. Right: the loss along two random directions, where a step of 1 is as "
+        "long as the parameters themselves; the cross marks the run.",
     ),
     (
         "The update",
         ["fisher"],
         "attacks",
-        "Left: which of the merged updates matter to the loss (share of the Fisher "
-        "mass). Right: over how many directions each spreads what matters.",
+        "Left: how much each merged update matters to the loss (share of the Fisher "
+        "mass). Right: the number of directions over which its mass is spread.",
     ),
     (
         "Spectra and frames",
         ["spectra", "cka"],
         "pair",
-        "Left: singular values of every ΔW over its largest; a line a layer. Right: "
-        "how alike the frames of the adapted and the frozen front-end are (1: equal up "
-        "to rotation and scale).",
+        "Left: singular values of every ΔW, relative to the largest; one line per "
+        "layer. Right: similarity of the frames of the adapted and the frozen "
+        "front-end (1: equal up to rotation and scale).",
     ),
     (
         "Embeddings",
         ["embedding"],
         "attacks",
-        "The input of the last linear layer, a point an utterance, projected on the "
+        "The input of the last linear layer, one point per utterance, projected on the "
         "two directions of largest variance.",
     ),
 )

@@ -1,4 +1,4 @@
-"""What the pictures of analysis share; see `mldg_jax.common.plots`."""
+"""Drawing helpers shared by the figures of the analysis; see ``common.plots``."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,13 +18,32 @@ SHORT = {"query": "q", "key": "k", "value": "v", "out": "out"}
 
 
 def draw(drawers: Mapping[str, Callable[[Any], Figure]], study: Any) -> dict[str, str]:
-    """Each drawer's picture of a study, as SVG text."""
+    """Draws the figures of a study in the style of the reports.
+
+    Args:
+      drawers: functions that draw one figure of the study each, by name.
+      study: the argument of every drawer.
+
+    Returns:
+      The figures as SVG text, by name.
+    """
     with matplotlib.rc_context(plots.OPTIONS):
-        return {name: plots.svg(name, one(study)) for name, one in drawers.items()}
+        return {
+            name: plots.svg(name, drawer(study)) for name, drawer in drawers.items()
+        }
 
 
 def axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    """A figure of one picture, with its title and the labels of its axes."""
+    """Creates a figure with one pair of axes and a grid.
+
+    Args:
+      title: title of the axes.
+      x: label of the x axis.
+      y: label of the y axis.
+
+    Returns:
+      The figure and its axes.
+    """
     figure = Figure(figsize=(4.8, 3.6), layout="constrained")
     ax = figure.subplots()
     ax.set_title(title, loc="left")
@@ -36,10 +55,14 @@ def axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def plain(*axes: Axis) -> None:
-    """Plain numbers on logarithmic axes: ``plots.OPTIONS`` reads no formulas.
+    """Formats the ticks of logarithmic axes as plain numbers.
 
-    To be called when everything is drawn: an axis of less than two decades gets ticks
-    at 2 and 5 too.
+    Matplotlib's default labels are formulas, which ``plots.OPTIONS`` does not render.
+    Call this after drawing, when the limits are known: axes of less than two decades
+    also get ticks at 2 and 5.
+
+    Args:
+      *axes: the axes to format.
     """
     for axis in axes:
         low, high = axis.get_view_interval()
@@ -59,16 +82,20 @@ def heat(
     colours: str = RISING,
     digits: int = 2,
 ) -> Any:
-    """A matrix as coloured cells with their numbers; NaN stays empty.
+    """Draws a matrix as coloured cells with their values; NaN stays empty.
 
     Args:
-      ax: where.
+      ax: the axes to draw on.
       values: (rows, columns).
-      rows, columns: their names.
-      title: of the picture.
-      limits: of the colours.
-      colours: a colour map that is safe for the colour-blind.
-      digits: after the point; matrices of more than 400 cells have no numbers.
+      rows: names of the rows.
+      columns: names of the columns.
+      title: title of the axes.
+      limits: values at the two ends of the colour map.
+      colours: name of a colour map that is safe for the colour-blind.
+      digits: decimal places; matrices of more than 400 cells show no values.
+
+    Returns:
+      The image, for a colour bar.
     """
     image = ax.imshow(
         values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto"
@@ -90,12 +117,26 @@ def heat(
 
 
 def projection_names(projections: Sequence[str]) -> list[str]:
-    """As axes show them: q, k, v, out."""
+    """Abbreviates the names of projections for tick labels: q, k, v, out.
+
+    Args:
+      projections: names; those without an abbreviation are kept.
+
+    Returns:
+      The labels.
+    """
     return [SHORT.get(name, name) for name in projections]
 
 
 def layer_names(layers: Sequence[int]) -> list[str]:
-    """As axes show them."""
+    """Returns tick labels for layers: "layer 0", "layer 1", ….
+
+    Args:
+      layers: layer indices.
+
+    Returns:
+      The labels.
+    """
     return [f"layer {i}" for i in layers]
 
 
@@ -108,21 +149,26 @@ def heats_by_factor(
     colours: str = RISING,
     digits: int = 2,
 ) -> Figure:
-    """Layers × projections, a heat map a factor.
+    """Draws a heat map of layers × projections for every factor.
 
     Args:
-      found: whose axes they are.
+      found: blocks whose layers, projections and factors name the axes.
       values: (layers, projections, factors).
-      label: of the colour bar.
-      limits, colours, digits: see ``heat``.
+      label: label of the colour bar.
+      limits: see ``heat``.
+      colours: see ``heat``.
+      digits: see ``heat``.
+
+    Returns:
+      The figure.
     """
     size = 6.4, 1.4 + 0.34 * len(found.layers)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(found.factors), sharey=True, squeeze=False)[0]
-    rows = layer_names(found.layers), projection_names(found.projections)
+    names = layer_names(found.layers), projection_names(found.projections)
     for i, (ax, factor) in enumerate(zip(axes, found.factors, strict=True)):
         image = heat(
-            ax, values[:, :, i], *rows, f"factor {factor}",
+            ax, values[:, :, i], *names, f"factor {factor}",
             limits=limits, colours=colours, digits=digits,
         )  # fmt: skip
     figure.colorbar(image, ax=axes, label=label)
@@ -130,6 +176,13 @@ def heats_by_factor(
 
 
 def off_diagonal(cosine: np.ndarray) -> np.ndarray:
-    """The mean of (…, n, n) over pairs of different attacks."""
+    """Averages cosines over pairs of different attacks.
+
+    Args:
+      cosine: (…, attacks, attacks).
+
+    Returns:
+      (…) means of the off-diagonal entries.
+    """
     different = ~np.eye(cosine.shape[-1], dtype=bool)
     return cosine[..., different].mean(axis=-1)

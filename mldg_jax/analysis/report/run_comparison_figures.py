@@ -1,4 +1,4 @@
-"""The pictures of several runs beside each other, as SVG text."""
+"""Figures of the comparison of several runs, as SVG text."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,12 +9,19 @@ from mldg_jax.common import plots
 
 
 def run_comparison_figures(study: RunComparison) -> dict[str, str]:
-    """Draws the comparison of runs."""
+    """Draws the figures of a comparison of runs.
+
+    Args:
+      study: the comparison.
+
+    Returns:
+      SVG text of "angles" and "paths".
+    """
     return drawing.draw({"angles": _angles, "paths": _paths}, study)
 
 
 def _angles(study: RunComparison) -> Figure:
-    """Mean angle by projection, a row a kind of pair, of both sides of the update."""
+    """Draws the mean angle on either side by projection and kind of pair."""
     kinds = study.kinds
     first = next(iter(study.angles.values()))
     columns = drawing.projection_names(first.projections)
@@ -34,7 +41,7 @@ def _angles(study: RunComparison) -> Figure:
                 for pairs in kinds.values()
             ]
         )
-        title, limits = f"what it {side}", (0, 90)
+        title, limits = f"directions it {side}", (0, 90)
         image = drawing.heat(
             ax, mean, list(kinds), columns, title, limits=limits, digits=0
         )
@@ -45,10 +52,10 @@ def _angles(study: RunComparison) -> Figure:
 def _paths(study: RunComparison) -> Figure:
     title = "Loss between runs"
     figure, ax = drawing.axes(
-        title, "from the first (0) to the other (1)", "loss, nats"
+        title, "from the first run (0) to the second (1)", "loss, nats"
     )
-    for place, (kind, pairs) in enumerate(study.kinds.items()):
-        colour, marker = plots.style(place + 1)
+    for number, (kind, pairs) in enumerate(study.kinds.items(), start=1):
+        colour, marker = plots.style(number)
         for pair in pairs:
             path = study.paths[pair]
             label = kind if pair == pairs[0] else None
