@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.data import audio, corpus
+from mldg_jax.data import audio, corpus, sequences
 from mldg_jax.data.corpora import builder, prepare
 from tests.data import miniatures
 
@@ -47,7 +47,7 @@ def test_nothing_is_decoded_before_it_is_asked_for(rows, monkeypatch):
     decoded = []
     decode = audio.from_flac
     monkeypatch.setattr(
-        corpus, "from_flac", lambda data: decoded.append(1) or decode(data)
+        sequences, "from_flac", lambda data: decoded.append(1) or decode(data)
     )
     some = rows.take(rows.label == 1).take(np.arange(3, 9))
     assert len(some.audio) == 6 and not decoded

@@ -205,7 +205,7 @@ def test_folds_hold_every_attack_out_once(count, seed, data):
                 examples_per_attack=2,
                 attacks_per_episode=9,
             ),
-            "9 attacks a step of 6",
+            "9 attacks per step of 6",
         ),
         (
             lambda c: episodes.leave_attacks_out(["A", "B"], folds=3, seed=0),
