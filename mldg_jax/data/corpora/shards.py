@@ -180,16 +180,16 @@ def make(shard: Shard) -> int:
         try:
             for row in map(Row._make, rows):
                 try:
-                    clip = audio.clip(root / row.path)
+                    recording = audio.clip(root / row.path)
                 except audio.Unusable as error:
                     fields = row.split, row.utterance, row.path
                     skipped.append(Skipped(*fields, error.reason, str(error)))
                     continue
-                example = _example(row, clip, header["extra"])
+                example = _example(row, recording, header["extra"])
                 writer.write(serialize(example))
                 for name, column in index.items():
                     column.append(example[name])
-                _update(digest, row, clip.samples)
+                _update(digest, row, recording.samples)
         finally:
             writer.close()
         note = {"index": index, "skipped": skipped, "sha256": digest.hexdigest()}
@@ -212,13 +212,13 @@ def _serializer(extra: tuple[str, ...]) -> Callable[[dict], bytes]:
     return serialize
 
 
-def _example(row: Row, clip: audio.AudioClip, extra: Sequence[str]) -> dict:
+def _example(row: Row, recording: audio.AudioClip, extra: Sequence[str]) -> dict:
     return {
         **{name: getattr(row, name) for name in (*_TEXT, "label")},
         **dict(zip(extra, row.extra, strict=True)),
-        "audio": clip.flac,
-        "duration": len(clip.samples) / audio.SAMPLE_RATE,
-        "rate": clip.rate,
+        "audio": recording.flac,
+        "duration": len(recording.samples) / audio.SAMPLE_RATE,
+        "rate": recording.rate,
     }
 
 
