@@ -1,4 +1,4 @@
-"""A prepared corpus: columns in memory, recordings read when they are asked for."""
+"""Reads prepared corpora: columns in memory, recordings decoded on access."""
 
 import functools
 import json
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.data.audio import from_flac
+from mldg_jax.data import sequences
 from mldg_jax.data.schema import BONAFIDE, NO_ATTACK, SPOOF
 
 __all__ = [
@@ -29,17 +29,17 @@ __all__ = [
     "trained_on",
 ]
 
-KEPT_SECONDS = 10 * 3600  # a split up to this stays in memory once read: 1.2 GB
+KEPT_SECONDS = 10 * 3600  # splits up to this duration are cached in memory: 1.2 GB
 
 
 class Corpus(NamedTuple):
-    """Parallel columns, one entry an utterance.
+    """Parallel columns with one entry per utterance.
 
     Attributes:
       utterance: (n,) str, unique names.
-      label: (n,) int32, 1 bona fide, 0 spoof.
+      label: (n,) int32, 1 for bona fide, 0 for spoof.
       attack: (n,) str, "-" for bona fide.
-      speaker: (n,) str; of a vocoded utterance, the speaker of its source recording.
+      speaker: (n,) str; for vocoded speech, the speaker of the source recording.
       language: (n,) str.
       audio: n arrays (samples,) int16, 16 kHz.
     """
@@ -52,83 +52,52 @@ class Corpus(NamedTuple):
     audio: Sequence[np.ndarray]
 
     def take(self, rows: np.ndarray) -> "Corpus":
-        """Selects rows by a boolean mask or by indices; reads no audio."""
+        """Selects utterances without reading audio.
+
+        Args:
+          rows: (n,) bool mask, or int row numbers in any order.
+
+        Returns:
+          The selected utterances.
+        """
         rows = np.arange(len(self.label))[rows]
         columns = [column[rows] for column in self[:-1]]
-        return Corpus(*columns, audio=_Chosen(self.audio, rows))
+        return Corpus(*columns, audio=sequences.Selected(self.audio, rows))
 
     def waveform(self, row: int) -> np.ndarray:
-        """One utterance as float32 in [-1, 1)."""
+        """Reads one utterance.
+
+        Args:
+          row: row number.
+
+        Returns:
+          (samples,) float32 in [-1, 1), 16 kHz.
+        """
         return self.audio[row].astype(np.float32) / 32768.0
 
 
 def join(parts: Sequence[Corpus]) -> Corpus:
-    """Corpora one after the other, as one; reads no audio."""
-    columns = [
-        np.concatenate(column)
-        for column in zip(*(part[:-1] for part in parts), strict=True)
-    ]
-    return Corpus(*columns, audio=_Joined([part.audio for part in parts]))
+    """Concatenates corpora without reading audio.
 
+    Args:
+      parts: at least one corpus.
 
-class _Joined(Sequence):
-    """Several sequences, one after the other."""
-
-    def __init__(self, parts: Sequence[Sequence[np.ndarray]]):
-        self._parts = parts
-        self._ends = np.cumsum([len(part) for part in parts])
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        i = range(len(self))[i]
-        part = int(np.searchsorted(self._ends, i, side="right"))
-        return self._parts[part][i - int(self._ends[part])]
-
-
-class _Chosen(Sequence):
-    """Some items of a sequence, looked up when they are asked for."""
-
-    def __init__(self, items: Sequence[np.ndarray], rows: np.ndarray):
-        self._items, self._rows = items, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        return self._items[self._rows[i]]
-
-
-class _Recordings(Sequence):
-    """The recordings of a split; each access decodes one."""
-
-    def __init__(self, records: Sequence[bytes], features: Any, keep: bool):
-        self._records, self._features = records, features
-        self._kept: dict[int, np.ndarray] | None = {} if keep else None
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        i = range(len(self))[i]  # negative ones, IndexError
-        if self._kept is None:
-            return self._read(i)
-        if i not in self._kept:
-            self._kept[i] = self._read(i)
-        return self._kept[i]
-
-    def _read(self, i: int) -> np.ndarray:
-        example = self._features.deserialize_example_np(self._records[i])
-        return from_flac(example["audio"])
+    Returns:
+      All utterances, in the order of ``parts``.
+    """
+    columns = map(np.concatenate, zip(*(part[:-1] for part in parts), strict=True))
+    return Corpus(*columns, audio=sequences.Joined([part.audio for part in parts]))
 
 
 def spread(which: np.ndarray, count: int) -> np.ndarray:
-    """Evenly chosen rows: of every part of a split, so of every attack.
+    """Selects evenly spaced rows, so that all parts of a split are represented.
 
     Args:
       which: (n,) bool, the rows to choose from.
-      count: at most so many; 0 for all.
+      count: maximum number of rows; 0 for all.
+
+    Returns:
+      Row numbers, ascending.
     """
     rows = np.flatnonzero(which)
     if not count or len(rows) <= count:
@@ -137,22 +106,25 @@ def spread(which: np.ndarray, count: int) -> np.ndarray:
 
 
 def find_corpus(name: str, config: str, data_dir: str | Path) -> Path:
-    """Returns the folder of a prepared corpus.
+    """Finds the folder of a prepared corpus.
 
     Args:
-      name: of the corpus.
-      config: its size or its table's name; "" if there is no choice.
-      data_dir: where corpora are kept.
+      name: name of the corpus.
+      config: size, or name of the source table; "" if only one was built.
+      data_dir: folder that holds the corpora.
+
+    Returns:
+      The folder of the latest version.
 
     Raises:
-      UserError: it has not been built, or several of its configs have.
+      UserError: the corpus has not been built, or a ``config`` must be chosen.
     """
     home = Path(data_dir) / name
-    there = sorted(home.glob("*/*/dataset_info.json"))
-    configs = sorted({path.parent.parent.name for path in there})
+    infos = sorted(home.glob("*/*/dataset_info.json"))
+    configs = sorted({path.parent.parent.name for path in infos})
     versions = sorted((home / config).glob("*/dataset_info.json"))
     if not versions and not config and len(configs) == 1:
-        versions = there
+        versions = infos
     if versions:
         return versions[-1].parent
     if not config and configs:
@@ -160,41 +132,41 @@ def find_corpus(name: str, config: str, data_dir: str | Path) -> Path:
             f"{name} was built as {' and as '.join(configs)}: name one, as in "
             f"{name}/{configs[0]}"
         )
-    how = f"--size {config or 'small'}" if name == "debspoof" else "--source SOURCE"
-    what = "/".join(filter(None, (name, config)))
+    option = f"--size {config or 'small'}" if name == "debspoof" else "--source SOURCE"
+    title = "/".join(filter(None, (name, config)))
     raise UserError(
-        f"There is no corpus {what} under {data_dir}. Build it: "
-        f"mldg corpus build {name} {how} --data-dir {data_dir}"
+        f"There is no corpus {title} under {data_dir}. Build it: "
+        f"mldg corpus build {name} {option} --data-dir {data_dir}"
     )
 
 
 def read_columns(
     folder: str | Path, split: str, names: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """Reads the columns of a split, but for the audio.
+    """Reads the columns of a split, except the audio.
 
     Args:
-      folder: what ``find`` returned.
+      folder: folder of the corpus, from ``find_corpus``.
       split: e.g. "train", "dev" or "eval".
-      names: of the columns to read; None for all.
+      names: names of the columns to read; None for all.
 
     Returns:
       By name: utterance, path, attack, speaker, codec, language (n,) str; label (n,)
-      int32, 1 bona fide; duration (n,) float32 in seconds; rate (n,) int32, the
-      recording's own sampling rate in Hz.
+      int32, 1 for bona fide; duration (n,) float32 in seconds; rate (n,) int32, the
+      sampling rate of the source recording in Hz. DebSpoof adds family and fold.
 
     Raises:
-      UserError: there is no such split, or the corpus is of an older version.
+      UserError: there is no such split, or the corpus was built by an older version.
     """
     import pyarrow.parquet  # a third of a second to import
 
     path = Path(folder) / f"index-{split}.parquet"
     if not path.exists():
-        there = ", ".join(split_names(folder))
-        why = "built by an older version of mldg_jax; delete it and build it again"
-        raise UserError(
-            f"{folder}: {f'no split {split!r}; it has {there}' if there else why}"
-        )
+        splits = ", ".join(split_names(folder))
+        cause = "built by an older version of mldg_jax; delete it and build it again"
+        if splits:
+            cause = f"no split {split!r}; it has {splits}"
+        raise UserError(f"{folder}: {cause}")
     table = pyarrow.parquet.read_table(path, columns=names)
     columns = {name: np.array(table[name].to_pylist()) for name in table.column_names}
     if "label" in columns:
@@ -206,13 +178,27 @@ def read_columns(
 
 
 def split_names(folder: str | Path) -> list[str]:
-    """The splits of a prepared corpus."""
+    """Lists the splits of a prepared corpus.
+
+    Args:
+      folder: folder of the corpus, from ``find_corpus``.
+
+    Returns:
+      Names, sorted.
+    """
     paths = sorted(Path(folder).glob("index-*.parquet"))
     return [path.stem.removeprefix("index-") for path in paths]
 
 
 def corpus_sha256(folder: str | Path) -> str:
-    """The fingerprint that a corpus was built with; "" if it has none."""
+    """Reads the fingerprint of a corpus.
+
+    Args:
+      folder: folder of the corpus, from ``find_corpus``.
+
+    Returns:
+      SHA-256 of its utterances in hexadecimal; "" if none was recorded.
+    """
     path = Path(folder) / "corpus.json"
     return json.loads(path.read_text())["corpus_sha256"] if path.exists() else ""
 
@@ -223,13 +209,15 @@ def load_split(
     """Opens one split of a prepared corpus.
 
     Args:
-      folder: what ``find`` returned.
+      folder: folder of the corpus, from ``find_corpus``.
       split: e.g. "train", "dev" or "eval".
-      kept_seconds: recordings of a split that lasts no longer stay in memory once
-        read.
+      kept_seconds: decoded recordings of splits up to this duration are cached.
+
+    Returns:
+      The utterances of the split, in the order of its protocol.
 
     Raises:
-      UserError: there is no such split.
+      UserError: there is no such split, or the corpus was built by an older version.
     """
     names = ("utterance", "label", "attack", "speaker", "language")
     columns = read_columns(folder, split, [*names, "duration"])
@@ -237,58 +225,69 @@ def load_split(
 
     builder = tfds.builder_from_directory(str(folder))
     records = builder.as_data_source(split).data_source
-    # Of a record only this is parsed, which halves the time that takes.
+    # Parsing the audio alone halves the time to parse a record.
     audio = tfds.features.FeaturesDict({"audio": builder.info.features["audio"]})
     keep = bool(columns["duration"].sum() <= kept_seconds)
-    recordings = _Recordings(records, audio, keep)
+    recordings = sequences.Recordings(records, audio, keep)
     return Corpus(*(columns[name] for name in names), audio=recordings)
 
 
 def load_training(folder: str | Path, fold: int | None = None) -> Corpus:
-    """Opens what a detector is trained on.
+    """Opens the training data of a detector.
 
     Args:
-      folder: what ``find`` returned.
-      fold: None for the split "train". A number: all splits but this speaker fold, as
-        far as they are bona fide or of an attack of the split "train". So the speakers
-        of the official test take part, and other speakers are tested, see
-        ``load_test``.
+      folder: folder of the corpus, from ``find_corpus``.
+      fold: None for the split "train". Otherwise the speaker fold to hold out of all
+        splits, see ``load_test``; of the rest, bona fide and the attacks of the split
+        "train" are used. Training then includes speakers of the official test.
+
+    Returns:
+      The utterances to train on.
 
     Raises:
       UserError: there is no such split or fold.
     """
-    trained = load_split(folder, "train")
+    train = load_split(folder, "train")
     if fold is None:
-        return trained
-    rows, folds = _rotation(folder, fold)
-    known = np.isin(rows.attack, np.append(np.unique(trained.attack), NO_ATTACK))
+        return train
+    rows, folds = _speaker_folds(folder, fold)
+    known = np.isin(rows.attack, np.append(np.unique(train.attack), NO_ATTACK))
     return rows.take((folds != fold) & known)
 
 
 def load_test(folder: str | Path, split: str, fold: int | None = None) -> Corpus:
-    """Opens a split, or if a fold is given that speaker fold of all splits.
+    """Opens the test data of a detector.
 
-    Over all folds every utterance is tested once, by a detector that was trained
+    Over all folds, every utterance is tested once, by a detector that was trained
     without its speaker.
+
+    Args:
+      folder: folder of the corpus, from ``find_corpus``.
+      split: e.g. "dev" or "eval"; ignored if ``fold`` is given.
+      fold: None for the split, or the speaker fold to take from all splits.
+
+    Returns:
+      The utterances to test on.
 
     Raises:
       UserError: there is no such split or fold.
     """
     if fold is None:
         return load_split(folder, split)
-    rows, folds = _rotation(folder, fold)
+    rows, folds = _speaker_folds(folder, fold)
     return rows.take(folds == fold)
 
 
 def trained_on(corpus: Corpus, excluded: Sequence[str] = ()) -> dict[str, Any]:
-    """Counts what a detector is trained on.
+    """Counts the training data of a detector.
 
     Args:
-      corpus: the training split.
-      excluded: attacks of it that were left out.
+      corpus: the training data.
+      excluded: attacks held out of training.
 
     Returns:
-      Counts of ``bonafide``, ``spoof`` (by attack) and ``speakers``; ``languages``.
+      Numbers of ``bonafide`` utterances, ``spoof`` utterances by attack and
+      ``speakers``, and the list of ``languages``.
     """
     spoof = corpus.attack[(corpus.label == SPOOF) & ~np.isin(corpus.attack, excluded)]
     return {
@@ -300,20 +299,20 @@ def trained_on(corpus: Corpus, excluded: Sequence[str] = ()) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=2)  # so that all folds share the recordings in memory
-def _everything(folder: Path) -> tuple[Corpus, np.ndarray]:
-    names = split_names(folder)
-    columns = [read_columns(folder, split) for split in names]
-    if any("fold" not in its for its in columns):
+def _load_all(folder: Path) -> tuple[Corpus, np.ndarray]:
+    splits = split_names(folder)
+    columns = [read_columns(folder, split) for split in splits]
+    if any("fold" not in names for names in columns):
         raise UserError(
-            f"{folder} has no speaker folds; DebSpoof has: leave corpus.fold empty"
+            f"{folder} has no speaker folds; only DebSpoof has: leave corpus.fold empty"
         )
-    rows = join([load_split(folder, split, kept_seconds=np.inf) for split in names])
-    return rows, np.concatenate([its["fold"] for its in columns])
+    rows = join([load_split(folder, split, kept_seconds=np.inf) for split in splits])
+    return rows, np.concatenate([by_name["fold"] for by_name in columns])
 
 
-def _rotation(folder: str | Path, fold: int) -> tuple[Corpus, np.ndarray]:
-    rows, folds = _everything(Path(folder))
-    there = sorted(set(folds.tolist()))
-    if fold not in there:
-        raise UserError(f"{folder} has no speaker fold {fold}; it has {there}")
+def _speaker_folds(folder: str | Path, fold: int) -> tuple[Corpus, np.ndarray]:
+    rows, folds = _load_all(Path(folder))
+    known = sorted(set(folds.tolist()))
+    if fold not in known:
+        raise UserError(f"{folder} has no speaker fold {fold}; it has {known}")
     return rows, folds

@@ -1,14 +1,14 @@
-"""The attack-domain sampler: a pure function of (seed, step).
+"""The sampler of attack domains: a pure function of (seed, step).
 
-An episode holds two halves, ``meta_train`` and ``meta_test``. Each has some attacks
-(domains), and of every attack the same number of examples: half the attack's spoof,
-half bona fide. The halves share no attack and no bona fide utterance.
+An episode has two halves, ``meta_train`` and ``meta_test``. Each consists of several
+attacks (domains) with the same number of examples per attack: half of them spoof of the
+attack, half bona fide. The halves share neither attacks nor bona fide utterances.
 
-Every step deals the attacks anew between the halves. By default all of them take part,
-so each is met once a step; with fewer a step, each is met as often as its weight says.
-Bona fide is drawn speaker first, then utterance: a speaker with many recordings weighs
-no more than one with few. Nothing is stored between steps: resuming needs the step
-number and nothing else.
+Every step splits the attacks between the halves at random. By default all attacks take
+part in each step; otherwise the weights determine how often each one does. Bona fide is
+drawn by speaker first, then by utterance, so a speaker with many utterances counts no
+more than one with few. No state is kept between steps: resuming needs only the step
+number.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,14 +23,14 @@ Augment = Callable[[np.ndarray, int, float, np.random.Generator], np.ndarray]
 
 
 class Domains(NamedTuple):
-    """Rows of a corpus, grouped for sampling.
+    """Utterances of a corpus, grouped for sampling.
 
     Attributes:
-      attacks: names, sorted; a domain's number is its place here.
-      spoof: for each attack, the rows of its utterances.
-      bonafide: for each speaker, the rows of its bona fide utterances.
-      weights: (attacks,) float64 > 0, how often an attack is met relative to others
-        where a step does not take all.
+      attacks: names of the domains, sorted; a domain's number is its index here.
+      spoof: for each domain, the row numbers of its utterances.
+      bonafide: for each speaker, the row numbers of their bona fide utterances.
+      weights: (attacks,) float64 > 0, relative frequencies of the domains in steps that
+        do not use all of them.
     """
 
     attacks: tuple[str, ...]
@@ -50,30 +50,33 @@ def group(
 
     Args:
       corpus: the training corpus.
-      exclude: attacks that training must not meet.
-      weights: of some domains; 1 for the others.
-      by: what a domain is: an "attack", or a "speaker" of an attack, named
+      exclude: attacks to hold out of training.
+      weights: weights of domains by name; 1 for those not named.
+      by: "attack", or "speaker" to make each speaker of an attack a domain, named
         "attack/speaker".
 
+    Returns:
+      The domains that remain.
+
     Raises:
-      UserError: an attack that is named is not there, a weight is not positive, fewer
-        than two attacks remain, or there is no bona fide utterance.
+      UserError: the corpus has no attack of a given name, a weight is not positive,
+        fewer than two attacks remain, or there is no bona fide utterance.
     """
     if by not in ("attack", "speaker"):
         raise UserError(f"episode.domains is {by!r}; it must be attack or speaker")
     spoof = corpus.label == SPOOF
     attacks, weights = set(corpus.attack[spoof]), dict(weights or {})
-    _known("exclude", exclude, attacks)
+    _check_names("exclude", exclude, attacks)
     domain = corpus.attack
     if by == "speaker":
         pairs = zip(corpus.attack.tolist(), corpus.speaker.tolist(), strict=True)
         domain = np.array([f"{attack}/{speaker}" for attack, speaker in pairs])
-    _known("weigh", weights, set(domain[spoof]))
+    _check_names("weigh", weights, set(domain[spoof]))
     for name, weight in weights.items():
         if not 0 < weight < np.inf:
             raise UserError(
-                f"episode.weights.{name} is {weight}; a weight must be above 0: leave "
-                "an attack out with episode.exclude"
+                f"episode.weights.{name} is {weight}; a weight must be above 0 and "
+                "finite; to hold an attack out, use episode.exclude"
             )
     spoof &= ~np.isin(corpus.attack, [*exclude, NO_ATTACK])
     attacks = sorted(set(domain[spoof].tolist()))
@@ -81,7 +84,7 @@ def group(
     if len(attacks) < 2 or not bonafide.any():
         raise UserError(
             f"{len(attacks)} attacks and {bonafide.sum()} bona fide utterances to "
-            "train on; meta-learning needs at least 2 attacks and some bona fide"
+            "train on; meta-learning needs at least 2 attacks and 1 bona fide utterance"
         )
     speakers = sorted(set(corpus.speaker[bonafide]))
     return Domains(
@@ -94,33 +97,34 @@ def group(
     )
 
 
-def _known(what: str, names: Iterable[str], there: set[str]) -> None:
-    for name in sorted(set(names) - there):
+def _check_names(action: str, names: Iterable[str], known: set[str]) -> None:
+    for name in sorted(set(names) - known):
         raise UserError(
-            f"cannot {what} attack {name!r}: the corpus has {', '.join(sorted(there))}"
+            f"cannot {action} attack {name!r}: the corpus has "
+            f"{', '.join(sorted(known))}"
         )
 
 
 def leave_attacks_out(
     attacks: Sequence[str], *, folds: int, seed: int
 ) -> tuple[tuple[str, ...], ...]:
-    """Deals attacks into folds for validation on attacks that training never met.
+    """Splits attacks into folds for validation on attacks unseen in training.
 
     Args:
-      attacks: names.
-      folds: how many, 2 … number of attacks.
-      seed: of the deal, ≥ 0.
+      attacks: names of the attacks.
+      folds: number of folds, 2 … number of attacks.
+      seed: seed of the split, ≥ 0.
 
     Returns:
-      For each fold the attacks to hold out (``episode.exclude``); every attack is in
-      one fold, and folds differ in size by one at most.
+      For each fold, the attacks to hold out (``episode.exclude``). Every attack is in
+      exactly one fold; the sizes of folds differ by at most one.
 
     Raises:
-      UserError: an impossible number of folds.
+      UserError: the number of folds is out of range.
     """
     if not 2 <= folds <= len(attacks):
         raise UserError(
-            f"{folds} folds of {len(attacks)} attacks; choose 2 … {len(attacks)}"
+            f"{folds} folds of {len(attacks)} attacks; choose 2 … {len(attacks)} folds"
         )
     order: list[int] = np.random.default_rng(seed).permutation(len(attacks)).tolist()
     return tuple(
@@ -138,28 +142,29 @@ def sample_episode(
     attacks_per_episode: int = 0,
     crop: str = "random",
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Decides one episode.
+    """Chooses the utterances of one episode.
 
     Args:
       domains: the grouped corpus.
       seed: the run's seed, ≥ 0.
       step: the training step, ≥ 0.
-      num_meta_test: attacks in the meta-test half; the others are meta-train.
-      examples_per_attack: utterances of each domain, even.
-      attacks_per_episode: how many take part in a step; 0 for all.
-      crop: where crops start: "random", or "first": with the utterance.
+      num_meta_test: number of attacks in meta-test; the others are in meta-train.
+      examples_per_attack: utterances per domain, even.
+      attacks_per_episode: number of attacks in a step; 0 for all.
+      crop: start of the crops: "random", or "first" for that of the utterance.
 
     Returns:
       For each half ``domain`` (domains,) int32, ``label`` and ``row`` (domains,
-      examples) int32, ``start`` (domains, examples) float64 in [0, 1): where in the
-      utterance the crop starts, as a share of the possible starts, and ``seed``
-      (domains, examples) for its augmentation.
+      examples) int32, ``start`` (domains, examples) float64 in [0, 1), the start of the
+      crop as a fraction of the possible starts, and ``seed`` (domains, examples) int64
+      in [0, 2³²), for its augmentation.
 
     Raises:
-      UserError: an impossible number of attacks, examples or bona fide utterances.
+      UserError: the number of attacks or examples is out of range, or there are too few
+        bona fide utterances.
     """
     total = attacks_per_episode or len(domains.attacks)
-    _check(domains, total, num_meta_test, examples_per_attack)
+    _check_sizes(domains, total, num_meta_test, examples_per_attack)
     if crop not in ("random", "first"):
         raise UserError(f"episode.crop is {crop!r}; it must be random or first")
     rng = np.random.default_rng((seed, step))
@@ -187,21 +192,22 @@ def sample_episode(
 
 
 def _choose(rng: np.random.Generator, weights: np.ndarray, count: int) -> np.ndarray:
-    """``count`` different attacks in random order (systematic sampling).
+    """Draws ``count`` distinct attacks in random order (systematic sampling).
 
-    Each is among them with a probability proportional to its weight, at most 1.
+    Each is drawn with a probability proportional to its weight, at most 1.
     """
     order = rng.permutation(len(weights))
     if count == len(weights):
         return order
     share = _shares(weights, count)[order]
     points = rng.random() + np.arange(count)
-    found = np.searchsorted(np.cumsum(share), points, side="right")
-    return rng.permutation(order[np.minimum(found, len(order) - 1)])
+    index = np.searchsorted(np.cumsum(share), points, side="right")
+    # Rounding may leave the last point above the cumulative sum.
+    return rng.permutation(order[np.minimum(index, len(order) - 1)])
 
 
 def _shares(weights: np.ndarray, count: int) -> np.ndarray:
-    """Probabilities that sum to ``count``, proportional to weights, none above 1."""
+    """Returns probabilities up to 1 that sum to ``count``, proportional to weights."""
     share = np.zeros(len(weights))
     while True:
         free = share < 1
@@ -211,12 +217,11 @@ def _shares(weights: np.ndarray, count: int) -> np.ndarray:
         share = np.minimum(share, 1)
 
 
-def _check(domains: Domains, total: int, meta_test: int, examples: int) -> None:
+def _check_sizes(domains: Domains, total: int, meta_test: int, examples: int) -> None:
     if not 2 <= total <= len(domains.attacks):
         raise UserError(
-            f"{total} attacks a step of {len(domains.attacks)}: set "
-            "episode.attacks_per_episode to "
-            f"2 … {len(domains.attacks)}, or 0 for all"
+            f"{total} attacks per step of {len(domains.attacks)}: set "
+            f"episode.attacks_per_episode to 2 … {len(domains.attacks)}, or 0 for all"
         )
     if not 0 < meta_test < total:
         raise UserError(
@@ -225,24 +230,24 @@ def _check(domains: Domains, total: int, meta_test: int, examples: int) -> None:
         )
     if examples < 2 or examples % 2:
         raise UserError(
-            f"examples_per_attack is {examples}; half of a domain's examples are spoof "
-            "and half bona fide: set episode.examples_per_attack to an even number"
+            f"examples_per_attack is {examples}; half of the examples are spoof and "
+            "half bona fide: set episode.examples_per_attack to an even number"
         )
     have, need = sum(map(len, domains.bonafide)), total * examples // 2
     if have < need:
         raise UserError(
-            f"an episode takes {need} different bona fide utterances and the corpus "
+            f"an episode needs {need} different bona fide utterances, but the corpus "
             f"has {have}: lower episode.examples_per_attack"
         )
 
 
 def _draw_bonafide(rng, speakers: tuple[np.ndarray, ...], count: int) -> np.ndarray:
-    """Distinct utterances, dealt round by round over randomly ordered speakers."""
+    """Draws distinct utterances in rounds of one utterance per speaker."""
     shuffled = [rng.permutation(rows) for rows in speakers]
     rounds = []
     for depth in range(max(map(len, shuffled))):
-        this = [rows[depth] for rows in shuffled if len(rows) > depth]
-        rounds.append(rng.permutation(this))
+        current = [rows[depth] for rows in shuffled if len(rows) > depth]
+        rounds.append(rng.permutation(current))
         if sum(map(len, rounds)) >= count:
             break
     return rng.permutation(np.concatenate(rounds)[:count])
@@ -256,21 +261,21 @@ def load_episode(
     augment: Augment | None = None,
     feature_cache: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Turns decisions into arrays.
+    """Loads, crops and augments the utterances of an episode.
 
     Args:
-      drawn: from ``sample_episode``.
-      corpus: the corpus whose rows were drawn.
+      drawn: from ``sample_episode``, or sharded by ``loader.shard_episode``.
+      corpus: the corpus that was sampled.
       samples: length of a crop.
       augment: ``(waveform, samples, start, rng) -> (samples,)``; ``crop`` if None.
-      feature_cache: rows → what the front-end makes of them, see
+      feature_cache: maps row numbers to cached features of the front-end, see
         ``training.feature_cache``.
 
     Returns:
-      The episode: for each half ``waveform`` (domains, examples, samples) float32 in
-      [-1, 1], or with ``feature_cache`` instead ``prefix`` (domains, examples, frames,
-      dim); ``label`` and ``seed`` (domains, examples) int32 and uint32; with a leading
-      axis of devices if ``loader.shard_episode`` made one.
+      For each half ``waveform`` (domains, examples, samples) float32 in [-1, 1], or
+      with ``feature_cache`` instead ``prefix`` (domains, examples, frames, dim), and
+      ``label`` int32 and ``seed`` uint32 (domains, examples). If ``drawn`` is sharded,
+      all arrays have a leading axis of devices.
     """
 
     def example(row, start, seed):
@@ -279,30 +284,33 @@ def load_episode(
             return crop(waveform, samples, start)
         return augment(waveform, samples, start, np.random.default_rng(seed))
 
-    def speech(one):
+    def speech(columns):
         if feature_cache is not None:
-            return {"prefix": feature_cache(one["row"])}
-        examples = zip(*(one[k].ravel() for k in ("row", "start", "seed")), strict=True)
-        waveforms = np.stack([example(*x) for x in examples])
-        return {"waveform": waveforms.reshape(*one["row"].shape, samples)}
+            return {"prefix": feature_cache(columns["row"])}
+        flat = [columns[name].ravel() for name in ("row", "start", "seed")]
+        waveforms = np.stack([example(*x) for x in zip(*flat, strict=True)])
+        return {"waveform": waveforms.reshape(*columns["row"].shape, samples)}
 
-    def half(one):
+    def half(columns):
         return {
-            **speech(one),
-            "label": one["label"],
-            "seed": one["seed"].astype(np.uint32),
+            **speech(columns),
+            "label": columns["label"],
+            "seed": columns["seed"].astype(np.uint32),
         }
 
-    return {name: half(one) for name, one in drawn.items()}
+    return {name: half(columns) for name, columns in drawn.items()}
 
 
 def crop(waveform: np.ndarray, samples: int, start: float) -> np.ndarray:
-    """Cuts ``samples`` out of a waveform; a shorter one is repeated to that length.
+    """Crops a waveform; one that is too short is repeated first.
 
     Args:
       waveform: (n,), n ≥ 1.
       samples: length of the result.
-      start: in [0, 1), as a share of the possible starts.
+      start: in [0, 1), as a fraction of the possible starts.
+
+    Returns:
+      (samples,), of the same dtype.
     """
     if len(waveform) < samples:
         waveform = np.tile(waveform, -(-samples // len(waveform)))[:samples]

@@ -1,8 +1,7 @@
-"""Serves episodes ahead of the training step, through grain.
+"""Prepares episodes ahead of the training step, with grain.
 
-An episode is a function of the step number alone, so there is no iterator state: a
-resumed run asks for the steps that are left, and several workers or hosts need no
-agreement.
+An episode depends on the step number alone, so there is no iterator state: a resumed
+run asks for the remaining steps, and workers and hosts need no coordination.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -15,41 +14,45 @@ from mldg_jax.data import episodes
 from mldg_jax.data.corpus import Corpus
 
 SAMPLED = ("num_meta_test", "examples_per_attack", "attacks_per_episode", "crop")
-"""The options of ``episodes.sample_episode`` in a config's episode section."""
-AHEAD = 2  # episodes that each thread may be ahead of the step
+"""Options of ``episodes.sample_episode`` in the ``episode`` section of a config."""
+AHEAD = 2  # episodes that each thread may prepare in advance
 
 
 def shard_episode(drawn: Any, count: int, here: Sequence[int]) -> Any:
-    """Deals an episode's decisions out to ``count`` devices.
+    """Splits a sampled episode among ``count`` devices.
 
     Args:
       drawn: from ``episodes.sample_episode``.
-      count: how many devices share the episode; 1 changes nothing.
-      here: the numbers of those whose share is wanted.
+      count: number of devices that share the episode; 1 changes nothing.
+      here: indices of the devices whose shards are returned.
 
     Returns:
-      (domains, examples) becomes (len(here), domains, examples / count): every device
-      has the same share of every domain's spoof and bona fide. (domains,) is repeated.
+      ``drawn`` with each (domains, examples) array as (len(here), domains,
+      examples / count), spoof and bona fide split evenly, and each (domains,) array
+      repeated as (len(here), domains).
 
     Raises:
-      UserError: the examples a domain cannot be divided by the devices.
+      UserError: the examples per domain are not divisible by ``count``.
     """
     if count == 1:
         return drawn
 
-    def deal(x):
+    def shard(x):
         if x.ndim < 2:
             return np.broadcast_to(x, (len(here), *x.shape))
         if x.shape[1] % count:
             raise UserError(
-                f"{x.shape[1]} examples a domain cannot be divided by {count} devices: "
-                f"set episode.examples_per_attack to a multiple of {count}"
+                f"{x.shape[1]} examples per domain cannot be divided among {count} "
+                f"devices: set episode.examples_per_attack to a multiple of {count}"
             )
-        # Example i goes to device i mod count, which spreads spoof and bona fide.
+        # Spoof comes before bona fide, so a strided split gives each device both.
         split = x.reshape(x.shape[0], -1, count)
         return np.moveaxis(split, 2, 0)[list(here)]
 
-    return {half: {k: deal(v) for k, v in one.items()} for half, one in drawn.items()}
+    return {
+        half: {name: shard(column) for name, column in columns.items()}
+        for half, columns in drawn.items()
+    }
 
 
 def sampler(
@@ -63,22 +66,29 @@ def sampler(
     feature_cache: Callable[[np.ndarray], np.ndarray] | None = None,
     devices: tuple[int, list[int]] = (1, [0]),
 ) -> Callable[[int], tuple[dict, dict]]:
-    """Returns ``step -> (drawn, episode)``.
+    """Returns a function that samples and loads the episode of a step.
 
     Args:
-      domains, corpus: grouped, and the corpus itself.
-      seed: the run's.
-      options: of ``episodes.sample_episode``, see ``SAMPLED``.
-      samples, augment, feature_cache: see ``episodes.load_episode``.
-      devices: ``count`` and ``here`` of ``shard_episode``: only what those devices
-        take is read from the corpus.
+      domains: ``corpus``, grouped by ``episodes.group``.
+      corpus: the training corpus.
+      seed: the run's seed, ≥ 0.
+      options: arguments of ``episodes.sample_episode``, see ``SAMPLED``.
+      samples: length of a crop.
+      augment: see ``episodes.load_episode``.
+      feature_cache: see ``episodes.load_episode``.
+      devices: ``count`` and ``here`` of ``shard_episode``; only the utterances of
+        those devices are read.
+
+    Returns:
+      ``step -> (drawn, episode)``: the whole sampled episode, and the loaded arrays of
+      the devices ``here``.
     """
 
     def make(step: int) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
         drawn = episodes.sample_episode(domains, seed=seed, step=int(step), **options)
-        ours = shard_episode(drawn, *devices)
+        local = shard_episode(drawn, *devices)
         episode = episodes.load_episode(
-            ours,
+            local,
             corpus,
             samples=samples,
             augment=augment,
@@ -92,15 +102,17 @@ def sampler(
 def prefetch(
     make: Callable[[int], Any], steps: range, *, threads: int, workers: int
 ) -> Generator[Any, None, None]:
-    """Yields ``make(step)`` for every step in order, made ahead of time.
+    """Yields ``make(step)`` for every step in order, prepared in advance.
 
     Args:
       make: from ``sampler``.
-      steps: the steps that are left.
-      threads: threads that make episodes, in each process; 0 makes each episode when
-        it is asked for.
-      workers: processes beside this one; 0 for none. They pay where augmentation on
-        the host keeps Python busy.
+      steps: the remaining steps.
+      threads: threads per process that make episodes; 0 makes each one on demand.
+      workers: worker processes; 0 for none. They help where augmentation on the host
+        is limited by Python's global interpreter lock.
+
+    Yields:
+      The results of ``make``, one per step.
     """
     import grain  # seconds to import; needed only here
     from absl import flags
@@ -111,7 +123,7 @@ def prefetch(
     )
     iterator = dataset.to_iter_dataset(options)
     if workers:
-        # grain's workers read absl flags, which nobody has parsed here
+        # grain's workers read absl flags, which the command line here never parses.
         flags.FLAGS.mark_as_parsed()
         iterator = iterator.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=workers)

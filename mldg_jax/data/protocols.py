@@ -1,16 +1,16 @@
-"""The formats of protocols and key files: one table, ``FORMATS``, and its reader.
+"""The formats of protocols and key files: the table ``FORMATS`` and its reader.
 
-The builders of the corpora make rows of a protocol (``read_rows``); `mldg evaluate`
-takes the columns of a key file (``read_columns``). Both name the lines that they cannot
-use.
+The builders of corpora read the rows of a protocol (``read_rows``); ``mldg evaluate``
+reads the columns of a key file (``read_columns``). Both report the lines that they
+cannot use.
 """
 
 import csv
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from mldg_jax.data import fakeavceleb
 from mldg_jax.data.schema import LABELS, NOT_STATED, Row, attack_of, word
 
 LABEL_WORDS = {
@@ -18,7 +18,7 @@ LABEL_WORDS = {
     **dict.fromkeys(("genuine", "real", "human", "1"), 1),
     **dict.fromkeys(("spoof", "spoofed", "fake", "deepfake", "0"), 0),
 }
-"""Words for the two labels, in files that anybody may have written."""
+"""Words for the two labels, in files of unknown origin."""
 UTTERANCE_NAMES = (
     "utterance", "filename", "file", "trial", "trial_anon", "utt", "name", "path"
 )  # fmt: skip
@@ -31,24 +31,24 @@ ALIASES = {
 
 @dataclasses.dataclass(frozen=True)
 class ProtocolFormat:
-    """How a protocol is recognised, and what its columns say.
+    """The format of a protocol: how to recognise it and what its columns mean.
 
     Attributes:
-      name: for messages.
-      layout: the names of its columns, "_" for one that is not kept. A file without a
-        header is recognised by their number and by the label in its place. "" for the
-        names in the header.
-      header: of a file with one: the columns it is recognised by, each as the names
-        that it may have.
-      derive: makes the columns of a line, from its cells by the header's names; None
-        if that cannot be done.
-      needs: what ``derive`` looks for, in words.
-      labels: the words for spoof and bona fide; key files may have ``LABEL_WORDS`` too.
-      subsets: the words of the column ``subset``, where that is a row's split.
-      attack: the column that is a row's attack.
-      suffix: of the recordings; utterances are named with or without it.
-      languages: words of the column ``language`` and their ISO 639-1 codes; all others
-        are English.
+      name: name of the format in messages.
+      layout: names of the columns, "_" for one that is dropped; "" to use the names in
+        the header. A file without a header is recognised by the number of columns and
+        the position of the label.
+      header: for a file with a header, the columns that identify it, each as a tuple of
+        its possible names.
+      derive: function from the cells of a line by the header's names to the columns of
+        ``layout``; it returns None if the line does not fit.
+      needs: description of what ``derive`` needs, for messages.
+      labels: words for spoof and bona fide; key files may also use ``LABEL_WORDS``.
+      subsets: values of the column ``subset``, if that is the split.
+      attack: name of the column that holds the attack.
+      suffix: suffix of the recordings, which the names of utterances may omit.
+      languages: values of the column ``language`` with their ISO 639-1 codes; any other
+        value is English.
     """
 
     name: str
@@ -63,7 +63,14 @@ class ProtocolFormat:
     languages: tuple[tuple[str, str], ...] = ()
 
     def matches(self, first: str) -> bool:
-        """Returns whether a key file that starts with this line is of this format."""
+        """Returns whether a key file is of this format.
+
+        Args:
+          first: first line of the file.
+
+        Returns:
+          True if the line fits.
+        """
         if self.header:
             names = {cell.lower() for _, cells in _split([first]) for cell in cells}
             return all(names & set(column) for column in self.header)
@@ -73,38 +80,11 @@ class ProtocolFormat:
         return cells[names.index("label")].lower() in LABEL_WORDS
 
 
-FAKEAVCELEB_TYPES = [
-    f"{x}Video-{y}Audio" for x in ("Real", "Fake") for y in ("Real", "Fake")
-]
-
-
-def _fakeavceleb(cells: dict[str, str]) -> list[str] | None:
-    """The utterance is TYPE/RACE/GENDER/ID/FILE.mp4, its label that of the audio.
-
-    The folder and the file are recognised by what they look like, wherever they are:
-    the folder's column has no name.
-    """
-    folder, file = PurePosixPath(), cells.get("path", "")
-    for cell in cells.values():
-        path = PurePosixPath(cell)
-        types = [i for i, part in enumerate(path.parts) if part in FAKEAVCELEB_TYPES]
-        if types and "/" in cell:
-            folder = PurePosixPath(*path.parts[types[0] :])
-        if cell.lower().endswith(".mp4"):
-            file = path.name
-    kind = cells.get("type") or (folder.parts or [""])[0]
-    if not (kind and file and "source" in cells):
-        return None
-    path = folder if folder.name == file else folder / file
-    method, race = cells.get("method", ""), cells.get("race", "")
-    return [str(path), kind.rpartition("-")[2], method, cells["source"], race]
-
-
-# The columns' names are those of the corpora's readmes and of the challenges' scripts.
+# The column names follow the corpora's readmes and the challenges' scripts.
 ASVSPOOF2019 = ProtocolFormat(  # LA_0081 LA_T_3727749 - A01 spoof
     "ASVspoof 2019 protocol", "speaker utterance environment attack label"
 )
-ASVSPOOF2019_SCORES = ProtocolFormat(  # score files that carry their keys
+ASVSPOOF2019_SCORES = ProtocolFormat(  # score files that include the keys
     "ASVspoof 2019 scores", "utterance attack label _"
 )
 ASVSPOOF2021_LA = ProtocolFormat(
@@ -126,14 +106,14 @@ ASVSPOOF2021_DF = dataclasses.replace(
     name="ASVspoof 2021 DF",
     layout="speaker utterance codec source attack label trim subset vocoder task team "
     "gender language",
-    # The organisers break down results by it: "attack" holds over a hundred teams.
+    # As in the organisers' results; the column "attack" has over a hundred teams.
     attack="vocoder",
-    # Of the VCC 2020 speakers.
+    # Languages of the VCC 2020 speakers.
     languages=(("E", "en"), ("F", "fi"), ("G", "de"), ("M", "zh")),
 )
 ASVSPOOF5 = ProtocolFormat(
-    # D_4461 D_0000000169 F - - - AC1 A14 spoof -; spaces or tabs; the codec's seed and
-    # the attack's tag are not kept
+    # D_4461 D_0000000169 F - - - AC1 A14 spoof -, separated by spaces or tabs. The
+    # codec's seed and the attack's tag are dropped.
     "ASVspoof 5",
     "speaker utterance gender codec codec_quality _ _ attack label _",
 )
@@ -144,7 +124,7 @@ FAKEAVCELEB = ProtocolFormat(
     "FakeAVCeleb",
     "utterance label attack speaker race",
     header=(("source",), ("method",), ("type",), ("path",)),
-    derive=_fakeavceleb,
+    derive=fakeavceleb.columns,
     needs="a source, a folder and an .mp4",
     labels=("FakeAudio", "RealAudio"),
     suffix=".mp4",
@@ -157,16 +137,16 @@ FORMATS = (
     *(ASVSPOOF2019, ASVSPOOF2019_SCORES, ASVSPOOF2021_LA, ASVSPOOF2021_PA),
     *(ASVSPOOF2021_DF, ASVSPOOF5, PAIRS, FAKEAVCELEB, TABLE),
 )
-"""What a key file may be: the first that matches. In-the-Wild's is a ``TABLE``."""
+"""Formats of key files; the first match counts. In-the-Wild's keys are a ``TABLE``."""
 
 
 class ProtocolColumns(NamedTuple):
-    """The lines of a protocol that fit its format, in its order.
+    """The lines of a protocol that fit its format, in their order.
 
     Attributes:
-      label: n labels, 1 bona fide, 0 spoof.
-      cells: the other columns by name, n cells each, as they are written.
-      problems: what is wrong with the lines that do not fit.
+      label: n labels, 1 for bona fide, 0 for spoof.
+      cells: the other columns by name, with n cells each, as in the file.
+      problems: messages about the lines that do not fit.
     """
 
     label: list[int]
@@ -175,12 +155,12 @@ class ProtocolColumns(NamedTuple):
 
 
 def read_rows(format: ProtocolFormat, text: str, split: str) -> tuple[list[Row], list]:
-    """Reads a corpus's protocol strictly, with only its own words for labels.
+    """Reads the protocol of a corpus, accepting only the format's own labels.
 
     Args:
-      format: of the file.
-      text: of the file.
-      split: what it lists; ignored where the lines say it themselves.
+      format: format of the file.
+      text: contents of the file.
+      split: split of the utterances; ignored if the lines name their subset.
 
     Returns:
       Rows, with paths relative to the folder of the recordings, and a message for
@@ -216,9 +196,12 @@ def read_columns(
     """Reads the columns of a protocol or a key file.
 
     Args:
-      format: of the file.
-      text: of the file.
-      strict: whether to take no other labels and subsets than the format's own.
+      format: format of the file.
+      text: contents of the file.
+      strict: accept only the format's own labels and subsets.
+
+    Returns:
+      The columns of the lines that fit.
     """
     accepted = {"label": {x.lower(): code for code, x in enumerate(format.labels)}}
     if not strict:
@@ -241,32 +224,40 @@ def read_columns(
 
 
 def split_columns(lines: Sequence[str], count: int) -> list[list[str]] | None:
-    """The columns of lines separated by blanks, or None unless all have so many."""
+    """Splits lines at white space into columns.
+
+    Args:
+      lines: the lines.
+      count: number of columns.
+
+    Returns:
+      ``count`` columns; None if any line has another number of cells.
+    """
     if any(len(line.split()) != count for line in lines):
         return None
     # One flat list: a million short lists take three times as long to make and free.
     cells = "\n".join(lines).split()
-    return [cells[place::count] for place in range(count)]
+    return [cells[i::count] for i in range(count)]
 
 
 def _rows(
     format: ProtocolFormat, lines: Sequence[str], accepted: Mapping[str, Mapping]
 ) -> tuple[list[str], list[Sequence[str]], list[str]]:
-    """Names of columns, the lines that fit, and what is wrong with the others."""
+    """Returns column names, the lines that fit, and messages about the others."""
     numbered = _split(lines)
     header = _header(format, numbered) if format.header and numbered else []
     names = format.layout.split() or header
     if numbered and not {"utterance", "label"} <= set(names):
         number, cells = numbered[0]
         expected = "a header with an utterance and a label expected"
-        return names, [], [f"line {number}: {_shown(cells)}; {expected}"]
+        return names, [], [f"line {number}: {_quote(cells)}; {expected}"]
     rows, problems = [], []
     for number, cells in numbered[bool(header) :]:
         row = cells
         if format.derive is not None:
             row = format.derive(dict(zip(header, cells, strict=False)))
         if row is None:
-            problems.append(f"line {number}: {_shown(cells)}; {format.needs} expected")
+            problems.append(f"line {number}: {_quote(cells)}; {format.needs} expected")
         elif problem := _problem(format, names, row, accepted):
             problems.append(f"line {number}: {problem}")
         else:
@@ -280,38 +271,38 @@ def _problem(
     cells: Sequence[str],
     accepted: Mapping[str, Mapping],
 ) -> str:
-    """What is wrong with a line; "" if nothing is."""
+    """Returns a message about a line that does not fit; "" if it does."""
     if len(cells) != len(names):
-        return f"{_shown(cells)}; {len(names)} columns expected ({', '.join(names)})"
+        return f"{_quote(cells)}; {len(names)} columns expected ({', '.join(names)})"
     for name, words in accepted.items():
         cell = cells[names.index(name)]
         if cell.lower() not in words:
             expected = format.labels[::-1] if name == "label" else format.subsets
-            return f"{_shown([cell])}; {' or '.join(expected)} expected as {name}"
+            return f"{_quote([cell])}; {' or '.join(expected)} expected as {name}"
     return ""
 
 
-def _shown(cells: Sequence[str]) -> str:
+def _quote(cells: Sequence[str]) -> str:
     return repr(" ".join(cells)[:80])
 
 
 def _header(
     format: ProtocolFormat, numbered: Sequence[tuple[int, list[str]]]
 ) -> list[str]:
-    """The names in a header; those of a ``TABLE`` as the other formats call them."""
+    """Returns the names in a header; for a ``TABLE``, as the other formats use them."""
     header = [name.lower() for name in numbered[0][1]]
     if len(numbered) > 1 and len(numbered[1][1]) == len(header) + 1:
         header.append("")  # FakeAVCeleb's last column has no name
     if format.layout:
         return header
-    for name, known in zip(("utterance", "label"), format.header, strict=True):
-        for alias in [alias for alias in known if alias in header][:1]:
+    for name, aliases in zip(("utterance", "label"), format.header, strict=True):
+        for alias in [alias for alias in aliases if alias in header][:1]:
             header[header.index(alias)] = name
     return [ALIASES.get(name, name) for name in header]
 
 
 def _split(lines: Sequence[str]) -> list[tuple[int, list[str]]]:
-    """The cells of the lines that are not blank, with the lines' numbers."""
+    """Returns the numbers, from 1, and the cells of the lines that are not blank."""
     first = next((line for line in lines if line.strip()), "")
     rows = map(str.split, lines)
     if "\t" in first or "," in first:

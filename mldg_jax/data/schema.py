@@ -1,27 +1,27 @@
-"""What every corpus says about an utterance, whoever published it."""
+"""The columns that all corpora share, and the values they take."""
 
 from typing import NamedTuple
 
 BONAFIDE, SPOOF = 1, 0
 LABELS = ("spoof", "bonafide")
-"""Names by number: bona fide is 1, so that a score is higher for bona fide."""
-NO_ATTACK = "-"  # the attack of a bona fide row
-UNKNOWN_ATTACK = "unknown"  # the attack of spoof whose protocol names none
-NOT_STATED = "-"  # any other column that the protocol leaves out
+"""Label names by code: bona fide is 1, so that its scores are the higher ones."""
+NO_ATTACK = "-"  # attack of bona fide speech
+UNKNOWN_ATTACK = "unknown"  # attack of spoofed speech if the protocol names none
+NOT_STATED = "-"  # any other column that the protocol does not have
 
 
 class Row(NamedTuple):
-    """One line of a protocol.
+    """One line of a protocol: an utterance.
 
     Attributes:
-      utterance: its name, unique in the corpus, without white space.
-      path: of the recording, below the source folder.
+      utterance: name, unique in the corpus, without white space.
+      path: path of the recording, relative to the source folder.
       label: "bonafide" or "spoof".
-      attack: "-" for bona fide, "unknown" where the protocol names none.
-      speaker: as the protocol calls them.
+      attack: "-" for bona fide, "unknown" if the protocol names none.
+      speaker: the protocol's name for the speaker.
       split: e.g. "train", "dev", "eval".
-      codec: transmission or media codec, as the protocol calls it; "-" if not stated.
-      language: ISO 639-1; "-" if not stated.
+      codec: the protocol's name for the transmission or media codec; "-" if not stated.
+      language: ISO 639-1 code; "-" if not stated.
       extra: values of the builder's ``EXTRA`` columns, in their order.
     """
 
@@ -37,12 +37,28 @@ class Row(NamedTuple):
 
 
 def attack_of(label: str, attack: str) -> str:
-    """The attack column: protocols write "-", "bonafide" or nothing for none."""
+    """Normalises the attack of an utterance.
+
+    Args:
+      label: "bonafide" or "spoof".
+      attack: the protocol's entry; for bona fide it may be "-", "bonafide" or empty.
+
+    Returns:
+      "-" for bona fide, "unknown" for spoof without an attack, else the attack's name
+      without white space.
+    """
     if label == "bonafide":
         return NO_ATTACK
     return word(attack) if attack not in ("", "-") else UNKNOWN_ATTACK
 
 
 def word(text: str) -> str:
-    """Without white space, which separates the columns of score files."""
+    """Replaces white space, which separates the columns of score files, by "_".
+
+    Args:
+      text: a name from a protocol.
+
+    Returns:
+      The name as one word.
+    """
     return "_".join(text.split())

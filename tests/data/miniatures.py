@@ -1,4 +1,4 @@
-"""Miniatures of the official archives: real layout, real syntax, synthetic audio."""
+"""Miniature official archives: real layout and syntax, synthetic audio."""
 
 import itertools
 from collections.abc import Callable
@@ -10,14 +10,14 @@ import soundfile
 
 
 class Miniature(NamedTuple):
-    """A source folder on the disk.
+    """A source folder on disk.
 
     Attributes:
-      source: what a user would give as --source.
-      protocol: the file with the keys of ``split``.
-      split: one of its splits, with at least four utterances.
-      recordings: of that split, in the order of the protocol.
-      counts: of all splits, as ``Layout.counts``.
+      source: the folder to pass as --source.
+      protocol: file with the keys of ``split``.
+      split: one of the splits, with at least four utterances.
+      recordings: paths of the recordings of that split, in the protocol's order.
+      counts: counts of all splits, as ``OfficialLayout.counts``.
     """
 
     source: Path
@@ -28,7 +28,7 @@ class Miniature(NamedTuple):
 
 
 def noise(path: Path, seconds: float = 0.3, rate: int = 16_000) -> np.ndarray:
-    """Writes coloured noise; returns its (samples,) int16."""
+    """Writes white noise and returns it as (samples,) int16."""
     path.parent.mkdir(parents=True, exist_ok=True)
     seed = list(path.name.encode())
     samples = np.random.default_rng(seed).normal(0, 3000, int(seconds * rate))
@@ -115,7 +115,7 @@ def asvspoof2021_df(root: Path) -> Miniature:
 def _asvspoof2021(
     root: Path, track: str, rows: list[str], scored: dict[str, int]
 ) -> Miniature:
-    """Of key lines: those scored (eval) first, then one of each other class."""
+    """Builds a miniature from key lines: eval first, then one of each other class."""
     home = root / f"ASVspoof2021_{track}_eval"
     protocol = root / f"keys/{track}/CM/trial_metadata.txt"
     _lines(protocol, rows)

@@ -1,4 +1,4 @@
-"""Reading recordings, good and bad."""
+"""Reading usable and unusable audio files."""
 
 import io
 import sys
@@ -79,7 +79,7 @@ def test_common_formats(tmp_path, name, options, tolerance):
     soundfile.write(tmp_path / name, tone(48_000), 48_000, **options)
     clip = audio.read(tmp_path / name)
     middle = slice(2_000, 14_000)
-    if name == "a.mp3":  # the decoder's delay is left in
+    if name == "a.mp3":  # the decoder's delay is not removed
         assert np.abs(clip[middle]).max() == pytest.approx(0.5, abs=tolerance)
     else:
         np.testing.assert_allclose(clip[middle], tone(16_000)[middle], atol=tolerance)
@@ -137,13 +137,13 @@ def flac(samples) -> bytes:
 
 
 def damaged(data: bytes, place: float) -> bytes:
-    """With one bit turned over."""
+    """Returns the bytes with one bit flipped."""
     i = int(place * len(data))
     return data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :]
 
 
 def square(share: float) -> np.ndarray:
-    """(16000,) a tone of which a share is at full scale."""
+    """Returns a tone (16000,) with a fraction of its samples at full scale."""
     return np.concatenate([np.sign(tone(16_000, share)), tone(16_000, 1 - share)])
 
 
@@ -184,7 +184,7 @@ def test_too_long_is_known_before_it_is_decoded(tmp_path):
     with pytest.raises(audio.Unusable, match="2 s long; at most 2 s") as refusal:
         audio.clip(tmp_path / "a.flac", longest=2.0)
     assert refusal.value.reason == "too-long"
-    assert len(audio.read(tmp_path / "a.flac")) == 33_600  # a score may be asked
+    assert len(audio.read(tmp_path / "a.flac")) == 33_600  # scoring has no limit
 
 
 def test_some_clipping_is_life(tmp_path):

@@ -1,4 +1,4 @@
-"""Reading a prepared corpus: random access, decoded when asked for."""
+"""Reading a prepared corpus: random access, decoding on demand."""
 
 import shutil
 
@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.data import audio, corpus
+from mldg_jax.data import audio, corpus, sequences
 from mldg_jax.data.corpora import builder, prepare
 from tests.data import miniatures
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A corpus of 33 utterances under ``data``, from recordings beside it."""
+    """A corpus of 33 utterances under ``data``, with the recordings next to it."""
     home = tmp_path_factory.mktemp("corpus")
     rows = ["path,label,attack,split,speaker"]
     for i in range(33):
@@ -47,7 +47,7 @@ def test_nothing_is_decoded_before_it_is_asked_for(rows, monkeypatch):
     decoded = []
     decode = audio.from_flac
     monkeypatch.setattr(
-        corpus, "from_flac", lambda data: decoded.append(1) or decode(data)
+        sequences, "from_flac", lambda data: decoded.append(1) or decode(data)
     )
     some = rows.take(rows.label == 1).take(np.arange(3, 9))
     assert len(some.audio) == 6 and not decoded
@@ -100,7 +100,7 @@ def test_a_split_that_is_not_there(data):
 
 @pytest.fixture
 def folded(data, tmp_path):
-    """The corpus with speakers in two folds, and an attack in the split eval only."""
+    """The corpus with two speaker folds and an attack that only the split eval has."""
     folder = tmp_path / "folded"
     shutil.copytree(corpus.find_corpus("manifest", "m", data), folder)
     for split in ("train", "eval"):

@@ -1,4 +1,4 @@
-"""Episodes: balance, disjointness, coverage, determinism, over random corpora."""
+"""Episodes of random corpora: balance, disjointness, coverage and determinism."""
 
 import jax
 import numpy as np
@@ -67,7 +67,7 @@ def test_an_episode_is_a_function_of_seed_and_step(corpus):
     assert (other["meta_train"]["row"] != again[0]["meta_train"]["row"]).any()
 
 
-def test_voices_are_drawn_equally_however_many_recordings_they_have():
+def test_speakers_are_drawn_equally_however_many_recordings_they_have():
     rows = [("-", "rare")] * 6 + [("-", "common")] * 600 + [("A", "t"), ("B", "t")]
     attack, speaker = map(np.array, zip(*rows, strict=True))
     n = len(rows)
@@ -138,7 +138,7 @@ def test_leaving_out_what_is_not_there_is_refused(corpus):
 
 
 def drawn_attacks(domains, steps, **options):
-    """How often each attack is met, and how often in meta-test."""
+    """Counts how often each attack is in meta-train and in meta-test."""
     met = np.zeros((2, len(domains.attacks)))
     for step in range(steps):
         drawn = episodes.sample_episode(
@@ -205,7 +205,7 @@ def test_folds_hold_every_attack_out_once(count, seed, data):
                 examples_per_attack=2,
                 attacks_per_episode=9,
             ),
-            "9 attacks a step of 6",
+            "9 attacks per step of 6",
         ),
         (
             lambda c: episodes.leave_attacks_out(["A", "B"], folds=3, seed=0),

@@ -1,4 +1,4 @@
-"""The loader: the episodes of a plain loop, from any step, whoever makes them."""
+"""The loader yields the same episodes as a plain loop, from any step on."""
 
 import jax
 import numpy as np
@@ -90,7 +90,7 @@ def test_an_error_of_a_recording_reaches_the_caller(corpus):
 def test_the_shares_of_all_processes_are_the_episode(
     seed, attacks, processes, each, step
 ):
-    """No utterance twice, none lost; and every device has both classes alike."""
+    """No utterance is repeated or lost, and every device has both classes equally."""
     corpus = random_corpus(seed, attacks, speakers=20)
     count = processes * each
     drawn = episodes.sample_episode(

@@ -1,4 +1,4 @@
-"""Protocol lines as the official files have them, and lines as nobody wants them."""
+"""Protocol lines in the official syntax, and lines that cannot be used."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_asvspoof2019():
 
 
 def test_asvspoof2021_la():
-    """Bona fide has "bonafide" in the attack column too."""
+    """Bona fide lines have "bonafide" in the attack column too."""
     text = (
         "LA_0009 LA_E_9332881 alaw ita_tx A07 spoof notrim eval\n"
         "LA_0020 LA_E_7294490 g722 loc_tx bonafide bonafide notrim progress\n"
@@ -142,7 +142,7 @@ def test_an_empty_file_has_no_rows(format):
 
 
 def test_a_list_of_official_size():
-    """181,566 trials, as ASVspoof 2021 LA has, half of the lines with Windows ends."""
+    """As many lines as ASVspoof 2021 LA has, half of them with Windows line ends."""
     text = "".join(
         f"LA_{i % 67:04d} LA_E_{i:07d} alaw ita_tx "
         + (f"A{7 + i % 13:02d} spoof" if i % 10 else "bonafide bonafide")

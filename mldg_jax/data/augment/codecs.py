@@ -1,7 +1,7 @@
-"""Speech codecs on the host: encode and decode again, by PyAV's FFmpeg.
+"""Speech codecs on the host: encodes and decodes with FFmpeg through PyAV.
 
-PyAV is optional and its builds differ in what they can encode, so it is looked for when
-a codec is asked for.
+PyAV is optional, and its builds differ in their encoders, so availability is checked
+when a codec is requested.
 """
 
 import io
@@ -16,16 +16,16 @@ from mldg_jax.data.audio import SAMPLE_RATE
 
 
 class Codec(NamedTuple):
-    """One codec's settings.
+    """Settings of one codec.
 
     Attributes:
-      encoder: FFmpeg's name of it.
+      encoder: name of the FFmpeg encoder.
       rate: sampling rate in Hz.
-      bits: per second.
-      container: a format of FFmpeg's that holds it and, where there is any, says how
-        many samples of padding the decoder is to drop.
-      format: of the samples that the encoder takes.
-      delay: in samples at ``rate``, what remains of it after decoding (measured).
+      bits: bit rate in bits per second.
+      container: FFmpeg container format; for codecs with padding, one that records how
+        many samples the decoder must drop.
+      format: sample format of the encoder's input.
+      delay: delay that remains after decoding, in samples at ``rate`` (measured).
     """
 
     encoder: str
@@ -44,22 +44,29 @@ CODECS = {
     "mulaw": Codec("pcm_mulaw", 8_000, 64_000, "wav"),
     "alaw": Codec("pcm_alaw", 8_000, 64_000, "wav"),
 }
-_FRAME = 320  # samples, for encoders that take any number
+_FRAME = 320  # samples, for encoders that accept any frame size
 
 
 def check(codec: str) -> None:
-    """Raises a ``UserError`` for a codec that is unknown or cannot be used here."""
+    """Checks that a codec is known and can be encoded here.
+
+    Args:
+      codec: a name in ``CODECS``.
+
+    Raises:
+      UserError: the codec is unknown, PyAV is not installed, or it has no encoder for
+        the codec.
+    """
     if codec not in CODECS:
-        raise UserError(
-            f"codec {codec!r} is not known; the codecs are {', '.join(CODECS)}"
-        )
+        raise UserError(f"codec {codec!r} is unknown; choose from {', '.join(CODECS)}")
     encoder = CODECS[codec].encoder
     try:
         _av(codec).codec.Codec(encoder, "w")
     except ValueError:
         raise UserError(
             f"codec {codec!r}: this build of PyAV has no encoder {encoder}; the wheels "
-            "of PyPI do (pip install --force-reinstall av). Or leave the codec out"
+            "on PyPI do (pip install --force-reinstall av). Or remove the codec from "
+            "augment.codec"
         ) from None
 
 
@@ -74,7 +81,7 @@ def _av(codec: str) -> ModuleType:
 
 
 def round_trip(waveform: np.ndarray, codec: str) -> np.ndarray:
-    """Encodes and decodes a waveform.
+    """Encodes a waveform and decodes it again.
 
     Args:
       waveform: (samples,) within [-1, 1] at 16 kHz.
@@ -82,7 +89,7 @@ def round_trip(waveform: np.ndarray, codec: str) -> np.ndarray:
 
     Returns:
       (samples,) float32 within [-1, 1] at 16 kHz, aligned with the input: the codec's
-      delay is taken out. The same input gives the same output.
+      delay is removed. The same input gives the same output.
 
     Raises:
       UserError: as ``check``.
@@ -91,11 +98,13 @@ def round_trip(waveform: np.ndarray, codec: str) -> np.ndarray:
     settings = CODECS[codec]
     av = _av(codec)
     samples = len(waveform)
-    sent = _resample(np.asarray(waveform, np.float32), SAMPLE_RATE, settings.rate)
-    sent = np.pad(sent, (0, settings.delay + _FRAME))
-    made, rate = _decode(av, _encode(av, sent, settings))
-    made = made[settings.delay * rate // settings.rate :]
-    return np.clip(_resample(made, rate, SAMPLE_RATE)[:samples], -1.0, 1.0)
+    source = _resample(np.asarray(waveform, np.float32), SAMPLE_RATE, settings.rate)
+    # The decoded waveform has to cover the input after the delay is removed.
+    source = np.pad(source, (0, settings.delay + _FRAME))
+    decoded, rate = _decode(av, _encode(av, source, settings))
+    # The decoder's rate may differ: FFmpeg decodes Opus at 48 kHz.
+    decoded = decoded[settings.delay * rate // settings.rate :]
+    return np.clip(_resample(decoded, rate, SAMPLE_RATE)[:samples], -1.0, 1.0)
 
 
 def _encode(av: ModuleType, waveform: np.ndarray, settings: Codec) -> io.BytesIO:
@@ -122,16 +131,16 @@ def _encode(av: ModuleType, waveform: np.ndarray, settings: Codec) -> io.BytesIO
 
 
 def _decode(av: ModuleType, file: io.BytesIO) -> tuple[np.ndarray, int]:
-    """Returns (samples,) float32 and their rate."""
+    """Returns (samples,) float32 and its sampling rate in Hz."""
     with av.open(file) as container:
         frames = list(container.decode(audio=0))
-    made = np.concatenate([frame.to_ndarray().ravel() for frame in frames])
-    if made.dtype == np.int16:
-        made = made / np.float32(32768)
-    return made, frames[0].sample_rate
+    decoded = np.concatenate([frame.to_ndarray().ravel() for frame in frames])
+    if decoded.dtype == np.int16:
+        decoded = decoded / np.float32(32768)
+    return decoded, frames[0].sample_rate
 
 
-def _resample(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    if rate == wanted:
+def _resample(waveform: np.ndarray, rate: int, target: int) -> np.ndarray:
+    if rate == target:
         return waveform
-    return librosa.resample(waveform, orig_sr=rate, target_sr=wanted)
+    return librosa.resample(waveform, orig_sr=rate, target_sr=target)

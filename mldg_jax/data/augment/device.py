@@ -1,6 +1,6 @@
-"""Augmentation on device, inside the training step: RawBoost, noise, gain.
+"""Augmentation on device, inside the training step: RawBoost, noise and gain.
 
-An option at its neutral value (0 or empty) costs nothing.
+An option that is switched off (0 or empty) costs nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,32 +24,33 @@ DeviceAugment = Callable[[jax.Array, jax.Array], jax.Array]
 def device_augmenter(
     *, rawboost: int = 0, noise_snr: Sequence[float] = (), gain: float = 0.0
 ) -> DeviceAugment | None:
-    """Returns ``(key, waveform) -> waveform`` on (…, samples), or None: nothing to do.
-
-    A pure function for use inside jit: RawBoost, then noise, then gain. ``key`` is one
-    key, or one for each clip (shape …): then the result does not depend on how clips
-    are dealt to devices.
+    """Returns a function that applies RawBoost, then noise, then gain.
 
     Args:
-      rawboost: an algorithm, 1 … 8, with the reference's ranges; 0 is none.
-      noise_snr: the least and largest signal-to-noise ratio in dB of white Gaussian
-        noise; empty is none.
-      gain: in dB, ≥ 0; the level changes by a gain uniform in ± this, less where the
-        peak would pass 1.
+      rawboost: algorithm, 1 … 8, with the reference's ranges; 0 for none.
+      noise_snr: smallest and largest signal-to-noise ratio in dB of white Gaussian
+        noise; empty for none.
+      gain: in dB, ≥ 0; each waveform's gain is uniform in ± this, and reduced if the
+        peak would exceed 1.
+
+    Returns:
+      ``(key, waveform) -> waveform`` on (…, samples), pure and for use inside jit; None
+      if all options are off. ``key`` is one key, or one per waveform (shape …); with
+      one per waveform the result does not depend on how they are split among devices.
 
     Raises:
-      UserError: an impossible value.
+      UserError: an option has an invalid value.
     """
     algorithms = (0, *ALGORITHMS)
     _check("rawboost", rawboost, rawboost in algorithms, "0 (none) or 1 … 8")
     ordered = len(noise_snr) == 2 and noise_snr[0] <= noise_snr[1]
-    limit = "empty or two numbers in dB, the smaller first"
+    limit = "empty, or two numbers in dB with the smaller one first"
     _check("noise_snr", noise_snr, not noise_snr or ordered, limit)
     _check("gain", gain, gain >= 0, "at least 0 dB")
     if not (rawboost or noise_snr or gain):
         return None
 
-    def one(key, waveform):
+    def augment(key, waveform):
         boost_key, noise_key, gain_key = jax.random.split(key, 3)
         if rawboost:
             waveform = boost(boost_key, waveform, algorithm=rawboost)
@@ -62,20 +63,37 @@ def device_augmenter(
             waveform = apply_gain(waveform, decibels)
         return waveform
 
-    return lambda key, waveform: each(one, key, waveform)
+    return lambda key, waveform: each(augment, key, waveform)
 
 
 def draw_noise(
     key: jax.Array, waveform: jax.Array, snr: Sequence[float]
 ) -> tuple[jax.Array, jax.Array]:
-    """Draws white noise of the waveform's shape (samples,) and an SNR () in dB."""
+    """Draws white Gaussian noise and its signal-to-noise ratio.
+
+    Args:
+      key: PRNG key.
+      waveform: (samples,); gives the shape and dtype.
+      snr: smallest and largest signal-to-noise ratio in dB.
+
+    Returns:
+      The noise (samples,), of unit variance, and the ratio () in dB.
+    """
     noise_key, snr_key = jax.random.split(key)
     noise = jax.random.normal(noise_key, waveform.shape, waveform.dtype)
     return noise, jax.random.uniform(snr_key, (), waveform.dtype, *snr)
 
 
 def apply_gain(waveform: jax.Array, decibels: jax.Array) -> jax.Array:
-    """Changes the level of a waveform (samples,), its peak kept within 1."""
+    """Changes the level of a waveform and limits its peak to 1.
+
+    Args:
+      waveform: (samples,).
+      decibels: () gain in dB.
+
+    Returns:
+      (samples,), within [-1, 1].
+    """
     return limit_peak(waveform * 10 ** (jnp.asarray(decibels) / 20))
 
 

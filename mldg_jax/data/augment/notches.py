@@ -1,8 +1,8 @@
-"""Filters with random notches, and filtering with them, on device.
+"""Random notch filters, and filtering with them, on device.
 
-What RawBoost (``rawboost.py``) does with ``scipy.signal.firwin`` and ``lfilter``, in
-static shapes: a filter of any length is centred in the longest one, which leaves the
-output as it is, because the reference undoes the delay of each.
+Does what RawBoost (``rawboost.py``) does with ``scipy.signal.firwin`` and ``lfilter``,
+but with static shapes: a filter of any length is zero-padded on both sides to the
+longest. That does not change the output, because the reference undoes each delay.
 """
 
 import functools
@@ -12,21 +12,23 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mldg_jax.data.audio import SAMPLE_RATE
+from mldg_jax.data.augment.ranges import Ranges
 
-_EDGE = 1e-3  # Hz; how near a notch may come to 0 and to the Nyquist frequency
-_FREQUENCIES = 512  # where the reference looks for a filter's largest gain
+_EDGE = 1e-3  # Hz; minimum distance of a notch from 0 and from the Nyquist frequency
+_FREQUENCIES = 512  # at which the reference looks for a filter's largest gain
 
 
 class Notches(NamedTuple):
-    """The draws of one filter; leading axes are filters.
+    """The draws of notch filters; the leading axes are filters.
 
     Attributes:
-      centre: (…, bands), Hz.
-      width: (…, bands), Hz.
-      taps: (…, bands) int32, odd.
-      gain: (…), dB; the filter's largest gain.
+      centre: (…, bands) centre frequencies in Hz.
+      width: (…, bands) bandwidths in Hz.
+      taps: (…, bands) int32, odd numbers of taps.
+      gain: (…) largest gain of the whole filter in dB.
     """
 
     centre: jax.Array
@@ -35,40 +37,74 @@ class Notches(NamedTuple):
     gain: jax.Array
 
 
-def bandstop(notches: Notches, *, longest: int) -> jax.Array:
-    """The filter of each notch by the window method (Hamming).
+def draw_notches(
+    key: jax.Array,
+    ranges: Ranges,
+    gains: Sequence[tuple[float, float]],
+    dtype=jnp.float32,
+) -> Notches:
+    """Draws one notch filter for each range of gains.
 
-    ``scipy.signal.firwin`` divides it by its gain at 0 Hz. That gain is almost zero, of
-    either sign, where a notch reaches down to 0 Hz, and ``notch_filter`` scales anyway:
-    only the sign is taken over.
+    Args:
+      key: PRNG key.
+      ranges: ranges of the other draws.
+      gains: for each filter, the range of its gain in dB, in either order.
+      dtype: floating-point type of the draws.
+
+    Returns:
+      The draws, with leading axes (len(gains),).
+    """
+    # The reference's range of gains is (−5, −20), the larger value first.
+    least, most = np.sort(np.array(gains, dtype)).T
+    # One call of the generator for everything: each call adds 0.2 s of compilation.
+    uniform = jax.random.uniform(key, (len(gains), 3 * ranges.bands + 1), dtype)
+    centre, width, taps = jnp.split(uniform[:, 1:], 3, axis=1)
+    taps = _between(taps, ranges.taps).astype(jnp.int32)
+    return Notches(
+        centre=_between(centre, ranges.frequency),
+        width=_between(width, ranges.bandwidth),
+        taps=jnp.minimum(taps | 1, ranges.longest),
+        gain=_between(uniform[:, 0], (least, most)),
+    )
+
+
+def _between(uniform: jax.Array, ends: tuple) -> jax.Array:
+    return ends[0] + (ends[1] - ends[0]) * uniform
+
+
+def bandstop(notches: Notches, *, longest: int) -> jax.Array:
+    """Computes the filter of each notch by the window method (Hamming).
+
+    ``scipy.signal.firwin`` divides a filter by its gain at 0 Hz. That gain is close to
+    zero, of either sign, if a notch reaches down to 0 Hz, and ``notch_filter`` rescales
+    in any case, so only the sign is applied.
 
     Args:
       notches: the draws.
-      longest: odd, at least the largest ``taps``.
+      longest: length of the result, odd, at least the largest ``taps``.
 
     Returns:
-      (…, bands, longest); filters of fewer taps are centred.
+      (…, bands, longest); filters with fewer taps are centred.
     """
     nyquist = SAMPLE_RATE / 2
     low = jnp.maximum(notches.centre - notches.width / 2, _EDGE)[..., None] / nyquist
     high = notches.centre + notches.width / 2
     high = jnp.minimum(high, nyquist - _EDGE)[..., None] / nyquist
-    # from the centre, -m … m
-    place = jnp.arange(longest, dtype=low.dtype) - longest // 2
-    ideal = jnp.where(place == 0, 1, 0)
-    ideal = ideal - high * jnp.sinc(high * place) + low * jnp.sinc(low * place)
+    lag = jnp.arange(longest, dtype=low.dtype) - longest // 2  # from the centre
+    ideal = jnp.where(lag == 0, 1, 0)
+    ideal = ideal - high * jnp.sinc(high * lag) + low * jnp.sinc(low * lag)
     half = (notches.taps[..., None] // 2).astype(low.dtype)
-    window = 0.54 + 0.46 * jnp.cos(jnp.pi * place / half)
-    taps = jnp.where(jnp.abs(place) <= half, ideal * window, 0)
+    window = 0.54 + 0.46 * jnp.cos(jnp.pi * lag / half)
+    taps = jnp.where(jnp.abs(lag) <= half, ideal * window, 0)
     return jnp.where(taps.sum(-1, keepdims=True) < 0, -taps, taps)
 
 
 def notch_filter(notches: Notches, *, longest: int) -> jax.Array:
-    """One filter of all its notches, its largest gain set.
+    """Computes the series connection of a filter's notches, scaled to its gain.
 
     Args:
       notches: the draws.
-      longest: odd, at least the largest ``taps``.
+      longest: length of a single notch, odd, at least the largest ``taps``.
 
     Returns:
       (…, bands · (longest − 1) + 1), centred.
@@ -85,19 +121,20 @@ def notch_filter(notches: Notches, *, longest: int) -> jax.Array:
 
 
 def filter_sum(signals: Sequence[jax.Array], filters: jax.Array) -> jax.Array:
-    """Filters each signal and adds up, by overlap-add.
+    """Filters each signal with its filter, by overlap-add, and sums the results.
 
-    The delay of a filter is undone, and one sample more, as in the reference. Blocks of
-    4096 points for filters of 491 taps: on a CPU twice as fast as one transform of the
-    whole signal, 10 times as fast as a product with a Toeplitz matrix, and over 100
-    times as fast as a sum of shifted products or a convolution.
+    The output is advanced by the filters' delay and one more sample, as in the
+    reference. With blocks of 4096 points for filters of 491 taps this is, on a CPU,
+    twice as fast as one transform of the whole signal, 10 times as fast as a product
+    with a Toeplitz matrix, and over 100 times as fast as a sum of shifted products or
+    a convolution.
 
     Args:
       signals: (samples,) each.
       filters: (signals, length), length odd.
 
     Returns:
-      (samples,)
+      (samples,).
     """
     samples, length = len(signals[0]), filters.shape[-1]
     size = 8 * 2 ** (length - 1).bit_length()
@@ -111,7 +148,8 @@ def filter_sum(signals: Sequence[jax.Array], filters: jax.Array) -> jax.Array:
     responses = jnp.fft.rfft(filters, size)
     products = map(operator.mul, map(transform, signals), responses)
     blocks = jnp.fft.irfft(functools.reduce(operator.add, products), size)
-    heads, tails = blocks[:, :block], blocks[:, block:]  # tails reach into the next
+    # The tail of each block overlaps the head of the next.
+    heads, tails = blocks[:, :block], blocks[:, block:]
     heads = jnp.pad(heads, ((0, 1), (0, 0)))
     tails = jnp.pad(tails, ((1, 0), (0, block - length + 1)))
     first = (length + 1) // 2

@@ -2,34 +2,33 @@
 
 Tak et al., "RawBoost: a raw data boosting and augmentation method applied to automatic
 speaker verification anti-spoofing", ICASSP 2022, arXiv 2111.04433. Drawing and applying
-are apart: with the reference implementation's draws, ``apply_*`` give its output.
+are separate: given the reference implementation's draws, ``apply_*`` reproduce its
+output.
 
-1. LnL, linear and non-linear convolutive noise: x, x², … x⁵ each through a random
-   filter with notches, summed.
-2. ISD, impulsive signal-dependent noise: a few samples change in proportion to
-   themselves.
-3. SSI, stationary signal-independent noise: white noise through such a filter.
+1. LnL, linear and non-linear convolutive noise: x, x², … x⁵, each through a random
+   notch filter, summed.
+2. ISD, impulsive signal-dependent noise: a few samples change in proportion to their
+   value.
+3. SSI, stationary signal-independent noise: white noise through a random notch filter.
 
-4 is 1, 2 and 3 in turn, 5 is 1 and 2, 6 is 1 and 3, 7 is 2 and 3; 8 is the sum of 1
-and 2. The reference augments a whole utterance before it is cut; here it is the crop.
+4 is 1, 2 and 3 in series, 5 is 1 and 2, 6 is 1 and 3, 7 is 2 and 3; 8 is the sum of 1
+and 2. The reference augments the whole utterance before cropping; here only the crop is
+augmented.
 """
 
 import functools
-import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.data.audio import SAMPLE_RATE
-from mldg_jax.data.augment.notches import Notches, filter_sum, notch_filter
+from mldg_jax.data.augment.notches import draw_notches, filter_sum, notch_filter
+from mldg_jax.data.augment.ranges import REFERENCE, Ranges
 
-_AT_ONCE = 4  # clips; more do not stay in a CPU's cache
+_BATCH = 4  # waveforms processed at once; more do not stay in a CPU's cache
 _SERIES = {
     1: ("lnl",),
     2: ("isd",),
@@ -42,71 +41,14 @@ _SERIES = {
 ALGORITHMS = (*_SERIES, 8)
 
 
-@dataclass(frozen=True)
-class Ranges:
-    """What the draws are uniform over; the defaults are the reference's.
-
-    Hashable: a static argument of jit.
+class Noise(NamedTuple):
+    """The draws of SSI.
 
     Attributes:
-      bands: notches of a filter (nBands).
-      frequency: of a notch's centre in Hz, within 0 … 8000 (minF, maxF).
-      bandwidth: of a notch in Hz, positive (minBW, maxBW).
-      taps: of a notch's filter, at least 2, the end excluded; an even draw becomes the
-        odd number above (minCoeff, maxCoeff).
-      gain: of a filter in dB (minG, maxG).
-      orders: powers of the waveform in LnL (N_f).
-      bias: in dB, by how much x² and higher powers are lower than x: the gain is
-        uniform between gain[0] − bias[0] and gain[1] − bias[1] (minBias…, maxBias…).
-      share: per cent of the samples that ISD changes at most, 0 … 50 (P).
-      depth: largest relative change of a sample by ISD (g_sd).
-      snr: of SSI in dB (SNRmin, SNRmax).
+      white: (samples,) white noise.
+      filter: (length,) taps of the filter that it goes through.
+      snr: () signal-to-noise ratio in dB.
     """
-
-    bands: int = 5
-    frequency: tuple[float, float] = (20.0, 8000.0)
-    bandwidth: tuple[float, float] = (100.0, 1000.0)
-    taps: tuple[int, int] = (10, 100)
-    gain: tuple[float, float] = (0.0, 0.0)
-    orders: int = 5
-    bias: tuple[float, float] = (5.0, 20.0)
-    share: float = 10.0
-    depth: float = 2.0
-    snr: tuple[float, float] = (10.0, 40.0)
-
-    def __post_init__(self):
-        nyquist = SAMPLE_RATE / 2
-        for name, good, limit in (
-            ("bands", self.bands >= 1, "at least 1"),
-            ("orders", self.orders >= 1, "at least 1"),
-            ("frequency", _ordered(0, *self.frequency, nyquist), "within 0 … 8000 Hz"),
-            ("bandwidth", _ordered(1e-2, *self.bandwidth), "positive"),
-            ("taps", _ordered(2, *self.taps), "at least 2"),
-            ("gain", _ordered(*self.gain), "in dB"),
-            ("snr", _ordered(*self.snr), "in dB"),
-            ("share", _ordered(0, self.share, 50), "within 0 … 50 per cent"),
-        ):
-            if not good:
-                raise UserError(
-                    f"RawBoost: {name} is {getattr(self, name)}; it must be {limit}, "
-                    "the smaller value first where it has two"
-                )
-
-    @property
-    def longest(self) -> int:
-        """Taps of the longest notch, odd."""
-        return max(self.taps[0], self.taps[1] - 1) | 1
-
-
-def _ordered(*values: float) -> bool:
-    return all(a <= b for a, b in itertools.pairwise(values))
-
-
-REFERENCE = Ranges()
-
-
-class Noise(NamedTuple):
-    """Draws of SSI: white noise (samples,), its filter (length,), the SNR () in dB."""
 
     white: jax.Array
     filter: jax.Array
@@ -121,25 +63,27 @@ def rawboost(
     algorithm: int,
     ranges: Ranges = REFERENCE,
 ) -> jax.Array:
-    """Augments waveforms, each with draws of its own.
+    """Augments waveforms, each with its own draws.
 
     Args:
-      key: one key, or a key for each waveform (shape …).
+      key: one key, or one per waveform (shape …).
       waveform: (…, samples) float32 or float64 at 16 kHz within [-1, 1].
-      algorithm: 1 … 8, see above.
-      ranges: of the draws.
+      algorithm: 1 … 8, see the module's docstring.
+      ranges: ranges of the draws.
 
     Returns:
-      (…, samples); the same dtype. Within [-1, 1] but for SSI, which adds its noise
-      last and does not look at the peak.
+      (…, samples), of the same dtype. Within [-1, 1], except with SSI, which adds its
+      noise last and does not limit the peak.
 
     Raises:
-      UserError: an unknown algorithm.
+      UserError: the algorithm is unknown.
     """
     if algorithm not in ALGORITHMS:
-        raise UserError(f"RawBoost algorithm {algorithm!r}; it must be 1 … 8")
-    one = functools.partial(boost, algorithm=algorithm, ranges=ranges)
-    return each(one, key, waveform)
+        raise UserError(
+            f"RawBoost: algorithm {algorithm!r} is unknown; it must be 1 … 8"
+        )
+    augment = functools.partial(boost, algorithm=algorithm, ranges=ranges)
+    return each(augment, key, waveform)
 
 
 def each(
@@ -147,22 +91,38 @@ def each(
     key: jax.Array,
     waveform: jax.Array,
 ) -> jax.Array:
-    """Maps ``augment(key, (samples,)) -> (samples,)`` over (…, samples).
+    """Maps an augmentation over all waveforms of an array.
 
-    ``key`` is one key or has the shape …; with a key for each clip the result does not
-    depend on how clips are dealt to devices.
+    Args:
+      augment: ``(key, waveform) -> waveform`` on (samples,).
+      key: one key, which is split, or one per waveform (shape …); with one per waveform
+        the result does not depend on how they are split among devices.
+      waveform: (…, samples).
+
+    Returns:
+      (…, samples).
     """
     *batch, samples = waveform.shape
     keys = key if key.ndim else jax.random.split(key, tuple(batch))
     flat = keys.reshape(-1), waveform.reshape(-1, samples)
-    made = jax.lax.map(lambda clip: augment(*clip), flat, batch_size=_AT_ONCE)
-    return made.reshape(waveform.shape)
+    augmented = jax.lax.map(lambda pair: augment(*pair), flat, batch_size=_BATCH)
+    return augmented.reshape(waveform.shape)
 
 
 def boost(
     key: jax.Array, waveform: jax.Array, *, algorithm: int, ranges: Ranges = REFERENCE
 ) -> jax.Array:
-    """``rawboost`` of one waveform (samples,)."""
+    """Augments one waveform, as ``rawboost``.
+
+    Args:
+      key: PRNG key.
+      waveform: (samples,) float32 or float64 at 16 kHz within [-1, 1].
+      algorithm: 1 … 8.
+      ranges: ranges of the draws.
+
+    Returns:
+      (samples,), of the same dtype.
+    """
     keys = dict(zip(("lnl", "isd", "ssi"), jax.random.split(key, 3), strict=True))
     samples, dtype = len(waveform), waveform.dtype
 
@@ -181,13 +141,29 @@ def boost(
 
 
 def limit_peak(waveform: jax.Array) -> jax.Array:
-    """(…, samples) → the same, scaled down to a peak of 1 where it is above."""
+    """Scales waveforms whose peak exceeds 1 down to a peak of 1.
+
+    Args:
+      waveform: (…, samples).
+
+    Returns:
+      (…, samples), within [-1, 1].
+    """
     peak = jnp.abs(waveform).max(axis=-1, keepdims=True)
     return waveform / jnp.maximum(peak, 1)
 
 
 def draw_lnl(key: jax.Array, ranges: Ranges, dtype=jnp.float32) -> jax.Array:
-    """Draws a filter for each power of the waveform, (orders, length)."""
+    """Draws the filters of LnL, one for each power of the waveform.
+
+    Args:
+      key: PRNG key.
+      ranges: ranges of the draws.
+      dtype: floating-point type of the result.
+
+    Returns:
+      (orders, length) taps, length odd.
+    """
     lower = (ranges.gain[0] - ranges.bias[0], ranges.gain[1] - ranges.bias[1])
     gains = [ranges.gain] + (ranges.orders - 1) * [lower]
     notches = draw_notches(key, ranges, gains, dtype)
@@ -195,49 +171,79 @@ def draw_lnl(key: jax.Array, ranges: Ranges, dtype=jnp.float32) -> jax.Array:
 
 
 def apply_lnl(waveform: jax.Array, filters: jax.Array) -> jax.Array:
-    """Sums filtered powers of a waveform, without offset, at a peak of at most 1.
+    """Sums filtered powers of a waveform and removes the offset.
 
     Args:
       waveform: (samples,).
       filters: (orders, length), length odd; filter i is for power i + 1.
+
+    Returns:
+      (samples,), of mean 0, with a peak of at most 1.
     """
     powers = [waveform]
     while len(powers) < len(filters):
         powers.append(powers[-1] * waveform)
-    made = filter_sum(powers, filters)
-    return limit_peak(made - made.mean())
+    total = filter_sum(powers, filters)
+    return limit_peak(total - total.mean())
 
 
 def draw_isd(
     key: jax.Array, samples: int, ranges: Ranges, dtype=jnp.float32
 ) -> jax.Array:
-    """Draws the relative change of each sample, (samples,); zero for most of them.
+    """Draws the relative change of each sample by ISD.
 
-    A share uniform in [0, P) per cent of the samples changes, by depth times the
+    A percentage of the samples, uniform in [0, share), changes by depth times the
     product of two uniform draws from [-1, 1).
+
+    Args:
+      key: PRNG key.
+      samples: length of the waveform.
+      ranges: ranges of the draws.
+      dtype: floating-point type of the result.
+
+    Returns:
+      (samples,), zero for the samples that do not change.
     """
-    share_key, place_key, change_key = jax.random.split(key, 3)
+    share_key, index_key, change_key = jax.random.split(key, 3)
     share = jax.random.uniform(share_key, (), dtype, 0, ranges.share / 100)
     count = (samples * share).astype(jnp.int32)
-    places, chosen = choose(place_key, samples, count, largest=ranges.share / 100)
-    one, two = jax.random.uniform(change_key, (2, len(places)), dtype, -1, 1)
-    change = jnp.where(chosen, ranges.depth * one * two, 0)
-    return jnp.zeros(samples, dtype).at[places].add(change)
+    indices, chosen = choose(index_key, samples, count, largest=ranges.share / 100)
+    first, second = jax.random.uniform(change_key, (2, len(indices)), dtype, -1, 1)
+    change = jnp.where(chosen, ranges.depth * first * second, 0)
+    return jnp.zeros(samples, dtype).at[indices].add(change)
 
 
 def apply_isd(waveform: jax.Array, change: jax.Array) -> jax.Array:
-    """Adds ``change`` (samples,) times the waveform (samples,); a peak of at most 1."""
+    """Changes samples in proportion to their value.
+
+    Args:
+      waveform: (samples,).
+      change: (samples,) relative changes.
+
+    Returns:
+      (samples,), with a peak of at most 1.
+    """
     return limit_peak(waveform + change * waveform)
 
 
 def draw_ssi(key: jax.Array, samples: int, ranges: Ranges, dtype=jnp.float32) -> Noise:
-    """Draws white noise, a filter for it and the SNR."""
+    """Draws the noise of SSI.
+
+    Args:
+      key: PRNG key.
+      samples: length of the waveform.
+      ranges: ranges of the draws.
+      dtype: floating-point type of the result.
+
+    Returns:
+      White noise of norm 1, the filter for it and the signal-to-noise ratio.
+    """
     white_key, filter_key, snr_key = jax.random.split(key, 3)
     notches = draw_notches(filter_key, ranges, [ranges.gain], dtype)
     white = jax.random.normal(white_key, (samples,), dtype)
     return Noise(
-        # The level does not matter. That the noise is used twice makes XLA store it;
-        # else it is drawn inside the padding for the FFT, on a CPU 4 times as slow.
+        # apply_ssi sets the level. Using the noise twice makes XLA store it; otherwise
+        # it is drawn inside the padding for the FFT, 4 times as slow on a CPU.
         white / jnp.linalg.norm(white),
         notch_filter(notches, longest=ranges.longest)[0],
         jax.random.uniform(snr_key, (), dtype, *ranges.snr),
@@ -245,12 +251,29 @@ def draw_ssi(key: jax.Array, samples: int, ranges: Ranges, dtype=jnp.float32) ->
 
 
 def apply_ssi(waveform: jax.Array, noise: Noise) -> jax.Array:
-    """Adds filtered noise at its SNR to a waveform (samples,)."""
+    """Filters noise and adds it at its signal-to-noise ratio.
+
+    Args:
+      waveform: (samples,).
+      noise: the draws.
+
+    Returns:
+      (samples,); the peak is not limited.
+    """
     return add_noise(waveform, filter_sum([noise.white], noise.filter[None]), noise.snr)
 
 
 def add_noise(waveform: jax.Array, noise: jax.Array, snr: jax.Array) -> jax.Array:
-    """Adds noise, not silent, (…, samples) at a signal-to-noise ratio (…) in dB."""
+    """Adds noise at a signal-to-noise ratio.
+
+    Args:
+      waveform: (…, samples).
+      noise: (…, samples), not silent.
+      snr: (…) signal-to-noise ratio in dB.
+
+    Returns:
+      (…, samples); the peak is not limited.
+    """
     snr = jnp.asarray(snr)[..., None]
     level = jnp.linalg.norm(waveform, axis=-1, keepdims=True)
     level = level / jnp.linalg.norm(noise, axis=-1, keepdims=True)
@@ -260,55 +283,31 @@ def add_noise(waveform: jax.Array, noise: jax.Array, snr: jax.Array) -> jax.Arra
 def choose(
     key: jax.Array, samples: int, count: jax.Array, *, largest: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Chooses ``count`` different places of ``samples`` < 2²⁰, every set as likely.
+    """Chooses ``count`` distinct indices; all sets are equally likely.
 
-    Places drawn with replacement, without those that came before, are a random
-    permutation; its first ``count`` are chosen. On a CPU hundreds of times as fast as
+    Indices drawn with replacement, with repeats removed, are a random permutation; its
+    first ``count`` are chosen. On a CPU this is hundreds of times as fast as
     ``jax.random.permutation``, which sorts.
 
     Args:
       key: PRNG key.
-      samples: how many places there are.
+      samples: number of indices to choose from, below 2²⁰.
       count: () int32, at most ``largest · samples``.
-      largest: share of the places, at most 0.5. So many are drawn that ``count``
-        different ones are among them but once in 10¹⁵ calls.
+      largest: fraction of the indices, at most 0.5. The number of draws is such that
+        fewer than ``count`` of them are distinct only once in 10¹⁵ calls.
 
     Returns:
-      (draws,) int32, places; (draws,) bool, which of them are chosen.
+      (draws,) int32, the indices, and (draws,) bool, true where one is chosen.
     """
-    kept = 1 - largest
-    draws = -samples * math.log(kept)
-    spread = math.sqrt(samples * kept * (1 - kept + kept * math.log(kept))) / kept
+    # Mean and standard deviation of the draws until ``largest`` of the indices occurred
+    # (the coupon collector's problem); 8 deviations make a shortage practically
+    # impossible.
+    rest = 1 - largest
+    draws = -samples * math.log(rest)
+    spread = math.sqrt(samples * rest * (1 - rest + rest * math.log(rest))) / rest
     draws = math.ceil(draws + 8 * spread) + 1
-    places = (jax.random.bits(key, (draws,)) % samples).astype(jnp.int32)
+    indices = (jax.random.bits(key, (draws,)) % samples).astype(jnp.int32)
     order = jnp.arange(draws)
-    first = jnp.full(samples, draws).at[places].min(order)
-    new = first[places] == order
-    return places, new & (jnp.cumsum(new) <= count)
-
-
-def draw_notches(
-    key: jax.Array,
-    ranges: Ranges,
-    gains: Sequence[tuple[float, float]],
-    dtype=jnp.float32,
-) -> Notches:
-    """Draws a filter for each range of gains in dB.
-
-    One call of the generator for everything: each costs 0.2 s of compilation.
-    """
-    # the reference draws between −5 and −20, the larger first
-    least, most = np.sort(np.array(gains, dtype)).T
-    uniform = jax.random.uniform(key, (len(gains), 3 * ranges.bands + 1), dtype)
-    centre, width, taps = jnp.split(uniform[:, 1:], 3, axis=1)
-    taps = _between(taps, ranges.taps).astype(jnp.int32)
-    return Notches(
-        centre=_between(centre, ranges.frequency),
-        width=_between(width, ranges.bandwidth),
-        taps=jnp.minimum(taps | 1, ranges.longest),
-        gain=_between(uniform[:, 0], (least, most)),
-    )
-
-
-def _between(uniform: jax.Array, ends: tuple) -> jax.Array:
-    return ends[0] + (ends[1] - ends[0]) * uniform
+    first = jnp.full(samples, draws).at[indices].min(order)
+    is_new = first[indices] == order
+    return indices, is_new & (jnp.cumsum(is_new) <= count)

@@ -1,7 +1,6 @@
-"""The ``augment`` section of a config: the same for bona fide and spoof.
+"""The ``augment`` section of a config; it applies to bona fide and spoof alike.
 
-``host`` has what happens while a crop is cut, ``device`` what happens inside the
-training step.
+``host`` augments during cropping, ``device`` inside the training step.
 """
 
 import dataclasses
@@ -13,10 +12,17 @@ from mldg_jax.data.episodes import Augment
 
 
 def from_config(section: AugmentSection) -> tuple[Augment, DeviceAugment | None]:
-    """Builds both augmenters of a config's ``augment`` section.
+    """Builds the augmenters that a config asks for.
+
+    Args:
+      section: the ``augment`` section of the config.
+
+    Returns:
+      The augmenter for the host, and the one for the device, None if it has nothing
+      to do.
 
     Raises:
-      UserError: an impossible value.
+      UserError: an option has an invalid value, or a codec is not available.
     """
     return (
         augmenter(
@@ -29,5 +35,12 @@ def from_config(section: AugmentSection) -> tuple[Augment, DeviceAugment | None]
 
 
 def switched_on(section: AugmentSection) -> list[str]:
-    """Returns the options of a config's ``augment`` section that are not neutral."""
+    """Returns the names of the options that are switched on.
+
+    Args:
+      section: the ``augment`` section of a config.
+
+    Returns:
+      Names of the options whose values are neither 0 nor empty, in their order.
+    """
     return [name for name, value in dataclasses.asdict(section).items() if value]

@@ -1,8 +1,9 @@
-"""Corpora as TensorFlow Datasets builders that need no TensorFlow.
+"""TensorFlow Datasets builders of corpora that do not need TensorFlow.
 
-They are `ShardBasedBuilder`s: the writer of `GeneratorBasedBuilder` spills to
-tensorflow.io once a split exceeds 1 GB and, to keep the order of the rows, sorts all of
-it in memory. Here every shard is made by itself, in worker processes or on Apache Beam.
+They derive from ``ShardBasedBuilder``, because the writer of ``GeneratorBasedBuilder``
+spills to tensorflow.io once a split exceeds 1 GB and sorts the whole split in memory to
+keep the order of the rows. Here each shard is written independently, in worker
+processes or on Apache Beam.
 """
 
 import abc
@@ -24,48 +25,70 @@ SKIPPED = "skipped.tsv"
 
 
 class CorpusBuilder(tfds.core.ShardBasedBuilder):
-    """The base of all corpora: rows in, array_record files and an index out.
+    """Base class of all corpora: turns rows into array_record files and an index.
 
-    Beside the records the corpus folder gets ``index-SPLIT.parquet``, every column of
-    every record but its audio, and ``skipped.tsv``, what was left out and why.
+    In addition to the records, the corpus folder gets ``index-SPLIT.parquet``, with the
+    columns of the records except the audio, and ``skipped.tsv``, with the recordings
+    that were skipped and the reasons.
     """
 
-    # TFDS finds it with importlib_resources, a package that it does not require
+    # By default TFDS looks it up with importlib_resources, which it does not require.
     code_path = Path(__file__)
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Give the source folder as manual_dir."
     EXTRA: ClassVar[tuple[str, ...]] = ()
-    """Columns that only this corpus has."""
+    """Names of the columns that only this corpus has."""
 
     shard_rows = shards.ROWS
-    """Records in a shard at most; before ``plan``."""
-    rows = 0  # how many ``plan`` found
+    """Maximum number of records in a shard; set it before calling ``plan``."""
+    rows = 0
+    """Number of rows that ``plan`` read."""
     _planned: dict[str, list[shards.Shard]] | None = None
 
     @abc.abstractmethod
     def list_rows(self, source: Path) -> tuple[Path, Sequence[Row]]:
-        """Returns what the rows' paths start from, and the rows in their order."""
+        """Lists the utterances of a source.
+
+        Args:
+          source: the source folder.
+
+        Returns:
+          The folder that the rows' paths are relative to, and the rows in order.
+        """
 
     def check(self, skipped: Sequence[Skipped]) -> None:
-        """Called when all shards are made, before the corpus appears in its place."""
+        """Checks the skipped recordings once all shards are written.
+
+        An error prevents the corpus folder from being created.
+
+        Args:
+          skipped: the recordings that could not be used.
+        """
 
     def finish(self, folder: Path, digest: str, columns: dict[str, dict]) -> None:
-        """Adds files to the corpus folder just before it appears in its place.
+        """Adds files to the corpus folder before it gets its final name.
 
         Args:
           folder: the corpus folder under its temporary name.
           digest: SHA-256 over names, labels, attacks and samples, shard by shard.
-          columns: the index: for each split a list a column.
+          columns: the index: for each split, a list per column.
         """
 
     @property
     def shard_folder(self) -> Path:
-        """Where shards are kept until the corpus is whole."""
+        """Folder that holds the shards until the corpus is complete."""
         name = "-".join(filter(None, (self.name, self.builder_config_name)))
         return Path(self.data_dir_root) / "build" / f"{name}.shards"
 
     def plan(self, source: Path) -> list[shards.Shard]:
-        """Reads the protocols and deals their rows to shards."""
+        """Reads the protocols and assigns their rows to shards.
+
+        Args:
+          source: the source folder.
+
+        Returns:
+          The shards of all splits.
+        """
         root, rows = self.list_rows(source)
         self.rows = len(rows)
         by_split: dict[str, list[Row]] = {}
@@ -101,42 +124,45 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
 
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         super()._download_and_prepare(dl_manager, download_config)
-        assert self._planned is not None  # the call above asked for the shards
-        folder = Path(self.data_dir)  # a temporary one, until this returns
+        assert self._planned is not None  # set by the call above
+        folder = Path(self.data_dir)  # under its temporary name until this returns
         notes = {
-            split: [shard.read_note() for shard in made]
-            for split, made in self._planned.items()
+            split: [shard.read_note() for shard in planned]
+            for split, planned in self._planned.items()
         }
-        for leftover in folder.glob("*.shard_infos.json"):  # of Beam
+        for leftover in folder.glob("*.shard_infos.json"):  # written by Beam
             leftover.unlink()
-        self._order_shards(notes)
+        self._correct_lengths(notes)
         skipped = [
             Skipped(*fields)
-            for made in notes.values()
-            for note in made
+            for split_notes in notes.values()
+            for note in split_notes
             for fields in note["skipped"]
         ]
         self.check(skipped)
         columns = {
             split: {
-                name: [value for note in made for value in note["index"][name]]
-                for name in made[0]["index"]
+                name: [value for note in split_notes for value in note["index"][name]]
+                for name in split_notes[0]["index"]
             }
-            for split, made in notes.items()
+            for split, split_notes in notes.items()
         }
         for split, index in columns.items():
             write_index(folder, split, index)
         lines = ["\t".join(Skipped._fields), *map(_tsv_line, skipped)]
         (folder / SKIPPED).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        digests = [note["sha256"] for made in notes.values() for note in made]
+        digests = [note["sha256"] for split in notes.values() for note in split]
         digest = hashlib.sha256("".join(digests).encode()).hexdigest()
         self.finish(folder, digest, columns)
 
-    def _order_shards(self, notes: dict[str, list[dict]]) -> None:
-        """With Beam, TFDS 4.9 sorts the shards' lengths as text: 0, 1, 10, 11, 2."""
+    def _correct_lengths(self, notes: dict[str, list[dict]]) -> None:
+        """Sets the lengths of the shards in their order.
+
+        With Beam, TFDS 4.9 sorts them by the shards' numbers as text: 0, 1, 10, 11, 2.
+        """
         lengths = {
-            split: [len(note["index"]["utterance"]) for note in made]
-            for split, made in notes.items()
+            split: [len(note["index"]["utterance"]) for note in split_notes]
+            for split, split_notes in notes.items()
         }
         infos = [
             dataclasses.replace(info, shard_lengths=lengths[split])
@@ -150,11 +176,24 @@ def _tsv_line(fields: Sequence[str]) -> str:
 
 
 def write_index(folder: Path, split: str, columns: dict[str, list]) -> None:
-    """Writes all columns of a split but the audio."""
+    """Writes the index of a split.
+
+    Args:
+      folder: the corpus folder.
+      split: name of the split.
+      columns: its columns by name, except the audio.
+    """
     table = pyarrow.table(columns)
     pyarrow.parquet.write_table(table, folder / index_name(split))
 
 
 def index_name(split: str) -> str:
-    """The file that holds a split's columns."""
+    """Returns the file name of a split's index.
+
+    Args:
+      split: name of the split.
+
+    Returns:
+      The name of a Parquet file in the corpus folder.
+    """
     return f"index-{split}.parquet"

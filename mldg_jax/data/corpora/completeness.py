@@ -1,4 +1,4 @@
-"""The report on a source: what is missing, extra or unusable, split by split."""
+"""The report on a source: missing, extra and unusable recordings of each split."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,16 +6,18 @@ from typing import NamedTuple
 
 from mldg_jax.data.corpora.listing import Listing, differences
 
-_NAMED = 3  # of a kind, in a line
+_MAX_NAMED = 3  # items of one kind that a line names
 
 
 class Skipped(NamedTuple):
-    """A recording that was left out.
+    """A recording that could not be used.
 
     Attributes:
-      split, utterance, path: of its row.
+      split: split of the utterance.
+      utterance: name of the utterance.
+      path: path of the recording, relative to the source folder.
       reason: one of ``audio.REASONS``.
-      detail: the reason in words.
+      detail: the error message.
     """
 
     split: str
@@ -29,13 +31,13 @@ class SplitReport(NamedTuple):
     """One split, or several that are counted together ("one+other").
 
     Attributes:
-      title: corpus and split.
-      expected: official number of utterances; None where there is none.
-      found: utterances listed by the protocol and present.
-      wrong: kinds whose number is not the official one, in words.
-      missing: paths of listed recordings that are not there.
-      extra: paths of recordings that are not listed.
-      skipped: recordings that could not be used; None before they were looked at.
+      title: names of the corpus and the split.
+      expected: official number of utterances; None if there is none.
+      found: number of utterances that the protocol lists and whose recording exists.
+      wrong: descriptions of the counts that differ from the official ones.
+      missing: paths of recordings that are listed but do not exist.
+      extra: paths of recordings that exist but are not listed.
+      skipped: recordings that could not be used; None if they were not read yet.
     """
 
     title: str
@@ -48,38 +50,39 @@ class SplitReport(NamedTuple):
 
     @property
     def complete(self) -> bool:
+        """True if all counts are official, or if none are known, nothing is missing."""
         if self.expected is None:
             return not self.missing
         return not self.wrong
 
     def line(self) -> str:
-        """The split in one line."""
+        """Returns a summary in one line."""
         total = self.found + len(self.missing)
-        want = f"{total:,} utterances listed"
+        target = f"{total:,} utterances listed"
         if self.expected is not None:
-            want = f"{self.expected:,} utterances expected"
-        words = [
-            f"{self.title}: {want}, {self.found:,} found",
-            _some("missing", self.missing),
-            _some("extra", self.extra),
+            target = f"{self.expected:,} utterances expected"
+        parts = [
+            f"{self.title}: {target}, {self.found:,} found",
+            _count_and_name("missing", self.missing),
+            _count_and_name("extra", self.extra),
         ]
         if self.skipped is not None:
             reasons = Counter(skip.reason for skip in self.skipped)
             for reason in ("unreadable", *sorted(reasons.keys() - {"unreadable"})):
                 paths = [x.path for x in self.skipped if x.reason == reason]
-                words.append(_some(reason, paths))
+                parts.append(_count_and_name(reason, paths))
         if self.wrong:
-            words.append(_some("wrong counts", self.wrong))
-        return "; ".join(words)
+            parts.append(_count_and_name("wrong counts", self.wrong))
+        return "; ".join(parts)
 
 
 class Report(NamedTuple):
     """The report on a source.
 
     Attributes:
-      splits: one entry a split.
-      problems: of the protocols.
-      notes: oddities that do no harm.
+      splits: one entry per split.
+      problems: messages about unusable or repeated lines and missing protocols.
+      notes: messages about harmless peculiarities.
     """
 
     splits: list[SplitReport]
@@ -88,27 +91,27 @@ class Report(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """Whether all official utterances are there and all lines were understood."""
+        """True if every split is complete and the protocols have no problems."""
         return not self.problems and all(split.complete for split in self.splits)
 
     def short(self) -> str:
-        """A line a split and one with the first problems."""
+        """Returns one line per split, and one with the first problems."""
         lines = [split.line() for split in self.splits]
         if self.problems:
-            lines.append(_some("protocol problems", self.problems))
+            lines.append(_count_and_name("protocol problems", self.problems))
         return "\n".join(lines)
 
     def full(self) -> str:
-        """Everything, for a file."""
+        """Returns the whole report as the text of a file."""
         lines = []
         for split in self.splits:
             lines.append(split.line())
-            for kind, things in (
+            for kind, items in (
                 ("wrong count", split.wrong),
                 ("missing", split.missing),
                 ("extra", split.extra),
             ):
-                lines.extend(f"  {kind}\t{thing}" for thing in things)
+                lines.extend(f"  {kind}\t{item}" for item in items)
             for skip in split.skipped or ():
                 lines.append(f"  {skip.reason}\t{skip.path}\t{skip.detail}")
         lines.extend(f"problem\t{problem}" for problem in self.problems)
@@ -116,11 +119,11 @@ class Report(NamedTuple):
         return "\n".join(lines) + "\n"
 
 
-def _some(what: str, names: Sequence[str]) -> str:
+def _count_and_name(kind: str, names: Sequence[str]) -> str:
     if not names:
-        return f"{what} 0"
-    more = ", …" if len(names) > _NAMED else ""
-    return f"{what} {len(names):,}: {', '.join(names[:_NAMED])}{more}"
+        return f"{kind} 0"
+    more = ", …" if len(names) > _MAX_NAMED else ""
+    return f"{kind} {len(names):,}: {', '.join(names[:_MAX_NAMED])}{more}"
 
 
 def compare(
@@ -129,26 +132,29 @@ def compare(
     counts: dict[str, dict[str, int]],
     skipped: Sequence[Skipped] | None = None,
 ) -> Report:
-    """Compares a listing with official counts.
+    """Compares a listing with the official counts.
 
     Args:
-      name: of the corpus.
-      listing: what the source holds.
-      counts: as ``Layout.counts``; empty where nobody has published any.
-      skipped: recordings that could not be used, once that is known.
+      name: name of the corpus.
+      listing: contents of the source.
+      counts: as ``OfficialLayout.counts``; empty if none were published.
+      skipped: recordings that could not be used; None if they were not read yet.
+
+    Returns:
+      The report, with the splits of ``counts`` first.
     """
     groups = dict(counts)
     known = {split for group in groups for split in group.split("+")}
-    every = [*listing.rows, *listing.missing]
-    others = dict.fromkeys(row.split for row in every if row.split not in known)
+    listed = [*listing.rows, *listing.missing]
+    others = dict.fromkeys(row.split for row in listed if row.split not in known)
     splits = []
     for group in (*groups, *others):
         members = group.split("+")
         rows = [row for row in listing.rows if row.split in members]
         expected = groups.get(group, {} if counts else None)
-        left_out = None
+        unusable = None
         if skipped is not None:
-            left_out = [skip for skip in skipped if skip.split in members]
+            unusable = [skip for skip in skipped if skip.split in members]
         splits.append(
             SplitReport(
                 title=f"{name} {group.replace('+', ' + ')}",
@@ -157,7 +163,7 @@ def compare(
                 wrong=[] if expected is None else differences(expected, rows),
                 missing=[row.path for row in listing.missing if row.split in members],
                 extra=[x for m in members for x in listing.extra.get(m, [])],
-                skipped=left_out,
+                skipped=unusable,
             )
         )
     return Report(splits, listing.problems, listing.notes)

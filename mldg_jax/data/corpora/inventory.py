@@ -1,4 +1,4 @@
-"""What a prepared corpus holds: numbers, a table and a picture (`mldg corpus info`)."""
+"""Describes a prepared corpus: numbers, a table and a plot (``mldg corpus info``)."""
 
 import csv
 import io
@@ -17,30 +17,34 @@ from mldg_jax.data.corpus import read_columns, split_names
 from mldg_jax.data.schema import BONAFIDE, NO_ATTACK
 
 _COLOURS = {"bonafide": "#0072B2", "spoof": "#E69F00"}  # Okabe and Ito
-_BARS = 40  # of the attacks at most, the most frequent ones
+_BARS = 40  # maximum number of attacks in the plot, the most frequent ones
 
 
 def describe(folder: str | Path) -> dict[str, Any]:
-    """Counts a prepared corpus.
+    """Counts the utterances of a prepared corpus.
+
+    Args:
+      folder: folder of the corpus, from ``corpus.find_corpus``.
 
     Returns:
-      ``corpus``, ``folder``, ``corpus_sha256``, ``complete`` (None where nobody checks
-      it), ``skipped`` (number by reason) and ``splits``: for each its ``utterances``,
-      ``hours``, ``seconds`` (shortest, median, longest), and the number of utterances
-      by ``attacks`` ("bonafide" among them), ``speakers``, ``codecs``, ``languages``
-      and ``rates`` (the recordings' own sampling rates, in Hz).
+      ``corpus``, ``folder``, ``corpus_sha256``, ``complete`` (None if not recorded),
+      ``skipped`` (number by reason) and ``splits``: for each split the numbers of
+      ``utterances``, ``bonafide`` and ``spoof``, ``hours``, ``seconds`` (shortest,
+      median, longest), and the number of utterances by ``attacks`` (including
+      "bonafide"), ``speakers``, ``codecs``, ``languages`` and ``rates`` (the sampling
+      rate of the source recording, in Hz).
 
     Raises:
-      UserError: the corpus is of an older version.
+      UserError: the corpus was built by an older version.
     """
     folder = Path(folder)
-    known = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+    info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
     path = folder / "corpus.json"
     summary = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     with open(folder / "skipped.tsv", encoding="utf-8", newline="") as file:
         skipped = Counter(x["reason"] for x in csv.DictReader(file, delimiter="\t"))
     return {
-        "corpus": "/".join(filter(None, (known["name"], known.get("configName")))),
+        "corpus": "/".join(filter(None, (info["name"], info.get("configName")))),
         "folder": str(folder),
         "corpus_sha256": summary.get("corpus_sha256"),
         "complete": summary.get("complete"),
@@ -80,9 +84,16 @@ def _count(values: np.ndarray) -> dict[str, int]:
 
 
 def table(numbers: dict[str, Any]) -> str:
-    """The numbers of ``describe`` as text, for people."""
+    """Formats the numbers as a table.
+
+    Args:
+      numbers: from ``describe``.
+
+    Returns:
+      Text of several lines, without a final line break.
+    """
     splits = numbers["splits"]
-    kinds = {kind: None for one in splits.values() for kind in one["attacks"]}
+    kinds = {kind: None for split in splits.values() for kind in split["attacks"]}
     kinds = sorted(kinds, key=lambda kind: (kind != "bonafide", kind))
     lines = [[numbers["corpus"], *splits]]
     for kind in kinds:
@@ -113,7 +124,7 @@ def table(numbers: dict[str, Any]) -> str:
         text.append(f"{title}: {_listed(total)}")
     text.append(f"skipped: {_listed(numbers['skipped']) or 'none'}")
     if numbers["complete"] is False:
-        text.append("not complete: see report.txt beside the corpus folder")
+        text.append("not complete: see report.txt next to the corpus folder")
     return "\n".join(text)
 
 
@@ -128,7 +139,14 @@ def _listed(counts: dict[str, int]) -> str:
 
 
 def save_plot(numbers: dict[str, Any]) -> Path | None:
-    """Writes ``info.svg`` into the corpus folder; None if that is read-only."""
+    """Writes the plot to ``info.svg`` in the corpus folder.
+
+    Args:
+      numbers: from ``describe``.
+
+    Returns:
+      The path of the file; None if the folder is read-only.
+    """
     path = Path(numbers["folder"]) / "info.svg"
     try:
         with replacing(path) as part:
@@ -139,16 +157,23 @@ def save_plot(numbers: dict[str, Any]) -> Path | None:
 
 
 def plot(numbers: dict[str, Any]) -> str:
-    """Utterances by attack and split, as SVG text."""
+    """Plots the number of utterances by attack and split.
+
+    Args:
+      numbers: from ``describe``.
+
+    Returns:
+      The text of an SVG file; the same numbers give the same text.
+    """
     splits = numbers["splits"]
-    total = sum((Counter(one["attacks"]) for one in splits.values()), Counter())
+    total = sum((Counter(split["attacks"]) for split in splits.values()), Counter())
     bonafide = total.pop("bonafide", 0)
     attacks = sorted(name for name, _ in total.most_common(_BARS))
     kinds = (["bonafide"] if bonafide else []) + attacks
     options: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": "mldg_jax",
-        "text.parse_math": False,  # names may hold dollar signs
+        "text.parse_math": False,  # names may contain dollar signs
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
@@ -156,14 +181,14 @@ def plot(numbers: dict[str, Any]) -> str:
         size = (1.5 + 2.6 * len(splits), 1.0 + 0.22 * len(kinds))
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
-        for ax, (split, one) in zip(panels, splits.items(), strict=True):
-            counts = [one["attacks"].get(kind, 0) for kind in kinds]
+        for ax, (name, split) in zip(panels, splits.items(), strict=True):
+            counts = [split["attacks"].get(kind, 0) for kind in kinds]
             colours = [_COLOURS.get(kind, _COLOURS["spoof"]) for kind in kinds]
             bars = ax.barh(kinds, counts, color=colours)
             ax.bar_label(
                 bars, [f"{n:,}" if n else "" for n in counts], padding=2, size=8
             )
-            ax.set_title(f"{split}, {one['hours']:.1f} h", loc="left", size=10)
+            ax.set_title(f"{name}, {split['hours']:.1f} h", loc="left", size=10)
             ax.set_axisbelow(True)
             ax.grid(axis="x", color=GRID, lw=0.8)
             ax.margins(x=0.3)
@@ -174,6 +199,7 @@ def plot(numbers: dict[str, Any]) -> str:
             label += f", the {_BARS} most frequent of {len(total)} attacks"
         figure.supxlabel(label, size=9)
         text = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(text, format="svg", metadata=nothing)
+        # Without metadata, such as the date, the file depends on the numbers alone.
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=no_metadata)
     return text.getvalue()

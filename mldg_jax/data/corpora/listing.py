@@ -1,4 +1,4 @@
-"""What a source folder holds, against what its protocols say it should hold."""
+"""Compares the contents of a source folder with its protocols."""
 
 import os
 from collections import Counter
@@ -16,12 +16,12 @@ class Listing(NamedTuple):
     """A source folder, compared with its protocols.
 
     Attributes:
-      root: the folder that the rows' paths start from.
-      rows: utterances whose recording is there, in the order of the protocols.
-      missing: utterances whose recording is not, their paths where they should be.
-      extra: by split, recordings that no protocol lists.
-      problems: lines that could not be used, repeated utterances, absent protocols.
-      notes: oddities that do no harm.
+      root: folder that the rows' paths are relative to.
+      rows: utterances whose recording exists, in the order of the protocols.
+      missing: utterances whose recording does not exist, with the expected paths.
+      extra: by split, paths of recordings that no protocol lists.
+      problems: messages about unusable lines, repeated utterances, missing protocols.
+      notes: messages about harmless peculiarities.
     """
 
     root: Path
@@ -35,15 +35,22 @@ class Listing(NamedTuple):
 def scan(layout: OfficialLayout, source: str | Path) -> Listing:
     """Reads the protocols of an official corpus and looks for its recordings.
 
+    Args:
+      layout: layout of the corpus.
+      source: the folder that its archives were unpacked into.
+
+    Returns:
+      The utterances with and without a recording, and what is extra or wrong.
+
     Raises:
-      UserError: there is no such folder, or none of the corpus's protocols in it.
+      UserError: the folder does not exist or has none of the corpus's protocols.
     """
     source = Path(source)
     if not source.is_dir():
         raise UserError(f"{source}: there is no such folder. {layout.unpack}")
-    found = Listing(source.resolve(), [], [], {}, [], [])
+    result = Listing(source.resolve(), [], [], {}, [], [])
     if layout.remark:
-        found.notes.append(layout.remark)
+        result.notes.append(layout.remark)
     files = [_find(layout, source, part.protocol) for part in layout.parts]
     if not any(files):
         raise UserError(
@@ -53,12 +60,12 @@ def scan(layout: OfficialLayout, source: str | Path) -> Listing:
     seen: dict[str, Row] = {}
     for part, protocol in zip(layout.parts, files, strict=True):
         if protocol is None:
-            found.problems.append(f"{part.protocol} is not there. {layout.unpack}")
+            result.problems.append(f"{part.protocol} is missing. {layout.unpack}")
             continue
-        _read_part(layout, part, protocol, found, seen)
+        _read_part(layout, part, protocol, result, seen)
     for name in layout.lists:
-        _check_list(layout, source, name, seen, found)
-    return found
+        _check_list(layout, source, name, seen, result)
+    return result
 
 
 def _find(layout: OfficialLayout, source: Path, name: str) -> Path | None:
@@ -70,42 +77,50 @@ def _read_part(
     layout: OfficialLayout,
     part: ProtocolPart,
     protocol: Path,
-    found: Listing,
+    result: Listing,
     seen: dict[str, Row],
 ) -> None:
-    """Adds what one protocol lists to ``found`` and ``seen``."""
+    """Adds the utterances of one protocol to ``result`` and ``seen``."""
     text = read_text(protocol)
     rows, problems = protocols.read_rows(layout.format, text, part.split)
-    found.problems.extend(f"{protocol.name}, {problem}" for problem in problems)
+    result.problems.extend(f"{protocol.name}, {problem}" for problem in problems)
     if part.audio:
-        folders = [found.root / place / part.audio for place in layout.places]
+        folders = [result.root / place / part.audio for place in layout.places]
     else:
         folders = [protocol.resolve().parent]
-    files = _recordings(folders, layout.format.suffix, found.root)
-    should = os.path.join(part.audio, "")
+    files = _recordings(folders, layout.format.suffix, result.root)
+    expected_folder = os.path.join(part.audio, "")
     listed = set()
     for row in rows:
         listed.add(row.path)
         if row.utterance in seen:
-            same = layout.repeats and row == seen[row.utterance]
-            where = found.notes if same else found.problems
-            where.append(f"{protocol.name}: {row.utterance} is listed more than once")
+            harmless = layout.repeats and row == seen[row.utterance]
+            messages = result.notes if harmless else result.problems
+            messages.append(
+                f"{protocol.name}: {row.utterance} is listed more than once"
+            )
             continue
         seen[row.utterance] = row
         if row.path in files:
-            found.rows.append(row._replace(path=files[row.path]))
+            result.rows.append(row._replace(path=files[row.path]))
         else:
-            found.missing.append(row._replace(path=should + row.path))
+            result.missing.append(row._replace(path=expected_folder + row.path))
     split = part.split or (rows[0].split if rows else "eval")
-    spare = sorted(files[name] for name in files.keys() - listed)
-    found.extra.setdefault(split, []).extend(spare)
+    extra = sorted(files[name] for name in files.keys() - listed)
+    result.extra.setdefault(split, []).extend(extra)
 
 
 def read_text(path: Path) -> str:
-    """The text of a protocol.
+    """Reads a protocol.
+
+    Args:
+      path: a UTF-8 file, with or without a byte order mark.
+
+    Returns:
+      The text.
 
     Raises:
-      UserError: it cannot be read, or is no text.
+      UserError: the file cannot be read or is not UTF-8 text.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -114,16 +129,16 @@ def read_text(path: Path) -> str:
 
 
 def _recordings(folders: Sequence[Path], suffix: str, root: Path) -> dict[str, str]:
-    """Name below its folder → path below ``root``, of all recordings."""
+    """Maps the recordings' paths relative to their folder to those from ``root``."""
     files: dict[str, str] = {}
     for folder in folders:
         for path, _, names in os.walk(folder):
-            below = os.path.relpath(path, folder)
-            place = os.path.relpath(path, root)
+            from_folder = os.path.relpath(path, folder)
+            from_root = os.path.relpath(path, root)
             for name in names:
                 if name.lower().endswith(suffix):
-                    key = os.path.normpath(os.path.join(below, name))
-                    value = os.path.normpath(os.path.join(place, name))
+                    key = os.path.normpath(os.path.join(from_folder, name))
+                    value = os.path.normpath(os.path.join(from_root, name))
                     files.setdefault(key, value)
     return files
 
@@ -133,23 +148,31 @@ def _check_list(
     source: Path,
     name: str,
     seen: dict[str, Row],
-    found: Listing,
+    result: Listing,
 ) -> None:
     """Compares the keys with the official list of utterances."""
     path = _find(layout, source, name)
     if path is None:
-        found.problems.append(f"{name} is not there. {layout.unpack}")
+        result.problems.append(f"{name} is missing. {layout.unpack}")
         return
     listed = {line.split()[0] for line in read_text(path).splitlines() if line.strip()}
     for text, names in (
         ("has no key", listed - seen.keys()),
         (f"has a key but is not in {name}", seen.keys() - listed),
     ):
-        found.problems.extend(f"{utterance} {text}" for utterance in sorted(names))
+        result.problems.extend(f"{utterance} {text}" for utterance in sorted(names))
 
 
 def differences(expected: dict[str, int], rows: Sequence[Row]) -> list[str]:
-    """Where the rows of a split differ from the official counts, in words."""
+    """Lists the counts of a split that differ from the official ones.
+
+    Args:
+      expected: official counts by "bonafide" and attack, or by "bonafide" and "spoof".
+      rows: the utterances of the split.
+
+    Returns:
+      A description of each difference, such as "A01 3,799 of 3,800".
+    """
     by_label = "spoof" in expected
     kinds = Counter(
         row.label if by_label or row.label == "bonafide" else row.attack for row in rows

@@ -1,8 +1,8 @@
-"""Any corpus: a table with a line an utterance, as CSV, TSV or Parquet.
+"""Reads any corpus from a table: CSV, TSV or Parquet with one line per utterance.
 
-Columns ``path``, ``label``, ``attack``; optional ``utterance``, ``speaker``, ``split``,
-``codec``, ``language``. Others are ignored. Paths are absolute or start from the folder
-of the table. Without a column ``split`` everything is in the split "eval".
+The columns ``path``, ``label`` and ``attack`` are required; ``utterance``, ``speaker``,
+``split``, ``codec`` and ``language`` are optional; others are ignored. Paths are
+absolute or relative to the folder of the table. The default split is "eval".
 """
 
 import csv
@@ -18,41 +18,55 @@ from mldg_jax.data.schema import NOT_STATED, Row, attack_of, word
 COLUMNS = ("path", "label", "attack")
 OPTIONAL = ("utterance", "speaker", "split", "codec", "language")
 LABELS = {name: code for name, code in LABEL_WORDS.items() if not name.isdigit()}
-"""Words for the two labels. Numbers are refused: half of the field has 1 for spoof."""
+"""Words for the two labels, without numbers: 1 is spoof in half of the literature."""
 
 
 def scan(path: str | Path) -> Listing:
     """Reads a table and looks for its recordings.
 
+    Args:
+      path: a .csv, .tsv or .parquet file.
+
+    Returns:
+      The utterances with and without a recording, and the lines that are unusable.
+
     Raises:
-      UserError: no such file, no table, or a column is missing.
+      UserError: the file does not exist or is not a table, a column is missing, or no
+        line is usable.
     """
     path = Path(path)
     root = path.resolve().parent
-    found = Listing(root, [], [], {}, [], [])
+    result = Listing(root, [], [], {}, [], [])
     seen = set()
-    for number, cells in enumerate(_table(path), 2):
-        row = _row(number, cells, found.problems)
+    for number, cells in enumerate(_table(path), 2):  # line 1 is the header
+        row = _row(number, cells, result.problems)
         if row is None:
             continue
         if row.utterance in seen:
-            found.problems.append(f"line {number}: {row.utterance} is listed twice")
+            result.problems.append(f"line {number}: {row.utterance} is listed twice")
             continue
         seen.add(row.utterance)
-        there = (root / row.path).is_file()
-        (found.rows if there else found.missing).append(row)
+        exists = (root / row.path).is_file()
+        (result.rows if exists else result.missing).append(row)
     if not seen:
-        raise UserError(f"{path}: no utterance in it. {'; '.join(found.problems[:3])}")
-    return found
+        raise UserError(f"{path}: no utterance in it. {'; '.join(result.problems[:3])}")
+    return result
 
 
 def config_of(path: str | Path) -> str:
-    """What the corpus of a table is called: the name of the file."""
+    """Derives the name of a table's corpus from the name of the file.
+
+    Args:
+      path: the table.
+
+    Returns:
+      A name of letters, digits and "_"; "corpus" if nothing remains.
+    """
     return re.sub(r"[^A-Za-z0-9_]+", "_", Path(path).stem).strip("_") or "corpus"
 
 
 def _table(path: Path) -> Iterator[dict[str, str]]:
-    """Lines as dicts with lower-case names."""
+    """Yields the cells of each line by the lower-case names of the columns."""
     if not path.is_file():
         raise UserError(
             f"{path}: there is no such file. --source is a CSV, TSV or Parquet file "
@@ -87,7 +101,7 @@ def _tsv(path: Path) -> list[list[str]]:
 
 def _parquet(path: Path) -> list[list[str]]:
     import pyarrow
-    import pyarrow.parquet  # half a second to import; only needed here
+    import pyarrow.parquet  # half a second to import; needed only here
 
     try:
         table = pyarrow.parquet.read_table(path)
@@ -112,7 +126,7 @@ def _row(number: int, cells: dict[str, str], problems: list[str]) -> Row | None:
         problems.append(f"line {number}: no path")
     elif not re.fullmatch(r"\w+", split) or split.lower() == "all":
         problems.append(
-            f"line {number}: split {split!r}; letters, digits and _ expected, and not "
+            f"line {number}: split {split!r}; letters, digits and _ expected, but not "
             "'all'"
         )
     else:

@@ -1,6 +1,6 @@
-"""One builder a public corpus, and one for any table: ``BUILDERS[name]``.
+"""The builders of the public corpora, and one for any table: ``BUILDERS[name]``.
 
-Prepared as ``dataset.prepare`` does it, or by TFDS itself:
+Use them through ``prepare.build``, or with TFDS alone:
 
     InTheWild(data_dir=…, file_format="array_record").download_and_prepare(
         download_config=tfds.download.DownloadConfig(manual_dir=SOURCE))
@@ -31,9 +31,9 @@ class SourceBuilder(CorpusBuilder):
     """A corpus that is read from a folder and compared with its protocols.
 
     Attributes:
-      allow_incomplete: build also what lacks something.
-      most_skipped: the share of a split's recordings that may be unusable.
-      report: what was found, missing, extra, unusable.
+      allow_incomplete: build the corpus even if the source is incomplete.
+      most_skipped: largest fraction of a split's recordings that may be unusable.
+      report: the report on the source.
     """
 
     allow_incomplete = False
@@ -43,24 +43,43 @@ class SourceBuilder(CorpusBuilder):
 
     @abc.abstractmethod
     def scan(self, source: Path) -> listing.Listing:
-        """Reads the protocols and looks for the recordings."""
+        """Reads the protocols and looks for the recordings.
+
+        Args:
+          source: the source folder or table.
+
+        Returns:
+          The contents of the source.
+        """
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Official numbers of utterances, as ``Layout.counts``; {} for none."""
+        """Official numbers of utterances, as ``OfficialLayout.counts``; {} if none."""
         return {}
 
     def list_rows(self, source: Path) -> tuple[Path, Sequence[Row]]:
+        """Lists the utterances of a source and writes the report.
+
+        Args:
+          source: the source folder or table.
+
+        Returns:
+          The folder that the rows' paths are relative to, and the rows in order.
+
+        Raises:
+          UserError: the source is empty or incomplete, or PyAV is needed but missing.
+        """
         self._listing = self.scan(source)
         self._report(None)
         if not self._listing.rows:
             raise UserError(
-                f"{self.report.short()}\nNothing of {self.name} is in {source}."
+                f"{self.report.short()}\n{source} contains no recordings of "
+                f"{self.name}."
             )
         if not self.report.complete and not self.allow_incomplete:
             raise UserError(
-                f"{self.report.short()}\n{source} is not complete: all of the report "
-                f"is in {self.report_path}. Mend the source, or build what is there "
+                f"{self.report.short()}\n{source} is not complete; the full report is "
+                f"in {self.report_path}. Fix the source, or build an incomplete corpus "
                 "with --allow-incomplete."
             )
         audio.check_decoders(row.path for row in self._listing.rows)
@@ -68,7 +87,7 @@ class SourceBuilder(CorpusBuilder):
 
     @property
     def report_path(self) -> Path:
-        """Beside the corpus: it is there also when the corpus is refused."""
+        """Path of the report, next to the corpus so that it survives a failed build."""
         return Path(self.data_path).parent / REPORT
 
     def _report(self, skipped: Sequence[Skipped] | None) -> None:
@@ -78,23 +97,38 @@ class SourceBuilder(CorpusBuilder):
             part.write_text(self.report.full(), encoding="utf-8")
 
     def check(self, skipped: Sequence[Skipped]) -> None:
+        """Limits the number of unusable recordings and updates the report.
+
+        Args:
+          skipped: the recordings that could not be used.
+
+        Raises:
+          UserError: a split has too many of them.
+        """
         self._report(skipped)
         total = Counter(row.split for row in self._listing.rows)
-        for split, bad in Counter(skip.split for skip in skipped).items():
-            if bad == total[split]:
-                limit, way = "a split needs one that can", ""
-            elif bad > self.most_skipped * total[split] and not self.allow_incomplete:
-                limit = f"at most {self.most_skipped:.0%} may be left out"
-                way = ", or build without them with --allow-incomplete"
+        for split, count in Counter(skip.split for skip in skipped).items():
+            if count == total[split]:
+                limit, option = "a split needs at least one that can", ""
+            elif count > self.most_skipped * total[split] and not self.allow_incomplete:
+                limit = f"at most {self.most_skipped:.0%} may be skipped"
+                option = ", or build without them with --allow-incomplete"
             else:
                 continue
             raise UserError(
-                f"{self.report.short()}\n{bad:,} of {total[split]:,} recordings of "
-                f"split {split} cannot be used; {limit}. They are named in "
-                f"{self.report_path}. Mend the source{way}."
+                f"{self.report.short()}\n{count:,} of {total[split]:,} recordings of "
+                f"split {split} cannot be used; {limit}. They are listed in "
+                f"{self.report_path}. Fix the source{option}."
             )
 
     def finish(self, folder: Path, digest: str, columns: dict[str, dict]) -> None:
+        """Writes ``corpus.json``: fingerprint, completeness and counts.
+
+        Args:
+          folder: the corpus folder under its temporary name.
+          digest: SHA-256 over names, labels, attacks and samples, shard by shard.
+          columns: the index: for each split, a list per column.
+        """
         counts = {
             f"{split}/{'bonafide' if attack == NO_ATTACK else attack}": n
             for split, index in columns.items()
@@ -113,7 +147,7 @@ class SourceBuilder(CorpusBuilder):
 
 
 class OfficialBuilder(SourceBuilder):
-    """A public corpus, as its archives unpack."""
+    """A public corpus in the layout of its archives."""
 
     layout: ClassVar[OfficialLayout]
 
@@ -122,6 +156,14 @@ class OfficialBuilder(SourceBuilder):
         return self.layout.counts
 
     def scan(self, source: Path) -> listing.Listing:
+        """Reads the protocols and looks for the recordings.
+
+        Args:
+          source: the folder that the archives were unpacked into.
+
+        Returns:
+          The contents of the source.
+        """
         return listing.scan(self.layout, source)
 
 
@@ -163,7 +205,8 @@ class InTheWild(OfficialBuilder):
 class FakeAVCeleb(OfficialBuilder):
     """FakeAVCeleb v1.2: the sound tracks of its videos, labelled by the sound.
 
-    Every video is a trial; videos with altered pictures repeat the sound of real ones.
+    Every video is an utterance; videos that alter only the picture repeat the sound of
+    real ones.
     """
 
     name = "fakeavceleb"
@@ -176,6 +219,14 @@ class Manifest(SourceBuilder):
     name = "manifest"
 
     def scan(self, source: Path) -> listing.Listing:
+        """Reads a table and looks for its recordings.
+
+        Args:
+          source: the table.
+
+        Returns:
+          The utterances of the table.
+        """
         return manifest.scan(source)
 
 

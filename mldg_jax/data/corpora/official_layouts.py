@@ -1,7 +1,7 @@
-"""Where the official archives put things, and how many utterances they hold.
+"""The layouts of the official archives and the numbers of utterances they contain.
 
-Counts are those of the protocols and of the papers that describe them; where only a
-total is published for two subsets together, they are counted together.
+Counts are those of the protocols and of the papers that describe them; two subsets are
+counted together if only their total was published.
 """
 
 from typing import NamedTuple
@@ -13,9 +13,9 @@ class ProtocolPart(NamedTuple):
     """One protocol file and the recordings it lists.
 
     Attributes:
-      protocol: its path.
+      protocol: path of the file.
       audio: folder of the recordings; "" for the folder of the protocol.
-      split: what it lists; "" if its lines say so.
+      split: split of the utterances; "" if the lines name their subset.
     """
 
     protocol: str
@@ -24,19 +24,19 @@ class ProtocolPart(NamedTuple):
 
 
 class OfficialLayout(NamedTuple):
-    """An official corpus as its archives unpack.
+    """The layout of an official corpus's archives.
 
     Attributes:
-      name: of the corpus.
+      name: name of the corpus.
       parts: its protocols.
-      places: folders below (or beside) the source in which the parts may lie.
-      format: of the protocols.
-      counts: for each split (or "one+other" together) the official number of
+      places: folders, relative to the source, in which the parts may be.
+      format: format of the protocols.
+      counts: for each split (or two together, "one+other"), the official number of
         utterances by "bonafide" and attack, or by "bonafide" and "spoof".
-      unpack: what to get and where to put it, for messages.
-      lists: further official files that name every utterance on a line.
-      repeats: the official protocol holds lines more than once.
-      remark: what is known of recordings that no protocol lists.
+      unpack: instructions on what to download and where to put it, for messages.
+      lists: further official files with the name of an utterance on each line.
+      repeats: true if the official protocol repeats lines.
+      remark: known peculiarity of the archives, for the report.
     """
 
     name: str
@@ -51,7 +51,7 @@ class OfficialLayout(NamedTuple):
 
 
 def _each(bonafide: int, first: int, last: int, spoof: int) -> dict[str, int]:
-    """Bona fide, and the same number of spoof of every attack."""
+    """Returns counts with the same number of utterances for every attack."""
     attacks = {f"A{i:02d}": spoof for i in range(first, last + 1)}
     return {"bonafide": bonafide, **attacks}
 
@@ -77,7 +77,7 @@ ASVSPOOF2019_LA = OfficialLayout(
         "eval": _each(7_355, 7, 19, 4_914),
     },
     unpack="Unpack LA.zip from https://datashare.ed.ac.uk/handle/10283/3336 and give "
-    "the folder LA, or the one it lies in",
+    "the folder LA, or the folder that contains it",
     remark="the archive's dev and eval folders also hold recordings of the ASV "
     "protocols",
 )
@@ -92,8 +92,8 @@ ASVSPOOF2021_LA = OfficialLayout(
         "progress+hidden_track": {"bonafide": 3_636, "spoof": 29_754},
     },
     unpack="Unpack ASVspoof2021_LA_eval.tar.gz from https://zenodo.org/records/4837263 "
-    f"and, beside or inside it, the keys (LA-keys-full.tar.gz from {_KEYS_2021}), "
-    "so that keys/LA/CM/trial_metadata.txt is there; give the folder of both",
+    f"and, next to or inside it, the keys (LA-keys-full.tar.gz from {_KEYS_2021}), "
+    "so that keys/LA/CM/trial_metadata.txt exists; give the folder of both",
     lists=("ASVspoof2021.LA.cm.eval.trl.txt",),
 )
 
@@ -111,9 +111,9 @@ ASVSPOOF2021_DF = OfficialLayout(
         "progress+hidden_track": {"bonafide": 7_748, "spoof": 70_153},
     },
     unpack=f"Unpack {_DF}_part00 … part03.tar.gz from "
-    "https://zenodo.org/records/4835108 into one folder and, beside or inside it, the "
+    "https://zenodo.org/records/4835108 into one folder and, next to or inside it, the "
     f"keys (DF-keys-full.tar.gz from {_KEYS_2021}), so that "
-    "keys/DF/CM/trial_metadata.txt is there; give the folder of both",
+    "keys/DF/CM/trial_metadata.txt exists; give the folder of both",
     lists=("ASVspoof2021.DF.cm.eval.trl.txt",),
 )
 
@@ -135,7 +135,8 @@ ASVSPOOF5 = OfficialLayout(
         "eval": {"bonafide": 138_688, "spoof": 542_086},
     },
     unpack="Unpack ASVspoof5_protocols.tar.gz and all flac_T_*, flac_D_* and "
-    "flac_E_*.tar from https://zenodo.org/records/14498691 into one folder and give it",
+    "flac_E_*.tar from https://zenodo.org/records/14498691 into one folder and give "
+    "that folder",
 )
 
 IN_THE_WILD = OfficialLayout(
@@ -145,7 +146,7 @@ IN_THE_WILD = OfficialLayout(
     format=protocols.IN_THE_WILD,
     counts={"eval": {"bonafide": 19_963, "spoof": 11_816}},
     unpack="Unpack release_in_the_wild.zip from https://deepfake-total.com/in_the_wild "
-    "and give the folder release_in_the_wild, or the one it lies in",
+    "and give the folder release_in_the_wild, or the folder that contains it",
 )
 
 FAKEAVCELEB = OfficialLayout(
@@ -154,7 +155,7 @@ FAKEAVCELEB = OfficialLayout(
     places=("", "FakeAVCeleb_v1.2", "FakeAVCeleb"),
     format=protocols.FAKEAVCELEB,
     counts={"eval": {"bonafide": 10_209, "spoof": 11_335}},
-    unpack="Unpack FakeAVCeleb_v1.2 (ask for it at "
+    unpack="Unpack FakeAVCeleb_v1.2 (request it at "
     "https://github.com/DASH-Lab/FakeAVCeleb) and give the folder with meta_data.csv",
     repeats=True,
     remark="meta_data.csv has 21,566 lines for 21,544 videos",

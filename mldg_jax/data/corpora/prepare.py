@@ -1,4 +1,4 @@
-"""`mldg corpus build`: from a source folder to a corpus folder."""
+"""Builds a corpus folder from a source folder (``mldg corpus build``)."""
 
 import contextlib
 import io
@@ -27,31 +27,31 @@ def build(
     beam: Sequence[str] | None = None,
     progress: bool = True,
 ) -> tuple[Path, Report | None]:
-    """Prepares a corpus, or goes on where an earlier call was stopped.
+    """Prepares a corpus, or resumes an earlier call that was interrupted.
 
     Args:
-      name: one of ``BUILDERS``.
-      source: the folder that the official archives were unpacked into; for "manifest"
+      name: a name in ``BUILDERS``.
+      source: the folder that the official archives were unpacked into; for "manifest",
         the table.
-      data_dir: the corpus goes to ``DATA_DIR/NAME/1.0.0`` (a table's to
+      data_dir: the corpus goes to ``DATA_DIR/NAME/1.0.0`` (that of a table to
         ``DATA_DIR/manifest/TABLE/1.0.0``), unfinished work to ``DATA_DIR/build``.
-      workers: processes; one a core by default.
-      allow_incomplete: build what is there.
-      most_skipped: the share of a split's recordings that may be unusable.
-      shard_rows: records in a shard at most.
-      beam: options of Apache Beam, e.g. ["--runner=DataflowRunner"], to make the shards
-        with it; None for processes on this machine.
+      workers: number of processes; None for one per core.
+      allow_incomplete: build the corpus even if the source is incomplete.
+      most_skipped: largest fraction of a split's recordings that may be unusable.
+      shard_rows: maximum number of records in a shard.
+      beam: options of Apache Beam, e.g. ["--runner=DataflowRunner"], to write the
+        shards with Beam; None for processes on this machine.
       progress: show a progress bar.
 
     Returns:
-      The corpus folder, and the report on the source; None for a corpus that was there
-      already.
+      The corpus folder and the report on the source, None if the corpus already exists.
 
     Raises:
-      UserError: the source is not complete, or what the user can mend.
+      UserError: there is no such corpus, the source is incomplete, too many recordings
+        are unusable, or a dependency is missing.
     """
     if name not in BUILDERS:
-        raise UserError(f"no corpus {name!r}: there are {', '.join(BUILDERS)}")
+        raise UserError(f"no corpus {name!r}; choose from {', '.join(BUILDERS)}")
     builder = _builder(name, Path(source), Path(data_dir).absolute())
     folder = Path(builder.data_dir)
     if (folder / "dataset_info.json").exists():
@@ -59,8 +59,9 @@ def build(
     builder.allow_incomplete = allow_incomplete
     builder.most_skipped, builder.shard_rows = most_skipped, shard_rows
     planned = builder.plan(Path(source))
-    for left in folder.parent.glob("incomplete.*"):  # by a killed run: links only
-        shutil.rmtree(left)
+    # Left by a killed run; they only hold links to shards.
+    for leftover in folder.parent.glob("incomplete.*"):
+        shutil.rmtree(leftover)
     tfds.disable_progress_bar()
     if beam is None:
         workers = workers or len(os.sched_getaffinity(0))
@@ -68,14 +69,14 @@ def build(
         options = None
     else:
         options = _beam_options(beam)
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells what we tell
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints its own summary
         builder.download_and_prepare(
             file_format="array_record",
             download_config=options,
             download_dir=builder.shard_folder,  # nothing is downloaded
         )
     shutil.rmtree(builder.shard_folder)
-    with contextlib.suppress(OSError):  # not empty: of another corpus
+    with contextlib.suppress(OSError):  # not empty if another corpus is being built
         builder.shard_folder.parent.rmdir()
     return folder, builder.report
 
@@ -83,7 +84,16 @@ def build(
 def from_manifest(
     path: str | Path, data_dir: str | Path, **options
 ) -> tuple[Path, Report | None]:
-    """Prepares the corpus of a CSV, TSV or Parquet table: `build` of "manifest"."""
+    """Prepares the corpus that a CSV, TSV or Parquet table lists.
+
+    Args:
+      path: the table.
+      data_dir: the corpus goes to ``DATA_DIR/manifest/TABLE/1.0.0``.
+      **options: further arguments of ``build``.
+
+    Returns:
+      As ``build``.
+    """
     return build("manifest", path, data_dir, **options)
 
 

@@ -1,10 +1,10 @@
-"""Records in shards: each is made once, in whatever process, and kept until the end.
+"""Writes records in shards, each once and in any process.
 
-A shard is a thousand rows of a protocol. `plan` writes down which; `make` reads their
-recordings and writes the records, with a note of what went in and what was left out.
-Making a shard again does nothing, so a build may be killed at any time and goes on with
-the shards that are not there yet; and as a shard's bytes depend on its rows alone, it
-makes no difference which process, machine or attempt made it.
+A shard consists of up to 1024 rows of a protocol. ``plan`` writes the rows of each
+shard to a file; ``make`` reads their recordings and writes the records, with a note of
+the included and the skipped ones. Making an existing shard does nothing, so a build can
+be killed at any time and resumes with the missing shards. A shard's bytes depend on its
+rows and their recordings, not on the process, machine or attempt that made it.
 """
 
 import dataclasses
@@ -29,18 +29,23 @@ from mldg_jax.data import audio
 from mldg_jax.data.corpora.completeness import Skipped
 from mldg_jax.data.schema import LABELS, Row
 
-ROWS = 1024  # in a shard at most: some 60 MB of FLAC
-_FORMAT = 1  # raise it when records change: shards of an older format are made anew
+ROWS = 1024  # maximum number in a shard: about 60 MB of FLAC
+_FORMAT = 1  # increase it when records change, to rebuild shards of an older format
 _TEXT = ("utterance", "path", "attack", "speaker", "codec", "language")
 _INDEXED = (*_TEXT[:2], "label", *_TEXT[2:], "duration", "rate")
 
 
 def features(extra: Sequence[str] = ()) -> tfds.features.FeaturesDict:
-    """What a record holds.
+    """Defines the features of a record.
 
-    ``audio`` is a FLAC file (16 kHz, mono, 16 bits), as bytes: the Audio feature would
-    need TensorFlow. ``label`` is 0 for spoof and 1 for bona fide, ``duration`` is in
-    seconds, ``rate`` is that of the source in Hz.
+    Args:
+      extra: names of the columns that only this corpus has, as text.
+
+    Returns:
+      The features. ``audio`` holds the bytes of a FLAC file (16 kHz, mono, 16 bits),
+      because the Audio feature would need TensorFlow; ``label`` is 0 for spoof and 1
+      for bona fide, ``duration`` is in seconds, and ``rate`` is the sampling rate of
+      the source in Hz.
     """
     return tfds.features.FeaturesDict(
         {
@@ -55,24 +60,29 @@ def features(extra: Sequence[str] = ()) -> tfds.features.FeaturesDict:
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One shard: the file of its records and, beside it, its rows and its note.
+    """One shard: the file of its records and, next to it, its rows and its note.
 
-    Called, it is what TFDS calls an example generator; TFDS only counts what it yields
-    (see `Linker`).
+    Calling it makes it an example generator of TFDS, which only counts the examples
+    (see ``Linker``).
+
+    Attributes:
+      path: file of the records.
     """
 
     path: Path
 
     @property
     def rows(self) -> Path:
+        """Path of the file with the rows."""
         return self.path.with_name(f"{self.path.name}.rows")
 
     @property
     def note(self) -> Path:
+        """Path of the file with the note."""
         return self.path.with_name(f"{self.path.name}.json")
 
     def read_note(self) -> dict:
-        """``index``: a list a column; ``skipped``: rows of `Skipped`; ``sha256``."""
+        """Reads ``index`` (a list per column), ``skipped`` (rows) and ``sha256``."""
         return json.loads(self.note.read_text(encoding="utf-8"))
 
     def __call__(self) -> Iterator[tuple[int, None]]:
@@ -82,14 +92,20 @@ class Shard:
 
 
 class Linker(tfds.core.ExampleWriter):
-    """Makes the shard that TFDS asks for and links it to where TFDS wants it."""
+    """Makes the shards that TFDS requests and links them into its folder."""
 
     def __init__(self, folder: Path):
         super().__init__(tfds.core.FileFormat.ARRAY_RECORD)
         self._folder = folder
 
     def write(self, path: os.PathLike, examples: Iterable) -> None:
-        del examples  # the shard's own rows say what to write
+        """Makes a shard, unless it exists, and links or copies it.
+
+        Args:
+          path: file of the records in the folder of TFDS.
+          examples: ignored; the rows of the shard determine its records.
+        """
+        del examples
         shard = Shard(self._folder / Path(path).name)
         make(shard)
         if Path(path).exists():
@@ -104,16 +120,19 @@ class Linker(tfds.core.ExampleWriter):
 def plan(
     files: Sequence[Path], root: Path, rows: Sequence[Row], extra: Sequence[str]
 ) -> list[Shard]:
-    """Deals the rows of a split to shards, in order.
+    """Assigns the rows of a split to shards, in order.
+
+    Deletes existing shards that were planned with other rows, and those that skipped a
+    recording which has changed since.
 
     Args:
-      files: where the shards go, one a shard.
-      root: what the rows' paths start from.
-      rows: of the split.
+      files: paths of the shards.
+      root: folder that the rows' paths are relative to.
+      rows: rows of the split.
       extra: names of the rows' extra columns.
 
-    Shards that an earlier call planned with other rows are deleted, and so are those
-    that left out a recording which has changed since.
+    Returns:
+      The shards, one per file.
     """
     shards = [Shard(Path(file)) for file in files]
     for i, shard in enumerate(shards):
@@ -122,26 +141,30 @@ def plan(
         lines = [header, *rows[first:last]]
         text = "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in lines)
         same = shard.rows.exists() and shard.rows.read_text("utf-8") == text
-        if not same or _mended(shard, root):
+        if not same or _is_outdated(shard, root):
             shard.path.unlink(missing_ok=True)
             with replacing(shard.rows) as part:
                 part.write_text(text, encoding="utf-8")
     return shards
 
 
-def _mended(shard: Shard, root: Path) -> bool:
+def _is_outdated(shard: Shard, root: Path) -> bool:
+    """Returns whether a recording that the shard skipped has changed since."""
     if not shard.path.exists():
         return False
-    made = shard.note.stat().st_mtime
+    written = shard.note.stat().st_mtime
     paths = [root / Skipped(*fields).path for fields in shard.read_note()["skipped"]]
-    return any(path.exists() and path.stat().st_ctime > made for path in paths)
+    return any(path.exists() and path.stat().st_ctime > written for path in paths)
 
 
 def make(shard: Shard) -> int:
-    """Writes a shard, unless it is there: first its note, then its records.
+    """Writes the note and the records of a shard, unless it exists.
+
+    Args:
+      shard: a shard whose rows ``plan`` has written.
 
     Returns:
-      How many rows it is made of.
+      The number of its rows, including those skipped.
     """
     header, *rows = map(json.loads, shard.rows.read_text("utf-8").splitlines())
     if shard.path.exists():
@@ -157,19 +180,20 @@ def make(shard: Shard) -> int:
         try:
             for row in map(Row._make, rows):
                 try:
-                    clip = audio.clip(root / row.path)
+                    recording = audio.clip(root / row.path)
                 except audio.Unusable as error:
-                    place = row.split, row.utterance, row.path
-                    skipped.append(Skipped(*place, error.reason, str(error)))
+                    fields = row.split, row.utterance, row.path
+                    skipped.append(Skipped(*fields, error.reason, str(error)))
                     continue
-                example = _example(row, clip, header["extra"])
+                example = _example(row, recording, header["extra"])
                 writer.write(serialize(example))
                 for name, column in index.items():
                     column.append(example[name])
-                _add(digest, example["utterance"], row, clip.samples)
+                _update(digest, row, recording.samples)
         finally:
             writer.close()
         note = {"index": index, "skipped": skipped, "sha256": digest.hexdigest()}
+        # The shard gets its name last, so an existing shard always has its note.
         with replacing(shard.note) as file:
             file.write_text(json.dumps(note, ensure_ascii=False), encoding="utf-8")
     return len(rows)
@@ -177,7 +201,7 @@ def make(shard: Shard) -> int:
 
 @functools.cache
 def _serializer(extra: tuple[str, ...]) -> Callable[[dict], bytes]:
-    """As ``features.serialize_example``, whose bytes differ from process to process."""
+    """Returns a ``features.serialize_example`` with the same bytes in all processes."""
     record = features(extra)
     serializer = ExampleSerializer(record.get_serialized_info())
 
@@ -188,18 +212,18 @@ def _serializer(extra: tuple[str, ...]) -> Callable[[dict], bytes]:
     return serialize
 
 
-def _example(row: Row, clip: audio.AudioClip, extra: Sequence[str]) -> dict:
+def _example(row: Row, recording: audio.AudioClip, extra: Sequence[str]) -> dict:
     return {
         **{name: getattr(row, name) for name in (*_TEXT, "label")},
         **dict(zip(extra, row.extra, strict=True)),
-        "audio": clip.flac,
-        "duration": len(clip.samples) / audio.SAMPLE_RATE,
-        "rate": clip.rate,
+        "audio": recording.flac,
+        "duration": len(recording.samples) / audio.SAMPLE_RATE,
+        "rate": recording.rate,
     }
 
 
-def _add(digest, utterance: str, row: Row, samples: np.ndarray) -> None:
-    for text in (utterance, row.label, row.attack):
+def _update(digest, row: Row, samples: np.ndarray) -> None:
+    for text in (row.utterance, row.label, row.attack):
         digest.update(text.encode() + b"\0")
     digest.update(np.ascontiguousarray(samples, "<i2").tobytes())
 
@@ -207,26 +231,26 @@ def _add(digest, utterance: str, row: Row, samples: np.ndarray) -> None:
 def make_all(
     shards: Sequence[Shard], rows: int, *, workers: int, progress: bool = True
 ) -> None:
-    """Makes the shards that are not there, in parallel.
+    """Makes the shards that do not exist, in parallel.
 
     Args:
-      shards: all of a corpus.
-      rows: how many rows they are made of together.
-      workers: processes, ≥ 1.
+      shards: all shards of a corpus.
+      rows: total number of their rows.
+      workers: number of processes, ≥ 1.
       progress: show a progress bar.
 
     Raises:
-      UserError: a worker died.
+      UserError: a worker process died.
     """
-    todo = [shard for shard in shards if not shard.path.exists()]
+    missing = [shard for shard in shards if not shard.path.exists()]
     bar = tqdm(total=rows, unit="utterance", disable=not progress)
     with bar:
         bar.update(sum(make(shard) for shard in shards if shard.path.exists()))
-        if min(workers, len(todo)) < 2:  # a pool takes seconds to start
-            for shard in todo:
+        if min(workers, len(missing)) < 2:  # a pool takes seconds to start
+            for shard in missing:
                 bar.update(make(shard))
             return
-        with pool(min(workers, len(todo))) as processes:
-            running = [processes.submit(make, shard) for shard in todo]
-            for future in as_completed(running):
+        with pool(min(workers, len(missing))) as processes:
+            futures = [processes.submit(make, shard) for shard in missing]
+            for future in as_completed(futures):
                 bar.update(future.result())

@@ -1,8 +1,8 @@
-"""RawBoost in numpy and scipy, one clip at a time: the JAX version's rival.
+"""RawBoost in numpy and scipy, one waveform at a time, to compare the JAX version with.
 
-The equations of Tak et al. 2022 with ``scipy.signal.firwin`` and ``freqz``. The tests
-give it the draws of the JAX version, and compare the distributions of its own;
-``benchmarks/rawboost.py`` times it.
+Implements the equations of Tak et al. 2022 with ``scipy.signal.firwin`` and ``freqz``.
+The tests pass it the draws of the JAX version, and compare the distributions of its own
+draws; ``benchmarks/rawboost.py`` times it.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Convolve = Callable[[np.ndarray, np.ndarray], np.ndarray]
 def notch_filter(
     centres: np.ndarray, widths: np.ndarray, taps: np.ndarray, gain: float
 ) -> np.ndarray:
-    """One filter of several notches, its length from the draws."""
+    """Returns a filter with several notches; its length depends on the draws."""
     filter = np.ones(1)
     for centre, width, length in zip(centres, widths, taps, strict=True):
         low = centre - width / 2
@@ -31,7 +31,7 @@ def notch_filter(
 
 
 def filtered(waveform: np.ndarray, filter: np.ndarray, convolve: Convolve):
-    """The waveform, filtered, with the reference's alignment."""
+    """Filters a waveform and aligns the result as the reference does."""
     first = (len(filter) + 1) // 2
     made = convolve(np.append(waveform, np.zeros(1, waveform.dtype)), filter)
     return made[first : first + len(waveform)]
@@ -63,7 +63,7 @@ def ssi(waveform, white, filter, snr, convolve: Convolve = np.convolve):
 
 
 def draw_filter(rng: np.random.Generator, gain=(0, 0), dtype=np.float64):
-    """At the reference's ranges."""
+    """Draws a filter with the reference's ranges."""
     taps = rng.uniform(10, 100, 5).astype(int)
     filter = notch_filter(
         rng.uniform(20, 8000, 5),
@@ -80,7 +80,7 @@ def draw_lnl(rng: np.random.Generator, dtype=np.float64):
 
 def draw_isd(rng: np.random.Generator, samples: int, dtype=np.float64):
     count = int(samples * rng.uniform(0, 10) / 100)
-    # without order: several times as fast as a permutation
+    # Unshuffled draws are several times as fast as a permutation.
     places = rng.choice(samples, count, replace=False, shuffle=False)
     one, two = 2 * rng.random((2, count), dtype) - 1
     return places, 2 * one * two
@@ -97,7 +97,7 @@ def rawboost(
     algorithm: int,
     convolve: Convolve = np.convolve,
 ) -> np.ndarray:
-    """(samples,) float32 or float64 → the same."""
+    """Augments (samples,) float32 or float64; keeps the dtype."""
     dtype = waveform.dtype.type
 
     def stage(number, x):

@@ -1,4 +1,4 @@
-"""Codec round trips: aligned, repeatable, and lossy in the way each codec is."""
+"""Codec round trips are aligned, repeatable and lossy as expected of each codec."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Augmentation on device: what it does to a tone."""
+"""Augmentation on device, measured on tones."""
 
 import jax
 import jax.export
@@ -22,7 +22,7 @@ BATCH = np.broadcast_to(tone(1_000, 4_000), (20, 30, 4_000))  # domains, example
 
 
 def levels(waveform) -> np.ndarray:
-    """(…, samples) → root mean squares, flat."""
+    """Returns the root mean squares of (…, samples), flattened."""
     return np.sqrt(np.mean(np.square(waveform, dtype=float), axis=-1)).ravel()
 
 

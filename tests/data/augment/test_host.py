@@ -1,4 +1,4 @@
-"""Augmentation on the host: what it does to a tone."""
+"""Augmentation on the host, measured on tones."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def tone(frequency: float, samples: int = 32_000) -> np.ndarray:
 
 
 def peak(waveform: np.ndarray) -> float:
-    """Frequency of the strongest component in Hz."""
+    """Returns the frequency of the strongest component in Hz."""
     spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform))))
     return spectrum.argmax() * RATE / len(waveform)
 

@@ -1,6 +1,6 @@
-"""RawBoost against the reference's recorded output, and against numpy and scipy.
+"""Compares RawBoost with the reference's recorded output, and with numpy and scipy.
 
-Equality where draws are replayed, the same distributions where they are not.
+Replayed draws must give equal output, independent draws the same distributions.
 """
 
 import functools
@@ -35,7 +35,7 @@ def golden():
 
 
 def collapsed(config) -> rawboost.Ranges:
-    """The oracle's ranges, each a single point."""
+    """Returns the recorded ranges, each of which is a single point."""
     config = json.loads(str(config))
     snr = (config.get("SNRmin", 10), config.get("SNRmax", 10))
     return rawboost.Ranges(
@@ -115,7 +115,7 @@ def test_filters_are_scipy_s_at_random_draws(ranges, float64):
 
 
 def replayed(key, x: np.ndarray, algorithm: int) -> np.ndarray:
-    """The rival's output at our draws, its filters as short as they were drawn."""
+    """Returns the numpy version's output at our draws, with unpadded filters."""
     keys, ranges = jax.random.split(key, 3), rawboost.REFERENCE
 
     def short(filter):
@@ -188,13 +188,13 @@ def test_chosen_places_are_different_and_as_many_as_asked():
 
 
 def same(ours, theirs) -> None:
-    """Two samples could be of one distribution (Kolmogorov and Smirnov)."""
+    """Asserts that two samples may have the same distribution (Kolmogorov–Smirnov)."""
     ours, theirs = np.ravel(ours), np.ravel(theirs)
     assert scipy.stats.ks_2samp(ours, theirs).pvalue > 1e-3
 
 
 def decibels(filters) -> np.ndarray:
-    """(n, length) → (n, frequencies), the response in dB, not below −60."""
+    """Returns the responses (n, frequencies) of (n, length) in dB, at least −60."""
     spectrum = [np.abs(np.fft.rfft(filter, 1_024))[:-1] for filter in filters]
     return 20 * np.log10(np.maximum(spectrum, 1e-3))
 
@@ -252,7 +252,7 @@ def test_output_is_distributed_as_the_reference_s():
 
 
 def octave(waveform, number: int):
-    """(n, samples) → (n,) level in dB of the octave below 8 kHz · 2⁻ⁿ⁺¹."""
+    """Returns (n,) the level in dB of the octave below 8 kHz · 2**(1 - number)."""
     spectrum = np.abs(np.fft.rfft(waveform, axis=-1)) ** 2
     top = spectrum.shape[-1] >> number - 1
     return 10 * np.log10(spectrum[:, top // 2 : top].sum(axis=-1))

@@ -1,4 +1,4 @@
-"""`mldg corpus`: what a corpus holds, and building from the command line."""
+"""``mldg corpus``: the inventory of a corpus, and building from the command line."""
 
 import json
 import xml.etree.ElementTree as ElementTree
@@ -12,7 +12,7 @@ from tests.data import miniatures
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """ASVspoof 5 in miniature, one of its recordings empty, built under ``data``."""
+    """A miniature ASVspoof 5 with an empty recording, built under ``data``."""
     home = tmp_path_factory.mktemp("inventory")
     mini = miniatures.asvspoof5(home / "source")
     mini.recordings[3].write_bytes(b"")

@@ -1,4 +1,4 @@
-"""Any table as a corpus."""
+"""Building a corpus from a table."""
 
 import csv
 import sys

@@ -1,4 +1,4 @@
-"""The six corpora, built from miniatures of their archives; and from spoiled ones."""
+"""The six public corpora, built from intact and from damaged miniature archives."""
 
 import importlib.util
 import re
@@ -32,7 +32,7 @@ def name(request):
 
 @pytest.fixture
 def mini(name, tmp_path, monkeypatch):
-    """A miniature, with its own counts for official ones."""
+    """A miniature archive whose own counts replace the official ones."""
     made = miniatures.MAKERS[name](tmp_path / "source")
     builder = official.BUILDERS[name]
     small = builder.layout._replace(counts=made.counts)
@@ -47,13 +47,13 @@ def build(name, mini, tmp_path, **options):
 
 
 def spoil(mini, change) -> None:
-    """Rewrites the lines of the protocol."""
+    """Rewrites the lines of the protocol with ``change``."""
     lines = mini.protocol.read_text().splitlines()
     mini.protocol.write_text("\n".join(change(lines)) + "\n")
 
 
 def refused(name, mini, tmp_path, **options) -> tuple[str, str]:
-    """The message and the report of a build that is refused."""
+    """Returns the error message and the report of a build that fails."""
     with pytest.raises(UserError) as refusal:
         build(name, mini, tmp_path, **options)
     assert corpus_folders(tmp_path) == []
@@ -174,7 +174,7 @@ def test_corrupt_recordings_are_named(name, mini, tmp_path):
 
 
 def test_a_mended_recording_is_read_again(tmp_path, monkeypatch):
-    """Its shard was finished before the refusal; the other shards stay."""
+    """Its shard was complete when the build failed; the other shards are kept."""
     mini = miniatures.in_the_wild(tmp_path / "source")
     builder = official.InTheWild
     small = builder.layout._replace(counts=mini.counts)
@@ -249,7 +249,7 @@ def test_asvspoof5_as_other_tools_arrange_it(tmp_path):
 
 
 def test_official_counts():
-    """Sums that the organisers publish."""
+    """Totals are those that the organisers published."""
 
     def total(layout, split):
         return sum(layout.counts[split].values())

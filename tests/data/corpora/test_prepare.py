@@ -1,4 +1,4 @@
-"""Building: in parallel, killed and resumed, on Beam, without TensorFlow: the same."""
+"""Builds give the same corpus in parallel, after a kill, and with Beam."""
 
 import importlib.util
 import multiprocessing
@@ -44,14 +44,14 @@ def mini(tmp_path):
 
 
 def build(mini, data, **options):
-    """Builds it in shards of two records."""
+    """Builds the miniature in shards of two records."""
     defaults = {"workers": 1, "allow_incomplete": True, "progress": False}
     options = {"shard_rows": 2, **defaults, **options}
     return prepare.build("asvspoof5", mini.source, data, **options)[0]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The bytes of all files but TFDS's notes (a date, say)."""
+    """Returns the bytes of all files but TFDS's info, which includes a date."""
     paths = (p for p in folder.iterdir() if p.name != "dataset_info.json")
     return {path.name: path.read_bytes() for path in paths}
 
@@ -63,7 +63,7 @@ def run(program: str, *arguments, **options) -> subprocess.Popen:
 
 
 def test_killed_and_resumed_is_the_same(mini, tmp_path):
-    """kill -9 of a real process: what was made stays and is not made again."""
+    """After kill -9 of a real process, existing shards are kept and not rewritten."""
     whole = contents(build(mini, tmp_path / "whole"))
     data = tmp_path / "data"
     process = run(BUILD, mini.source, data, 0.3)
@@ -87,7 +87,7 @@ def test_workers_do_not_change_the_result(mini, tmp_path):
 
 
 def test_a_worker_that_dies_is_named_and_the_command_goes_on(mini, tmp_path, capsys):
-    """As when memory runs out: from outside, whatever the worker does."""
+    """The worker is killed from outside, as when memory runs out."""
 
     def end_one():
         while len(children := multiprocessing.active_children()) < 2:
@@ -108,7 +108,7 @@ def test_a_worker_that_dies_is_named_and_the_command_goes_on(mini, tmp_path, cap
 
 
 def test_a_kill_between_shards_and_corpus(mini, tmp_path, monkeypatch):
-    """TFDS's half-made folder is swept away, the shards are taken as they are."""
+    """TFDS's incomplete folder is deleted; the shards are reused."""
     whole = contents(build(mini, tmp_path / "whole"))
     data = tmp_path / "data"
     planned = prepare._builder("asvspoof5", mini.source, data)
@@ -153,10 +153,10 @@ def test_a_split_may_not(mini, tmp_path):
         build(mini, tmp_path / "data")
 
 
-# Beam brings an older protobuf, of which TFDS asks a deprecated attribute
+# Beam installs an older protobuf, of which TFDS reads a deprecated attribute
 @pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated:DeprecationWarning")
 def test_beam_makes_the_same(mini, tmp_path):
-    """Eleven shards and more: TFDS 4.9 takes the lengths of Beam's in text order."""
+    """With over ten shards, as TFDS 4.9 sorts the lengths of Beam's shards as text."""
     if importlib.util.find_spec("apache_beam") is None:
         pytest.skip("needs Apache Beam: pip install 'mldg_jax[beam]'")
     lines = mini.protocol.read_text().splitlines()
@@ -190,7 +190,7 @@ def test_beam_that_is_not_installed(mini, tmp_path, monkeypatch):
 
 
 def test_no_tensorflow_is_needed(mini, tmp_path):
-    """All of it, in a process where TensorFlow cannot be imported."""
+    """Building and reading work in a process that cannot import TensorFlow."""
     program = """
 import importlib.util, sys
 
@@ -216,7 +216,7 @@ assert [len(samples) for samples in rows.audio] == [4800] * 6
 
 
 def test_tfds_prepares_it_by_itself(mini, tmp_path, monkeypatch):
-    """Without `prepare`: the builder alone, from ``manual_dir``."""
+    """The builder works without ``prepare``, from ``manual_dir``."""
     import tensorflow_datasets as tfds
 
     small = official.ASVspoof5.layout._replace(counts=mini.counts)
