@@ -244,7 +244,7 @@ def attribution(
     lines = [
         "# Sources of DebSpoof",
         "",
-        "All utterances have been altered: cropped, filtered, set to a level, mixed",
+        "All utterances have been altered: cropped, filtered, scaled, mixed",
         "with noise and coded; spoofed ones are re-synthesised. Each of them keeps the",
         "licence of its source. Licences of the AMI and MFA recordings are as stated",
         "upstream. Texts come from the same packages, from asterisk-core-sounds-LANG",
@@ -263,11 +263,8 @@ def attribution(
         licence = LICENCES.get(package, licences.get(package))
         cell = f"{package} | {version} | {licence} | {', '.join(uses)}"
         lines.append(f"| {cell} |")
-    lines += [
-        "",
-        "Synthesisers (licences: see /usr/share/doc/NAME/copyright for Debian",
-    ]
-    lines += ["packages, `pip show NAME` for the others):", ""]
+    lines += ["", "Synthesisers (see /usr/share/doc/NAME/copyright for the licences of"]
+    lines += ["Debian packages, `pip show NAME` for the others):", ""]
     tools = (*sources.ENGINE_PACKAGES, *synthesisers)
     lines += [f"- {name} {versions.get(name, '')}".rstrip() for name in tools]
     return "\n".join(lines) + "\n"

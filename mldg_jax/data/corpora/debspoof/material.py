@@ -168,16 +168,14 @@ class Material:
             clip = self._clip(name, attack, i, row, speaker, text_fold(row.text))
             generator = np.random.default_rng(seed_of(clip.utterance + "|engine"))
             # The duration of a bona fide utterance, so that length reveals nothing
-            reference = self._bonafide[
-                generator.integers(len(self._bonafide))
-            ].recording
+            natural = self._bonafide[generator.integers(len(self._bonafide))].recording
             clips.append(
                 replace(
                     clip,
                     voice=voice,
                     speed=round(float(generator.uniform(0.87, 1.12)), 3),
                     pitch=int(generator.integers(25, 76)),
-                    longest=round(min(3.0, max(1.3, reference.seconds)), 3),
+                    longest=round(min(3.0, max(1.3, natural.seconds)), 3),
                     licence=f"text: {row.licence}",
                 )
             )

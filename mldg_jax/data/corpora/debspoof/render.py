@@ -168,9 +168,9 @@ def check_complete(plan: Plan, state: dict[str, bool], clips: Path) -> None:
         reason = (clips / f"{failed[0].utterance}.failed").read_text()
         raise UserError(
             f"Only {successes[cell]} of {quota} utterances of {cell} could be "
-            f"rendered, but at least half are needed. First failure: "
-            f"{reason.rstrip('.')}. Check "
-            f"the synthesiser, delete the .failed files in {clips} and build again."
+            "rendered, but at least half are needed. First failure: "
+            f"{reason.rstrip('.')}. Check the synthesiser, delete the .failed files in "
+            f"{clips} and build again."
         )
 
 

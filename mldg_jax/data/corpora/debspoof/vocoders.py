@@ -73,9 +73,9 @@ def world_pitch(
     f0, envelope, aperiodicity = world.analyse(waveform, rate)
     voiced = f0 > 0
     logs = np.log(f0[voiced])
-    moved = np.log(generator.uniform(0.8, 1.25))
+    shift = np.log(generator.uniform(0.8, 1.25))
     swing = generator.uniform(0.0, 0.5) if generator.random() < 0.5 else 1.6
-    f0[voiced] = np.exp(np.mean(logs) + moved + swing * (logs - np.mean(logs)))
+    f0[voiced] = np.exp(np.mean(logs) + shift + swing * (logs - np.mean(logs)))
     f0[voiced] = np.clip(f0[voiced], world.F0_FLOOR, world.F0_CEILING)
     return world.synthesise(f0, envelope, aperiodicity, rate, len(waveform))
 
@@ -137,9 +137,11 @@ def world_swap(
     cepstrum = np.fft.irfft(np.log(envelope), axis=1)  # (frames, 2 (bins - 1))
     target_cepstrum = np.fft.irfft(np.log(target_envelope), axis=1)
     inside = slice(1, _SWAPPED)  # without c0, to keep the level
-    own, other = cepstrum[voiced, inside], target_cepstrum[target_voiced, inside]
-    gain = np.clip(other.std(axis=0) / (own.std(axis=0) + 1e-6), 0.7, 1.4)
-    low = (cepstrum[:, inside] - own.mean(axis=0)) * gain + other.mean(axis=0)
+    source_low = cepstrum[voiced, inside]
+    target_low = target_cepstrum[target_voiced, inside]
+    gain = np.clip(target_low.std(axis=0) / (source_low.std(axis=0) + 1e-6), 0.7, 1.4)
+    centred = cepstrum[:, inside] - source_low.mean(axis=0)
+    low = centred * gain + target_low.mean(axis=0)
     smooth = np.zeros_like(cepstrum)
     smooth[:, 0] = cepstrum[:, 0]
     smooth[:, inside] = low

@@ -67,7 +67,7 @@ class Recording:
     Attributes:
       voice: name of the speaker.
       language: ISO 639-1 code.
-      sex: "f" or "m".
+      sex: "f", "m" or "?".
       path: file relative to the cache folder, or absolute for an installed package.
       text: transcript, "" if unknown.
       start: in seconds, None for the whole file.
