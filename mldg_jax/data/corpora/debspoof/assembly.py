@@ -1,4 +1,4 @@
-"""The whole build, step by step; every step is skipped when its result is there."""
+"""The whole build, step by step; a step is skipped if its result exists."""
 
 import contextlib
 import json
@@ -25,29 +25,30 @@ def build(
     workers: int | None = None,
     progress: bool = True,
 ) -> tuple[Path, str | None]:
-    """Builds DebSpoof, or goes on where an earlier run stopped.
+    """Builds DebSpoof, or resumes where an earlier run stopped.
 
     Installs and downloads the sources, plans, renders, neutralises, writes the corpus
-    and audits it. Takes about 4 minutes (small) or 15 (full) on
-    two cores.
+    and audits it. Takes about 4 minutes (small) or 15 (full) on two cores.
 
     Args:
-      size: "small" (about 1,450 clips) or "full" (about 5,200).
-      data_dir: the corpus goes to `<data_dir>/debspoof/<size>/VERSION`, what it is made
-        from to `<data_dir>/cache` and `<data_dir>/build`, which may be deleted.
-      workers: processes, by default one a core.
+      size: "small" (about 1,500 utterances) or "full" (about 5,200).
+      data_dir: root of all corpora. The corpus goes to
+        ``<data_dir>/debspoof/<size>/<version>``, its sources and intermediate files to
+        ``<data_dir>/cache`` and ``<data_dir>/build``, which may be deleted afterwards.
+      workers: number of processes, by default one per core.
       progress: show a progress bar.
 
     Returns:
-      The corpus folder: array_record files, corpus.json, report.txt, ATTRIBUTION.md;
-      and what is in it and how long that took, as text, None if it was there already.
+      The corpus folder, with array_record files, corpus.json, report.txt and
+      ATTRIBUTION.md; and a text that reports its content and the time taken, or None
+      if the corpus existed already.
 
     Raises:
-      UserError: what the user can mend (no root, no network, unknown size, ...).
+      UserError: the user can fix the problem (no root, no network, unknown size, ...).
     """
     if size not in QUOTAS:
         raise UserError(
-            f"The corpus size is {size!r}, but only {' and '.join(QUOTAS)} exist."
+            f"The corpus size is {size!r}, but it must be {' or '.join(QUOTAS)}."
         )
     from mldg_jax.data.corpora.debspoof import dataset
 
@@ -55,53 +56,53 @@ def build(
     target = dataset.corpus_folder(data_dir, size)
     if (target / "corpus.json").exists():
         return target, None
-    # before minutes of rendering, not after
+    # Missing packages are reported now, not after minutes of rendering
     python_versions = engines.python_versions(size)
-    watch = _Watch()
+    stopwatch = _Stopwatch()
     cache = data_dir / "cache"
-    with watch("sources"):
+    with stopwatch("sources"):
         versions = sources.fetch_all(cache) | python_versions
-    with watch("plan"):
+    with stopwatch("plan"):
         texts = extra_texts(cache) if size == "full" else ()
         plan = make_plan(catalogue(cache), size, texts=texts)
     folder = dataset.build_folder(data_dir, size)
-    with watch("render"):
+    with stopwatch("render"):
         from mldg_jax.data.corpora.debspoof.render import render
 
-        clips, spent = render(
+        clips, attack_seconds = render(
             plan,
             cache,
             folder,
             workers=workers or os.cpu_count() or 1,
             progress=progress,
         )
-    with watch("write"):
+    with stopwatch("write"):
         dataset.write_rows(folder, [row(clip) for clip in clips])
         corpus = dataset.prepare(data_dir, size)
-    with watch("audit"):
+    with stopwatch("audit"):
         result = cue_audit.audit(audit_samples(clips, folder / "clips"))
-    with watch("hash"):
+    with stopwatch("hash"):
         digest = dataset.corpus_hash(corpus)
     expected = reference.read(size)
-    other = reference.difference(digest, versions, expected)
+    deviation = reference.difference(digest, versions, expected)
     summary = summarise(clips, plan.digest, digest, versions, result)
-    summary["differs_from_readme"] = other
+    summary["differs_from_readme"] = deviation
     credits = attribution(clips, versions, engines.synthesiser_names(size))
     notes = [f"- {note}." for note in reference.version_notes(versions, expected)]
     credits += "".join(["\n", *notes, "\n"] if notes else [])
     (target / "ATTRIBUTION.md").write_text(credits, "utf-8")
-    said = "\n\n".join([*tables(clips), cue_audit.table(result)])
-    said += f"\n\n{other}" if other else ""
-    (target / "report.txt").write_text(said + "\n", "utf-8")
+    report = "\n\n".join([*tables(clips), cue_audit.table(result)])
+    report += f"\n\n{deviation}" if deviation else ""
+    (target / "report.txt").write_text(report + "\n", "utf-8")
     text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
     with replacing(target / "corpus.json") as part:
-        part.write_text(text, "utf-8")  # last: it says that the build is complete
-    last = f"{summary['clips']} clips, sha256 {digest[:16]}"
-    return target, "\n".join([said, times(watch.seconds, spent), last])
+        part.write_text(text, "utf-8")  # last, because it marks a complete build
+    totals = f"{summary['clips']} utterances, sha256 {digest[:16]}"
+    return target, "\n".join([report, times(stopwatch.seconds, attack_seconds), totals])
 
 
-class _Watch:
-    """Collects the wall-clock seconds of named stages."""
+class _Stopwatch:
+    """Measures the wall-clock seconds of named stages."""
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
@@ -114,7 +115,14 @@ class _Watch:
 
 
 def row(clip: Clip) -> dict:
-    """What the corpus says about a clip, besides its samples."""
+    """Returns the metadata of an utterance in the corpus.
+
+    Args:
+      clip: the utterance.
+
+    Returns:
+      Value by column, all strings.
+    """
     recording = clip.recording
     source = recording.key if recording else f"{clip.package} (text)"
     return {
@@ -134,7 +142,15 @@ def row(clip: Clip) -> dict:
 
 
 def audit_samples(clips: Sequence[Clip], folder: Path) -> list[cue_audit.Sample]:
-    """Measures the cues of every clip."""
+    """Measures the cues of every utterance.
+
+    Args:
+      clips: utterances of the corpus.
+      folder: folder of the FLAC files.
+
+    Returns:
+      What the audit needs to know about each utterance, in the same order.
+    """
     from mldg_jax.data.corpora.debspoof.dataset import read_clip
 
     return [
@@ -150,7 +166,18 @@ def audit_samples(clips: Sequence[Clip], folder: Path) -> list[cue_audit.Sample]
 
 
 def summarise(clips, plan_digest, digest, versions, result) -> dict:
-    """The content of corpus.json."""
+    """Collects the content of ``corpus.json``.
+
+    Args:
+      clips: utterances of the corpus.
+      plan_digest: hexadecimal SHA-256 of the plan.
+      digest: hexadecimal SHA-256 of the corpus.
+      versions: version of every package, by name.
+      result: the cue audit (``cue_audit.Audit``).
+
+    Returns:
+      A dictionary that can be written as JSON.
+    """
     return {
         "corpus_sha256": digest,
         "plan_sha256": plan_digest,
@@ -168,7 +195,15 @@ def summarise(clips, plan_digest, digest, versions, result) -> dict:
 
 
 def times(stages: dict[str, float], spent: dict[str, float]) -> str:
-    """Where the time went, as text, for people."""
+    """Formats the time taken as text for people.
+
+    Args:
+      stages: wall-clock seconds by stage of the build.
+      spent: worker seconds by attack, "-" for bona fide; may be empty.
+
+    Returns:
+      One or two lines, longest times first.
+    """
     lines = ["Seconds by stage: " + _seconds(stages)]
     if spent:
         named = {"bonafide" if k == "-" else k: v for k, v in spent.items()}
@@ -176,15 +211,24 @@ def times(stages: dict[str, float], spent: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def _seconds(times: dict[str, float]) -> str:
-    ordered = sorted(times.items(), key=lambda item: -item[1])
+def _seconds(seconds: dict[str, float]) -> str:
+    ordered = sorted(seconds.items(), key=lambda item: -item[1])
     return ", ".join(f"{name} {value:.1f}" for name, value in ordered)
 
 
 def attribution(
     clips: Sequence[Clip], versions: dict[str, str], synthesisers: Sequence[str]
 ) -> str:
-    """ATTRIBUTION.md: every source, its licence and what was taken from it."""
+    """Writes the text of ATTRIBUTION.md: sources, licences and use.
+
+    Args:
+      clips: utterances of the corpus.
+      versions: version of every package, by name.
+      synthesisers: names of the Python packages of the attacks.
+
+    Returns:
+      Markdown text, with a table of sources and a list of synthesisers.
+    """
     taken: Counter = Counter()
     texts: Counter = Counter()
     licences = {}
@@ -196,14 +240,15 @@ def attribution(
         taken[clip.package, _use(clip)] += 1
         if clip.target:
             licences[clip.target.package] = clip.target.licence
-            taken[clip.target.package, "target voices"] += 1
+            taken[clip.target.package, "target speakers"] += 1
     lines = [
         "# Sources of DebSpoof",
         "",
-        "The clips are altered: cropped, filtered, levelled, noise added, coded; the",
-        "spoofed ones are re-synthesised. Each keeps the licence of its source.",
-        "Licences of the AMI and MFA recordings are as stated upstream. The texts come",
-        "from the same packages, asterisk-core-sounds-LANG and fillets-ng-data.",
+        "All utterances have been altered: cropped, filtered, scaled, mixed",
+        "with noise and coded; spoofed ones are re-synthesised. Each of them keeps the",
+        "licence of its source. Licences of the AMI and MFA recordings are as stated",
+        "upstream. Texts come from the same packages, from asterisk-core-sounds-LANG",
+        "and from fillets-ng-data.",
         "",
         "| package | version | licence | taken |",
         "| --- | --- | --- | --- |",
@@ -213,17 +258,18 @@ def attribution(
             f"{n} {use}" for (name, use), n in sorted(taken.items()) if name == package
         ]
         if texts[package]:
-            uses.append(f"texts of {texts[package]} synthesised clips")
+            uses.append(f"texts of {texts[package]} synthesised utterances")
         version = versions.get(package, "?")
         licence = LICENCES.get(package, licences.get(package))
         cell = f"{package} | {version} | {licence} | {', '.join(uses)}"
         lines.append(f"| {cell} |")
-    lines += ["", "Synthesisers (licences: /usr/share/doc/NAME/copyright of those from"]
-    lines += ["Debian, `pip show NAME` of the others):", ""]
+    lines += ["", "Synthesisers (see /usr/share/doc/NAME/copyright for the licences of"]
+    lines += ["Debian packages, `pip show NAME` for the others):", ""]
     tools = (*sources.ENGINE_PACKAGES, *synthesisers)
     lines += [f"- {name} {versions.get(name, '')}".rstrip() for name in tools]
     return "\n".join(lines) + "\n"
 
 
 def _use(clip: Clip) -> str:
-    return "bona fide clips" if clip.label == "bonafide" else "re-synthesised clips"
+    kind = "bona fide" if clip.label == "bonafide" else "re-synthesised"
+    return f"{kind} utterances"

@@ -1,8 +1,8 @@
-"""The attacks of each size: their families, and what each synthesiser can speak.
+"""The attacks of each size: their families, voices and languages.
 
 An attack is one domain: a synthesiser or vocoder in one setting. Size "full" has
-several of a family where "small" has one. A family is seen in training or it is not,
-never both; all its attacks stand or fall together when one is left out.
+several attacks in a family where "small" has one. A family is either seen in training
+or unseen, never both, and all its attacks are excluded together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ class Attack(NamedTuple):
     """One attack.
 
     Attributes:
-      family: what it has in common with the attacks that resemble it.
-      voices: of the synthesiser, by split and language; empty for an attack that
-        re-synthesises bona fide speech.
-      seen: occurs in training.
-      share: of an attack's usual number of clips.
+      family: name shared by the attacks that resemble each other.
+      voices: the synthesiser's voices, by split and language; empty for copy synthesis,
+        which re-synthesises bona fide speech.
+      seen: True if the attack occurs in training.
+      share: number of utterances as a fraction of the usual number per attack.
     """
 
     family: str
@@ -29,16 +29,16 @@ class Attack(NamedTuple):
 
 
 def _spoken(languages: Sequence[str], **voices: Sequence[str]):
-    """{split: {language: voices}}: the same voices whatever the language."""
+    """Returns {split: {language: voices}} with the same voices for every language."""
     return {split: dict.fromkeys(languages, names) for split, names in voices.items()}
 
 
-# In `small`, flite and Piper make English enough
+# Size small lacks en here: flite and Piper already speak enough English
 _ESPEAK = ("fr", "it", "cs", "ro", "ru", "be", "da", "el", "bg", "es")
 _ESPEAK_ALL = (*_ESPEAK, "en", "lt", "uk", "ml")
 _PIPER = ("en", "fr", "it", "es", "ro", "cs", "el")
 _KOKORO = ("en", "es", "fr", "it")
-# Synthetic voices are disjoint between splits, but for Piper, which has one
+# Synthetic voices are disjoint between splits, except for Piper, which has only one
 _JOE = {split: ("joe",) for split in SPLITS}
 _FLITE = _spoken(("en",), train=("rms",), dev=("slt",), eval=("awb",))
 _HTS = _spoken(("en",), eval=("cmu_us_slt_arctic_hts",))
@@ -68,7 +68,7 @@ _SMALL = {
     "lpc_voc": Attack("lpc"),
     "world_copy": Attack("world"),
     "world_shift": Attack("world"),
-    # the other two Japanese styles are not intelligible in these languages
+    # The other two Japanese styles are unintelligible in these languages
     "kokoro": Attack(
         "kokoro",
         _spoken(_KOKORO, eval=("jm_kumo", "jf_gongitsune", "jf_nezumi")),
@@ -94,7 +94,7 @@ _FULL = {
         "espeak",
         _spoken(_ESPEAK_ALL, train=("+f2", "+f1"), dev=("+f5",), eval=("+f4", "+f3")),
     ),
-    "espeak_klatt": Attack(  # another synthesiser behind the same phonemes
+    "espeak_klatt": Attack(  # same phonemes, another waveform generator
         "espeak",
         _spoken(_ESPEAK_ALL, train=("+klatt",), dev=("+klatt3",), eval=("+klatt4",)),
     ),
@@ -116,7 +116,7 @@ _FULL = {
         },
     ),
     "piper_vits": Attack("piper", _spoken(_PIPER, **_JOE)),
-    "piper_plain": Attack("piper", _spoken(_PIPER, **_JOE)),  # no noise drawn
+    "piper_plain": Attack("piper", _spoken(_PIPER, **_JOE)),  # draws no noise
     "gl_mel": Attack("gl"),
     "gl_coarse": Attack("gl"),
     "lpc_voc": Attack("lpc"),
@@ -134,7 +134,7 @@ _FULL = {
     "kokoro_nezumi": Attack(
         "kokoro", _spoken(_KOKORO, eval=("jf_nezumi",)), seen=False, share=0.5
     ),
-    # distilled from Kokoro, with another vocoder
+    # Distilled from Kokoro, hence the same family, but with another vocoder
     "hibari": Attack(
         "kokoro", _spoken(("en",), eval=("heart",)), seen=False, share=0.7
     ),
@@ -151,4 +151,4 @@ _FULL = {
 }
 
 ATTACKS = {"small": _SMALL, "full": _FULL}
-"""Size -> name -> attack, in the order of the corpus."""
+"""Attacks by size and name, in corpus order."""

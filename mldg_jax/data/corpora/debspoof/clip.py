@@ -1,4 +1,7 @@
-"""What a plan is made of: candidates for clips, and how many of each cell to keep."""
+"""Candidate utterances, and the plan that says how many of each cell to keep.
+
+A cell is one bona fide speaker or one attack within a split.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,12 +13,27 @@ from mldg_jax.data.corpora.debspoof.voices import Recording
 
 @dataclass(frozen=True)
 class Clip:
-    """One candidate: what to render, and what the corpus says about it.
+    """One candidate utterance: how to render it, and its metadata in the corpus.
 
-    `recording` is the bona fide source (None for speech from text), `target` the
-    second voice of world_swap; `speed` (1 = normal), `pitch` (espeak, 0-99) and
-    `voice` set the engine; `longest` bounds the length in seconds; `fold` is its group
-    for evaluation on disjoint speakers, see `splits.speaker_folds`.
+    Attributes:
+      utterance: unique name.
+      split: "train", "dev" or "eval".
+      label: "bonafide" or "spoof".
+      attack: name of the attack, "-" for bona fide.
+      speaker: human speaker, or the attack and voice for speech from text.
+      language: ISO 639-1 code.
+      text: transcript, "" if unknown.
+      package: package that the recording or the text comes from.
+      licence: licence of that package, after "text: " for speech from text.
+      cell: the plan's key for the quota of this utterance.
+      family: family of the attack, "-" for bona fide.
+      fold: group for evaluation on disjoint speakers (``splits.speaker_folds``).
+      recording: bona fide source, None for speech from text.
+      target: recording of the target speaker, for world_swap only.
+      voice: voice of the synthesiser.
+      speed: speaking rate of the synthesiser, 1 = normal.
+      pitch: espeak's pitch, 0 to 99.
+      longest: upper bound of the length in seconds.
     """
 
     utterance: str
@@ -39,13 +57,19 @@ class Clip:
 
     @property
     def seed(self) -> int:
-        """Seed of every random choice about this clip."""
+        """64-bit seed of every random choice about this utterance."""
         return seed_of(self.utterance)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Candidates in their final order, and how many of each cell to keep."""
+    """Candidates in their final order, and how many of each cell to keep.
+
+    Attributes:
+      size: "small" or "full".
+      clips: candidates, more than will be kept.
+      quotas: number of utterances to keep, by cell.
+    """
 
     size: str
     clips: tuple[Clip, ...]
@@ -53,7 +77,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over everything that decides how the clips sound."""
+        """Hexadecimal SHA-256 of everything that determines the samples."""
         lines = [
             "|".join(
                 (

@@ -1,8 +1,8 @@
-"""Decides, from the catalogue alone, which clips the corpus is made of.
+"""Plans the utterances of the corpus from the catalogue alone.
 
-`make_plan` is a pure function. It lists more candidates than needed for every cell (a
-voice of bona fide, an attack of a split): the renderer keeps the first `quota`
-successes of a cell in order, so that the corpus does not depend on timing.
+``make_plan`` is a pure function. It lists more candidates than needed for every cell (a
+bona fide speaker or an attack within a split). The renderer keeps the first successes
+of each cell in plan order, up to its quota, so the corpus does not depend on timing.
 """
 
 from collections import defaultdict
@@ -25,15 +25,16 @@ from mldg_jax.data.corpora.debspoof.splits import (
 )
 from mldg_jax.data.corpora.debspoof.voices import Recording
 
-ALL = 10**6  # more bona fide than there is: the cap of a tenth a voice decides
+# More than the catalogue holds: only the cap of a tenth per speaker limits bona fide
+ALL = 10**6
 
-# size -> split -> (bona fide, clips a seen attack, clips an unseen attack)
+# size -> split -> utterances (bona fide in all, per seen attack, per unseen attack)
 QUOTAS = {
     "small": {"train": (300, 42, 0), "dev": (90, 14, 0), "eval": (280, 18, 42)},
     "full": {"train": (ALL, 125, 0), "dev": (ALL, 40, 0), "eval": (ALL, 54, 126)},
 }
 
-_SPARE = 1.3  # candidates per wanted clip
+_SPARE = 1.3  # candidates per wanted utterance, in case some cannot be rendered
 
 
 def make_plan(
@@ -42,21 +43,24 @@ def make_plan(
     seed: int = 0,
     texts: Sequence[Recording] = (),
 ) -> Plan:
-    """The plan of a corpus.
+    """Returns the plan of a corpus.
 
     Args:
-      rows: the catalogue (`voices.catalogue`).
+      rows: the catalogue (``voices.catalogue``).
       size: "small" or "full".
-      seed: changes every draw; the published corpus has 0.
-      texts: sentences that no voice of the catalogue reads (`texts.extra_texts`), for
-        size "full".
+      seed: changes every draw; the published corpus uses 0.
+      texts: sentences without a recording (``texts.extra_texts``), for size "full".
+
+    Returns:
+      The candidates, split by split, bona fide before the attacks, and the quotas.
 
     Raises:
-      UserError: unknown size, or the packages of this machine hold too few clips.
+      UserError: the size is unknown, or the installed packages hold too few speakers,
+        recordings or texts.
     """
     if size not in QUOTAS:
         raise UserError(
-            f"The corpus size is {size!r}, but only {' and '.join(QUOTAS)} exist."
+            f"The corpus size is {size!r}, but it must be {' or '.join(QUOTAS)}."
         )
     check_voices(rows)
     parts = assign_splits(rows, texts)
@@ -65,7 +69,7 @@ def make_plan(
     for split in SPLITS:
         wanted = QUOTAS[size][split][0]
         by_voice = _by_voice(parts[split], split)
-        # one voice speaks English and Spanish, and English is scarce
+        # One speaker has both English and Spanish, and English is scarce
         first = "en" if size == "full" else ""
         bonafide, cells = _bonafide(by_voice, split, wanted, seed, first)
         clips += bonafide
@@ -73,17 +77,26 @@ def make_plan(
         counts = attack_counts(size, split)
         attacks = ATTACKS[size]
         folds = speaker_folds(by_voice)
-        source = Material(split, parts[split], bonafide, cells, folds, seed)
+        material = Material(split, parts[split], bonafide, cells, folds, seed)
         if size == "full":
-            source.balance_languages(attacks, counts)
+            material.balance_languages(attacks, counts)
         for attack, count in counts.items():
-            clips += source.clips(attack, attacks[attack], int(np.ceil(count * _SPARE)))
+            candidates = int(np.ceil(count * _SPARE))
+            clips += material.clips(attack, attacks[attack], candidates)
             quotas[f"{split}/{attack}"] = count
     return Plan(size, tuple(clips), quotas)
 
 
 def attack_counts(size: str, split: str) -> dict[str, int]:
-    """How many clips of each attack a split of a size gets."""
+    """Returns the number of utterances wanted of each attack in a split.
+
+    Args:
+      size: "small" or "full".
+      split: "train", "dev" or "eval".
+
+    Returns:
+      Count by attack, in corpus order; attacks without utterances are omitted.
+    """
     _, seen, unseen = QUOTAS[size][split]
 
     def count(attack: Attack) -> int:
@@ -94,7 +107,7 @@ def attack_counts(size: str, split: str) -> dict[str, int]:
 
 
 def _by_voice(rows: Sequence[Recording], split: str) -> dict[str, list[Recording]]:
-    """The recordings of the split's own voices, voices sorted."""
+    """Returns the recordings of the split's own speakers, sorted by speaker."""
     by_voice = defaultdict(list)
     for row in rows:
         if split_of(row.voice) == split:
@@ -109,6 +122,7 @@ def _bonafide(
     seed: int,
     first: str,
 ) -> tuple[list[Clip], dict[str, int]]:
+    """Returns the bona fide candidates of a split and the quota of each cell."""
     quotas = voice_quotas({v: len(r) for v, r in by_voice.items()}, wanted)
     folds = speaker_folds(by_voice)
     clips = []
@@ -135,7 +149,7 @@ def _bonafide(
 
 
 def _by_language(rows: Sequence[Recording], name: str, first: str) -> list[Recording]:
-    """Shuffled rows of one voice: one language `first`, the others taking turns."""
+    """Shuffles one speaker's recordings: language ``first``, then the rest in turn."""
     queues = defaultdict(list)
     for row in shuffled(rows, name, key=lambda row: row.key):
         queues[row.language].append(row)

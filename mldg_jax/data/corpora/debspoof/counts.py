@@ -1,4 +1,4 @@
-"""What the corpus holds: clips by attack, language, voice and fold."""
+"""Counts of utterances by attack, language, speaker and fold."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -8,7 +8,14 @@ from mldg_jax.data.corpora.debspoof.splits import FOLDS, SPLITS
 
 
 def clip_counts(clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
-    """Number of clips by "split/attack" and the like, for `corpus.json`."""
+    """Counts utterances for ``corpus.json``.
+
+    Args:
+      clips: the utterances of the corpus.
+
+    Returns:
+      For each grouping, e.g. "split_attack", the count by key, e.g. "train/gl_mel".
+    """
 
     def count(key: Callable[[Clip], str]) -> dict[str, int]:
         return dict(sorted(Counter(key(clip) for clip in clips).items()))
@@ -22,8 +29,15 @@ def clip_counts(clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
 
 
 def tables(clips: Sequence[Clip]) -> list[str]:
-    """The counts as texts, for people: by attack, by language, by human voice."""
-    return [_by_attack(clips), _by_language(clips), _by_voice(clips)]
+    """Formats the counts as text tables for people.
+
+    Args:
+      clips: the utterances of the corpus.
+
+    Returns:
+      Three tables: by attack, by language, and by human speaker and fold.
+    """
+    return [_by_attack(clips), _by_language(clips), _by_speaker(clips)]
 
 
 def _kind(clip: Clip) -> str:
@@ -57,7 +71,7 @@ def _by_language(clips: Sequence[Clip]) -> str:
     return _aligned(lines, left=1)
 
 
-def _by_voice(clips: Sequence[Clip]) -> str:
+def _by_speaker(clips: Sequence[Clip]) -> str:
     real = [clip for clip in clips if clip.label == "bonafide"]
     copies = Counter(
         (clip.split, clip.speaker) for clip in clips
@@ -72,10 +86,10 @@ def _by_voice(clips: Sequence[Clip]) -> str:
     for (split, speaker, fold), n in sorted(
         counts.items(), key=lambda item: (SPLITS.index(item[0][0]), item[0][2], item[0])
     ):
-        made = str(copies[split, speaker])
-        lines.append([speaker, languages[speaker], split, str(fold), str(n), made])
+        numbers = [str(fold), str(n), str(copies[split, speaker])]
+        lines.append([speaker, languages[speaker], split, *numbers])
     folds = Counter((clip.split, clip.fold, clip.label) for clip in clips)
-    text = ["", f"clips by fold 0 … {FOLDS - 1}, bonafide + spoof:"]
+    text = ["", f"utterances by fold 0 … {FOLDS - 1}, bonafide + spoof:"]
     for split in SPLITS:
         parts = [
             f"{folds[split, fold, 'bonafide']} + {folds[split, fold, 'spoof']}"
@@ -86,7 +100,7 @@ def _by_voice(clips: Sequence[Clip]) -> str:
 
 
 def _aligned(lines: Iterable[Sequence[str]], left: int) -> str:
-    """Columns as wide as they need to be; the first `left` of them ragged right."""
+    """Aligns columns: the first ``left`` to the left, the others to the right."""
     lines = list(lines)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(

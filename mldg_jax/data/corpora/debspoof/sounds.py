@@ -1,4 +1,4 @@
-"""What a clip sounds like before the neutraliser: recorded, vocoded, synthesised."""
+"""Waveforms before the neutraliser: recorded, vocoded or synthesised."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,16 +18,19 @@ from mldg_jax.data.corpora.debspoof.neutralise import (
 )
 from mldg_jax.data.corpora.debspoof.voices import Recording
 
-_SOURCE_SECONDS = 3.2  # no clip is longer than 3 s: the rest is not vocoded
+_SOURCE_SECONDS = 3.2  # no utterance exceeds 3 s, so more need not be vocoded
 
 
 def of_task(task: Sequence[Clip], cache: Path, model: Path) -> list[Sound | None]:
-    """Sounds of the clips of one task; None where the synthesiser failed.
+    """Makes the waveforms of the utterances of one task.
 
     Args:
-      task: one clip, or several of one Festival voice.
-      cache: where the recordings are.
+      task: one utterance, or several of one Festival voice.
+      cache: folder filled by ``sources.fetch_all``.
       model: Kokoro's ONNX file.
+
+    Returns:
+      The waveform and its rate for every utterance, None where Festival failed.
     """
     first = task[0]
     if first.attack.startswith("fest_"):
@@ -37,7 +40,19 @@ def of_task(task: Sequence[Clip], cache: Path, model: Path) -> list[Sound | None
 
 
 def synthesise(clip: Clip, cache: Path, model: Path) -> Sound:
-    """The sound of one clip before the neutraliser: (waveform, rate)."""
+    """Makes the waveform of one utterance, Festival's excepted.
+
+    Args:
+      clip: utterance to make.
+      cache: folder filled by ``sources.fetch_all``.
+      model: Kokoro's ONNX file.
+
+    Returns:
+      The waveform and its rate.
+
+    Raises:
+      ValueError: the attack is unknown.
+    """
     if clip.recording is not None:
         if clip.label == "bonafide":
             return read(clip.recording, cache)
@@ -70,7 +85,7 @@ def _vocode(clip: Clip, recording: Recording, cache: Path) -> np.ndarray:
 
 
 def _stretch(row: Recording, cache: Path, generator) -> np.ndarray:
-    """At most 3.2 s of a recording at 16 kHz, peak 0.9."""
+    """Returns at most 3.2 s of a recording at 16 kHz, with peak 0.9."""
     speech = trim(to_mono_16k(*read(row, cache)))
     spare = len(speech) - int(_SOURCE_SECONDS * RATE)
     if spare > 0:
@@ -80,7 +95,15 @@ def _stretch(row: Recording, cache: Path, generator) -> np.ndarray:
 
 
 def read(row: Recording, cache: Path) -> Sound:
-    """A recording's samples ((n,) or (n, channels) float64) and rate."""
+    """Reads a recording.
+
+    Args:
+      row: recording to read.
+      cache: folder filled by ``sources.fetch_all``.
+
+    Returns:
+      Waveform, (samples,) or (samples, channels) float64, and its rate in Hz.
+    """
     path = cache / row.path
     if path.suffix == ".g722":
         return decode_g722(path.read_bytes()) / 32768.0, RATE

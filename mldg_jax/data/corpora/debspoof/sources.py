@@ -1,7 +1,7 @@
-"""Fetches what DebSpoof is made of: Debian packages, and the archives of ``sdists``.
+"""Fetches the sources of DebSpoof: Debian packages and the archives of ``sdists``.
 
-Every step writes to a temporary name and renames, so a killed run leaves either a
-complete file or none, and a second run does nothing.
+Every step writes to a temporary name and then renames, so a killed run leaves complete
+files or none, and a second run has nothing to do.
 """
 
 import os
@@ -47,43 +47,52 @@ DATA_PACKAGES = (
     "pocketsphinx-testdata",
     "tuxpaint-stamps-default",
 )
-"""Packages that are only unpacked, never installed: no root needed."""
+"""Packages that are only unpacked, not installed, which needs no root."""
 
 
 def installed_packages(packages: Sequence[str]) -> dict[str, str]:
-    """Versions of those of `packages` that dpkg says are installed.
+    """Returns the versions of the Debian packages that are installed.
+
+    Args:
+      packages: names of Debian packages.
+
+    Returns:
+      Version by name, without the packages that are not installed.
 
     Raises:
-      UserError: there is no dpkg, so this is not Debian or Ubuntu.
+      UserError: dpkg-query is missing, so this is neither Debian nor Ubuntu.
     """
     if shutil.which("dpkg-query") is None:
         raise UserError(
-            "DebSpoof is made of Debian packages, but the command dpkg-query is not "
-            "there, so this machine is neither Debian nor Ubuntu. Build it in a "
-            "container such as debian:12 and copy the data folder."
+            "DebSpoof is built from Debian packages, but the command dpkg-query was "
+            "not found, so this machine runs neither Debian nor Ubuntu. Build the "
+            "corpus in a container such as debian:12 and copy the data folder."
         )
     layout = "${Package}\t${Version}\t${db:Status-Status}\n"
     answer = subprocess.run(
         ["dpkg-query", "-W", "-f", layout, *packages],
         capture_output=True,
         text=True,
-        check=False,  # a package that is not known gives status 1
+        check=False,  # an unknown package gives status 1
     )
     rows = (line.split("\t") for line in answer.stdout.splitlines())
     return {name: version for name, version, status in rows if status == "installed"}
 
 
 def missing_apt_packages() -> list[str]:
-    """Engine packages that are not installed, in a fixed order."""
+    """Returns the engine packages that are not installed, in a fixed order."""
     installed = installed_packages(ENGINE_PACKAGES)
     return [name for name in ENGINE_PACKAGES if name not in installed]
 
 
 def install_apt(packages: Sequence[str]) -> None:
-    """Installs Debian packages as root or through passwordless sudo.
+    """Installs Debian packages as root or with passwordless sudo.
+
+    Args:
+      packages: names of Debian packages; nothing happens if empty.
 
     Raises:
-      UserError: neither is possible, or apt-get fails.
+      UserError: the user is not root and sudo asks for a password, or apt-get fails.
     """
     if not packages:
         return
@@ -95,23 +104,23 @@ def install_apt(packages: Sequence[str]) -> None:
         prefix = ["sudo", "-n"]
     else:
         raise UserError(
-            f"{len(packages)} speech synthesiser packages are missing "
-            f"({', '.join(packages)}) and installing them needs root, which this "
-            f"user is not. Run this line once and start the build again: {by_hand}"
+            f"{len(packages)} speech synthesiser packages are not installed "
+            f"({', '.join(packages)}), and only root can install them. Run this "
+            f"command once, then start the build again: {by_hand}"
         )
     answer = _apt(arguments, prefix)
     if answer.returncode:
         raise UserError(
             f"apt-get could not install {', '.join(packages)}: "
-            f"{sdists.last_line(answer.stderr)} Run it by hand to see all of it: "
+            f"{sdists.last_line(answer.stderr)} To see the whole output, run: "
             f"{by_hand}"
         )
 
 
 def _apt(arguments: Sequence[str], prefix: Sequence[str] = (), **options):
-    """Runs apt-get; when it fails, once more after `apt-get update` if allowed.
+    """Runs apt-get; if it fails, retries once after ``apt-get update`` where allowed.
 
-    A fresh container has no package lists and an old machine has stale ones.
+    A fresh container has no package lists, and an old machine has stale ones.
     """
     command = [*prefix, "apt-get", *arguments]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -124,14 +133,17 @@ def _apt(arguments: Sequence[str], prefix: Sequence[str] = (), **options):
 
 
 def fetch_packages(packages: Sequence[str], cache: Path) -> dict[str, str]:
-    """Downloads and unpacks Debian packages into `cache/debs` and `cache/x`.
+    """Downloads and unpacks Debian packages into ``cache/debs`` and ``cache/x``.
 
     Args:
       packages: names of Debian packages.
       cache: folder that is kept between builds.
 
     Returns:
-      The version of every package.
+      Version by package name.
+
+    Raises:
+      UserError: apt-get cannot download a package.
     """
     debs, unpacked = cache / "debs", cache / "x"
     debs.mkdir(parents=True, exist_ok=True)
@@ -142,7 +154,7 @@ def fetch_packages(packages: Sequence[str], cache: Path) -> dict[str, str]:
     versions = {}
     for name in packages:
         archive = sorted(debs.glob(f"{name}_*.deb"))[0]
-        # apt writes the colon of an epoch as %3a
+        # apt encodes the colon of an epoch as %3a
         versions[name] = archive.name.split("_")[1].replace("%3a", ":")
         if not (unpacked / name).exists():
             with tempfile.TemporaryDirectory(dir=unpacked) as folder:
@@ -154,7 +166,7 @@ def fetch_packages(packages: Sequence[str], cache: Path) -> dict[str, str]:
 
 def _download_debs(packages: Sequence[str], debs: Path) -> None:
     with tempfile.TemporaryDirectory(dir=debs) as folder:
-        # apt drops root for downloads only when its own user may write here
+        # Keeps apt from switching to its own user, which may not write to this folder
         arguments = ["download", "-o", "APT::Sandbox::User=root", *packages]
         answer = _apt(arguments, cwd=folder)
         for archive in Path(folder).glob("*.deb"):
@@ -169,10 +181,16 @@ def _download_debs(packages: Sequence[str], debs: Path) -> None:
 
 
 def fetch_all(cache: Path) -> dict[str, str]:
-    """Engines, data packages and source archives: everything a build reads.
+    """Fetches everything a build reads: engines, data packages and source archives.
+
+    Args:
+      cache: folder that is kept between builds.
 
     Returns:
-      The version of every package, Debian and PyPI together.
+      Version by package name, Debian and PyPI together, sorted by name.
+
+    Raises:
+      UserError: a package cannot be installed or downloaded.
     """
     install_apt(missing_apt_packages())
     versions = fetch_packages(DATA_PACKAGES, cache)

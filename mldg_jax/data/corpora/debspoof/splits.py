@@ -1,4 +1,4 @@
-"""Who is in which split: voices and texts are disjoint, voices are balanced."""
+"""Splits with disjoint speakers and texts, and quotas that balance the speakers."""
 
 import hashlib
 import re
@@ -21,37 +21,61 @@ VOICE_SPLITS = {
         *("fil_linux_1", "fil_linux_m", "fil_linux_v", "fil_kd", "tux_el"),
         *("kt_fr", "kt_da", "kt_uk", "kl_ml", "ami_mee009", "librivox"),
     ),
-    # AMI speakers that are not named above go to eval too. tux_be is here and not in
-    # train because seven full voices cannot fill 280 clips with 10 % each
+    # All other AMI speakers go to eval too. tux_be is here and not in train because
+    # seven speakers with enough recordings cannot fill 280 utterances at 10 % each
     "eval": (
         *("ast_allison", "ast_ivr_ru", "fil_big", "fil_hs", "tux_bg", "tux_es"),
         *("tux_fr", "tux_be", "fest_ru", "ami_fee083", "mfa_ipa"),
     ),
 }
 MOST_PER_VOICE = 0.10
-"""Largest share of the bona fide clips of a split that one voice may have."""
+"""Largest share of the bona fide utterances of a split that one speaker may have."""
 FEWEST_CLIPS, FEWEST_VOICES = 5, 20
+"""Fewest recordings of a speaker, and fewest speakers, that a build accepts."""
 
 FOLDS = 4
-"""Groups of voices in each split, for evaluation on disjoint speakers."""
+"""Number of groups of speakers per split, for evaluation on disjoint speakers."""
 
 _TEXT_SHARES = {"train": 0.35, "dev": 0.15, "eval": 0.5}
 
 
 def seed_of(name: str) -> int:
-    """64-bit seed that depends on `name` alone, the same on every machine."""
+    """Derives a seed from a name, the same on every machine.
+
+    Args:
+      name: any text.
+
+    Returns:
+      Integer in [0, 2**64).
+    """
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
 def shuffled(
     items: Iterable[Any], name: str, key: Callable[[Any], str] = str
 ) -> list[Any]:
-    """Items in an order that depends on `name` and on each item's `key` alone."""
+    """Shuffles items in an order that depends on ``name`` and the keys alone.
+
+    Args:
+      items: items to shuffle.
+      name: seed.
+      key: maps an item to a text that identifies it.
+
+    Returns:
+      The items in a new list.
+    """
     return sorted(items, key=lambda item: seed_of(f"{name}|{key(item)}"))
 
 
 def spread(counts: Mapping[str, int]) -> list[str]:
-    """Names, each `counts[name]` times, mixed so that any prefix is in proportion."""
+    """Interleaves repeated names so that every prefix is nearly in proportion.
+
+    Args:
+      counts: number of repetitions by name.
+
+    Returns:
+      Every name, ``counts[name]`` times.
+    """
     slots = [
         ((i + 0.5) / count, name)
         for name, count in counts.items()
@@ -61,35 +85,54 @@ def spread(counts: Mapping[str, int]) -> list[str]:
 
 
 def largest_cap(counts: Sequence[int], share: float = MOST_PER_VOICE) -> int:
-    """Largest k with k <= share * sum(min(count, k)): no voice above `share`.
+    """Computes the largest cap that keeps every speaker within a share of the total.
 
-    When even k = 1 is too much (fewer than 1/share voices) the result is 1.
+    Args:
+      counts: number of recordings of each speaker.
+      share: largest fraction of the total that one speaker may have.
+
+    Returns:
+      The largest k with k <= share * sum(min(count, k)), or 1 if there is none (fewer
+      than 1 / share speakers).
     """
     best = 1
     for cap in range(1, max(counts, default=1) + 1):
-        # the tolerance is for 10 <= 0.1 * 100 in floating point
+        # The tolerance absorbs the rounding of the product when both are equal
         if cap <= share * sum(min(count, cap) for count in counts) + 1e-9:
             best = cap
     return best
 
 
 def voice_quotas(counts: Mapping[str, int], wanted: int) -> dict[str, int]:
-    """Clips to take of each voice: as even as possible, about `wanted` in all.
+    """Distributes about ``wanted`` utterances over the speakers as evenly as possible.
 
-    No voice gets more than a tenth; if that allows fewer than `wanted`, fewer it is.
+    Args:
+      counts: number of recordings by speaker.
+      wanted: total number of utterances; reached only if no speaker would then have
+        more than a tenth.
+
+    Returns:
+      Number of utterances by speaker.
     """
     limit = largest_cap(list(counts.values()))
     cap = 1
     while cap < limit and sum(min(n, cap) for n in counts.values()) < wanted:
         cap += 1
-    # the smallest cap that reaches `wanted` may be above a tenth of its own total
+    # The smallest cap that reaches `wanted` may exceed a tenth of the resulting total
     while cap > largest_cap([min(n, cap) for n in counts.values()]):
         cap -= 1
     return {voice: min(n, cap) for voice, n in counts.items()}
 
 
 def split_of(voice: str) -> str | None:
-    """The split a bona fide voice belongs to, None for an unknown voice."""
+    """Returns the split of a bona fide speaker.
+
+    Args:
+      voice: name of the speaker.
+
+    Returns:
+      "train", "dev" or "eval"; None for an unknown speaker.
+    """
     for split, names in VOICE_SPLITS.items():
         if voice in names:
             return split
@@ -97,7 +140,14 @@ def split_of(voice: str) -> str | None:
 
 
 def normal_text(text: str) -> str:
-    """Letters and digits only, lower case: two texts that sound alike are equal."""
+    """Normalises a text so that texts with the same words compare equal.
+
+    Args:
+      text: any text.
+
+    Returns:
+      Lower-case words of letters, digits and underscores, separated by spaces.
+    """
     text = unicodedata.normalize("NFKC", text).lower()
     return " ".join(re.findall(r"\w+", text))
 
@@ -105,38 +155,46 @@ def normal_text(text: str) -> str:
 def assign_splits(
     rows: Sequence[Recording], texts: Sequence[Recording] = ()
 ) -> dict[str, list[Recording]]:
-    """Recordings and texts of each split: voices disjoint, texts disjoint.
+    """Assigns recordings and texts to splits with disjoint speakers and texts.
 
-    The English prompts are shared out by a hash of their text, for there is little
-    other English text: the train and dev parts serve as texts for synthesisers only.
-    A text that nobody reads goes to one of the splits with a voice of its language.
+    The English prompts of ast_allison are distributed by a hash of their text, because
+    there is little other English text; in train and dev they only serve as texts for
+    synthesisers. A recording whose text belongs to another split is dropped. A text
+    without a recording goes to a split that has a speaker of its language.
+
+    Args:
+      rows: the catalogue.
+      texts: texts without a recording.
+
+    Returns:
+      Recordings and texts by split.
     """
     parts = {split: [] for split in SPLITS}
     owner: dict[str, str] = {}
     for row in rows:
         split = split_of(row.voice)
         if row.voice == "ast_allison" and row.language == "en":
-            split = _part(normal_text(row.text), SPLITS)
+            split = _split_by_hash(normal_text(row.text), SPLITS)
         if split is None:
             continue
         text = normal_text(row.text)
         if text and owner.setdefault(text, split) != split:
             continue
         parts[split].append(row)
-    homes = defaultdict(set)
+    language_splits = defaultdict(set)
     for row in rows:
-        homes[row.language].add(split_of(row.voice))
+        language_splits[row.language].add(split_of(row.voice))
     for row in texts:
-        splits = [split for split in SPLITS if split in homes[row.language]]
+        splits = [split for split in SPLITS if split in language_splits[row.language]]
         text = normal_text(row.text)
         if splits and text not in owner:
-            owner[text] = _part(text, splits)
+            owner[text] = _split_by_hash(text, splits)
             parts[owner[text]].append(row)
     return parts
 
 
-def _part(text: str, splits: Sequence[str]) -> str:
-    """One of `splits`, by a hash of the text."""
+def _split_by_hash(text: str, splits: Sequence[str]) -> str:
+    """Returns one of ``splits``, by a hash of the text and ``_TEXT_SHARES``."""
     position = seed_of(text) / 2**64
     total = sum(_TEXT_SHARES[split] for split in splits)
     for split in splits:
@@ -149,61 +207,86 @@ def _part(text: str, splits: Sequence[str]) -> str:
 def speaker_folds(
     by_voice: Mapping[str, Sequence[Recording]], folds: int = FOLDS
 ) -> dict[str, int]:
-    """Deals the voices of a split into groups of about as many clips each.
+    """Divides the speakers of a split into folds of similar size.
 
-    Voices with most clips first, each goes to the fold that has fewest clips, among
-    equals to the one with the fewest of its language, then of its sex.
+    In decreasing order of utterances, each speaker goes to the fold with the fewest
+    utterances; ties go to the fold with the fewest speakers of the same language, then
+    of the same sex.
 
     Args:
-      by_voice: the recordings of every voice.
-      folds: how many groups.
+      by_voice: recordings by speaker.
+      folds: number of folds.
 
     Returns:
-      Voice -> fold, 0 ... folds - 1. It does not depend on the size of the corpus.
+      Fold by speaker, 0 to folds - 1. It does not depend on the size of the corpus.
     """
     clips = voice_quotas({v: len(r) for v, r in by_voice.items()}, 10**6)
-    filled, same = Counter(), Counter()
+    sizes, similar = Counter(), Counter()
     result = {}
     for voice in sorted(by_voice, key=lambda voice: (-clips[voice], voice)):
         language, sex = by_voice[voice][0].language, by_voice[voice][0].sex
         fold = min(
             range(folds),
-            key=lambda f: (filled[f], same[f, language], same[f, sex], f),
+            key=lambda f: (sizes[f], similar[f, language], similar[f, sex], f),
         )
         result[voice] = fold
-        filled[fold] += clips[voice]
-        same[fold, language] += 1
-        same[fold, sex] += 1
+        sizes[fold] += clips[voice]
+        similar[fold, language] += 1
+        similar[fold, sex] += 1
     return result
 
 
 def text_fold(text: str, folds: int = FOLDS) -> int:
-    """The fold of a synthesised clip: no text is in two folds."""
+    """Returns the fold of a synthesised utterance, so that no text is in two folds.
+
+    Args:
+      text: the sentence.
+      folds: number of folds.
+
+    Returns:
+      0 to folds - 1, by a hash of the normalised text.
+    """
     return seed_of("fold|" + normal_text(text)) % folds
 
 
 def speakable(text: str) -> bool:
-    """Text that lasts about 1.5 to 3.5 s and that every engine can read."""
+    """Returns True if every engine can read a text and it lasts about 1.5 to 3.5 s.
+
+    Args:
+      text: the sentence.
+
+    Returns:
+      True for 24 to 60 characters and at least three words, without digits, ellipses
+      or symbols that are read out.
+    """
     plain = not re.search(r"[\d$€£%&/#@=()?]\w|\d|\.\.\.", text)
     return 24 <= len(text) <= 60 and plain and len(text.split()) >= 3
 
 
 def check_voices(rows: Sequence[Recording]) -> None:
-    """Raises UserError when a voice or the number of voices is too small."""
+    """Checks that there are enough speakers with enough recordings each.
+
+    Args:
+      rows: the catalogue.
+
+    Raises:
+      UserError: a speaker has fewer than 5 recordings, or there are fewer than 20
+        speakers.
+    """
     counts = Counter(row.voice for row in rows)
     named = [voice for names in VOICE_SPLITS.values() for voice in names]
     poor = [voice for voice in named if 0 < counts[voice] < FEWEST_CLIPS]
     rich = [voice for voice in named if counts[voice] >= FEWEST_CLIPS]
     if poor:
         raise UserError(
-            f"The voice {poor[0]} has {counts[poor[0]]} usable recordings, but at "
-            f"least {FEWEST_CLIPS} are needed: its package differs from Debian 12's. "
+            f"The speaker {poor[0]} has {counts[poor[0]]} usable recordings, but at "
+            f"least {FEWEST_CLIPS} are needed: the package differs from Debian 12's. "
             "Build on Debian 12 (a container will do)."
         )
     if len(rich) < FEWEST_VOICES:
         raise UserError(
-            f"Only {len(rich)} human voices were found, but at least {FEWEST_VOICES} "
+            f"Only {len(rich)} human speakers were found, but at least {FEWEST_VOICES} "
             f"are needed; missing: {', '.join(v for v in named if not counts[v])}. "
-            "Check that the data packages unpacked below cache/x, or build on Debian "
-            "12 (a container will do)."
+            "Check that the data packages were unpacked below cache/x, or build on "
+            "Debian 12 (a container will do)."
         )

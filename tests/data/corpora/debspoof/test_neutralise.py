@@ -67,7 +67,7 @@ def test_too_short_or_silent_gives_none(vowel):
     assert neutralise.neutralise(np.zeros(3 * RATE), RATE, 0) is None
     assert neutralise.neutralise(np.zeros(0), RATE, 0) is None
     silence = np.zeros(3 * RATE)
-    silence[:RATE] = vowel[:RATE]  # one second of speech in three
+    silence[:RATE] = vowel[:RATE]  # 1 s of speech in 3 s
     assert neutralise.neutralise(silence, RATE, 0) is None
 
 

@@ -20,10 +20,10 @@ def test_other_versions_are_named_with_what_they_mean():
     }
     said = reference.difference("35c9da57aa", versions, README)
     assert "\n" not in said
-    assert "sha256 35c9da57, not 50294b0f of Debian 12" in said
+    assert "sha256 35c9da57 instead of 50294b0f, built on Debian 12" in said
     assert "espeak-ng 1.52 (not 1.51), tuxpaint-stamps-default 2025 (not 2022)" in said
     assert "flite" not in said and "other-package" not in said
-    assert said.endswith("tux_* are other audio")
+    assert said.endswith("tux_* have different audio")
 
 
 def test_another_machine_with_the_same_versions():

@@ -41,8 +41,8 @@ def test_extract_members_is_safe(tmp_path):
     )
     assert "wav/a.wav" in names and "b.rttm" in names
     assert not any("e.wav" in n or "link" in n or "c.py" in n for n in names)
-    found = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
-    assert all(name.startswith("deep/target/") for name in found - {"p.tar.gz"})
+    files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert all(name.startswith("deep/target/") for name in files - {"p.tar.gz"})
 
 
 def test_fetch_sdist_checks_the_hash_and_resumes(tmp_path):

@@ -40,7 +40,7 @@ def test_extra_texts(tmp_path):
     scripts.mkdir(parents=True)
     (scripts / "dialogs_en.lua").write_text(LUA)
     (scripts / "dialogs_bg.lua").write_text(LUA)
-    (scripts / "dialogs_cs.lua").write_text(LUA)  # is read aloud
+    (scripts / "dialogs_cs.lua").write_text(LUA)  # unused: Czech is recorded
     stamps = tmp_path / "x/tuxpaint-stamps-default/usr/share/tuxpaint/stamps/coin"
     stamps.mkdir(parents=True)
     (stamps / "penny.txt").write_text("A penny.\nlt.utf8=Centas.\nfr.utf8=Un sou.\n")
@@ -149,9 +149,9 @@ def test_duplicate_stamps_are_left_out(tmp_path):
         *("tux_fr", "fr", "f", "", "", None, None),
         *("tuxpaint-stamps-default", "GPL-2", 1.5),
     )
-    found = []
+    rows = []
     for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (folder / name).write_bytes(content)
-        found.append(replace(base, path=f"x/tuxpaint-stamps-default/{name}"))
-    kept = voices.without_duplicates(found, tmp_path)
-    assert [row.path[-1] for row in kept] == ["a", "c"]
+        rows.append(replace(base, path=f"x/tuxpaint-stamps-default/{name}"))
+    distinct = voices.without_duplicates(rows, tmp_path)
+    assert [row.path[-1] for row in distinct] == ["a", "c"]

@@ -1,4 +1,4 @@
-"""Every clip of the small corpus, rendered twice: the samples must be the same."""
+"""Renders the small corpus twice: the samples must be the same."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ from mldg_jax.data.corpora.debspoof.voices import catalogue
 
 @pytest.mark.full
 def test_clips_do_not_depend_on_load_memory_or_user(tmp_path, monkeypatch):
-    """Builds in data/, then renders again: more workers, dirty memory, a new user."""
+    """Builds in data/, then renders with more workers, dirty memory and a new HOME."""
     data = Path("data").absolute()
     debspoof.build("small", data)
     cache = data / "cache"
