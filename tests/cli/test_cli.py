@@ -58,7 +58,7 @@ def test_bad_recordings_are_named_and_the_good_ones_scored(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["score", "no/such/run", "a.wav"], "is no run folder"),
+        (["score", "no/such/run", "a.wav"], "is not a run folder"),
         (["train", "--config", "none.py:mldg", "--workdir", "w"], "no config file"),
         (["train", "--config", "configs/debspoof.py:x", "--workdir", "w"], "methods"),
         (
