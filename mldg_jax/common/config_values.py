@@ -140,7 +140,7 @@ def _section(kind: type, values: Any, prefix: str) -> Any:
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:
-    """Converts a value to its field's type: lists to tuples, whole numbers to floats."""
+    """Converts a value to its field's type, e.g. a list to a tuple, 1 to 1.0."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _section(hint, value, name + ".")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)

@@ -64,8 +64,8 @@ def check_config(workdir: Path, config: Config) -> None:
     if changed:
         shown = ", ".join(f"{k}: {old.get(k)} → {new.get(k)}" for k in changed[:3])
         raise UserError(
-            f"{workdir} holds a run with another config ({shown}): continue it with its "
-            "own config, or choose a new folder"
+            f"{workdir} holds a run with another config ({shown}): continue it with "
+            "its own config, or choose a new folder"
         )
 
 

@@ -108,5 +108,5 @@ def test_more_devices_than_there_are_are_refused():
     ("processes", "process"), [(None, None), (2, None), (2, 2), (2, -1)]
 )
 def test_a_process_needs_its_number(processes, process):
-    with pytest.raises(UserError, match="--processes N and --process 0"):
+    with pytest.raises(UserError, match="--processes N and --process I"):
         parallel.connect("localhost:1", processes, process)

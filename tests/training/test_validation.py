@@ -122,8 +122,14 @@ def test_ties_go_to_the_lower_loss_then_to_the_earlier():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("attacks=[A07]", r"'A07', which is no attack of the training split: only"),
-        ("split=eval", r"split is 'eval'.* must not choose it; set it to 'dev'"),
+        (
+            "attacks=[A07]",
+            r"'A07', which is not an attack of the training split: choose",
+        ),
+        (
+            "split=eval",
+            r"split is 'eval'.* must not be chosen on .* data; set it to 'dev'",
+        ),
         ("every=0", r"every is 0 and validation.attacks are A02, A05: set both"),
         ("attacks=[]", r"every is 3 and validation.attacks are none: set both"),
         ("keep=0", r"keep is 0.* keep is at least 1"),
