@@ -146,8 +146,8 @@ def _domainbed_of_episode(loss_fn: LossFn, **options: Any) -> mldg.Objective:
     def objective(trainable, episode, key):
         paired = mldg.pairs(episode)
         domains = len(jax.tree.leaves(paired)[0])
-        whole = mldg.domainbed(loss_fn, num_domains=domains, **options)
-        value, stacked = whole(trainable, paired, key)
+        of_pairs = mldg.domainbed(loss_fn, num_domains=domains, **options)
+        value, stacked = of_pairs(trainable, paired, key)
         losses = {  # already sums over pairs, so they must not be averaged
             name: getattr(stacked, name)
             for name in ("loss", "meta_train_loss", "meta_test_loss")

@@ -1,4 +1,4 @@
-"""Config files: the project's own, and what is wrong with others."""
+"""Config files: the project's own, and errors in users' files."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_users_files_build_on_the_projects(tmp_path):
 
 
 def test_old_names_are_accepted_and_said(tmp_path, caplog):
-    """A file of the last release builds on this release's base: it has both names."""
+    """A file of the last release that builds on this release's has both names."""
     file = tmp_path / "mine.py"
     file.write_text(
         "from mldg_jax import configs\n"

@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 def two_processes(folder: Path, *options: str) -> list[Path]:
-    """Two processes with two devices each, over gloo; what each of them found."""
+    """Runs two processes with two devices each, over gloo; returns their results."""
     together = (
         f"--coordinator=localhost:{free_port()} --processes=2 --emulate=2".split()
     )
@@ -50,7 +50,7 @@ def two_processes(folder: Path, *options: str) -> list[Path]:
 
 
 def assert_equal(one: Path, other: Path, orders, dtype: str, count: int, atol: float):
-    """Gradient, parameters, statistics and metrics of one device and of several."""
+    """Compares gradient, parameters, statistics, metrics with those of one device."""
     one, other = np.load(one), np.load(other)
     for order in orders:
         keys = [k for k in one.files if k.startswith(f"{order}/{dtype}/1/")]

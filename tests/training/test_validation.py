@@ -1,4 +1,4 @@
-"""Validation on attacks that training leaves out, and what it chooses."""
+"""Validation on held-out training attacks, and the checkpoint it chooses."""
 
 import json
 
@@ -155,7 +155,7 @@ def test_a_split_without_the_attacks_is_refused():
 
 
 def test_a_speaker_fold_has_no_split_to_validate_on(tmp_path):
-    """It trains on the voices of all splits but its own."""
+    """Training uses the speakers of all splits except the fold's own."""
     with pytest.raises(UserError, match="trains on speakers of the split"):
         train(config("corpus.fold=1"), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -193,7 +193,7 @@ def _batch(batch: int | None, unit: int, total: int, chips: int) -> int:
     requested: float = total / chips if batch is None else batch
     source = f"--batch {batch}"
     if batch is None:
-        source = f"the config's {total} utterances a step"
+        source = f"the config's {total} utterances per step"
     if requested < 1 or requested % unit:
         below = max(0, int(requested // unit * unit))
         nearest = " or ".join(str(n) for n in (below, below + unit) if n)

@@ -29,7 +29,7 @@ def smoke(method, *overrides):
 
 @pytest.fixture
 def on_cpu(monkeypatch):
-    """A slice of one chip that is this machine's CPU."""
+    """Replaces the slice by one chip: this machine's CPU."""
     monkeypatch.setattr(parallel, "topology", lambda name: jax.devices()[:1])
 
 
@@ -40,7 +40,7 @@ def of_chips(monkeypatch, count):
 @pytest.mark.parametrize(
     ("chips", "options", "words"),
     [
-        (8, {}, "12 utterances a step over 8 chips.* --batch 6,"),
+        (8, {}, "12 utterances per step over 8 chips.* --batch 6,"),
         (8, {"batch": 16}, "--batch 16 over.* --batch 12 or 18, .* multiple of 6"),
         (1, {"batch": 6}, "--batch 12"),  # three of an attack are not half bona fide
         (4, {"batch": 8, "attacks": 8}, "meta_test is 9 of 8"),
@@ -89,7 +89,7 @@ def test_the_episode_is_the_samplers(count):
 
 @pytest.mark.parametrize("method", ["mldg", "mldg2"])
 def test_the_step_lowers_for_a_tpu(method):
-    """Without the TPU's compiler: every primitive has a rule for that platform."""
+    """Every primitive has a lowering for TPUs; needs no TPU compiler."""
     config = smoke(method, "model.frontend.layers=1", "crop_samples=3000")
     jaxpr, _ = compiled_step.lower(config, jax.devices()[:1], attacks=3, examples=2)
     function = jax.jit(core.jaxpr_as_fun(jaxpr))
@@ -198,7 +198,7 @@ def test_a_tpu_slice():
 @needs_compiler
 @pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
 def test_the_compiler_refuses_what_is_larger_than_the_chips_memory(name):
-    """And names the size that ``CHIPS`` has."""
+    """The error names the size that ``CHIPS`` has."""
     devices = parallel.topology(name)
     assert len(devices) == 4  # a v4 chip is one device, not two
     shape = jax.ShapeDtypeStruct((2**18, 2**18), np.float32)
