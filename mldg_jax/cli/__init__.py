@@ -1,4 +1,4 @@
-"""The command line: parses, calls one function of the rooms above, prints."""
+"""The command line ``mldg``: parses arguments, calls the library, prints results."""
 
 import argparse
 import os
@@ -9,6 +9,7 @@ from mldg_jax.cli import (
     analysis_commands,
     compare_commands,
     corpus_commands,
+    plan_commands,
     run_commands,
     score_commands,
 )
@@ -16,49 +17,67 @@ from mldg_jax.common.console import show_log
 from mldg_jax.common.errors import UserError
 
 DESCRIPTION = """\
-Train detectors of synthetic speech that hold on attacks they never met, and score
-recordings with them. A score is higher for bona fide (human) speech, everywhere."""
+Train detectors of synthetic speech that generalise to unseen attacks, score recordings
+with them, and evaluate the scores. An attack is a way to make spoofed speech, e.g. one
+synthesiser. A score is higher for bona fide (human) speech, everywhere."""
 
 EPILOG = """\
-examples:
-  mldg demo                                    the whole argument in ten minutes
-  mldg corpus build debspoof --size small      only the corpus
+start here:
+  mldg demo                        corpus, training and report in ten minutes
+  mldg score runs/demo/mldg-0 my_recording.wav
+
+train your own:
+  mldg corpus build debspoof --size small
   mldg corpus build asvspoof2019_la --source /data/LA
   mldg train --config configs/debspoof.py:mldg --workdir runs/mldg
   mldg compare --config configs/debspoof.py --methods frozen,erm,mldg --workdir runs/all
+  mldg analyse runs/demo/mldg-0    what training changed, and where
   mldg plan --config configs/xlsr.py:mldg --topology v5e:2x4 --batch 12
-  mldg score runs/demo/mldg-0 my_recording.wav
-  mldg analyse runs/demo/mldg-0                what training did, and why
+
+evaluate scores of any system:
   mldg evaluate --scores scores.txt --keys trial_metadata.txt --html report.html
+
+`mldg COMMAND --help` explains a command. Exit status: 0 done, 2 wrong input (with a
+message on standard error), 1 a bug.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit status (0 done, 2 wrong input)."""
+    """Runs a command.
+
+    Args:
+      argv: arguments of the command line; None for those of this process.
+
+    Returns:
+      The exit status: 0 done, 2 wrong input, 130 interrupted.
+    """
     hide_log = show_log()
     try:
         try:
             arguments = make_parser().parse_args(argv)
-        finally:  # --help leaves from there
+        finally:  # --help exits here: meet a broken pipe now, not at shutdown
             sys.stdout.flush()
         status = arguments.command(arguments) or 0
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # `mldg … | head` has read enough
+        # Python flushes again at shutdown, which must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UserError as error:
         print(f"mldg: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("mldg: interrupted; the same command continues", file=sys.stderr)
+        print(
+            "mldg: interrupted; run the same command again to continue", file=sys.stderr
+        )
         return 130
     finally:
         hide_log()
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Returns the parser of all commands."""
+    """Creates the parser with all commands."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="mldg", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw
@@ -70,6 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
         corpus_commands,
         score_commands,
         analysis_commands,
+        plan_commands,
     ):
         module.add(commands)
     return parser

@@ -1,4 +1,4 @@
-"""``python -m mldg_jax.cli``."""
+"""Entry point of ``python -m mldg_jax.cli``."""
 
 import sys
 

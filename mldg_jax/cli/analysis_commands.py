@@ -1,4 +1,4 @@
-"""``mldg analyse``."""
+"""The command ``mldg analyse``."""
 
 import argparse
 import sys
@@ -7,42 +7,62 @@ from typing import Any
 
 from mldg_jax.cli.arguments import add_command, add_corpus, add_data_dir, corpus_folder
 
-TEXT = """\
-Say what training did. Of one run: do the attacks' gradients agree, what does the MLDG
-objective consist of, how curved is the loss, where does the update matter. Of several:
-how far apart are their updates, is there a barrier between them, which projections
-carry the update in which method. Writes arrays.npz (every number), table.md and
-report.html (pictures with captions, needs no network)."""
+TEXT = "Analyse what training did to a run, or compare the updates of several runs."
+DETAILS = """\
+One run: do the gradients of the attacks agree, what does the MLDG objective consist
+of, how curved is the loss, which part of the update matters? Several runs: how far
+apart are their updates, is there a loss barrier between them, which projections
+carry the update of each method?
+
+Writes arrays.npz (every number), table.md and report.html (figures with captions;
+needs no network). The analysis covers all checkpoints that a run kept: train with
+--set keep_every=N to keep more.
+
+examples:
+  mldg analyse runs/demo/mldg-0
+  mldg analyse runs/demo/erm-0 runs/demo/erm-1 runs/demo/mldg-0 runs/demo/mldg-1
+"""
 
 
 def add(commands: Any) -> None:
-    """Adds the command."""
-    analyse = add_command(commands, "analyse", _analyse, TEXT)
+    """Adds the command.
+
+    Args:
+      commands: subparsers of the main parser.
+    """
+    analyse = add_command(commands, "analyse", _analyse, TEXT, DETAILS)
     analyse.add_argument(
         "runs",
         nargs="+",
         metavar="RUN",
-        help="finished run folders; several, of the same model, are compared: of each "
-        "method (erm, mldg, …) ideally several seeds",
+        help="a finished run folder; several runs of the same model are compared, "
+        "ideally several seeds of each method",
     )
     add_corpus(analyse, "first run")
-    analyse.add_argument("--split", default="dev", help="default: %(default)s")
+    analyse.add_argument(
+        "--split",
+        default="dev",
+        help="split of the corpus to analyse on; default: %(default)s",
+    )
     analyse.add_argument(
         "--examples",
         type=int,
         default=8,
-        help="utterances of each attack, half of them bona fide; default: %(default)s",
+        metavar="N",
+        help="utterances per attack, half of them bona fide; default: %(default)s",
     )
     analyse.add_argument(
         "--seed",
         type=int,
         default=0,
-        help="of the choice of utterances and of held-out attacks; default: 0",
+        help="seed of the choice of utterances and of held-out attacks; default: "
+        "%(default)s",
     )
     analyse.add_argument(
         "--output",
         metavar="FOLDER",
-        help="default: RUN/analysis, or runs/comparison for several",
+        help="where to write; default: RUN/analysis, or runs/comparison for several "
+        "runs",
     )
     add_data_dir(analyse)
 
@@ -55,23 +75,26 @@ def _analyse(arguments: argparse.Namespace) -> None:
     loaded = [subjects.load(folder) for folder in arguments.runs]
     trained_on = loaded[0].config.corpus
     folder = corpus_folder(arguments, trained_on)
-    # The speakers that a speaker fold left out; another run's may have been trained on.
+    # With speaker folds: speakers that the first run has not seen. Runs of other folds
+    # may have been trained on them.
     rows = load_test(folder, arguments.split, trained_on.fold)
-    chosen = subjects.choose(
+    examples = subjects.choose(
         rows,
         examples=arguments.examples,
         samples=loaded[0].config.crop_samples,
         seed=arguments.seed,
     )
 
-    def show(what: str) -> None:
-        print(f"{what} …", file=sys.stderr, flush=True)
+    def show(stage: str) -> None:
+        print(f"{stage} …", file=sys.stderr, flush=True)
 
     if len(loaded) == 1:
-        found = study.analyse_run(loaded[0], chosen, seed=arguments.seed, report=show)
+        result = study.analyse_run(
+            loaded[0], examples, seed=arguments.seed, report=show
+        )
         folder = arguments.output or loaded[0].folder / "analysis"
     else:
-        found = run_comparison.compare_runs(loaded, chosen, report=show)
+        result = run_comparison.compare_runs(loaded, examples, report=show)
         folder = arguments.output or Path("runs") / "comparison"
-    *_, report = analysis_page.write(found, folder)
-    print(f"{report}: open it in a browser; the numbers are beside it")
+    *_, report = analysis_page.write(result, folder)
+    print(f"{report}: open it in a browser; arrays.npz next to it has every number")

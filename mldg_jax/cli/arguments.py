@@ -1,4 +1,4 @@
-"""What several commands share."""
+"""Arguments and helpers that several commands share."""
 
 import argparse
 from collections.abc import Callable
@@ -13,33 +13,72 @@ def add_command(
     name: str,
     function: Callable[[argparse.Namespace], int | None],
     text: str,
+    details: str = "",
 ) -> argparse.ArgumentParser:
-    """Adds a command that calls a function; returns its parser."""
-    command = group.add_parser(name, help=text, description=text)
+    """Adds a command that calls a function.
+
+    Args:
+      group: subparsers to add the command to.
+      name: name of the command.
+      function: called with the parsed arguments; returns the exit status, None for 0.
+      text: one sentence, shown in the list of commands and in the command's help.
+      details: more text for the command's help, such as examples; line breaks stay.
+
+    Returns:
+      The command's parser, to add arguments to.
+    """
+    command = group.add_parser(
+        name,
+        help=text,
+        description=f"{text}\n\n{details}".strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     command.set_defaults(command=function)
     return command
 
 
 def add_data_dir(command: argparse.ArgumentParser) -> None:
-    """``--data-dir``."""
+    """Adds ``--data-dir``.
+
+    Args:
+      command: parser of a command.
+    """
     command.add_argument(
         "--data-dir",
         default="data",
-        help="where corpora are kept; default: %(default)s",
+        metavar="FOLDER",
+        help="folder of the prepared corpora; default: %(default)s",
     )
 
 
 def add_corpus(command: argparse.ArgumentParser, whose: str) -> None:
-    """``--corpus``; ``whose`` training corpus is the default."""
+    """Adds ``--corpus``.
+
+    Args:
+      command: parser of a command.
+      whose: run whose training corpus is the default, for the help text.
+    """
     command.add_argument(
         "--corpus",
         metavar="NAME[/CONFIG]",
-        help=f"default: the corpus that the {whose} was trained on",
+        help="a prepared corpus, e.g. debspoof/small; default: the corpus that the "
+        f"{whose} was trained on",
     )
 
 
 def corpus_folder(arguments: argparse.Namespace, trained_on: CorpusSection) -> Path:
-    """The folder of the corpus that ``--corpus`` names, or that of a run's config."""
+    """Finds the corpus that ``--corpus`` names, or else a run's training corpus.
+
+    Args:
+      arguments: parsed arguments, with ``--corpus`` and ``--data-dir``.
+      trained_on: section ``corpus`` of the run's config.
+
+    Returns:
+      The folder of the corpus.
+
+    Raises:
+      UserError: there is no such corpus.
+    """
     from mldg_jax.data.corpus import find_corpus
 
     name = arguments.corpus or f"{trained_on.name}/{trained_on.config}"
@@ -48,14 +87,29 @@ def corpus_folder(arguments: argparse.Namespace, trained_on: CorpusSection) -> P
 
 
 def add_config(command: argparse.ArgumentParser) -> None:
-    """``--config`` and ``--set``."""
-    command.add_argument("--config", required=True, help="FILE.py:METHOD")
+    """Adds ``--config`` and ``--set``.
+
+    Args:
+      command: parser of a command.
+    """
+    command.add_argument(
+        "--config",
+        required=True,
+        metavar="FILE.py:METHOD",
+        help="config file and method, e.g. configs/debspoof.py:mldg; methods: frozen, "
+        "erm, control, mldg, mldg2, full",
+    )
     add_overrides(command)
 
 
 def add_overrides(command: argparse.ArgumentParser) -> None:
-    """``--set``."""
+    """Adds ``--set``.
+
+    Args:
+      command: parser of a command.
+    """
     command.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
-        help="change a config value, e.g. --set optimizer.lr=1e-3; may be repeated",
+        help="change a config value, e.g. --set optimizer.lr=1e-3; may be repeated. "
+        "mldg_jax/common/config.py lists all names",
     )  # fmt: skip

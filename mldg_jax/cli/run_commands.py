@@ -1,9 +1,6 @@
-"""``mldg demo``, ``train``, ``plan``, ``calibrate`` and ``export``."""
+"""The commands ``mldg demo``, ``train``, ``calibrate`` and ``export``."""
 
 import argparse
-import functools
-import json
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -21,102 +18,179 @@ from mldg_jax.cli.arguments import (
 from mldg_jax.common import processes
 from mldg_jax.common.errors import UserError
 
+DEMO = "Build the corpus DebSpoof, train four methods on it and write a report."
+DEMO_DETAILS = """\
+The methods: LFCC-GMM (a classical baseline), a head on a frozen speech encoder, LoRA
+trained with ERM (the pooled loss), and LoRA trained with MLDG. Learning rates are tuned
+on held-out training attacks. The report, runs/demo/report.html, compares the methods on
+unseen attacks and speakers. Needs no GPU. Stop it whenever you like: the same command
+continues.
+"""
+TRAIN = "Train one detector; run the same command again to continue a run."
+TRAIN_DETAILS = """\
+The run folder gets config.json, metrics.jsonl (the log), checkpoints/ and, once the
+run is finished, trainable.safetensors and MODEL_CARD.md. Ctrl-C finishes the step,
+saves and stops. At the end the scores are calibrated on the corpus's dev split if it
+has one.
+
+methods of the files in configs/, the word after the colon:
+  frozen    train the head on the frozen front-end
+  erm       train LoRA adapters and head on the pooled loss of all attacks
+  mldg      the same parameters with MLDG: adapt to some attacks, and require that the
+            adapted model works on the attacks held out in the step (first order)
+  mldg2     MLDG of second order
+  control   the utterances and weights of MLDG, without its inner step
+  full      fine-tune the whole front-end, without LoRA
+  Add ,smoke for a run of seconds.
+
+examples:
+  mldg train --config configs/debspoof.py:mldg --workdir runs/mldg
+  mldg train --config configs/debspoof.py:erm,smoke --workdir runs/try     (seconds)
+  validate every 500 steps on two held-out attacks, and keep the best checkpoint
+    mldg train --config configs/xlsr.py:mldg --workdir runs/x \\
+      --set 'validation.attacks=[A05, A06]' --set validation.every=500
+  two processes, started on two hosts
+    mldg train … --coordinator host0:1234 --processes 2 --process 0
+    mldg train … --coordinator host0:1234 --processes 2 --process 1
+"""
+CALIBRATE = "Calibrate a run on a split that it was not trained on."
+CALIBRATE_DETAILS = """\
+Afterwards the run's scores are log-likelihood ratios (natural logarithm): at 0, bona
+fide and spoof are equally likely. `mldg train` does this at the end of a run if the
+corpus has a dev split.
+
+example:
+  mldg calibrate runs/mldg --corpus asvspoof5 --split dev
+"""
+EXPORT = "Export a run's front-end to PyTorch: its adapters, or the merged encoder."
+EXPORT_DETAILS = """\
+The back-end (the head) is not exported; it is in the run's trainable.safetensors.
+
+examples:
+  mldg export runs/mldg out                    load with peft.PeftModel
+  mldg export runs/mldg out --format merged    load with transformers
+"""
+
 
 def add(commands: Any) -> None:
-    """Adds the commands."""
-    demo = add_command(
-        commands, "demo", _demo, "Build DebSpoof, train four methods, write a report."
+    """Adds the commands.
+
+    Args:
+      commands: subparsers of the main parser.
+    """
+    _add_demo(add_command(commands, "demo", _demo, DEMO, DEMO_DETAILS))
+    _add_train(add_command(commands, "train", _train, TRAIN, TRAIN_DETAILS))
+    _add_calibrate(
+        add_command(commands, "calibrate", _calibrate, CALIBRATE, CALIBRATE_DETAILS)
+    )
+    _add_export(add_command(commands, "export", _export, EXPORT, EXPORT_DETAILS))
+
+
+def _add_demo(demo: argparse.ArgumentParser) -> None:
+    demo.add_argument(
+        "--config",
+        default="configs/debspoof.py",
+        metavar="FILE.py",
+        help="config file with the methods frozen, erm and mldg; default: %(default)s",
     )
     demo.add_argument(
-        "--config", default="configs/debspoof.py", help="default: %(default)s"
+        "--workdir",
+        default="runs/demo",
+        metavar="FOLDER",
+        help="where to write runs and report; default: %(default)s",
     )
-    demo.add_argument("--workdir", default="runs/demo", help="default: %(default)s")
-    demo.add_argument("--seeds", type=int, default=3, help="runs a method; default 3")
-    demo.add_argument("--size", choices=("small", "full"), default="small")
+    demo.add_argument(
+        "--seeds",
+        type=int,
+        default=3,
+        metavar="N",
+        help="runs per method; default: %(default)s",
+    )
+    demo.add_argument(
+        "--size",
+        choices=("small", "full"),
+        default="small",
+        help="size of DebSpoof; default: %(default)s",
+    )
     demo.add_argument(
         "--workers",
         type=int,
-        help="processes; one a CPU core by default (use 1 with a GPU or TPU)",
+        metavar="N",
+        help="processes that train in parallel; default: one per CPU core. Use 1 with "
+        "a GPU or TPU",
     )
     add_data_dir(demo)
     add_overrides(demo)
 
-    text = "Train a run; Ctrl-C saves and stops, started again it continues."
-    train = add_command(commands, "train", _train, text)
+
+def _add_train(train: argparse.ArgumentParser) -> None:
     add_config(train)
-    train.add_argument("--workdir", required=True, help="the run folder")
-    train.add_argument("--devices", type=int, help="how many; all by default")
+    train.add_argument(
+        "--workdir",
+        required=True,
+        metavar="RUN",
+        help="the run folder, new or of an unfinished run with the same config",
+    )
+    train.add_argument(
+        "--devices",
+        type=int,
+        metavar="N",
+        help="number of GPUs or TPU devices to train on; default: all",
+    )
     train.add_argument(
         "--coordinator",
         metavar="HOST:PORT",
-        help="of process 0, to train in several processes; 'auto' on a TPU slice",
+        help="train in several processes: address of process 0, the same in all; "
+        "'auto' on a TPU slice",
     )
-    train.add_argument("--processes", type=int, help="with HOST:PORT: how many")
-    train.add_argument("--process", type=int, help="with HOST:PORT: which one this is")
+    train.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="with HOST:PORT: number of processes",
+    )
+    train.add_argument(
+        "--process",
+        type=int,
+        metavar="I",
+        help="with HOST:PORT: number of this process, from 0 to N − 1",
+    )
     add_data_dir(train)
 
-    text = "Compile the training step for a TPU slice that is not there: does it fit?"
-    plan = add_command(commands, "plan", _plan, text)
-    add_config(plan)
-    _add_plan(plan)
 
-    text = "Make a run's scores log-likelihood ratios, on a split it has not seen."
-    calibrate = add_command(commands, "calibrate", _calibrate, text)
-    calibrate.add_argument("run", help="a finished run folder")
+def _add_calibrate(calibrate: argparse.ArgumentParser) -> None:
+    calibrate.add_argument("run", metavar="RUN", help="a finished run folder")
     add_corpus(calibrate, "run")
-    calibrate.add_argument("--split", default="dev", help="default: %(default)s")
+    calibrate.add_argument(
+        "--split", default="dev", help="split to calibrate on; default: %(default)s"
+    )
     calibrate.add_argument(
         "--utterances",
         type=int,
         default=1000,
-        help="at most so many of each class; 0 for all; default: %(default)s",
+        metavar="N",
+        help="maximum number of utterances per class; 0 for all; default: %(default)s",
     )
     add_data_dir(calibrate)
 
-    text = "Write a run's front-end for torch: its adapters, or merged with them."
-    export = add_command(commands, "export", _export, text)
-    export.add_argument("run", help="a finished run folder")
-    export.add_argument("folder", help="where to write")
+
+def _add_export(export: argparse.ArgumentParser) -> None:
+    export.add_argument("run", metavar="RUN", help="a finished run folder")
+    export.add_argument("folder", metavar="FOLDER", help="where to write")
     export.add_argument(
         "--format",
         choices=("peft", "merged"),
         default="peft",
-        help="peft: adapters for peft.PeftModel; merged: an encoder for transformers; "
-        "default: %(default)s",
+        help="peft: the adapters, for peft.PeftModel; merged: the encoder with merged "
+        "adapters, for transformers; default: %(default)s",
     )
-
-
-def _add_plan(plan: argparse.ArgumentParser) -> None:
-    plan.add_argument(
-        "--topology",
-        required=True,
-        help="chip and shape of the slice, e.g. v5e:2x4 or v4:2x2x2",
-    )
-    plan.add_argument(
-        "--batch",
-        type=int,
-        help="utterances a chip and step, all attacks and both halves together; "
-        "default: what the config's episode.examples_per_attack comes to",
-    )
-    plan.add_argument(
-        "--attacks",
-        type=int,
-        help="of a step; default: the config's episode.attacks_per_episode, or 6 as in "
-        "ASVspoof 2019 LA",
-    )
-    plan.add_argument(
-        "--largest",
-        action="store_true",
-        help="search for the largest batch that fits; three to six compilations more",
-    )
-    plan.add_argument("--json", action="store_true", help="one JSON object instead")
 
 
 def _demo(arguments: argparse.Namespace) -> None:
     from mldg_jax.experiments import method_tables
     from mldg_jax.experiments.demo import read_configs, run_demo
 
-    # a mistake in the config is better found before minutes of building
+    # Read the configs first: a mistake should show before minutes of building.
     base = read_configs(arguments.config, arguments.overrides)
     corpus = corpus_commands.build_debspoof(arguments)
     workdir = Path(arguments.workdir)
@@ -125,7 +199,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     )
     print(method_tables.text(story.comparison, detailed=False))
     print(f"\n{workdir / 'report.html'}: open it in a browser")
-    print(f"{workdir / 'results.json'}: every number of it")
+    print(f"{workdir / 'results.json'}: every number in the report")
     print(f"next: mldg score {workdir / 'mldg-0'} your.wav")
 
 
@@ -169,41 +243,24 @@ def _train(arguments: argparse.Namespace) -> int | None:
     if not parallel.is_primary():
         return None
     if not run_folder.finished(run):
-        print(f"{run}: stopped and saved; continue it with\n  {_same_command()}")
+        print(f"{run}: stopped and saved; to continue, run\n  {_same_command()}")
         return None
     split, utterances = config.calibration.split, config.calibration.utterances
-    new = not (run / CALIBRATION_FILE).exists()
+    is_calibrated = (run / CALIBRATION_FILE).exists()
     if fold is not None:
-        utterances = 0  # the splits' speakers were trained on
-    if new and utterances and split in split_names(folder):
+        utterances = 0  # training used speakers of every split: none is left
+    if not is_calibrated and utterances and split in split_names(folder):
         try:
             rows = load_split(folder, split)
             scorer.calibrate(run, rows, utterances=utterances)
-        except UserError as problem:  # the run itself is whole
-            print(f"mldg: {run} is not calibrated: {problem}", file=sys.stderr)
-    print(f"{run}: finished; score with it: mldg score {run} your.wav")
+        except UserError as error:  # the run is complete without a calibration
+            print(f"mldg: {run} is not calibrated: {error}", file=sys.stderr)
+    print(f"{run}: finished; to score recordings: mldg score {run} your.wav")
     return None
 
 
 def _same_command() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def _plan(arguments: argparse.Namespace) -> None:
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # leave accelerators to others
-
-    from mldg_jax.training.config_files import read_config_file
-    from mldg_jax.training.tpu_plan import compiled_step, plan_text
-
-    plan = compiled_step.plan(
-        read_config_file(arguments.config, arguments.overrides),
-        arguments.topology,
-        batch=arguments.batch,
-        attacks=arguments.attacks,
-        largest=arguments.largest,
-        progress=functools.partial(print, file=sys.stderr, flush=True),
-    )
-    print(json.dumps(plan.to_json()) if arguments.json else plan_text.text(plan))
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
@@ -215,11 +272,11 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     folder = corpus_folder(arguments, trained_on)
     rows = load_split(folder, arguments.split)
     path = scorer.calibrate(arguments.run, rows, utterances=arguments.utterances)
-    print(f"{path}: written; scores are log-likelihood ratios from now on")
+    print(f"wrote {path}; the run's scores are now log-likelihood ratios")
 
 
 def _export(arguments: argparse.Namespace) -> None:
     from mldg_jax.scoring.export import export_run
 
     export_run(arguments.run, arguments.folder, arguments.format)
-    print(f"{arguments.folder}: written")
+    print(f"wrote {arguments.folder}")

@@ -1,4 +1,4 @@
-"""``mldg score``, ``mldg evaluate`` and ``mldg check``."""
+"""The commands ``mldg score``, ``mldg evaluate`` and ``mldg check``."""
 
 import argparse
 import json
@@ -9,104 +9,161 @@ from typing import Any
 from mldg_jax.cli.arguments import add_command
 from mldg_jax.common.errors import UserError
 
-EVALUATE = """\
-Error rates, costs and calibration of score files, with intervals from resampling
-speakers, and a paired test between systems."""
-CHECK = "Look for everything that is wrong with a score file, each with its fix."
+SCORE = "Score recordings: prints a line 'name score' for each; higher is bona fide."
+SCORE_DETAILS = """\
+A recording longer than the training crops is cut into windows; its score is the mean
+over them. Recordings that cannot be scored are named on standard error, and the exit
+status is 2. Scores of a calibrated run are log-likelihood ratios; others can only be
+compared with each other.
 
+examples:
+  mldg score runs/demo/mldg-0 my_recording.wav a_folder/
+  mldg score runs/demo/mldg-0 a_folder/ --output scores.txt
+  mldg score runs/demo/mldg-0 my_recording.wav --timeline where/ --overlap 0.5
+"""
+EVALUATE = "Evaluate score files of any detector: error rates, costs, calibration."
+EVALUATE_DETAILS = """\
+Prints the equal error rate (EER), the detection cost at the best and at the Bayes
+threshold (min and act DCF), the cost of the scores as log-likelihood ratios (Cllr)
+and the EER by attack, with 95 % confidence intervals from resampling speakers. Several
+systems are compared with a paired test. Score files of ASVspoof 2019, 2021 and 5 and
+CSV are recognised by their first line; `mldg check` explains what is wrong with others.
 
-SCORE = "Score recordings: one line 'name score' each, higher is more bona fide."
+examples:
+  mldg evaluate --scores scores.txt --keys trial_metadata.txt
+  mldg evaluate --scores A=a.txt --scores B=b.txt --keys keys.txt --html report.html
+"""
+CHECK = "Check a score file for errors, and say how to fix each."
+CHECK_DETAILS = """\
+Finds inverted, missing, extra, duplicate, NaN, constant, tied and shuffled scores, a
+truncated file and the wrong split. The exit status is 2 if there is any problem.
+
+example:
+  mldg check scores.txt --keys trial_metadata.txt
+"""
 
 
 def add(commands: Any) -> None:
-    """Adds the commands."""
-    _add_score(add_command(commands, "score", _score, SCORE))
-    _add_evaluate(add_command(commands, "evaluate", _evaluate, EVALUATE))
-    _add_check(add_command(commands, "check", _check, CHECK))
+    """Adds the commands.
+
+    Args:
+      commands: subparsers of the main parser.
+    """
+    _add_score(add_command(commands, "score", _score, SCORE, SCORE_DETAILS))
+    _add_evaluate(
+        add_command(commands, "evaluate", _evaluate, EVALUATE, EVALUATE_DETAILS)
+    )
+    _add_check(add_command(commands, "check", _check, CHECK, CHECK_DETAILS))
 
 
 def _add_score(score: argparse.ArgumentParser) -> None:
-    score.add_argument("run", help="a finished run folder, e.g. runs/demo/mldg-0")
+    score.add_argument(
+        "run", metavar="RUN", help="a finished run folder, e.g. runs/demo/mldg-0"
+    )
     score.add_argument(
         "audio",
         nargs="+",
-        help="recordings of any rate, channels and length ≥ 0.2 s; folders, searched "
-        "through; lists (.txt, .lst) with a path a line; - for such a list on "
-        "standard input",
+        metavar="AUDIO",
+        help="recordings of any sample rate and number of channels, at least 0.2 s "
+        "long; folders, which are searched for recordings; lists (.txt, .lst) with one "
+        "path per line; - reads such a list from standard input",
     )
     score.add_argument(
-        "--output", help="a score file to write; interrupted, the command continues it"
+        "--output",
+        metavar="FILE",
+        help="score file to write; the same command continues an interrupted one; "
+        "default: print the scores",
     )
     score.add_argument(
         "--timeline",
         metavar="FOLDER",
-        help="write the score of every window there: where in a recording is the fake?",
+        help="also write the score of every window, as a table and a figure per "
+        "recording, to see where in a recording the spoof is",
     )
     score.add_argument(
         "--overlap",
         type=float,
         default=0.0,
-        help="share of a window that neighbours have in common at least; a score is "
-        "the mean over windows; default: %(default)s, the fewest that cover all",
+        metavar="FRACTION",
+        help="minimum overlap of neighbouring windows, as a fraction of a window; "
+        "default: %(default)s, which takes as few windows as cover the recording",
     )
 
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
-    """The arguments of ``mldg evaluate``."""
     command.add_argument(
         "--scores", action="append", required=True, metavar="[NAME=]FILE",
-        help="a score file; repeat it to compare systems on the same trials",
+        help="a score file; repeat the option to compare systems on the same trials",
     )  # fmt: skip
     command.add_argument(
         "--keys",
-        help="a protocol, trial_metadata.txt, meta.csv or a table with the columns "
-        "utterance and label, bonafide or spoof (and attack, speaker, codec, language, "
-        "split); not needed if the scores are in ASVspoof 2019's format, which carries "
-        "the keys",
+        metavar="FILE",
+        help="the keys (protocol) of the trials: an ASVspoof protocol or "
+        "trial_metadata.txt, a meta.csv, or a table with the columns utterance and "
+        "label, which is bonafide or spoof (optional: attack, speaker, codec, "
+        "language, split); not needed for scores in the format of ASVspoof 2019, which "
+        "contain the keys",
     )
     _add_reading(command)
     command.add_argument(
         "--by", metavar="COLUMN,…",
-        help="columns of the keys to break the EER down by, beside the attack; "
-        "default: codec,language where there are any",
+        help="columns of the keys to break the EER down by, in addition to the attack; "
+        "default: codec,language if present",
     )  # fmt: skip
     command.add_argument(
-        "--replicas", type=int, default=1000,
-        help="of the bootstrap over speakers; 0: no intervals; default: %(default)s",
+        "--replicas", type=int, default=1000, metavar="N",
+        help="number of bootstrap replicates for the intervals; 0 for no intervals; "
+        "default: %(default)s",
     )  # fmt: skip
     command.add_argument(
-        "--json", action="store_true", help="one JSON object instead of tables"
+        "--json", action="store_true", help="print one JSON object instead of tables"
     )
-    command.add_argument("--html", metavar="FILE", help="write the report")
+    command.add_argument(
+        "--html",
+        metavar="FILE",
+        help="also write a report: one HTML page that needs no network",
+    )
     command.add_argument(
         "--card",
         metavar="RUN",
-        help="add the numbers to the model card of the run that made the scores",
+        help="also add the results to the model card of the run that produced the "
+        "scores",
     )
     command.add_argument(
-        "--figures", metavar="FOLDER", help="write the pictures as SVG and PDF"
+        "--figures", metavar="FOLDER", help="also write the figures as SVG and PDF"
     )
     tandem = command.add_argument_group(
-        "min t-DCF (model of ASVspoof 2021)", "error rates of a speaker verifier:"
+        "min t-DCF (the model of ASVspoof 2021)",
+        "error rates of a speaker verifier (ASV), as fractions, or its scores:",
     )
     for name, text in (
-        ("pfa", "nontargets that it accepts, a fraction"),
-        ("pmiss", "targets that it rejects"),
-        ("pmiss-spoof", "spoofs that it rejects"),
+        ("pfa", "rate of accepted nontargets"),
+        ("pmiss", "rate of rejected targets"),
+        ("pmiss-spoof", "rate of rejected spoofs"),
     ):
         tandem.add_argument(f"--asv-{name}", type=float, metavar="RATE", help=text)
     tandem.add_argument(
-        "--asv-scores", metavar="FILE", help="or its scores: the rates at its own EER"
+        "--asv-scores",
+        metavar="FILE",
+        help="the verifier's scores, instead of the rates, which are then taken at its "
+        "EER",
     )
     tandem.add_argument(
-        "--asv-keys", metavar="FILE", help="keys/LA/ASV/trial_metadata.txt, for 2021"
+        "--asv-keys",
+        metavar="FILE",
+        help="keys of --asv-scores if the file does not contain them, such as ASVspoof "
+        "2021's keys/LA/ASV/trial_metadata.txt",
     )
 
 
 def _add_check(command: argparse.ArgumentParser) -> None:
-    """The arguments of ``mldg check``."""
-    command.add_argument("scores", help="a score file")
-    command.add_argument("--keys", required=True, help="the key file of its trials")
+    command.add_argument("scores", metavar="SCORES", help="a score file")
+    command.add_argument(
+        "--keys",
+        required=True,
+        metavar="FILE",
+        help="the keys of its trials, see mldg evaluate --help",
+    )
     _add_reading(command)
 
 
@@ -115,16 +172,16 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
         "--format",
         choices=("auto", "asvspoof2019", "asvspoof2021", "asvspoof5", "csv"),
         default="auto",
-        help="of the scores; default: %(default)s",
+        help="format of the score file; default: %(default)s",
     )
     command.add_argument(
         "--subset",
-        help="of key files that have several (ASVspoof 2021), or 'all'; default: eval",
+        help="subset of the keys if they have several (ASVspoof 2021: progress, eval, "
+        "hidden_track), or 'all'; default: eval",
     )
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    """Runs ``mldg evaluate``."""
     from mldg_jax.scoring import evaluate, report
 
     evaluation = evaluate.evaluate(
@@ -138,8 +195,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     )
     if arguments.html or arguments.figures:
         report.write(evaluation, arguments.html, arguments.figures)
-    for name, one in evaluation.systems.items():
-        for warning in one.warnings:
+    for name, system in evaluation.systems.items():
+        for warning in system.warnings:
             print(f"mldg: {name}: {warning}", file=sys.stderr)
     if arguments.card:
         _add_to_card(arguments, evaluation)
@@ -155,16 +212,17 @@ def _add_to_card(arguments: argparse.Namespace, evaluation: Any) -> None:
     systems = evaluation.systems
     if len(systems) > 1:
         raise UserError(
-            f"--card is for the scores of one run; {len(systems)} systems were given"
+            f"--card takes the scores of one run; {len(systems)} systems were given: "
+            "evaluate that run alone"
         )
     (system,) = systems.values()
     name = Path(evaluation.trials.file).stem
     resampled = evaluation.scheme.resampled(evaluation.units)
-    met = model_card.add_evaluation(arguments.card, name, system, resampled)
-    if met:
+    seen = model_card.add_evaluation(arguments.card, name, system, resampled)
+    if seen:
         print(
-            f"mldg: {arguments.card} was trained on {', '.join(met)}: their error "
-            "rates say nothing of new attacks",
+            f"mldg: {arguments.card} was trained on {', '.join(seen)}: the error rates "
+            "of these attacks do not tell how it performs on unseen attacks",
             file=sys.stderr,
         )
 
@@ -186,20 +244,20 @@ def _asv(arguments: argparse.Namespace) -> dict[str, float] | None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    """Runs ``mldg check``; the status is 2 if anything is wrong."""
+    """Runs ``mldg check``; returns status 2 if anything is wrong."""
     from mldg_jax.scoring import diagnose
 
-    summary, found = diagnose.check(
+    summary, findings = diagnose.check(
         arguments.scores,
         arguments.keys,
         format=arguments.format,
         subset=arguments.subset,
     )
     print(summary)
-    for one in found:
-        print(f"  {one}")
-    problems = sum(not one.note for one in found)
-    print(f"{problems} problem{'s' * (problems > 1)}" if problems else "no problem")
+    for finding in findings:
+        print(f"  {finding}")
+    problems = sum(not finding.note for finding in findings)
+    print(f"{problems} problem{'s' * (problems > 1)}" if problems else "no problems")
     return 2 if problems else 0
 
 

@@ -1,9 +1,10 @@
-"""The config of a run: every knob, its meaning and its default, once.
+"""Every setting of a run, with its meaning and its default.
 
-A config file (``configs/``) sets what it wants otherwise, ``config_values.complete``
-adds the rest, and ``config.json`` of a run has all of it. Tags as everywhere: [known]
-stated by the authors of arXiv 2502.10838, [derived] computed from what they state,
-[base] of the public XLS-R + AASIST code, which the paper builds on, [ours] our choice
+A config file (``configs/``) sets only what differs from the defaults,
+``config_values.complete`` fills in the rest, and the ``config.json`` of a run records
+every value. Tags give the origin of a value, as everywhere in the project: [known]
+stated by the authors of arXiv 2502.10838; [derived] computed from what they state;
+[base] from the public XLS-R + AASIST code that the paper builds on; [ours] our choice
 where nothing is stated. Every default without a tag is [ours].
 """
 
@@ -15,13 +16,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class CorpusSection:
-    """What is trained on.
+    """The corpus to train on.
 
     Attributes:
-      name: of a prepared corpus.
-      config: of it, e.g. "small"; empty where there is only one.
-      sha256: of its utterances; filled in when training starts.
-      fold: train on the speakers of all splits but those of this speaker fold.
+      name: name of a prepared corpus, see ``mldg corpus build``.
+      config: configuration of the corpus, e.g. "small"; empty if it has only one.
+      sha256: hash of the corpus's utterances; filled in when training starts.
+      fold: speaker fold to hold out: training uses the speakers of every split except
+        those of this fold. None trains on the official training split.
     """
 
     name: str = "debspoof"
@@ -32,14 +34,15 @@ class CorpusSection:
 
 @dataclass(frozen=True)
 class LoraSection:
-    """Adapters of the front-end.
+    """LoRA adapters in the front-end.
 
     Attributes:
-      rank: 0 for none; 16 on XLS-R [derived].
-      alpha: scale × rank.
-      dropout: of what the adapters take.
-      rank_stabilised: scale alpha / √rank instead of alpha / rank.
-      targets: query, key, value, out [known] and mlp_in, mlp_out, of every layer.
+      rank: rank of the adapters; 0 for none. 16 on XLS-R [derived].
+      alpha: numerator of the adapters' scale, alpha / rank.
+      dropout: dropout rate at the input of the adapters, in [0, 1).
+      rank_stabilised: scale by alpha / √rank instead of alpha / rank.
+      targets: projections that get an adapter, in every layer: query, key, value, out
+        [known], mlp_in, mlp_out.
     """
 
     rank: int = 0
@@ -54,12 +57,12 @@ class ModelSection:
     """The detector.
 
     Attributes:
-      weights: of the front-end: a name of the Hugging Face hub, a folder, a file,
-        "whisper-tiny.en" or "random".
+      weights: weights of the front-end: a name on the Hugging Face hub, a folder, a
+        file, "whisper-tiny.en" or "random".
       frontend: ``kind`` (whisper or wav2vec2) and attributes of its module.
       head: ``kind`` (pooling or aasist) and attributes of its module.
-      lora: adapters.
-      full: every parameter of the front-end is trained; needs ``lora.rank`` 0.
+      lora: the adapters.
+      full: train every parameter of the front-end; requires ``lora.rank`` 0.
     """
 
     weights: str = "random"
@@ -71,15 +74,15 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class ObjectiveSection:
-    """What is minimised; an option that is None is left to the objective's default.
+    """The function to minimise; options that are None use the objective's default.
 
     Attributes:
       name: erm, mldg, mldg_gc, mldg_gn or domainbed, see ``mldg``.
-      inner_lr: step size of the inner step, ≥ 0.
+      inner_lr: learning rate of the inner step, ≥ 0.
       beta: weight of the meta-test loss, ≥ 0.
-      order: first [known] or second.
-      inner_steps: ≥ 1.
-      adapt: the part of φ that the inner step moves: all, frontend or head.
+      order: order of the meta-gradient: first [known] or second.
+      inner_steps: number of inner steps, ≥ 1.
+      adapt: part of φ that the inner step updates: all, frontend or head.
     """
 
     name: str = "erm"
@@ -90,7 +93,7 @@ class ObjectiveSection:
     adapt: str | None = None
 
     def options(self) -> dict[str, Any]:
-        """Returns the options that are set."""
+        """Returns the options that are set, by name."""
         options = dataclasses.asdict(self)
         del options["name"]
         return {name: value for name, value in options.items() if value is not None}
@@ -98,16 +101,17 @@ class ObjectiveSection:
 
 @dataclass(frozen=True)
 class EpisodeSection:
-    """What a step is made of.
+    """The utterances of one training step (an episode).
 
     Attributes:
-      num_meta_test: attacks (domains) held out in a step.
-      examples_per_attack: utterances of each attack, half of them bona fide.
+      num_meta_test: attacks (domains) in the meta-test half of an episode.
+      examples_per_attack: utterances per attack, half of them bona fide.
       exclude: attacks to exclude from training.
-      attacks_per_episode: 0 for all.
-      weights: of attacks, where a step does not take all; 1 where not given.
-      domains: "attack", or "speaker": every speaker of an attack is a domain.
-      crop: "random", or "first": clips begin with the utterance.
+      attacks_per_episode: attacks per episode; 0 for all.
+      weights: sampling weights by attack, used if an episode does not contain all
+        attacks; 1 for attacks not listed.
+      domains: "attack", or "speaker": each speaker of an attack is a domain.
+      crop: where crops start: "random", or "first": at the start of the utterance.
     """
 
     num_meta_test: int = 2
@@ -121,15 +125,15 @@ class EpisodeSection:
 
 @dataclass(frozen=True)
 class AugmentSection:
-    """Augmentation, the same for both classes; everything is off by default.
+    """Augmentation, the same for both classes; off by default.
 
     Attributes:
-      speed: on the host: by up to ± this part.
-      equaliser: on the host: random smooth gains, standard deviation in dB.
-      codec: on the host: some of mp3, aac, opus, g722, mulaw, alaw, none.
-      rawboost: on the device: algorithm 1 … 8, 0 for none; 5 or 3 [base].
-      noise_snr: on the device: white noise, between two SNRs in dB.
-      gain: on the device: by up to ± this, in dB.
+      speed: on the host: maximum relative change of speed, e.g. 0.1 for ± 10 %.
+      equaliser: on the host: standard deviation of random smooth gains, in dB.
+      codec: on the host: codecs to draw from: mp3, aac, opus, g722, mulaw, alaw, none.
+      rawboost: on the device: RawBoost algorithm, 1 … 8; 0 for none. 5 or 3 [base].
+      noise_snr: on the device: white noise at a random SNR, (lowest, highest) in dB.
+      gain: on the device: maximum random gain, ± dB.
     """
 
     speed: float = 0.0
@@ -145,9 +149,10 @@ class OptimizerSection:
     """Adam [base].
 
     Attributes:
-      lr: of the front-end's part of φ; 1e-6 for fine-tuning [base].
-      head_lr: of the head.
-      warmup: steps of a linear warm-up.
+      lr: learning rate of the front-end's trained parameters; 1e-6 for fine-tuning
+        [base].
+      head_lr: learning rate of the head.
+      warmup: length of the linear warm-up, in steps.
     """
 
     lr: float = 1e-4
@@ -157,11 +162,11 @@ class OptimizerSection:
 
 @dataclass(frozen=True)
 class CalibrationSection:
-    """How ``mldg train`` ends: scores become log-likelihood ratios.
+    """Calibration at the end of ``mldg train``: scores become log-likelihood ratios.
 
     Attributes:
-      split: one that training has not seen.
-      utterances: at most, of each class; 0 for no calibration.
+      split: split to calibrate on; training must not have seen it.
+      utterances: maximum number of utterances per class; 0 for no calibration.
     """
 
     split: str = "dev"
@@ -170,15 +175,15 @@ class CalibrationSection:
 
 @dataclass(frozen=True)
 class ValidationSection:
-    """Choosing a checkpoint on held-out training attacks.
+    """Choice of a checkpoint on held-out training attacks.
 
     Attributes:
-      attacks: of the training split, excluded from training.
-      split: whose bona fide and held-out attacks are scored.
-      every: steps; 0 for never.
-      utterances: at most, of each class; 0 for all.
-      keep: checkpoints with the lowest EER.
-      patience: validations without a better one after which training stops; 0: never.
+      attacks: attacks of the training split to exclude from training and validate on.
+      split: split whose bona fide utterances and held-out attacks are scored.
+      every: steps between validations; 0 for no validation.
+      utterances: maximum number of utterances per class; 0 for all.
+      keep: number of checkpoints to keep, those with the lowest EER.
+      patience: stop after this many validations without improvement; 0 for never.
     """
 
     attacks: tuple[str, ...] = ()
@@ -191,11 +196,11 @@ class ValidationSection:
 
 @dataclass(frozen=True)
 class LoaderSection:
-    """What makes episodes ahead of the step.
+    """The loader, which prepares episodes ahead of the training step.
 
     Attributes:
-      threads: in every process.
-      workers: processes; 0: this one alone.
+      threads: threads per process.
+      workers: worker processes; 0 for none.
     """
 
     threads: int = 2
@@ -207,10 +212,11 @@ class ComputeSection:
     """How the step is computed.
 
     Attributes:
-      dtype: of the front-end's activations: float32 or bfloat16.
-      remat: its layers are computed again in the backward pass.
-      scan: one layer is compiled for all of them.
-      micro_batches: in how many parts the front-end takes each half of an episode.
+      dtype: dtype of the front-end's activations: float32 or bfloat16.
+      remat: recompute the front-end's layers in the backward pass to save memory.
+      scan: compile one layer and loop over it, which shortens compilation.
+      micro_batches: number of parts in which the front-end processes each half of an
+        episode; more parts need less memory.
     """
 
     dtype: str = "float32"
@@ -224,11 +230,11 @@ class SelectionSection:
     """How ``mldg demo`` and ``mldg compare --tune`` tune hyper-parameters.
 
     Attributes:
-      held_out: training attacks that these runs do not see and are judged on.
-      num_meta_test: of these runs' episodes.
-      steps: of these runs.
-      seeds: runs a candidate.
-      head_lr, lr, inner_lr: the demo's candidates.
+      held_out: training attacks to exclude from the tuning runs and test them on.
+      num_meta_test: ``episode.num_meta_test`` of the tuning runs.
+      steps: training steps of a tuning run.
+      seeds: runs per candidate.
+      head_lr, lr, inner_lr: the candidates of ``mldg demo``.
     """
 
     held_out: tuple[str, ...] = ()
@@ -242,23 +248,26 @@ class SelectionSection:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a run follows from.
+    """The complete config of a run.
 
     Attributes:
-      method: the name of the method, for tables.
-      seed: everything random follows from it.
-      steps: of training.
-      crop_samples: length of a training crop, at 16 kHz; 64,600 [base].
-      checkpoint_every: steps.
-      keep_every: keep the checkpoints of these steps besides the last two; 0: none.
-      log_every: steps.
-      ema_decay: of the exponential moving average of φ that the detector is made of.
-      tensorboard: event files beside metrics.jsonl.
-      components: of the mixtures of LFCC-GMM, which reads nothing else but ``seed``.
-      feature_cache: a folder for what comes before the first adapter, computed once
-        for every utterance; for crops that are always the same (``crop`` first, no
-        augmentation).
-      tests: CORPUS:SPLIT, what ``mldg compare`` tests on; the corpus's eval if empty.
+      method: name of the method, shown in tables.
+      seed: seed of all randomness.
+      steps: number of training steps.
+      crop_samples: length of a training crop in samples at 16 kHz; 64,600 [base].
+      checkpoint_every: steps between checkpoints.
+      keep_every: keep the checkpoints at multiples of this step permanently, in
+        addition to the last two; 0 for none.
+      log_every: steps between log lines.
+      ema_decay: decay of the exponential moving average (EMA) of φ; the finished
+        detector uses the EMA.
+      tensorboard: write TensorBoard event files in addition to metrics.jsonl.
+      components: mixture components of LFCC-GMM, whose only other setting is ``seed``.
+      feature_cache: folder for the front-end's output before the first adapter,
+        computed once per utterance. Requires crops that never change: ``episode.crop``
+        first and no augmentation.
+      tests: test sets of ``mldg compare``, each CORPUS:SPLIT; the training corpus's
+        eval split if empty.
     """
 
     method: str = ""

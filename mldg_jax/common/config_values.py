@@ -1,4 +1,4 @@
-"""Configs out of nested values and back: defaults added, names and types checked."""
+"""Conversion between configs and nested values, with names and types checked."""
 
 import dataclasses
 import difflib
@@ -23,30 +23,33 @@ RENAMED = {
     "selection.meta_test": "selection.num_meta_test",
     "selection.without": "selection.held_out",
 }
-"""Entries that 0.1 called otherwise: old name → name. Accepted for one release."""
+"""Entries renamed since 0.1: old name → new name. Accepted for one release."""
 
 
 def complete(values: Mapping[str, Any]) -> Config:
-    """Returns the config that nested values and the defaults make.
+    """Completes nested values with the defaults.
 
     Args:
-      values: as of a config file or of config.json; what is missing has its default,
-        and names of the last release (``RENAMED``) are understood.
+      values: values of a config file or of config.json, nested by section; missing
+        entries get their default, and old names (``RENAMED``) are accepted.
+
+    Returns:
+      The complete config.
 
     Raises:
-      UserError: an unknown name or a value of another type; it says which.
+      UserError: an unknown name or a value of the wrong type.
     """
     return _section(Config, _renamed(values), "")
 
 
 def old_names(*several: Mapping[str, Any]) -> list[str]:
-    """Returns the entries that are called otherwise now.
+    """Returns the entries that have been renamed.
 
     Args:
-      several: values, nested or by dotted name.
+      *several: mappings of values, nested or by dotted name.
 
     Returns:
-      Dotted names, each a key of ``RENAMED``.
+      The old dotted names, each a key of ``RENAMED``.
     """
     return [
         name
@@ -56,19 +59,29 @@ def old_names(*several: Mapping[str, Any]) -> list[str]:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Returns a config as nested dictionaries of what JSON knows."""
+    """Converts a config to nested dictionaries.
+
+    Args:
+      config: any config.
+
+    Returns:
+      Dictionaries that hold JSON types only; ``complete`` is the inverse.
+    """
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
-    """Returns a copy of a config with other values.
+    """Returns a copy of a config with some values replaced.
 
     Args:
-      config: stays as it is.
-      values: by dotted name, e.g. ``{"optimizer.lr": 1e-3}``.
+      config: the config to copy.
+      values: new values by dotted name, e.g. ``{"optimizer.lr": 1e-3}``.
+
+    Returns:
+      The new config.
 
     Raises:
-      UserError: as ``complete``.
+      UserError: an unknown name or a value of the wrong type.
     """
     nested = dataclasses.asdict(config)
     for name, value in values.items():
@@ -83,30 +96,30 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
 
 
 def _renamed(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The values under the names of today, in copies of the sections that change.
+    """Returns the values under their current names, copying the sections that change.
 
-    Where both names are there the old one wins: a config file of the last release sets
-    it on top of what this release's base says.
+    If both names are present, the old one wins: a config file written for the last
+    release sets it on top of the values of this release's base config.
     """
     for old, new in RENAMED.items():
-        value, there = _get(values, old)
-        if there:
+        value, is_present = _get(values, old)
+        if is_present:
             *section, last = new.split(".")
-            before = old.split(".")[-1]
+            old_last = old.split(".")[-1]
             if section:
-                inner = {**values[section[0]], last: value}
-                del inner[before]
-                values = {**values, section[0]: inner}
+                renamed = {**values[section[0]], last: value}
+                del renamed[old_last]
+                values = {**values, section[0]: renamed}
             else:
-                values = {k: v for k, v in values.items() if k != before}
+                values = {k: v for k, v in values.items() if k != old_last}
                 values = {**values, last: value}
-    if _get(values, "episode.domains")[0] == "voice":  # as 0.1 said
+    if _get(values, "episode.domains")[0] == "voice":  # the name in 0.1
         values = {**values, "episode": {**values["episode"], "domains": "speaker"}}
     return values
 
 
 def _get(values: Any, name: str) -> tuple[Any, bool]:
-    """The nested value of a dotted name, and whether there is one."""
+    """Returns the nested value of a dotted name, and whether it is present."""
     for part in name.split("."):
         if not isinstance(values, Mapping) or part not in values:
             return None, False
@@ -127,7 +140,7 @@ def _section(kind: type, values: Any, prefix: str) -> Any:
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:
-    """A value as its field has it: lists as tuples, whole numbers as floats."""
+    """Converts a value to its field's type, e.g. a list to a tuple, 1 to 1.0."""
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _section(hint, value, name + ".")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -144,10 +157,10 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         return float(value)
     if origin is None and type(value) is hint:
         return value
-    raise UserError(f"{name} is {value!r}; it must be {_described(hint)}")
+    raise UserError(f"{name} is {value!r}; it must be {_description(hint)}")
 
 
-def _described(hint: Any) -> str:
+def _description(hint: Any) -> str:
     names = {
         **{int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     }
@@ -170,5 +183,5 @@ def _names(config: Config) -> list[str]:
 
 def _unknown(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
     return f"config entry {name!r} is not known; {hint}"

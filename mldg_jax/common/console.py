@@ -1,4 +1,4 @@
-"""The library's log on a terminal: ``mldg: message`` on stderr, a line each."""
+"""Shows the library's log on a terminal: one line ``mldg: message`` each on stderr."""
 
 import logging
 import sys
@@ -8,11 +8,15 @@ LIBRARY = logging.getLogger("mldg_jax")
 
 
 class ConsoleHandler(logging.Handler):
-    """Writes to what stderr is at the time, above progress bars if there are any."""
+    """Writes to the current ``sys.stderr``, above progress bars if any are shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes a record."""
-        from tqdm import tqdm  # slow to import, and most commands have nothing to say
+        """Writes a record.
+
+        Args:
+          record: the record to format and write.
+        """
+        from tqdm import tqdm  # slow to import, and most commands log nothing
 
         try:
             tqdm.write(f"mldg: {self.format(record)}", file=sys.stderr)
@@ -21,10 +25,10 @@ class ConsoleHandler(logging.Handler):
 
 
 def show_log() -> Callable[[], None]:
-    """Shows what the library logs, from notes on; other packages' logs stay theirs.
+    """Shows the library's log from level INFO on; leaves other packages' logs alone.
 
     Returns:
-      A function that puts things back as they were.
+      A function that restores the previous state.
     """
     handler, level, propagate = ConsoleHandler(), LIBRARY.level, LIBRARY.propagate
 
@@ -35,5 +39,6 @@ def show_log() -> Callable[[], None]:
 
     LIBRARY.addHandler(handler)
     LIBRARY.setLevel(logging.INFO)
-    LIBRARY.propagate = False  # imports may have given the root logger a handler
+    # An import may have given the root logger a handler: do not log twice.
+    LIBRARY.propagate = False
     return undo

@@ -1,4 +1,4 @@
-"""Error rates and their differences with intervals, and how tables show them."""
+"""Error rates and their differences with intervals, and their form in tables."""
 
 import dataclasses
 from typing import Any
@@ -9,8 +9,8 @@ class ErrorRate:
     """An equal error rate.
 
     Attributes:
-      eer: a fraction.
-      low, high: the ends of its interval, fractions; None without one.
+      eer: the rate, a fraction in [0, 1].
+      low, high: ends of its confidence interval, fractions; None without an interval.
     """
 
     eer: float
@@ -18,17 +18,38 @@ class ErrorRate:
     high: float | None = None
 
     def point(self, digits: int = 1) -> str:
-        """Returns the rate in per cent."""
+        """Formats the rate in per cent.
+
+        Args:
+          digits: decimal places.
+
+        Returns:
+          The number without a unit, e.g. "12.5".
+        """
         return f"{100 * self.eer:.{digits}f}"
 
     def interval(self, digits: int = 1) -> str:
-        """Returns the interval in per cent, after a space; empty without one."""
+        """Formats the interval in per cent.
+
+        Args:
+          digits: decimal places.
+
+        Returns:
+          A space and the interval, e.g. " [10.0, 20.0]"; empty without an interval.
+        """
         if self.low is None or self.high is None:
             return ""
         return f" [{100 * self.low:.{digits}f}, {100 * self.high:.{digits}f}]"
 
     def text(self, digits: int = 1) -> str:
-        """Returns the rate in per cent and its interval, where it has one."""
+        """Formats the rate and its interval in per cent.
+
+        Args:
+          digits: decimal places.
+
+        Returns:
+          For example "12.5 [10.0, 20.0]"; the rate alone without an interval.
+        """
         return self.point(digits) + self.interval(digits)
 
     def to_json(self) -> dict[str, Any]:
@@ -41,9 +62,9 @@ class Difference:
     """A paired difference of two error rates.
 
     Attributes:
-      difference: a fraction.
-      low, high: the ends of its interval, fractions.
-      p: two-sided, of no difference.
+      difference: the difference, a fraction.
+      low, high: ends of its confidence interval, fractions.
+      p: two-sided p-value of the hypothesis that there is no difference.
     """
 
     difference: float
@@ -53,13 +74,20 @@ class Difference:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the interval excludes zero."""
+        """True if zero lies outside the interval."""
         return self.low > 0 or self.high < 0
 
     def text(self, digits: int = 1) -> str:
-        """Returns the difference in percentage points and its interval."""
+        """Formats the difference and its interval in percentage points.
+
+        Args:
+          digits: decimal places.
+
+        Returns:
+          Signed numbers, e.g. "−0.7 [−1.3, +0.9]".
+        """
         signed = (
-            # Adding zero keeps "-0.0" from being shown.
+            # Adding zero turns -0.0 into 0.0, which is shown as "+0.0".
             f"{round(100 * value, digits) + 0.0:+.{digits}f}".replace("-", "−")
             for value in (self.difference, self.low, self.high)
         )

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writes: a file is written completely or not at all."""
 
 import contextlib
 import errno
@@ -11,16 +11,22 @@ from mldg_jax.common.errors import UserError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all.
+    """Writes a text file atomically; creates missing parent folders.
+
+    Args:
+      path: the file to write or replace.
+      text: its content.
 
     Raises:
-      UserError: the file system refuses.
+      UserError: the file system refuses the write.
     """
     with writing(path.parent), replacing(path) as part:
         part.write_text(text)
 
 
-REFUSALS = tuple(  # of a file system, as they stand in any exception's text
+# The texts of a file system's refusals, to be searched for in any exception's message:
+# tensorstore, for one, does not raise OSError.
+REFUSALS = tuple(
     os.strerror(number)
     for number in (
         errno.ENOSPC,
@@ -37,32 +43,44 @@ REFUSALS = tuple(  # of a file system, as they stand in any exception's text
 
 @contextlib.contextmanager
 def writing(folder: str | Path) -> Iterator[None]:
-    """Says in one message what a file system refuses (full, read-only, no folder).
+    """Turns a file system's refusal (disk full, read-only, …) into a ``UserError``.
+
+    Args:
+      folder: the folder that is written to, for the message.
+
+    Yields:
+      Nothing; write inside the ``with`` block.
 
     Raises:
-      UserError: names the folder, the reason and the fix.
+      UserError: the file system refused; names the folder, the reason and the fix.
     """
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # tensorstore has its own kinds
+    except Exception as error:
         reason = next((x for x in REFUSALS if x in str(error)), None)
         if reason is None:
             raise
         raise UserError(
-            f"cannot write to {folder}: {reason}. What was saved before is whole; make "
-            "room or choose a folder that can be written to, and start the same "
-            "command again"
+            f"cannot write to {folder}: {reason}. Everything saved before is intact; "
+            "free some space or choose a writable folder, and start the same command "
+            "again"
         ) from error
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary name beside ``path``, which takes its place at the end.
+    """Replaces a file atomically by one written under a temporary name.
 
-    On an error nothing is left behind and an older ``path`` stays as it was. Missing
-    parent folders are made. Processes of several machines may share the folder.
+    On an error the temporary file is removed and an existing ``path`` is unchanged.
+    Processes on several machines may share the folder.
+
+    Args:
+      path: the file to write or replace; missing parent folders are created.
+
+    Yields:
+      The temporary path to write to, in the folder of ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

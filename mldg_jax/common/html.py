@@ -1,7 +1,7 @@
-"""HTML pages: templates from ``templates/``, in which every value is escaped.
+"""HTML pages from the Jinja2 templates in ``templates/``, which escape every value.
 
-A page is one file that needs no network: pictures are inline SVG, fonts are the
-reader's own.
+A page is a single file that needs no network: pictures are inline SVG, and fonts are
+those of the reader's system.
 """
 
 from typing import Any
@@ -20,19 +20,26 @@ _TEMPLATES = jinja2.Environment(
 
 
 def render(template: str, **values: Any) -> str:
-    """Fills a template.
+    """Renders a template.
 
     Args:
-      template: a file of ``templates/``.
-      **values: what it names, as plain text, tables and the like.
+      template: name of a file in ``templates/``.
+      **values: the template's variables; a missing one is an error.
 
     Returns:
-      The whole page.
+      The HTML page.
     """
     return _TEMPLATES.get_template(template).render(values)
 
 
 def html_table(table: Table) -> str:
-    """Returns a table in HTML; the first cell of a row is its header."""
+    """Renders a table as HTML.
+
+    Args:
+      table: header and rows; the first cell of a row becomes its row header.
+
+    Returns:
+      An HTML fragment.
+    """
     page = '{% from "parts.html" import table %}{{ table(content) }}'
     return _TEMPLATES.from_string(page).render(content=table)

@@ -1,8 +1,8 @@
-"""Style and SVG shared by the pictures of every report, and rows of error rates.
+"""Style and SVG output shared by the figures of all reports, and rows of error rates.
 
-Text stays text (it can be searched and read aloud) and nothing depends on the time or
-on the process: the same results give the same bytes. Matplotlib is used through its
-objects, so nothing here touches pyplot's global state.
+Text in figures stays text, so that it can be searched and read aloud. Nothing depends
+on the time or the process: equal results give equal bytes. Figures are made with
+Matplotlib's objects, without pyplot and its global state.
 """
 
 import io
@@ -26,8 +26,8 @@ FONTS = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 OPTIONS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "mldg_jax",
-    "pdf.fonttype": 42,  # text that publishers can embed
-    "text.parse_math": False,  # names may hold dollar signs
+    "pdf.fonttype": 42,  # TrueType, which publishers ask for
+    "text.parse_math": False,  # names may contain dollar signs
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -38,30 +38,63 @@ OPTIONS: dict[Any, Any] = {
 
 
 def style(place: int) -> tuple[str, str]:
-    """Colour and marker of the system at a place."""
+    """Returns the line style of a system.
+
+    Args:
+      place: position of the system in its report, from 0; styles repeat after 7.
+
+    Returns:
+      Colour (hexadecimal) and Matplotlib marker.
+    """
     return STYLES[place % len(STYLES)]
 
 
 def legend_line(title: str, colour: str, marker: str) -> Line2D:
-    """A system's entry of a legend."""
+    """Creates the legend entry of a system.
+
+    Args:
+      title: name of the system.
+      colour, marker: see ``style``.
+
+    Returns:
+      A line without data, for ``legend(handles=…)``.
+    """
     return Line2D([], [], color=colour, marker=marker, lw=1.6, label=title)
 
 
 def svg(name: str, figure: Figure) -> str:
-    """A figure as an SVG element whose ids are unique in a page of several."""
-    text = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(text, format="svg", metadata=nothing)
-    drawn = text.getvalue()
-    drawn = drawn[drawn.index("<svg") :].strip()
-    drawn = re.sub(r'\bid="', f'id="{name}-', drawn)
-    drawn = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", drawn)
-    # Matplotlib names the fonts of its own machine; a reader has others.
-    return re.sub(r"'DejaVu Sans'[^;\"]*sans-serif", FONTS, drawn)
+    """Renders a figure as an SVG element to embed in a page.
+
+    Args:
+      name: prefix that makes the element's ids unique within the page.
+      figure: the figure.
+
+    Returns:
+      SVG text that begins with "<svg".
+    """
+    buffer = io.StringIO()
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=no_metadata)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
+    # Matplotlib names its own fonts, which readers may not have.
+    return re.sub(r"'DejaVu Sans'[^;\"]*sans-serif", FONTS, text)
 
 
 def error_rate(ax: Axes, error: ErrorRate, y: float, colour: str, marker: str) -> float:
-    """Draws one error rate; returns the largest percentage drawn."""
+    """Draws an error rate as a marker, with its interval as a line.
+
+    Args:
+      ax: axes in per cent, see ``rate_rows``.
+      error: the error rate.
+      y: vertical position.
+      colour, marker: see ``style``.
+
+    Returns:
+      The largest x drawn, in per cent.
+    """
     if error.low is not None and error.high is not None:
         ends = [100 * error.low, 100 * error.high]
         ax.plot(ends, [y, y], color=colour, lw=1.6, solid_capstyle="butt")
@@ -71,7 +104,13 @@ def error_rate(ax: Axes, error: ErrorRate, y: float, colour: str, marker: str) -
 
 
 def rate_rows(ax: Axes, title: str, labels: Sequence[str]) -> None:
-    """Axes with an error rate a row, the first of all trials, and a line at chance."""
+    """Prepares axes for one error rate per row, with a line at chance (50 %).
+
+    Args:
+      ax: the axes.
+      title: title of the axes.
+      labels: labels of the rows from the top; the first row is for all trials.
+    """
     ax.set_title(title, loc="left")
     ax.set_yticks(range(len(labels)), labels)
     ax.get_yticklabels()[0].set_fontweight("bold")

@@ -1,13 +1,13 @@
-"""Processes: workers, a supervised child, and signals as a wish to stop.
+"""Worker processes, supervised child processes, and signals as requests to stop.
 
-``pool``: worker processes that never outlive the command that started them.
+``pool`` opens worker processes that never outlive the command that started them.
 
-``run_supervised``: a process of several, watched by one that can speak when it cannot.
-When a process of a run dies, the collectives of the others wait for ever. JAX notices,
-by missing heartbeats or a closed connection, and aborts them from C++: a stack trace,
-status 134, and no Python that could say what to do. So each works in a child.
+``run_supervised`` runs one process of a multi-process run in a child. When a process of
+such a run dies, the collectives of the others wait for ever. JAX notices missing
+heartbeats or a closed connection and aborts the others from C++ with a stack trace and
+status 134, so that no Python code can tell the user what to do. The parent can.
 
-``caught``: Ctrl-C and SIGTERM as a wish to stop, not as a blow.
+``caught`` turns Ctrl-C and SIGTERM into a request to stop after the current step.
 """
 
 import contextlib
@@ -37,17 +37,21 @@ def pool(
 ) -> Iterator[ProcessPoolExecutor]:
     """Opens a pool of single-threaded processes.
 
-    Ctrl-C is the parent's business: the tasks in hand finish, the others are dropped.
-    Any other error ends the workers at once, and so does the death of the parent
-    (kill −9): an orphan would go on writing where the next command works.
+    Workers ignore Ctrl-C; on a ``KeyboardInterrupt`` in the parent, running tasks
+    finish and the others are cancelled. Any other error ends the workers at once. So
+    does the death of the parent (``kill -9``), since an orphan would go on writing to
+    the folder in which the restarted command works.
 
     Args:
-      count: processes, ≥ 1.
+      count: number of processes, ≥ 1.
       start: called in every worker before its first task.
-      arguments: of ``start``.
+      arguments: arguments of ``start``.
+
+    Yields:
+      The executor.
 
     Raises:
-      UserError: a worker died, as it does when memory runs out.
+      UserError: a worker died, for example because memory ran out.
     """
     # spawn: a forked child would inherit the threads of JAX and onnxruntime
     context = multiprocessing.get_context("spawn")
@@ -55,9 +59,9 @@ def pool(
         workers = ProcessPoolExecutor(
             max(1, count), context, initializer=_start, initargs=(start, arguments)
         )
-        # All start with the first task: of one that starts later the death is not
-        # noticed before the next result of another (CPython's thread that waits for
-        # both learns of a new process only then).
+        # Start all workers with the first task. CPython's management thread waits on
+        # the processes that it knows, and learns of a new one only when a result
+        # arrives: the death of a worker started later would go unnoticed until then.
         workers._safe_to_dynamically_spawn_children = False  # type: ignore
         try:
             yield workers
@@ -66,9 +70,9 @@ def pool(
             raise
         except BrokenProcessPool:
             raise UserError(
-                f"one of the {count} worker processes died, probably for want of "
-                "memory. Start the command again with fewer workers: it goes on where "
-                "it stopped"
+                f"one of the {count} worker processes died, probably because memory "
+                "ran out. Start the command again with fewer workers: it continues "
+                "where it stopped"
             ) from None
         except BaseException:
             workers.shutdown(wait=False, cancel_futures=True)
@@ -79,6 +83,7 @@ def pool(
 
 
 def _start(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    """Initialises a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     show_log()
 
@@ -96,7 +101,7 @@ def _start(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> Non
 
 @contextlib.contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Workers get one BLAS thread each; they read these when they import numpy."""
+    """Gives each worker one BLAS thread, by variables read when numpy is imported."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
@@ -110,55 +115,57 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-MARK = "MLDG_JAX_SUPERVISED"  # in the child's environment: the end of a pipe
+# Set in the environment of a supervised child: the reading end of its parent's pipe.
+MARK = "MLDG_JAX_SUPERVISED"
 
 
 def run_supervised(command: Sequence[str]) -> int | None:
-    """Runs a command in a child; in the child itself, returns None at once.
+    """Runs this process's command again in a child and waits for it.
 
-    SIGTERM and SIGINT are passed on, a second SIGINT ends both; the child ends when
-    this process does, however that comes.
+    SIGTERM and SIGINT are forwarded to the child; a second SIGINT ends both. The child
+    ends when this process ends, whatever the cause.
 
     Args:
-      command: of this process.
+      command: the command of this process, see ``same_command``.
 
     Returns:
-      The exit status.
+      The child's exit status; None at once in the child itself, which then does the
+      work.
 
     Raises:
-      UserError: a signal or JAX's own abort ended the child.
+      UserError: the child was ended by a signal or aborted by JAX.
     """
     if MARK in os.environ:
         _end_with_parent(int(os.environ.pop(MARK)))
         return None
-    theirs, ours = os.pipe()
-    environment = os.environ | {MARK: str(theirs)}
-    # In a session of its own: Ctrl-C of the terminal reaches it once, through here.
+    child_end, own_end = os.pipe()
+    environment = os.environ | {MARK: str(child_end)}
+    # A session of its own, so that the child gets a terminal's Ctrl-C once: from here.
     child = subprocess.Popen(
-        command, env=environment, pass_fds=[theirs], start_new_session=True
+        command, env=environment, pass_fds=[child_end], start_new_session=True
     )
-    os.close(theirs)
-    before = {
+    os.close(child_end)
+    old_handlers = {
         number: signal.signal(number, lambda n, _: child.send_signal(n))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         status = child.wait()
     finally:
-        os.close(ours)
-        for number, handler in before.items():
+        os.close(own_end)
+        for number, handler in old_handlers.items():
             signal.signal(number, handler)
     if status >= 0:
         return status
     if -status == signal.SIGINT:
         raise KeyboardInterrupt
     if -status == signal.SIGABRT:
-        why = "another process of the run has died; JAX's report above says which"
+        reason = "another process of the run died; JAX's report above says which"
     else:
-        why = f"this process of the run was ended by {signal.Signals(-status).name}"
+        reason = f"this process of the run was ended by {signal.Signals(-status).name}"
     raise UserError(
-        f"{why}. Start all processes again with the same command: they go on from the "
-        "last checkpoint"
+        f"{reason}. Start all processes again with the same commands: they continue "
+        "from the last checkpoint"
     )
 
 
@@ -166,48 +173,48 @@ def _end_with_parent(pipe: int) -> None:
     """Ends this process when the other end of the pipe is closed."""
 
     def watch():
-        os.read(pipe, 1)  # nothing is ever written
+        os.read(pipe, 1)  # returns when the pipe closes: nothing is ever written
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def same_command() -> list[str]:
-    """What this process was started with."""
+    """Returns the command that this process was started with."""
     return [sys.executable, *sys.orig_argv[1:]]
 
 
 @contextlib.contextmanager
 def caught(*, multiprocess: bool = False) -> Iterator[Callable[[], bool]]:
-    """Catches the first SIGINT and SIGTERM; a second Ctrl-C ends the process at once.
+    """Catches the first SIGINT or SIGTERM; a second Ctrl-C ends the process at once.
 
-    What handled them before does so again afterwards. For the main thread only, where
-    Python allows handlers.
+    The previous handlers are restored afterwards. For the main thread only, because
+    Python allows signal handlers nowhere else.
 
     Args:
-      multiprocess: this process is one of several of a run. They must stop at the same
+      multiprocess: True if the run has several processes. They must stop at the same
         step, and JAX agrees on one when it sees SIGTERM in any of them
-        (``parallel.should_stop``): it is left to JAX, and SIGINT is passed on as
-        SIGTERM.
+        (``parallel.should_stop``). SIGTERM is therefore left to JAX, and SIGINT is
+        passed on as SIGTERM.
 
     Yields:
-      Tells whether a signal has come.
+      A function that returns True once a signal has arrived.
     """
-    came = threading.Event()
+    arrived = threading.Event()
 
     def handle(number, frame):
         del frame
-        came.set()
+        arrived.set()
         name = signal.Signals(number).name
         log.warning("%s: finishing the step and saving; Ctrl-C again aborts", name)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if multiprocess:
             signal.raise_signal(signal.SIGTERM)
 
-    caught_ones = [signal.SIGINT] if multiprocess else [signal.SIGINT, signal.SIGTERM]
-    before = {number: signal.signal(number, handle) for number in caught_ones}
+    numbers = [signal.SIGINT] if multiprocess else [signal.SIGINT, signal.SIGTERM]
+    old_handlers = {number: signal.signal(number, handle) for number in numbers}
     try:
-        yield came.is_set
+        yield arrived.is_set
     finally:
-        for number, handler in before.items():
+        for number, handler in old_handlers.items():
             signal.signal(number, handler)

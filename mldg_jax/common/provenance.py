@@ -1,4 +1,4 @@
-"""What made a run: versions, revision, command, and what it was trained on."""
+"""Provenance of a run: versions, revision, command, and training data."""
 
 import datetime
 import hashlib
@@ -17,15 +17,15 @@ PACKAGES = ("mldg_jax", "jax", "flax", "optax", "numpy")
 
 
 def collect(trained_on: dict[str, Any]) -> dict[str, Any]:
-    """Plain facts for a run's config.json.
+    """Collects the provenance of a run for its config.json.
 
     Args:
-      trained_on: see ``data.corpus.trained_on``.
+      trained_on: summary of the training data, see ``data.corpus.trained_on``.
 
     Returns:
-      ``started`` (UTC), ``command``, ``versions``, ``revision`` (of the source tree, ""
-      when installed from a package; "+" is appended to one with uncommitted changes)
-      and ``trained_on``.
+      JSON values: ``started`` (UTC), ``command``, ``versions``, ``revision`` (git hash
+      of the source tree, with "+" appended if it has uncommitted changes; "" if the
+      package was installed without one) and ``trained_on``.
     """
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -40,7 +40,14 @@ def collect(trained_on: dict[str, Any]) -> dict[str, Any]:
 
 
 def fingerprint(tree: Any) -> str:
-    """SHA-256 of a tree's paths, dtypes, shapes and values, in hexadecimal."""
+    """Computes the SHA-256 of a tree's paths, dtypes, shapes and values.
+
+    Args:
+      tree: a pytree of arrays.
+
+    Returns:
+      The digest in hexadecimal.
+    """
     digest = hashlib.sha256()
     for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]:
         x = np.asarray(x)
@@ -51,7 +58,7 @@ def fingerprint(tree: Any) -> str:
 
 
 def _revision() -> str:
-    """Of the git checkout this package is in."""
+    """Returns the revision of the git checkout that contains this package, or ""."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]

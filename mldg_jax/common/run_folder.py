@@ -1,7 +1,7 @@
-"""Run folders: the config, the trained parameters, the frozen weights' fingerprint.
+"""Run folders: config, trained parameters, fingerprint of the frozen weights.
 
-Only what is trained is kept (adapters, head, optimiser: megabytes), and of the frozen
-parameters a fingerprint. Checkpoints: ``training.checkpoints``.
+A run stores only what it trains (adapters, head, optimiser state: megabytes), and a
+fingerprint of the frozen parameters. See ``training.checkpoints`` for checkpoints.
 """
 
 import json
@@ -28,12 +28,16 @@ def write_config(
     config: Config,
     provenance: dict[str, Any] | None = None,
 ) -> None:
-    """Writes config.json, or checks it when the folder has one.
+    """Writes config.json, or checks an existing one against the config.
 
     Args:
       workdir: the run folder.
-      config: the run's.
-      provenance: kept beside the config, and no part of it: see ``provenance``.
+      config: config of the run.
+      provenance: facts to store with the config, see ``provenance.collect``; they are
+        not compared.
+
+    Raises:
+      UserError: the folder holds a run with another config, or cannot be written to.
     """
     if (workdir / CONFIG).exists():
         check_config(workdir, config)
@@ -46,26 +50,36 @@ def write_config(
 
 
 def check_config(workdir: Path, config: Config) -> None:
-    """Refuses to continue a run under another config.
+    """Checks that a run folder was started with the given config.
+
+    Args:
+      workdir: the run folder, which holds a config.json.
+      config: config to compare with.
 
     Raises:
-      UserError: names the first values that differ.
+      UserError: the configs differ; names up to three of the entries.
     """
     old, new = flat_config(read_config(workdir)), flat_config(config)
     changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
     if changed:
         shown = ", ".join(f"{k}: {old.get(k)} → {new.get(k)}" for k in changed[:3])
         raise UserError(
-            f"{workdir} holds a run of another config ({shown}): continue it with its "
-            "own config, or choose a new folder"
+            f"{workdir} holds a run with another config ({shown}): continue it with "
+            "its own config, or choose a new folder"
         )
 
 
 def read_config(workdir: str | Path) -> Config:
-    """Returns a run's config; entries that its version did not have are the defaults.
+    """Reads a run's config.
+
+    Args:
+      workdir: the run folder.
+
+    Returns:
+      The config; entries that the run's version did not have get their defaults.
 
     Raises:
-      UserError: the folder is no run, or its config is not one.
+      UserError: the folder is not a run folder, or its config is not valid.
     """
     content = _read(workdir)
     content.pop(PROVENANCE, None)
@@ -76,10 +90,17 @@ def read_config(workdir: str | Path) -> Config:
 
 
 def read_provenance(workdir: str | Path) -> dict[str, Any]:
-    """Reads what ``provenance.collect`` said when a run began; {} if nothing was kept.
+    """Reads the provenance of a run.
+
+    Args:
+      workdir: the run folder.
+
+    Returns:
+      The values of ``provenance.collect`` and of ``add_provenance``; empty if the run
+      has none.
 
     Raises:
-      UserError: the folder is no run.
+      UserError: the folder is not a run folder.
     """
     return _read(workdir).get(PROVENANCE, {})
 
@@ -88,19 +109,35 @@ def _read(workdir: str | Path) -> dict[str, Any]:
     path = Path(workdir) / CONFIG
     if not path.exists():
         raise UserError(
-            f"{workdir} is no run folder (it has no {CONFIG}); make one with "
+            f"{workdir} is not a run folder (it has no {CONFIG}); create one with "
             "`mldg demo` or `mldg train`"
         )
     return json.loads(path.read_text())
 
 
 def flat_config(config: Config) -> dict[str, Any]:
-    """Returns the values of a config by dotted name, as JSON has them."""
+    """Flattens a config.
+
+    Args:
+      config: any config.
+
+    Returns:
+      JSON values by dotted name, e.g. ``"optimizer.lr"``.
+    """
     return traverse_util.flatten_dict(to_dict(config), keep_empty_nodes=True, sep=".")
 
 
 def add_provenance(workdir: Path, name: str, value: Any) -> None:
-    """Adds one more fact to those of ``read_provenance``."""
+    """Adds an entry to a run's provenance.
+
+    Args:
+      workdir: the run folder.
+      name: name of the entry; an existing one is replaced.
+      value: a JSON value.
+
+    Raises:
+      UserError: the folder is not a run folder, or cannot be written to.
+    """
     content = _read(workdir)
     content[PROVENANCE] = {**content.get(PROVENANCE, {}), name: value}
     text = json.dumps(content, indent=1, ensure_ascii=False)
@@ -108,31 +145,53 @@ def add_provenance(workdir: Path, name: str, value: Any) -> None:
 
 
 def finished(workdir: str | Path) -> bool:
-    """Whether a run has come to its end."""
+    """Returns True if a run has finished training.
+
+    Args:
+      workdir: the run folder; it need not exist.
+
+    Returns:
+      True if the folder has a trainable.safetensors.
+    """
     return (Path(workdir) / TRAINABLE).exists()
 
 
 def write_trainable(workdir: Path, trainable: Any, batch_stats: Any) -> None:
-    """Writes what training made; its presence says the run is finished."""
+    """Writes the result of training; its presence marks the run as finished.
+
+    Args:
+      workdir: the run folder.
+      trainable: the trained parameters φ, ``{"frontend": …, "head": …}``.
+      batch_stats: running statistics of BatchNorm.
+
+    Raises:
+      UserError: the folder cannot be written to.
+    """
     tree = {**trainable, "batch_stats": batch_stats}
     flat = traverse_util.flatten_dict(tree, sep="/")
-    # (save_file writes raw memory, so it must be in C order)
+    # save_file writes the raw memory, which must be in C order.
     arrays = {name: np.ascontiguousarray(value) for name, value in flat.items()}
     with writing(workdir), replacing(workdir / TRAINABLE) as part:
         save_file(arrays, part)
 
 
 def read_trainable(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Reads ``(trainable, batch_stats)`` of a finished run.
+    """Reads the result of a finished run.
+
+    Args:
+      workdir: the run folder.
+
+    Returns:
+      ``(trainable, batch_stats)``, see ``write_trainable``.
 
     Raises:
-      UserError: the run is not finished or the file is damaged.
+      UserError: the run is not finished, or the file is damaged.
     """
     path = Path(workdir) / TRAINABLE
     if not path.exists():
         raise UserError(
-            f"{workdir} is not a finished run (it has no {TRAINABLE}): start its "
-            "training again and it continues"
+            f"{workdir} is not a finished run (it has no {TRAINABLE}): start the same "
+            "training command again to continue it"
         )
     try:
         tree = traverse_util.unflatten_dict(load_file(path), sep="/")
@@ -145,31 +204,31 @@ FROZEN = "frozen.json"
 
 
 def check_frozen(workdir: Path, weights: str, params: Any, *, write: bool) -> str:
-    """Keeps which frozen parameters a run began with, or checks that they are the same.
+    """Records the fingerprint of a run's frozen weights, or checks it.
 
     Args:
       workdir: the run folder.
-      weights: what ``model.weights`` names.
+      weights: ``model.weights`` of the config.
       params: the front-end's parameters.
-      write: whether to write ``frozen.json`` if it is not there.
+      write: whether to write ``frozen.json`` if the folder has none.
 
     Returns:
       ``provenance.fingerprint`` of the parameters.
 
     Raises:
-      UserError: the run began with others.
+      UserError: the run was started with other weights.
     """
-    path, found = workdir / FROZEN, fingerprint(params)
+    path, sha256 = workdir / FROZEN, fingerprint(params)
     if path.exists():
         old = json.loads(path.read_text())["sha256"]
-        if old != found:
+        if old != sha256:
             raise UserError(
-                f"{workdir} was begun with other frozen weights: {weights} has sha256 "
-                f"{found} now and had {old}. Its adapters fit those only: put the "
-                "old weights back, or train in a new folder"
+                f"{workdir} was started with other frozen weights: {weights} now has "
+                f"sha256 {sha256}; it had {old}. The run's adapters fit only those: "
+                "put the old weights back, or train in a new folder"
             )
     elif write:
-        sizes = sum(x.size for x in jax.tree.leaves(params))
-        content = {"weights": weights, "parameters": sizes, "sha256": found}
+        count = sum(x.size for x in jax.tree.leaves(params))
+        content = {"weights": weights, "parameters": count, "sha256": sha256}
         write_text(path, json.dumps(content, indent=1) + "\n")
-    return found
+    return sha256

@@ -4,7 +4,14 @@ Table = tuple[list[str], list[list[str]]]  # header, rows
 
 
 def aligned(one: Table) -> str:
-    """A table as plain text for a terminal."""
+    """Formats a table as plain text for a terminal.
+
+    Args:
+      one: header and rows.
+
+    Returns:
+      Lines of left-aligned columns, two spaces apart.
+    """
     header, rows = one
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     return "\n".join(
@@ -14,7 +21,14 @@ def aligned(one: Table) -> str:
 
 
 def markdown_table(one: Table) -> str:
-    """A table in Markdown; all columns but the first are aligned right."""
+    """Formats a table as Markdown.
+
+    Args:
+      one: header and rows.
+
+    Returns:
+      A Markdown table; all columns but the first are right-aligned.
+    """
     header, rows = one
     rule = ["---"] + ["---:"] * (len(header) - 1)
     return "\n".join(

@@ -1,7 +1,8 @@
-"""A config's training step: the only reader of the config that the step is made of.
+"""Builds the training step of a config.
 
-``step`` and ``mldg`` take functions; here they are made, as the sections ``objective``,
-``optimizer``, ``augment``, ``model`` and ``compute`` of a config say.
+``step`` and ``mldg`` take functions and know no config. This module makes those
+functions from the sections ``objective``, ``optimizer``, ``augment``, ``model`` and
+``compute``.
 """
 
 import functools
@@ -26,20 +27,23 @@ from mldg_jax.step import Step, TrainState, init_state, make_step, stateless
 def build_step(
     config: Config, detector: Detector, *, axis_name: str | None = None
 ) -> Step:
-    """Returns the training step of a config, see ``step.make_step``.
+    """Builds the training step of a config.
 
     Args:
-      config: the run's.
+      config: config of the run.
       detector: the model.
       axis_name: the pmap axis; None on one device.
 
+    Returns:
+      The step, see ``step.make_step``.
+
     Raises:
-      UserError: an impossible objective or augmentation.
+      UserError: the objective or the augmentation is not valid.
     """
     objective = build_objective(config, axis_name)
     section, log_every, steps = config.objective, config.log_every, config.steps
     beta = mldg.BETA if section.beta is None else section.beta
-    # For these ∇G(φ') follows from the meta-gradient.
+    # For these objectives ∇G(φ') follows from the meta-gradient, at no extra cost.
     first_order = section.name in ("mldg", "domainbed") and section.order != "second"
     return make_step(
         loss=functools.partial(
@@ -58,13 +62,19 @@ def build_step(
 def build_state(
     config: Config, detector: Detector, frontend: Any, examples: Any
 ) -> tuple[TrainState, dict]:
-    """Returns the first state and the frozen parameters.
+    """Initialises the training state.
 
     Args:
-      config: the run's; everything random follows from ``config.seed``.
+      config: config of the run; ``config.seed`` determines the result.
       detector: the model.
       frontend: pretrained front-end parameters.
-      examples: (n, samples) training waveforms.
+      examples: (n, samples) float32 training waveforms.
+
+    Returns:
+      The state before the first step, and the frozen parameters.
+
+    Raises:
+      UserError: the config asks for adapters and for full fine-tuning.
     """
     init_key, key = jax.random.split(jax.random.key(config.seed))
     trainable, batch_stats, frozen = init_parameters(
@@ -78,17 +88,22 @@ def build_state(
 def build_objective(
     config: Config, axis_name: str | None = None
 ) -> Callable[[LossFn], mldg.Objective]:
-    """Returns what makes the objective of a loss that a config's ``objective`` names.
+    """Builds the objective that the section ``objective`` of a config describes.
+
+    With ``adapt`` "frontend" or "head", the inner step of "mldg" updates only that part
+    of φ. The inner optimiser of "domainbed" is, as in DomainBed, a fresh optimiser of
+    the outer kind, without warm-up.
 
     Args:
-      config: the run's. ``objective.name`` is "erm" or a meta-objective of ``mldg``;
-        the other entries are its options. With ``adapt`` "frontend" or "head" the inner
-        step of "mldg" moves that part of φ only. The inner optimiser of "domainbed" is,
-        as in DomainBed, a fresh one of the outer kind without warm-up.
-      axis_name: the pmap axis.
+      config: config of the run; ``objective.name`` is a key of ``OBJECTIVES``, and the
+        other entries of the section are its options.
+      axis_name: the pmap axis; None on one device.
+
+    Returns:
+      A function from a loss function to its objective, see ``mldg``.
 
     Raises:
-      UserError: an unknown name or an impossible value.
+      UserError: an unknown name or a value that is not valid.
     """
     name, options = config.objective.name, config.objective.options()
     if name not in OBJECTIVES:
@@ -104,14 +119,15 @@ def build_objective(
         if name != "erm":
             options["axis_name"] = axis_name
         objective = functools.partial(OBJECTIVES[name], **options)
-        objective(lambda trainable, batch, key: None)  # refuses impossible options
+        # Options are checked when an objective is made: fail here, with a message.
+        objective(lambda trainable, batch, key: None)
     except (ValueError, TypeError) as error:
         raise UserError(f"objective: {error}") from None
     return objective
 
 
 def _sgd_of(part: str, inner_lr: float) -> optax.GradientTransformation:
-    """Gradient descent of one part of φ; the other stays."""
+    """Returns gradient descent on one part of φ that leaves the other unchanged."""
     if part not in ("frontend", "head"):
         raise ValueError(f"adapt is {part!r}; it must be all, frontend or head")
     return optax.multi_transform(
@@ -124,15 +140,15 @@ def _sgd_of(part: str, inner_lr: float) -> optax.GradientTransformation:
 
 
 def _domainbed_of_episode(loss_fn: LossFn, **options: Any) -> mldg.Objective:
-    """``mldg.domainbed`` of an episode's pairs; its aux is the mean over pairs."""
-    mldg.domainbed(loss_fn, num_domains=1, **options)  # refuses impossible options
+    """Returns ``mldg.domainbed`` on an episode's pairs; its aux is the pairs' mean."""
+    mldg.domainbed(loss_fn, num_domains=1, **options)  # checks the options early
 
     def objective(trainable, episode, key):
         paired = mldg.pairs(episode)
         domains = len(jax.tree.leaves(paired)[0])
-        whole = mldg.domainbed(loss_fn, num_domains=domains, **options)
-        value, stacked = whole(trainable, paired, key)
-        losses = {  # sums over pairs already
+        of_pairs = mldg.domainbed(loss_fn, num_domains=domains, **options)
+        value, stacked = of_pairs(trainable, paired, key)
+        losses = {  # already sums over pairs, so they must not be averaged
             name: getattr(stacked, name)
             for name in ("loss", "meta_train_loss", "meta_test_loss")
         }
@@ -140,7 +156,7 @@ def _domainbed_of_episode(loss_fn: LossFn, **options: Any) -> mldg.Objective:
         mean = jax.tree.map(lambda x: x.mean(0), rest)
         return value, mean._replace(
             **losses,
-            # Pair k has the episode's domain k as meta-train: all of them, at φ.
+            # Pair k trains on domain k, so together they have every domain's loss at φ.
             train_aux=mean.train_aux._replace(
                 by_domain=stacked.train_aux.by_domain.reshape(-1)
             ),
@@ -162,14 +178,17 @@ OBJECTIVES = {
 def build_optimizer(
     config: OptimizerSection, *, warmup: int | None = None
 ) -> optax.GradientTransformation:
-    """Returns Adam with a linear warm-up and learning rates of their own for the parts.
+    """Builds Adam with a linear warm-up and one learning rate for each part of φ.
 
-    The head starts from nothing, the adapters next to a good encoder: ``head_lr`` is
-    the larger one, ``lr`` is the adapters'.
+    The head starts from scratch while the adapters start at a good encoder, so
+    ``head_lr`` is usually larger than ``lr``, the adapters' rate.
 
     Args:
-      config: the ``optimizer`` section.
-      warmup: steps; the config's if None.
+      config: the section ``optimizer``.
+      warmup: length of the warm-up in steps; None for the config's.
+
+    Returns:
+      An optimiser of ``{"frontend": …, "head": …}``.
     """
     warmup = config.warmup if warmup is None else warmup
 
@@ -186,14 +205,18 @@ def build_optimizer(
 
 
 def gradient_evaluations(config: Config, attacks: int) -> int:
-    """Returns the forward and backward passes of an utterance that a step takes.
+    """Counts the gradient evaluations of a training step.
 
-    What methods are made equal by. A Hessian-vector product is counted as two: it
-    differentiates a gradient.
+    One evaluation is a forward and backward pass of one utterance. ``mldg compare``
+    gives every method the same total. A Hessian-vector product counts as two, because
+    it differentiates a gradient.
 
     Args:
-      config: the run's.
-      attacks: of a step, both halves together.
+      config: config of the run.
+      attacks: attacks per step, both halves together.
+
+    Returns:
+      Evaluations per step.
     """
     objective, half = config.objective, config.episode.num_meta_test
     train, inner = attacks - half, objective.inner_steps or 1

@@ -1,8 +1,8 @@
-"""Resumable checkpoints.
+"""Checkpoints to resume from.
 
-Orbax writes a checkpoint in the background, to a temporary folder that it renames, so a
-killed run leaves whole checkpoints or none. Each holds its own fingerprint: one that
-was damaged later is not continued from.
+Orbax writes a checkpoint in the background to a temporary folder and renames it at the
+end, so a killed run leaves no partial checkpoint. Each checkpoint holds its own
+fingerprint, by which later damage is detected.
 """
 
 import contextlib
@@ -23,37 +23,52 @@ from mldg_jax.step import TrainState
 
 log = logging.getLogger(__name__)
 
-LATEST = 2  # checkpoints kept besides the best: one may turn out to be damaged
+LATEST = 2  # latest checkpoints to keep: the last one may turn out to be damaged
 
 
-class _Kept:
-    """Keeps the latest checkpoints and those that ``others()`` names, for Orbax."""
+class _PreservationPolicy:
+    """Tells Orbax to keep the latest checkpoints and the steps of ``others()``."""
 
     def __init__(self, others: Callable[[], Sequence[int]]):
         self._others = others
 
     def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
-        """One answer a checkpoint, oldest first."""
-        newest = preservation_policy.LatestN(LATEST)
+        """Decides which checkpoints to keep.
+
+        Args:
+          checkpoints: Orbax's descriptions of the checkpoints, oldest first.
+          context: Orbax's context.
+
+        Returns:
+          True for each checkpoint to keep, in the same order.
+        """
         others = set(self._others())
-        kept = newest.should_preserve(checkpoints, context=context)
-        return [k or c.step in others for k, c in zip(kept, checkpoints, strict=True)]
+        latest = preservation_policy.LatestN(LATEST).should_preserve(
+            checkpoints, context=context
+        )
+        return [
+            is_latest or checkpoint.step in others
+            for is_latest, checkpoint in zip(latest, checkpoints, strict=True)
+        ]
 
 
 @contextlib.contextmanager
 def open_checkpoints(
     workdir: Path, others: Callable[[], Sequence[int]] = tuple
 ) -> Iterator[ocp.CheckpointManager]:
-    """Opens the checkpoints of a run; at the end every one of them is whole.
+    """Opens the checkpoints of a run; waits for pending writes at the end.
 
     Args:
       workdir: the run folder.
-      others: the steps to keep besides the last two.
+      others: returns the steps to keep in addition to the last two.
+
+    Yields:
+      Orbax's manager, for the functions of this module.
 
     Raises:
-      UserError: the file system refuses.
+      UserError: the file system refuses a write.
     """
-    # Orbax logs the traceback of what is raised here anyway.
+    # Orbax logs a traceback of errors that it also raises: show them once.
     orbax_log = logging.getLogger("absl")
     level = orbax_log.level
     orbax_log.setLevel(logging.CRITICAL)
@@ -67,7 +82,7 @@ def open_checkpoints(
 @contextlib.contextmanager
 def _opened(workdir, others):
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=_Kept(others), cleanup_tmp_directories=True
+        preservation_policy=_PreservationPolicy(others), cleanup_tmp_directories=True
     )
     with writing(workdir):
         manager = ocp.CheckpointManager(
@@ -76,7 +91,7 @@ def _opened(workdir, others):
     try:
         yield manager
     except BaseException:
-        with contextlib.suppress(Exception):  # the first problem is the one to tell
+        with contextlib.suppress(Exception):  # report the first error, not a later one
             manager.close()
         raise
     with writing(workdir):
@@ -86,18 +101,23 @@ def _opened(workdir, others):
 def save(manager: ocp.CheckpointManager, step: int, state: TrainState) -> None:
     """Copies a state to the host and writes it in the background.
 
-    The copy is taken before this returns: the next step may reuse the state's memory.
+    The copy is complete when this returns: the next step may reuse the state's memory.
+
+    Args:
+      manager: from ``open_checkpoints``.
+      step: number of steps done.
+      state: state after that step.
 
     Raises:
       UserError: the state is not finite, or the file system refused this checkpoint or
-        the one before.
+        the previous one.
     """
     host = _on_host(state)
     for path, x in jax.tree_util.tree_flatten_with_path(host)[0]:
         if not np.isfinite(x).all():
             raise UserError(
-                f"after step {step} {jax.tree_util.keystr(path)} is not finite, and is "
-                "not saved; lower optimizer.lr or objective.inner_lr. "
+                f"after step {step} {jax.tree_util.keystr(path)} is not finite, so the "
+                "state is not saved; lower optimizer.lr or objective.inner_lr. "
                 + last_good(manager)
             )
     host["sha256"] = np.frombuffer(bytes.fromhex(fingerprint(host)), np.uint8)
@@ -106,17 +126,27 @@ def save(manager: ocp.CheckpointManager, step: int, state: TrainState) -> None:
 
 
 def wait(manager: ocp.CheckpointManager) -> None:
-    """Returns when every checkpoint is whole.
+    """Waits until all checkpoints are written.
+
+    Args:
+      manager: from ``open_checkpoints``.
 
     Raises:
-      UserError: the file system refused one.
+      UserError: the file system refused a write.
     """
     with writing(manager.directory.parent):
         manager.wait_until_finished()
 
 
 def last_good(manager: ocp.CheckpointManager) -> str:
-    """A sentence for messages."""
+    """Describes the newest checkpoint.
+
+    Args:
+      manager: from ``open_checkpoints``.
+
+    Returns:
+      A sentence for messages, without a full stop.
+    """
     step = manager.latest_step()
     if step is None:
         return "No checkpoint had been saved"
@@ -124,66 +154,76 @@ def last_good(manager: ocp.CheckpointManager) -> str:
 
 
 def restore_latest(manager: ocp.CheckpointManager, state: TrainState) -> TrainState:
-    """Returns the newest whole saved state, or the given one if none was ever saved.
+    """Restores the newest intact checkpoint.
 
-    Damaged ones are logged, and removed: their steps are done again.
+    Damaged checkpoints are logged and removed; their steps are done again.
+
+    Args:
+      manager: from ``open_checkpoints``.
+      state: the initial state, of the same structure, shapes and dtypes.
+
+    Returns:
+      The restored state, or ``state`` if the run has no checkpoint.
 
     Raises:
-      UserError: all of them are damaged.
+      UserError: all checkpoints are damaged.
     """
     steps = sorted(manager.all_steps(), reverse=True)
     if not steps:
         return state
-    found, state = restore_first(manager, steps, state)
-    for step in steps[: steps.index(found)]:
-        manager.delete(step)
+    restored_step, state = restore_first(manager, steps, state)
+    for damaged_step in steps[: steps.index(restored_step)]:
+        manager.delete(damaged_step)
     return state
 
 
 def restore_first(
     manager: ocp.CheckpointManager, steps: Sequence[int], state: TrainState
 ) -> tuple[int, TrainState]:
-    """Returns the first of some checkpoints that is whole, and its step.
+    """Restores the first intact checkpoint of a list.
 
     Args:
-      manager: from ``checkpoints``.
-      steps: best first, at least one.
-      state: of the structure, shapes and dtypes of what was saved.
+      manager: from ``open_checkpoints``.
+      steps: steps to try in this order, at least one.
+      state: any state with the structure, shapes and dtypes of the saved ones.
+
+    Returns:
+      The step of the checkpoint, and its state.
 
     Raises:
-      UserError: all are damaged.
+      UserError: all checkpoints of the list are damaged.
     """
     like = _on_host(state) | {"sha256": np.zeros(32, np.uint8)}
     for step in steps:
         try:
-            found = manager.restore(step, args=ocp.args.StandardRestore(like))
-            expected = bytes(found.pop("sha256")).hex()
-            if fingerprint(found) != expected:
-                raise ValueError("its content is not what was saved")
-        except Exception as error:  # whatever a damaged file makes the readers raise
+            host = manager.restore(step, args=ocp.args.StandardRestore(like))
+            expected = bytes(host.pop("sha256")).hex()
+            if fingerprint(host) != expected:
+                raise ValueError("its content differs from what was saved")
+        except Exception as error:  # damaged files make readers raise all kinds
             reason = str(error).splitlines()[0][:200] if str(error) else repr(error)
             message = f"the checkpoint of step {step} is damaged ({reason})"
-            log.warning("%s; trying the one before", message)
+            log.warning("%s; trying the previous one", message)
             continue
-        return step, _from_host(found, state)
+        return step, _from_host(host, state)
     raise UserError(
         f"no checkpoint under {manager.directory} can be read (steps "
-        f"{', '.join(map(str, steps))}): the last problem was: {message}. Restore the "
-        "folder from a backup, or remove it to train from the start"
+        f"{', '.join(map(str, steps))}); the last error: {message}. Restore the "
+        "folder from a backup, or delete it to train from the start"
     )
 
 
 def _on_host(state: TrainState) -> dict[str, Any]:
-    """A copy as it is saved: it shares no memory with the devices."""
+    """Returns a copy in the saved form, which shares no memory with the devices."""
     host = state._asdict() | {"key": jax.random.key_data(state.key)}
-    host["average"] = host.pop("ema")  # its name in checkpoints of all versions
+    host["average"] = host.pop("ema")  # the name in the checkpoints of all versions
     if not jax.tree.leaves(state.objective_state):
         del host["objective_state"]
     return jax.tree.map(np.array, host)
 
 
 def _from_host(host: dict[str, Any], like: TrainState) -> TrainState:
-    """What ``_on_host`` took apart."""
+    """Returns the state of a saved form: the inverse of ``_on_host``."""
     fields = {"objective_state": like.objective_state} | host
     fields["ema"] = fields.pop("average")
     return TrainState(**fields | {"key": jax.random.wrap_key_data(host["key"])})

@@ -1,4 +1,4 @@
-"""Reading config files: ``path.py:argument`` and ``name=value`` overrides."""
+"""Reads config files, ``path.py:argument``, with ``name=value`` overrides."""
 
 import contextlib
 import importlib.util
@@ -19,23 +19,26 @@ METHODS = ("frozen", "erm", "control", "mldg", "mldg2", "full")
 
 
 def read_config_file(reference: str, overrides: Sequence[str] = ()) -> Config:
-    """Returns the complete config that a config file and overrides make.
+    """Reads a config file and applies overrides and defaults.
 
     Args:
-      reference: ``"configs/debspoof.py:mldg"``; the part after the colon is the
-        argument of ``get_config``.
-      overrides: such as ``"optimizer.lr=1e-3"``; values are YAML.
+      reference: file and method, e.g. ``"configs/debspoof.py:mldg"``; the part after
+        the colon is passed to the file's ``get_config``.
+      overrides: assignments with YAML values, e.g. ``"optimizer.lr=1e-3"``.
+
+    Returns:
+      The complete config.
 
     Raises:
-      UserError: no such file, a wrong argument, an unknown name, or a value of the
-        wrong type.
+      UserError: a missing file, an argument that ``get_config`` refuses, an unknown
+        name, or a value of the wrong type.
     """
     try:
         values = dict(_override(text) for text in overrides)
         nested = read(reference).to_dict()
         for old in old_names(nested, values):
             _log.warning(
-                "config %s: %s is called %s now; the next release will not know the "
+                "config %s: %s is now called %s; the next release will not accept the "
                 "old name",
                 *(reference, old, RENAMED[old]),
             )
@@ -46,18 +49,21 @@ def read_config_file(reference: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def read(reference: str) -> ml_collections.ConfigDict:
-    """Returns what ``get_config`` of a config file says, for one that builds on it.
+    """Calls ``get_config`` of a config file, for config files that build on another.
 
     Args:
       reference: see ``read_config_file``.
 
+    Returns:
+      The file's own values, without defaults.
+
     Raises:
-      UserError: no such file, or a wrong argument.
+      UserError: a missing file, or an argument that ``get_config`` refuses.
     """
     path, _, argument = reference.partition(":")
     if not Path(path).is_file():
         raise UserError(
-            f"there is no config file {path}; the project's are in configs/, e.g. "
+            f"no config file {path}; the project's own are in configs/, e.g. "
             "configs/debspoof.py:mldg"
         )
     spec = importlib.util.spec_from_file_location("mldg_config", path)
@@ -72,19 +78,25 @@ def read(reference: str) -> ml_collections.ConfigDict:
 
 
 def method_of(argument: str) -> tuple[str, bool]:
-    """Parses the argument of a ``get_config``, such as ``"mldg"`` or ``"erm,smoke"``.
+    """Parses the argument of a config file's ``get_config``.
+
+    Args:
+      argument: comma-separated words, e.g. ``"mldg"`` or ``"erm,smoke"``.
 
     Returns:
-      One of ``METHODS``, by default mldg, and whether ``smoke`` is there.
+      One of ``METHODS`` (mldg if none is given), and whether ``smoke`` is given.
 
     Raises:
-      ValueError: another word, or two methods.
+      ValueError: an unknown word, or two methods.
     """
     words = argument.split(",")
     method, *others = [word for word in words if word != "smoke"] or ["mldg"]
     if method not in METHODS or others:
         known = ", ".join(METHODS)
-        raise ValueError(f"{argument!r}: the methods are {known}; the extra is smoke")
+        raise ValueError(
+            f"{argument!r}: give one of the methods {known}; add ',smoke' for a run of "
+            "seconds"
+        )
     return method, "smoke" in words
 
 
@@ -96,12 +108,19 @@ def _override(text: str) -> tuple[str, object]:
 
 
 def value_of(text: str) -> object:
-    """Returns what the text of an override stands for: YAML, numbers such as 1e-3."""
+    """Parses the value of an override.
+
+    Args:
+      text: YAML; numbers like 1e-3 are accepted too.
+
+    Returns:
+      The value, with lists as tuples; "" for an empty text.
+    """
     return _with_numbers(yaml.safe_load(text) if text else "")
 
 
 def _with_numbers(parsed: object) -> object:
-    """YAML's value, in which 1e-3 is a number (YAML wants 1.0e-3) and lists tuples."""
+    """Converts 1e-3, a string in YAML (which wants 1.0e-3), and lists to tuples."""
     if isinstance(parsed, list):
         return tuple(_with_numbers(item) for item in parsed)
     if isinstance(parsed, str):

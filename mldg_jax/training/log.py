@@ -1,4 +1,4 @@
-"""The course of training: metrics.jsonl, a progress bar, TensorBoard on request."""
+"""The training log: metrics.jsonl, a progress bar, and TensorBoard on request."""
 
 import contextlib
 import importlib.util
@@ -17,7 +17,7 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import writing
 
 LOG, BOARD = "metrics.jsonl", "tensorboard"
-SHOWN = {  # beside the progress bar
+SHOWN = {  # next to the progress bar: metric → label
     "loss": "loss",
     "meta_train_loss": "F",
     "meta_test_loss": "G",
@@ -29,12 +29,12 @@ Line = dict[str, Any]
 
 
 class LoggedStep(NamedTuple):
-    """What is kept of a step until the host waits for the device.
+    """A step whose metrics the host has not fetched yet.
 
     Attributes:
-      number: from 1.
+      number: number of the step, from 1.
       meta_train, meta_test: names of the episode's attacks.
-      metrics: of the step, still on the device.
+      metrics: metrics of the step, still on the device.
     """
 
     number: int
@@ -44,11 +44,14 @@ class LoggedStep(NamedTuple):
 
 
 def fetch_and_check(recent: Sequence[LoggedStep], last_good: Callable[[], str]) -> Line:
-    """Waits for the device: the last step's line, if all of them were finite.
+    """Fetches the metrics of recent steps and checks that they are finite.
 
     Args:
-      recent: the steps since the last time, oldest first.
-      last_good: says which checkpoint is good.
+      recent: steps since the last call, oldest first.
+      last_good: returns a sentence about the last good checkpoint, for the message.
+
+    Returns:
+      The log line of the last step.
 
     Raises:
       UserError: a loss, gradient or update is NaN or infinite; names the step and its
@@ -58,10 +61,10 @@ def fetch_and_check(recent: Sequence[LoggedStep], last_good: Callable[[], str]) 
         for name in ("loss", "gradient_norm", "update_norm"):
             value = float(step.metrics[name])
             if not np.isfinite(value):
-                what = name.replace("_norm", "")
+                quantity = name.replace("_norm", "")
                 raise UserError(
-                    f"the {what} is {value} at step {step.number} (meta-train attacks "
-                    f"{', '.join(step.meta_train)}; meta-test attacks "
+                    f"the {quantity} is {value} at step {step.number} (meta-train "
+                    f"attacks {', '.join(step.meta_train)}; meta-test attacks "
                     f"{', '.join(step.meta_test)}). {last_good()}. Lower optimizer.lr "
                     "or objective.inner_lr and train in a new folder"
                 )
@@ -70,19 +73,27 @@ def fetch_and_check(recent: Sequence[LoggedStep], last_good: Callable[[], str]) 
     by_domain = metrics.pop("by_domain").tolist()
     line = {"step": last.number, **{k: float(v) for k, v in metrics.items()}}
     if not np.isfinite(line.get("gradient_cosine", 0.0)):
-        del line["gradient_cosine"]  # no part of steps that are not logged
+        del line["gradient_cosine"]  # NaN in steps for which it is not computed
     attacks = last.meta_train + last.meta_test
     line["by_attack"] = dict(zip(attacks, by_domain, strict=True))
     return line | {"meta_test": last.meta_test}
 
 
 def read(workdir: Path, step: int) -> list[Line]:
-    """The lines of a run's log up to a step, without one that a kill cut short."""
+    """Reads the log of a run, without a last line that a killed run left incomplete.
+
+    Args:
+      workdir: the run folder.
+      step: last step to read.
+
+    Returns:
+      The lines up to that step; empty if there is no log.
+    """
     path = workdir / LOG
     if not path.exists():
         return []
-    whole = [x for x in path.read_text().splitlines() if x.endswith("}")]
-    lines = [json.loads(x) for x in whole]
+    complete = [x for x in path.read_text().splitlines() if x.endswith("}")]
+    lines = [json.loads(x) for x in complete]
     return [x for x in lines if x["step"] <= step]
 
 
@@ -90,21 +101,21 @@ def read(workdir: Path, step: int) -> list[Line]:
 def open_log(
     workdir: Path, first: int, *, tensorboard: bool
 ) -> Iterator[Callable[[Line], None]]:
-    """Opens a run's log, without the lines of steps that are to be done again.
+    """Opens a run's log and removes the lines of steps that will be done again.
 
     Args:
       workdir: the run folder.
-      first: steps that have been done.
-      tensorboard: write event files too, under ``tensorboard/``.
+      first: number of steps already done.
+      tensorboard: whether to write event files too, to ``tensorboard/``.
 
     Yields:
-      Writes a line.
+      A function that writes a line.
 
     Raises:
-      UserError: the file system refuses.
+      UserError: the file system refuses a write.
     """
-    kept = [json.dumps(x) + "\n" for x in read(workdir, first)]
-    files.write_text(workdir / LOG, "".join(kept))
+    lines = [json.dumps(x) + "\n" for x in read(workdir, first)]
+    files.write_text(workdir / LOG, "".join(lines))
     with writing(workdir):
         board = _board(workdir, first) if tensorboard else None
 
@@ -123,20 +134,21 @@ def open_log(
 
 
 def check_tensorboard() -> None:
-    """Refuses TensorBoard where it cannot be written.
+    """Checks that TensorBoard's event files can be written.
 
     Raises:
       UserError: tensorboardX is not installed.
     """
     if importlib.util.find_spec("tensorboardX") is None:
         raise UserError(
-            "config.tensorboard is set and tensorboardX is not installed: pip install "
-            "'mldg_jax[tensorboard]', or leave it out: metrics.jsonl has the same"
+            "config.tensorboard is set, but tensorboardX is not installed: pip install "
+            "'mldg_jax[tensorboard]', or set tensorboard=false; metrics.jsonl holds "
+            "the same values"
         )
 
 
 def _board(workdir: Path, first: int) -> Any:
-    from tensorboardX import SummaryWriter  # an extra
+    from tensorboardX import SummaryWriter  # an optional dependency
 
     return SummaryWriter(str(workdir / BOARD), purge_step=first + 1)
 
@@ -149,35 +161,40 @@ def _show(board: Any, line: Line) -> None:
 
 
 class Speed:
-    """Examples a second since it was last asked."""
+    """Training speed in examples per second."""
 
     def __init__(self) -> None:
         self._since, self._examples = time.monotonic(), 0
 
     def add(self, examples: int) -> None:
-        """Counts the examples of a step."""
+        """Counts the examples of a step.
+
+        Args:
+          examples: number of examples, on all devices together.
+        """
         self._examples += examples
 
     def per_second(self) -> float:
-        """Begins to count anew."""
+        """Returns the examples per second since the last call, and starts anew."""
         now = time.monotonic()
-        found = self._examples / max(now - self._since, 1e-9)
+        rate = self._examples / max(now - self._since, 1e-9)
         self._since, self._examples = now, 0
-        return round(found, 2)
+        return round(rate, 2)
 
 
 @contextlib.contextmanager
 def progress_bar(
     first: int, last: int, progress: Callable[[int], Any] | None
 ) -> Iterator[Callable[[int, Line | None], None]]:
-    """Shows how far training is.
+    """Shows the progress of training.
 
     Args:
-      first, last: steps that have been done, and that there will be.
-      progress: called with the step number; a bar on stderr if None.
+      first: number of steps already done.
+      last: total number of steps.
+      progress: called with the step number instead; None shows a bar on stderr.
 
     Yields:
-      Takes a step that was done, and its line if it has one.
+      A function to call after every step, with its number and its line or None.
     """
     if progress is not None:
         yield lambda step, line: progress(step)
@@ -187,7 +204,7 @@ def progress_bar(
         def show(step: int, line: Line | None) -> None:
             bar.update(step - bar.n)
             if line is not None:
-                shown = {SHOWN[k]: f"{line[k]:.3g}" for k in SHOWN if k in line}
-                bar.set_postfix(shown, refresh=False)
+                labelled = {SHOWN[k]: f"{line[k]:.3g}" for k in SHOWN if k in line}
+                bar.set_postfix(labelled, refresh=False)
 
         yield show

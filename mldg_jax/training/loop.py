@@ -1,16 +1,15 @@
-"""Training: a config and a corpus in, a run folder out.
+"""The training loop: from a config and a corpus to a run folder.
 
-The step is in ``step``. The episode is a pure function of (seed, step), so the state
-and the config are all that a resumed run needs. The order of things, of a run that
-begins and of one that goes on:
+The step itself is in ``step``. An episode is a pure function of (seed, step), so a
+resumed run needs only its state and its config. New and resumed runs do the same:
 
-1. what cannot be is refused, before anything large is loaded;
-2. the front-end is loaded, and its fingerprint kept or compared;
-3. the newest whole checkpoint is restored, and the log cut to its step;
-4. steps. Where the host waits for the device anyway (at a log line, a validation or a
-   checkpoint) the steps since are checked for NaN; then the line is written, then the
-   checkpoint. So a checkpoint's line is always there, and no checkpoint has a NaN;
-5. the result is written last: its presence says that the run is finished.
+1. Check config and corpus before anything large is loaded.
+2. Load the front-end, and record or compare its fingerprint.
+3. Restore the newest intact checkpoint, and cut the log to its step.
+4. Do the steps. When the host waits for the device anyway (for a log line, a validation
+   or a checkpoint), check the steps since then for NaN, write the line, then the
+   checkpoint: the log is never behind a checkpoint, and no checkpoint contains NaN.
+5. Write the result last: its presence marks the run as finished.
 """
 
 import contextlib
@@ -47,20 +46,21 @@ from mldg_jax.training.log import (
     progress_bar,
 )
 
-EXAMPLE_EPISODES = 4  # of which the head's input is standardised
+EXAMPLE_EPISODES = 4  # episodes for the statistics that standardise the head's input
 
 
 class Run(NamedTuple):
-    """What the steps of a run need and do not change, ``history`` apart.
+    """The parts of a run that stay the same over its steps, except ``history``.
 
     Attributes:
-      config, workdir: the run's.
+      config: config of the run.
+      workdir: the run folder.
       step: the compiled step.
       frozen: the frozen parameters, on the devices.
-      attacks: names, by domain number.
-      rows: the utterances to validate on; None without validation.
-      history: the validations so far; grows.
-      manager: of its checkpoints.
+      attacks: attack names by domain number.
+      rows: utterances to validate on; None without validation.
+      history: validations so far; grows during training.
+      manager: Orbax's manager of the checkpoints.
     """
 
     config: Config
@@ -83,23 +83,26 @@ def train(
     progress: Callable[[int], Any] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Path:
-    """Trains one detector; started again in the same folder it continues.
+    """Trains one detector; continues the run if the folder holds an unfinished one.
 
     Args:
-      config: see ``configs/``.
-      workdir: the run folder. Afterwards it holds config.json, frozen.json,
+      config: see ``configs/`` and ``common.config``.
+      workdir: the run folder. A finished run holds config.json, frozen.json,
         metrics.jsonl, checkpoints/, MODEL_CARD.md and trainable.safetensors.
-      corpus: training split; ``config.episode.exclude`` and
-        ``config.validation.attacks`` are left out.
-      validate_on: the split that ``config.validation`` names, if it is on.
-      devices: where to run, of all processes; one device by default.
-      progress: called with the step number after every step; a progress bar if None.
-      stop: asked after every step; if it says yes, the state is saved and training
-        ends without a result (``run_folder.finished`` says which).
+      corpus: the training split; ``config.episode.exclude`` and
+        ``config.validation.attacks`` are excluded from it.
+      validate_on: the split that ``config.validation`` names, if validation is on.
+      devices: devices to train on, of all processes; one device by default.
+      progress: called with the step number after every step; None shows a progress bar.
+      stop: called after every step; if it returns True, the state is saved and training
+        ends without a result.
+
+    Returns:
+      The run folder; ``run_folder.finished`` tells whether the run is finished.
 
     Raises:
-      UserError: an impossible config, the folder holds a run of another config or of
-        other frozen weights, no checkpoint of it can be read, the folder cannot be
+      UserError: the config is not valid, the folder holds a run with another config or
+        other frozen weights, none of its checkpoints can be read, the folder cannot be
         written to, or a loss or gradient is not finite.
     """
     workdir = Path(workdir)
@@ -114,8 +117,8 @@ def train(
     if rows is not None and config.corpus.fold is not None:
         raise UserError(
             f"corpus.fold {config.corpus.fold} trains on speakers of the split "
-            f"{config.validation.split}, which then cannot validate: leave corpus.fold "
-            "empty or set validation.every=0"
+            f"{config.validation.split}, which then cannot be used for validation: "
+            "leave corpus.fold empty or set validation.every=0"
         )
     excluded = validation.excluded(config)
     domains = episodes.group(
@@ -132,10 +135,11 @@ def train(
     step = build_step(config, detector, axis_name=axis_name)
     step = parallel.compile_step(step, devices)
     episode_of = make(devices=parallel.local_shard(devices))
-    drawn = episodes.sample_episode(domains, seed=config.seed, step=0, **_drawn(config))
-    loader.shard_episode(
-        drawn, *parallel.local_shard(devices)
-    )  # refused here, if it cannot be
+    drawn = episodes.sample_episode(
+        domains, seed=config.seed, step=0, **_episode_options(config)
+    )
+    # Fails here, before the weights are loaded, if an episode cannot be sharded.
+    loader.shard_episode(drawn, *parallel.local_shard(devices))
 
     if is_primary:
         facts = provenance.collect(trained_on(corpus, excluded))
@@ -146,23 +150,23 @@ def train(
     )
     examples = np.zeros((1, config.crop_samples), np.float32)
     if measures_examples(detector):
-        examples = _examples([make()(i)[1] for i in range(EXAMPLE_EPISODES)])
+        examples = _waveforms([make()(i)[1] for i in range(EXAMPLE_EPISODES)])
     state, frozen = build_state(config, detector, frontend, examples)
-    del frontend
+    del frontend  # it is in the state or the frozen parameters: do not hold it twice
     if config.feature_cache:
-        kept = feature_cache.kept(
+        features = feature_cache.kept(
             config, detector, frozen["frontend"], corpus, fingerprint=fingerprint
         )
-        episode_of = make(devices=parallel.local_shard(devices), feature_cache=kept)
+        episode_of = make(devices=parallel.local_shard(devices), feature_cache=features)
     frozen = parallel.replicate(frozen, devices)
     history: validation.History = {}
 
-    def kept_steps():
+    def steps_to_keep():
         best = validation.best(history)[: config.validation.keep]
         every = config.keep_every
         return [*best, *(range(0, config.steps, every) if every else ())]
 
-    with checkpoints.open_checkpoints(workdir, kept_steps) as manager:
+    with checkpoints.open_checkpoints(workdir, steps_to_keep) as manager:
         state = checkpoints.restore_latest(manager, state)
         first = int(state.step)
         history |= validation.read(workdir, first)
@@ -173,9 +177,9 @@ def train(
         with (
             _log(run, first)
             if is_primary
-            else contextlib.nullcontext(_nothing) as write,
+            else contextlib.nullcontext(_ignore) as write,
             progress_bar(
-                first, config.steps, progress if is_primary else _nothing
+                first, config.steps, progress if is_primary else _ignore
             ) as show,
         ):
             state, stopped = _steps(run, state, episode_of, write, show, stop)
@@ -197,17 +201,17 @@ def _steps(
     show: Callable[[int, Line | None], None],
     stop: Callable[[], bool],
 ) -> tuple[TrainState, bool]:
-    """Does the steps that are left; returns the state, and whether it was stopped."""
+    """Does the remaining steps; returns the state, and whether ``stop`` ended them."""
     config, manager, patience = run.config, run.manager, run.config.validation.patience
     recent: list[LoggedStep] = []
     speed = Speed()
-    left = range(int(state.step), config.steps)
+    remaining = range(int(state.step), config.steps)
     if validation.exhausted(run.history, patience):
         return state, False
     with contextlib.closing(
-        loader.prefetch(episode_of, left, **dataclasses.asdict(config.loader))
-    ) as episodes_left:
-        for number, (drawn, episode) in zip(left, episodes_left, strict=True):
+        loader.prefetch(episode_of, remaining, **dataclasses.asdict(config.loader))
+    ) as prefetched:
+        for number, (drawn, episode) in zip(remaining, prefetched, strict=True):
             state, metrics = run.step(state, run.frozen, episode)
             done = number + 1
             last = done == config.steps
@@ -228,9 +232,9 @@ def _steps(
                 line["examples_per_second"] = speed.per_second()
                 recent.clear()
                 if run.rows is not None and validating:
-                    found = validation.evaluate(config, run.rows, state, run.frozen)
-                    run.history[done] = found[validation.EER], found[validation.LOSS]
-                    line |= found
+                    result = validation.evaluate(config, run.rows, state, run.frozen)
+                    run.history[done] = result[validation.EER], result[validation.LOSS]
+                    line |= result
                 if logging:
                     write(line)
             if saving:
@@ -244,12 +248,12 @@ def _steps(
 
 
 def _chosen(run: Run, state: TrainState) -> TrainState:
-    """The state that is the run's result: the best validated one, or the last."""
+    """Returns the state to keep as the result: the best validated one, or the last."""
     if run.rows is None:
         return state
     ranked = validation.best(run.history)
-    there = [step for step in ranked if step in run.manager.all_steps()]
-    step, state = checkpoints.restore_first(run.manager, there, state)
+    saved = [step for step in ranked if step in run.manager.all_steps()]
+    step, state = checkpoints.restore_first(run.manager, saved, state)
     if parallel.is_primary():
         facts = validation.facts(run.config, run.rows, run.history, step)
         run_folder.add_provenance(run.workdir, "validation", facts)
@@ -257,20 +261,20 @@ def _chosen(run: Run, state: TrainState) -> TrainState:
 
 
 def _sampler(config: Config, domains: episodes.Domains, corpus: Corpus) -> Callable:
-    """``loader.sampler`` of a run; takes ``devices``."""
+    """Returns ``loader.sampler`` for a run; takes ``devices``, ``feature_cache``."""
     return functools.partial(
         loader.sampler,
         domains,
         corpus,
         seed=config.seed,
-        options=_drawn(config),
+        options=_episode_options(config),
         samples=config.crop_samples,
         augment=from_config(config.augment)[0],
     )
 
 
-def _drawn(config: Config) -> dict[str, Any]:
-    """What ``episodes.sample_episode`` takes of a config."""
+def _episode_options(config: Config) -> dict[str, Any]:
+    """Returns the options of ``episodes.sample_episode`` that a config sets."""
     return {name: getattr(config.episode, name) for name in loader.SAMPLED}
 
 
@@ -278,16 +282,16 @@ def _log(run: Run, first: int) -> AbstractContextManager[Callable[[Line], None]]
     return open_log(run.workdir, first, tensorboard=run.config.tensorboard)
 
 
-def _nothing(*_: Any) -> None:
-    """The log and the progress of a process that is not the primary one."""
+def _ignore(*_: Any) -> None:
+    """Serves as log and progress in processes that are not the primary one."""
 
 
-def _examples(some: list) -> np.ndarray:
-    """The waveforms of some episodes, (n, samples)."""
-    halves = [half["waveform"] for episode in some for half in episode.values()]
+def _waveforms(batch: list) -> np.ndarray:
+    """Returns the waveforms of several episodes, (n, samples)."""
+    halves = [half["waveform"] for episode in batch for half in episode.values()]
     return np.concatenate([x.reshape(-1, x.shape[-1]) for x in halves])
 
 
 def _attacks(run: Run, half: dict[str, np.ndarray]) -> list[str]:
-    """The names of the attacks of an episode's half."""
+    """Returns the attack names of one half of an episode."""
     return [run.attacks[d] for d in half["domain"]]

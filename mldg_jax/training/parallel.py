@@ -1,11 +1,10 @@
-"""The only file that knows devices and processes.
+"""Devices and processes; no other module of the package deals with them.
 
 The same step function runs under ``jit`` on one device and under ``pmap`` on several,
 in one process or in many. Under pmap every device holds a slice of *every* domain's
 examples: all devices work on meta-train, then all on meta-test, and gradients are
 averaged over the axis ``AXIS``. State and frozen parameters are replicated and have no
-device axis. Every process draws the same episode and cuts only the utterances of its
-own devices out of the corpus.
+device axis. Every process draws the same episode and loads its own devices' utterances.
 """
 
 import importlib.util
@@ -23,25 +22,33 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.training.tpu_plan import chips
 
 AXIS = "devices"
-HEARTBEAT_TIMEOUT = 60  # seconds until the others of a run give a dead process up
+HEARTBEAT_TIMEOUT = 60  # seconds until a silent process is considered dead
 
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 def axis_name(devices: Sequence[jax.Device]) -> str | None:
-    """The axis to average over: None on one device."""
+    """Returns the name of the axis to average gradients over.
+
+    Args:
+      devices: devices of the run, of all processes.
+
+    Returns:
+      ``AXIS``; None on one device.
+    """
     return AXIS if len(devices) > 1 else None
 
 
 def map_step(step: Step, devices: Sequence[jax.Device]) -> Any:
-    """The step under ``jit`` or ``pmap``, to be called or lowered.
+    """Wraps a step in ``jit`` or ``pmap``, to be called or lowered.
 
     Args:
-      step: a pure function ``(state, frozen, episode) -> (state, metrics)`` that
-        averages over ``axis_name(devices)`` itself. The old state's buffers are
-        donated.
-      devices: one device, or several for pmap; of all processes, in the same order in
-        each.
+      step: pure function ``(state, frozen, episode) -> (state, metrics)`` that averages
+        over ``axis_name(devices)`` itself. The old state's buffers are donated.
+      devices: one device, or several for pmap: of all processes, in one order in all.
+
+    Returns:
+      The wrapped step.
     """
     if len(devices) == 1:
         return jax.jit(step, donate_argnums=0)
@@ -56,29 +63,41 @@ def map_step(step: Step, devices: Sequence[jax.Device]) -> Any:
 
 
 def compile_step(step: Step, devices: Sequence[jax.Device]) -> Step:
-    """``map_step`` for training; its episode is laid out as ``local_shard`` says."""
+    """Wraps a step for training, see ``map_step``.
+
+    Args:
+      step, devices: see ``map_step``.
+
+    Returns:
+      The step; it takes an episode of the shards of ``local_shard(devices)``.
+    """
     mapped = map_step(step, devices)
     if len(devices) == 1 or devices[0].platform != "cpu":
         return mapped
 
-    # More emulated devices than cores: collectives that queue up time out.
-    def one_at_a_time(*arguments):
+    # With more emulated devices than cores, queued collectives would time out.
+    def blocking_step(*arguments):
         return jax.block_until_ready(mapped(*arguments))
 
-    return one_at_a_time
+    return blocking_step
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """Puts a tree on every device once, without a device axis.
+    """Copies a tree to every device, without a device axis.
 
-    In several processes each passes the same values.
+    Args:
+      tree: a pytree of arrays, the same in every process.
+      devices: devices of the run, of all processes.
+
+    Returns:
+      The tree on the devices, once on each.
     """
     if len(devices) == 1:
         return jax.device_put(tree, devices[0])
     everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
 
     def put(x):
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):  # numpy has no such dtype
             return jax.random.wrap_key_data(put(jax.random.key_data(x)))
         x = np.asarray(x)
         return jax.make_array_from_callback(x.shape, everywhere, lambda index: x[index])
@@ -87,9 +106,13 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
 
 
 def local_shard(devices: Sequence[jax.Device]) -> tuple[int, list[int]]:
-    """How many devices there are, and the numbers of this process's own.
+    """Finds this process's share of the devices, for ``data.loader.shard_episode``.
 
-    What ``data.loader.shard_episode`` needs to lay an episode out for ``compile_step``.
+    Args:
+      devices: devices of the run, of all processes.
+
+    Returns:
+      The number of devices, and the positions of this process's own among them.
     """
     process = jax.process_index()
     own = [i for i, device in enumerate(devices) if device.process_index == process]
@@ -97,23 +120,22 @@ def local_shard(devices: Sequence[jax.Device]) -> tuple[int, list[int]]:
 
 
 def connect(coordinator: str, processes: int | None, process: int | None) -> None:
-    """Joins this process to the others of a run; call it before anything else of JAX.
+    """Connects this process to the others of a run; call it before any other JAX call.
 
     Args:
-      coordinator: ``HOST:PORT`` of process 0, or "auto" on TPU slices, SLURM and the
-        other clusters that JAX recognises.
-      processes: how many there are; None with "auto".
-      process: this one's number; None with "auto".
+      coordinator: ``HOST:PORT`` of process 0, or "auto" on TPU slices, SLURM, etc.
+      processes: number of processes; None with "auto".
+      process: number of this process, from 0; None with "auto".
 
     Raises:
-      UserError: they cannot find each other, or the arguments do not fit together.
+      UserError: the processes cannot connect, or the arguments do not fit together.
     """
     if coordinator == "auto":
         arguments = {}
     elif processes is None or process is None or not 0 <= process < processes:
         raise UserError(
-            f"process {process} of {processes} at {coordinator}: with --coordinator "
-            "HOST:PORT give --processes N and --process 0 … N − 1"
+            f"process {process} of {processes} at {coordinator}: --coordinator "
+            "HOST:PORT requires --processes N and --process I, with I from 0 to N − 1"
         )
     else:
         arguments = {
@@ -128,36 +150,54 @@ def connect(coordinator: str, processes: int | None, process: int | None) -> Non
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"cannot join the processes at {coordinator}: {reason}"
+            f"cannot connect to the other processes at {coordinator}: {reason}. Check "
+            "the address, and that all processes were started"
         ) from None
 
 
 def local(tree: Any) -> Any:
-    """This process's first copy of what ``replicate`` put everywhere; no new one."""
+    """Returns this process's first copy of a replicated tree.
+
+    Args:
+      tree: a tree from ``replicate`` or the step.
+
+    Returns:
+      The tree on one device; shares memory with the argument.
+    """
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 def is_multiprocess() -> bool:
-    """Whether this run has other processes."""
+    """Returns True if the run has several processes."""
     return jax.process_count() > 1
 
 
 def broadcast_from_primary(values: np.ndarray) -> np.ndarray:
-    """What process 0 found, in every process: rounding must not part their ways."""
+    """Sends the values of process 0 to all, so that rounding cannot part their ways.
+
+    Args:
+      values: (n,) array, of the same shape and dtype in every process.
+
+    Returns:
+      The values of process 0, bit for bit.
+    """
     if not is_multiprocess():
         return values
-    # as bytes, or float64 would lose half of its digits
-    found = multihost_utils.broadcast_one_to_all(values.view(np.uint8))
-    return np.asarray(found).view(values.dtype)
+    # As bytes, because JAX would round float64 to float32.
+    received = multihost_utils.broadcast_one_to_all(values.view(np.uint8))
+    return np.asarray(received).view(values.dtype)
 
 
 def should_stop(step: int, asked: bool) -> bool:
-    """Whether all processes stop after this step; to be asked after every step.
+    """Decides whether all processes stop after this step; call it after every step.
 
     Args:
-      step: its number.
-      asked: whether this process was asked to. In several it does not matter: JAX
-        notices a SIGTERM in any of them and agrees on a step that none has passed.
+      step: number of the step.
+      asked: whether this process was asked to stop. Ignored with several processes:
+        JAX notices a SIGTERM in any of them and agrees on a step that none has passed.
+
+    Returns:
+      The same answer in every process.
     """
     if is_multiprocess():
         return multihost_utils.reached_preemption_sync_point(step)
@@ -165,14 +205,17 @@ def should_stop(step: int, asked: bool) -> bool:
 
 
 def is_primary() -> bool:
-    """Whether this process is the one that writes files."""
+    """Returns True in the process that writes files, process 0."""
     return jax.process_index() == 0
 
 
 def one_core_per_process(core: int) -> None:
     """Binds this process, and the XLA threads it will start, to one CPU core.
 
-    Call it before the first computation. Does nothing where the system cannot bind.
+    Call it before the first computation. Does nothing on systems without CPU affinity.
+
+    Args:
+      core: number of the core, modulo the cores available to this process.
     """
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
@@ -180,51 +223,61 @@ def one_core_per_process(core: int) -> None:
 
 
 def cache_compilations(folder: str | os.PathLike) -> None:
-    """Keeps compiled programs in a folder, for later processes with the same step."""
+    """Caches compiled programs in a folder, for later processes with the same step.
+
+    Args:
+      folder: the folder; it may be shared by processes.
+    """
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def only_cpu() -> bool:
-    """Whether JAX sees no accelerator."""
+    """Returns True if JAX finds no accelerator."""
     return jax.default_backend() == "cpu"
 
 
 def devices(count: int | None = None) -> list[jax.Device]:
-    """The first devices of the default platform, of all processes; all if None.
+    """Returns the first devices of the default platform, of all processes.
+
+    Args:
+      count: number of devices; None for all.
+
+    Returns:
+      The devices.
 
     Raises:
-      UserError: there are fewer.
+      UserError: there are fewer devices.
     """
-    found = jax.devices()
-    count = len(found) if count is None else count
-    if not 1 <= count <= len(found):
+    available = jax.devices()
+    count = len(available) if count is None else count
+    if not 1 <= count <= len(available):
         raise UserError(
-            f"{count} devices asked for; this machine shows {len(found)} "
-            f"({found[0].platform}). On CPU, emulate more with "
+            f"{count} devices asked for; JAX finds {len(available)} "
+            f"({available[0].platform}). On CPU, emulate more with "
             "XLA_FLAGS=--xla_force_host_platform_device_count=N"
         )
-    return found[:count]
+    return available[:count]
 
 
 def topology(name: str) -> list[jax.Device]:
-    """The chips of a TPU slice that is not there.
-
-    Programs compile for them (``lower_step``); nothing runs on them.
+    """Describes the chips of a TPU slice, on a machine without one.
 
     Args:
-      name: the chip and the shape of the slice, such as "v5e:2x4".
+      name: chip and shape of the slice, e.g. "v5e:2x4".
+
+    Returns:
+      Devices to compile for (``lower_step``); programs cannot run on them.
 
     Raises:
       UserError: the compiler (libtpu) is not installed or does not know the slice.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
-            "the TPU's compiler is not installed: pip install 'mldg_jax[tpu-plan]' (on "
-            "a TPU machine 'mldg_jax[tpu]', which brings the machine's own)"
+            "the TPU compiler is not installed: pip install 'mldg_jax[tpu-plan]' (on a "
+            "TPU machine: 'mldg_jax[tpu]')"
         )
-    # libtpu reads these when it is loaded. Without them it looks for the TPU that it is
-    # on, and keeps another process from loading it.
+    # Without these libtpu looks for a TPU here, and locks other processes out.
     for variable, value in {
         "TPU_SKIP_MDS_QUERY": "1",
         "TPU_ACCELERATOR_TYPE": "v5litepod-8",
@@ -235,33 +288,32 @@ def topology(name: str) -> list[jax.Device]:
     # The two cores of a v4 chip work as one device, as they do on a real slice.
     options = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
     try:
-        found = topologies.get_topology_desc(name, platform="tpu", **options)
+        description = topologies.get_topology_desc(name, platform="tpu", **options)
     except jax.errors.JaxRuntimeError as error:
         raise UserError(
-            f"topology {name!r}: {str(error).splitlines()[0]}; these are known: "
-            f"{chips.EXAMPLES}"
+            f"topology {name!r}: {str(error).splitlines()[0]}; try {chips.EXAMPLES}"
         ) from None
-    return list(found.devices)
+    return list(description.devices)
 
 
 def lower_step(
     step: Step, devices: Sequence[jax.Device], *shapes: Any
 ) -> tuple[Any, jax.stages.Lowered]:
-    """Traces ``map_step(step, devices)`` without running it.
+    """Traces and lowers ``map_step(step, devices)`` without running it.
 
     Args:
       step: see ``map_step``.
-      devices: also those of a ``topology``.
-      *shapes: ``jax.ShapeDtypeStruct`` of the state, the frozen parameters and the
-        episode, laid out for all devices.
+      devices: real devices, or those of ``topology``.
+      *shapes: ``jax.ShapeDtypeStruct`` trees of the state, the frozen parameters and
+        the episode, sharded over all devices.
 
     Returns:
-      Its jaxpr, and what ``compile()`` of makes the program.
+      The jaxpr, and the lowered step, whose ``compile()`` returns the program.
     """
     mapped = map_step(step, devices)
-    if len(devices) == 1:  # pmap knows its devices, jit goes where its arguments are
-        place = SingleDeviceSharding(devices[0])
+    if len(devices) == 1:  # pmap is given its devices; jit follows its arguments
+        sharding = SingleDeviceSharding(devices[0])
         shapes = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
         )
     return jax.make_jaxpr(mapped)(*shapes), mapped.lower(*shapes)

@@ -1,9 +1,10 @@
-"""Validation on attacks that training leaves out, and the choice of a checkpoint by it.
+"""Validation on held-out training attacks, and the choice of a checkpoint by it.
 
-The development splits of spoofing corpora often hold the attacks of the training split
-(ASVspoof 2019: A01–A06 in both), so their EER cannot see an attack shift. Here some
-training attacks are left out of training, and the averaged detector is scored on a
-split's bona fide and its utterances of those attacks. Evaluation attacks are refused.
+The development splits of spoofing corpora often contain the attacks of the training
+split (ASVspoof 2019: A01–A06 in both), so an EER on them does not measure how a
+detector generalises to new attacks. Here some training attacks are held out of
+training, and the detector (the EMA of φ) is scored on a split's bona fide utterances
+and its utterances of those attacks. Evaluation attacks are refused.
 """
 
 from pathlib import Path
@@ -22,30 +23,39 @@ from mldg_jax.step import TrainState
 from mldg_jax.training import log, parallel
 
 EER, LOSS = "validation_eer", "validation_loss"
-RULE = "the lowest EER on the left-out attacks, then the lower loss, then the earlier"
+RULE = (
+    "the lowest EER on the held-out attacks, then the lower loss, then the earlier step"
+)
 History = dict[int, tuple[float, float]]  # step: EER, loss
 
 
 def excluded(config: Any) -> tuple[str, ...]:
-    """The attacks that training does not meet: excluded, or validated on."""
+    """Returns the attacks that training does not see.
+
+    Args:
+      config: config of the run.
+
+    Returns:
+      The excluded and the held-out attacks together, sorted.
+    """
     return tuple(sorted({*config.episode.exclude, *config.validation.attacks}))
 
 
 def choose(config: Any, training: Corpus, split: Corpus | None) -> Corpus | None:
-    """The utterances to validate on, the same for every run of a config.
+    """Chooses the utterances to validate on, the same for every run of a config.
 
     Args:
-      config: a config's ``validation`` section.
+      config: the section ``validation``.
       training: the training split.
-      split: that which ``config.split`` names.
+      split: the split that ``config.split`` names; None if it was not loaded.
 
     Returns:
-      At most ``config.utterances`` of each class (0: all), spread over the split; None
-      without validation.
+      At most ``config.utterances`` utterances per class (0: all), spread over the
+      split; None without validation.
 
     Raises:
-      UserError: a section that makes no sense, an attack that is not of the training
-        split or not in this one, or no bona fide.
+      UserError: values that are not valid, an attack that is missing from the training
+        split or from this one, or no bona fide utterance.
     """
     attacks = sorted(config.attacks)
     if not config.every and not attacks:
@@ -62,44 +72,44 @@ def choose(config: Any, training: Corpus, split: Corpus | None) -> Corpus | None
         )
     if config.split.startswith(("train", "eval", "test")):
         raise UserError(
-            f"validation.split is {config.split!r}: what training has met or what the "
-            "result is measured on must not choose it; set it to 'dev'"
+            f"validation.split is {config.split!r}: a checkpoint must not be chosen on "
+            "training or test data; set it to 'dev'"
         )
     known = sorted(set(training.attack[training.label == SPOOF]))
     for attack in attacks:
         if attack not in known:
             raise UserError(
-                f"validation.attacks has {attack!r}, which is no attack of the "
-                f"training split: only those may choose ({', '.join(known)}); "
-                "evaluation attacks stay unseen"
+                f"validation.attacks has {attack!r}, which is not an attack of the "
+                f"training split: choose from {', '.join(known)}, so that evaluation "
+                "attacks stay unseen"
             )
     if split is None:
-        raise UserError("validation.every is set, and no split to validate on is given")
-    chosen = [split.label == BONAFIDE, np.isin(split.attack, attacks)]
-    lacking = sorted(set(attacks) - set(split.attack[chosen[1]]))
-    if lacking or not chosen[0].any():
+        raise UserError("validation.every is set, but no split to validate on is given")
+    is_bonafide, is_held_out = split.label == BONAFIDE, np.isin(split.attack, attacks)
+    missing = sorted(set(attacks) - set(split.attack[is_held_out]))
+    if missing or not is_bonafide.any():
         raise UserError(
-            f"split {config.split!r} has no {', '.join(lacking) or 'bona fide'}: "
+            f"split {config.split!r} has no {', '.join(missing) or 'bona fide'}: "
             "choose another validation.split or other validation.attacks"
         )
-    rows = [spread(which, config.utterances) for which in chosen]
+    rows = [spread(mask, config.utterances) for mask in (is_bonafide, is_held_out)]
     return split.take(np.concatenate(rows))
 
 
 def evaluate(config: Config, rows: Corpus, state: TrainState, frozen: Any) -> dict:
-    """Scores the averaged detector as ``mldg score`` does, adapters unmerged.
+    """Scores the EMA detector as ``mldg score`` does, but with unmerged adapters.
 
-    Merging them would make a second copy of the front-end beside the step's.
+    Merging them would need a second copy of the front-end in addition to the step's.
 
     Args:
-      config: the run's.
-      rows: from ``choose``.
+      config: config of the run.
+      rows: utterances from ``choose``.
       state: the training state.
-      frozen: the frozen parameters, as the step has them.
+      frozen: the frozen parameters, in the form that the step uses.
 
     Returns:
       ``validation_eer``, a fraction, and ``validation_loss``, the cross-entropy in nats
-      with both classes weighing the same.
+      with equal weights for both classes.
     """
     parts = state.ema, state.batch_stats, frozen
     scorer = Scorer(
@@ -111,37 +121,71 @@ def evaluate(config: Config, rows: Corpus, state: TrainState, frozen: Any) -> di
     waveforms = (rows.waveform(i) for i in range(len(rows.label)))
     scores = score_waveforms(scorer, waveforms)
     classes = scores[rows.label == BONAFIDE], scores[rows.label == SPOOF]
-    found = np.array([metrics.eer(*classes)[0], metrics.cllr(*classes) * np.log(2)])
-    eer, loss = parallel.broadcast_from_primary(found).tolist()
+    measured = np.array([metrics.eer(*classes)[0], metrics.cllr(*classes) * np.log(2)])
+    # Rounding may differ between processes, and all must choose the same checkpoint.
+    eer, loss = parallel.broadcast_from_primary(measured).tolist()
     return {EER: eer, LOSS: loss}
 
 
 def read(workdir: Path, step: int) -> History:
-    """What a run's log says of its validations up to a step."""
+    """Reads a run's validations from its log.
+
+    Args:
+      workdir: the run folder.
+      step: last step to read.
+
+    Returns:
+      EER (a fraction) and loss by step.
+    """
     lines = log.read(workdir, step)
     return {x["step"]: (x[EER], x[LOSS]) for x in lines if EER in x}
 
 
 def best(history: History) -> list[int]:
-    """Steps by ``RULE``, best first."""
+    """Ranks the validated steps by ``RULE``.
+
+    Args:
+      history: EER and loss by step.
+
+    Returns:
+      The steps, best first.
+    """
     return sorted(history, key=lambda step: (*history[step], step))
 
 
 def exhausted(history: History, patience: int) -> bool:
-    """Whether the best is so many validations old; never with a patience of 0."""
+    """Decides whether training should stop early.
+
+    Args:
+      history: EER and loss by step.
+      patience: allowed number of validations since the best one; 0 never stops.
+
+    Returns:
+      True if at least ``patience`` validations came after the best one.
+    """
     later = [step for step in history if step > best(history)[0]] if history else []
     return 0 < patience <= len(later)
 
 
 def facts(config: Any, rows: Corpus, history: History, step: int) -> dict[str, Any]:
-    """What was chosen and by what, for config.json and the model card."""
-    real = int((rows.label == BONAFIDE).sum())
+    """Describes the choice of a checkpoint, for config.json and the model card.
+
+    Args:
+      config: config of the run.
+      rows: utterances from ``choose``.
+      history: EER and loss by step.
+      step: step of the chosen checkpoint, a key of ``history``.
+
+    Returns:
+      JSON values: the rule, its data, the step, and its EER (a fraction) and loss.
+    """
+    bonafide = int((rows.label == BONAFIDE).sum())
     return {
         "rule": RULE,
         "attacks": sorted(config.validation.attacks),
         "split": config.validation.split,
-        "bonafide": real,
-        "spoof": len(rows.label) - real,
+        "bonafide": bonafide,
+        "spoof": len(rows.label) - bonafide,
         "validations": len(history),
         "step": step,
         "eer": history[step][0],

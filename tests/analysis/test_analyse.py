@@ -154,7 +154,7 @@ def test_runs_that_cannot_be_compared_are_refused(folders, chosen):
 
 def test_the_command_refuses_what_is_no_run(tmp_path, capsys):
     assert cli.main(["analyse", str(tmp_path)]) == 2
-    assert "is no run folder" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
 
 
 def test_help_teaches(capsys):

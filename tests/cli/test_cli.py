@@ -1,4 +1,4 @@
-"""The command line: exit statuses and one clear line an error."""
+"""The command line: exit statuses, and one clear line for each error."""
 
 import fcntl
 import os
@@ -58,7 +58,7 @@ def test_bad_recordings_are_named_and_the_good_ones_scored(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["score", "no/such/run", "a.wav"], "is no run folder"),
+        (["score", "no/such/run", "a.wav"], "is not a run folder"),
         (["train", "--config", "none.py:mldg", "--workdir", "w"], "no config file"),
         (["train", "--config", "configs/debspoof.py:x", "--workdir", "w"], "methods"),
         (
@@ -94,7 +94,7 @@ def test_help_teaches(capsys):
     ],
 )
 def test_export_writes_what_torch_loads(smoke_run, form, files, tmp_path):
-    """That torch loads it: tests/parity/test_export.py."""
+    """tests/parity/test_export.py tests that torch loads them."""
     folder = tmp_path / "out"
     assert cli.main(["export", str(smoke_run), str(folder), "--format", form]) == 0
     assert {path.name for path in folder.iterdir()} == files
@@ -109,7 +109,7 @@ def test_a_run_without_adapters_has_nothing_to_export(tmp_path, capsys):
 
 
 def read_some(lines, *arguments):
-    """``mldg … | head -N`` with a pipe of 4 KB: status, the text, standard error."""
+    """Runs ``mldg … | head -N`` with a pipe of 4 KB: status, text, standard error."""
     reads, writes = os.pipe()
     fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, 4_096)
     process = subprocess.Popen(
@@ -142,7 +142,7 @@ def test_a_reader_that_stops_reading_is_no_error(smoke_run, tmp_path):
 
 
 def test_nor_is_one_that_is_gone_before_the_first_line(tmp_path):
-    """A short output meets the broken pipe in the last flush, that of --help too."""
+    """Short output, like that of --help, meets the broken pipe in the last flush."""
     scores, keys = tmp_path / "scores.csv", tmp_path / "keys.csv"
     scores.write_text("utterance,score\na,1.0\nb,2.0\n")
     keys.write_text("utterance,label\na,spoof\nb,bonafide\n")

@@ -55,7 +55,7 @@ OLD = {
 
 
 def test_the_names_of_the_last_release_are_understood():
-    """Finished runs have them in config.json, users in their config files."""
+    """They occur in the config.json of finished runs and in users' config files."""
     config = complete(OLD)
     assert (config.method, config.crop_samples) == ("mldg", 500)
     assert (config.ema_decay, config.feature_cache) == (0.5, "kept")
@@ -65,7 +65,7 @@ def test_the_names_of_the_last_release_are_understood():
     assert config.selection.held_out == ("A02",)
     assert config.selection.num_meta_test == 3
     assert complete(to_dict(config)) == config
-    assert OLD["episode"]["without"] == ["A01"]  # what was passed is as it was
+    assert OLD["episode"]["without"] == ["A01"]  # the argument is not modified
 
 
 def test_old_names_are_known_nested_and_dotted():

@@ -1,4 +1,4 @@
-"""What the library logs, on the terminal: of this process and of its workers."""
+"""The library's log on the terminal, from this process and from its workers."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Error rates as tables show them."""
+"""Error rates in the form that tables show."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Templates: what they are given is escaped, and they ship with the package."""
+"""Templates escape their values and ship with the package."""
 
 import jinja2
 import pytest

@@ -1,4 +1,4 @@
-"""Worker processes, and signals as a wish to stop."""
+"""Worker processes, and signals as requests to stop."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ def remember(word):
 
 
 def who(seconds):
-    """What a worker was told at its start, its threads and its number."""
+    """Returns the words a worker got at its start, its threads and its process id."""
     time.sleep(seconds)
     return told, os.environ["OMP_NUM_THREADS"], os.getpid()
 
@@ -30,7 +30,7 @@ def end():
 
 
 def assert_ended():
-    """No worker is left, or will be in a moment."""
+    """Asserts that no worker is left, or that the last ones are just ending."""
     for child in multiprocessing.active_children():
         child.join(60)
     assert not multiprocessing.active_children()

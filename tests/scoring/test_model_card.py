@@ -88,5 +88,5 @@ def test_calibration_makes_scores_likelihood_ratios_and_the_card_says_so(own_smo
 
 
 def test_a_card_of_no_run_is_refused(tmp_path):
-    with pytest.raises(UserError, match="is no run folder"):
+    with pytest.raises(UserError, match="is not a run folder"):
         model_card.write(tmp_path)

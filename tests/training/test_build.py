@@ -27,7 +27,7 @@ KEY = jax.random.key(3)
 
 
 def gradient_of(config, episode, **options):
-    """Meta-gradient of one episode, and the aux, in double precision."""
+    """Returns the meta-gradient of one episode and its aux, in double precision."""
     detector = small.detector(**options)
     state, frozen = small.double(small.init(config, small.detector()))
     parts = config.compute.micro_batches
@@ -77,7 +77,7 @@ def test_micro_batches_that_do_not_divide_are_refused(episode):
 
 
 def test_bfloat16_points_where_float32_does(episode):
-    """Computed in bfloat16, kept in float32: parameters, gradient, statistics.
+    """Compute is bfloat16; parameters, gradient and statistics stay float32.
 
     The small head sees frames less their mean, where eight bits leave little.
     """
@@ -162,7 +162,7 @@ def test_the_step_lowers_for_cpu_cuda_and_tpu(file, method):
 
 
 def test_the_logged_cosine_is_that_of_both_gradients_in_both_orders(episode):
-    """Free in a first-order step; in a second-order step made when it is logged."""
+    """Free in a first-order step; computed in logged second-order steps only."""
     found = {}
     for order in ("first", "second"):
         for every in (1, 2):
@@ -177,7 +177,7 @@ def test_the_logged_cosine_is_that_of_both_gradients_in_both_orders(episode):
 
 
 def test_clips_are_augmented_in_the_step_each_from_its_seed(episode):
-    """The same clip and seed become the same, wherever they are in the episode."""
+    """It depends on the utterance and its seed, not on the place in the episode."""
     losses = {}
     for gain in (0.0, 6.0):
         config, detector = small.config(f"augment.gain={gain}"), small.detector()
@@ -223,7 +223,7 @@ def test_gradient_evaluations(objective, passes):
 
 
 def test_a_second_order_step_pays_about_what_is_counted(episode):
-    """The count, which methods are made equal by, against the program's own FLOPs."""
+    """Compares the count, which equalises methods, with the program's own FLOPs."""
     detector = small.detector()
 
     def flops(order):

@@ -1,4 +1,4 @@
-"""Checkpoints that are full, damaged, of another kind, or cannot be written."""
+"""Checkpoints that fill the disk, are damaged or cannot be written."""
 
 import jax
 import numpy as np
@@ -31,7 +31,7 @@ def state(step):
 
 @pytest.fixture
 def three(tmp_path):
-    """A run folder with checkpoints of steps 2 and 3 (of three that were saved)."""
+    """Returns a run folder that keeps checkpoints 2 and 3 of the three saved."""
     with checkpoints.open_checkpoints(tmp_path) as manager:
         for step in (1, 2, 3):
             checkpoints.save(manager, step, state(step))
@@ -82,7 +82,7 @@ def test_a_damaged_one_is_named_and_the_one_before_taken(three, how, caplog):
 
 
 def test_every_byte_of_the_arrays_counts(three):
-    """Also where the file format would not notice: each file alone, one bit."""
+    """Flips one bit in each file alone, even where the file format does not notice."""
     files = [p for p in (three / "checkpoints" / "3").rglob("*") if p.is_file()]
     noticed = 0
     for path in files:
@@ -147,7 +147,7 @@ def test_a_full_disk_is_one_message_and_loses_nothing(full_disk):
 
 
 def test_a_folder_that_cannot_be_written_is_one_message(tmp_path):
-    """Below a file nobody can write, not even root."""
+    """Nobody can write below a file, not even root."""
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot write to .*file/run: Not a directory"):
         write_text(tmp_path / "file" / "run" / "config.json", "{}")

@@ -1,4 +1,4 @@
-"""Config files: the project's own, and what is wrong with others."""
+"""Config files: the project's own, and errors in users' files."""
 
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def test_users_files_build_on_the_projects(tmp_path):
 
 
 def test_old_names_are_accepted_and_said(tmp_path, caplog):
-    """A file of the last release builds on this release's base: it has both names."""
+    """A file of the last release that builds on this release's has both names."""
     file = tmp_path / "mine.py"
     file.write_text(
         "from mldg_jax import configs\n"
@@ -68,8 +68,8 @@ def test_old_names_are_accepted_and_said(tmp_path, caplog):
     config = read_config_file(f"{file}:erm", ["episode.without=[A01]"])
     assert config.crop_samples == 3_000 and config.episode.exclude == ("A01",)
     said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 2 and "samples is called crop_samples now" in said[0]
-    assert "episode.without is called episode.exclude now" in said[1]
+    assert len(said) == 2 and "samples is now called crop_samples" in said[0]
+    assert "episode.without is now called episode.exclude" in said[1]
 
 
 def test_a_config_file_must_be_python(tmp_path):

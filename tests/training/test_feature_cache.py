@@ -1,4 +1,4 @@
-"""Prefixes kept in a file: the same numbers as from waveforms, and nothing stale."""
+"""The feature cache: the same numbers as from waveforms, and never stale."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -119,7 +119,7 @@ def test_two_runs_that_begin_together_make_one_file(corpus, tmp_path, monkeypatc
 
 
 class Watched(list):
-    """Recordings that note which are asked for."""
+    """Recordings that note which of them are read."""
 
     def __init__(self, audio, asked):
         super().__init__(audio[i] for i in range(len(audio)))
@@ -180,7 +180,7 @@ def test_other_weights_and_another_dtype_have_a_file_of_their_own(corpus, tmp_pa
 def test_a_full_disk_is_one_message_and_what_is_there_is_kept(
     corpus, tmp_path, full_disk, monkeypatch
 ):
-    """Another program fills the disk after there seemed to be room."""
+    """Another program fills the disk after the check for free space."""
     usage = feature_cache.shutil.disk_usage(tmp_path)._replace(free=1 << 40)
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda path: usage)
     config = smoke("mldg", *NEUTRAL, f"feature_cache={full_disk}")
@@ -192,7 +192,7 @@ def test_a_full_disk_is_one_message_and_what_is_there_is_kept(
 
 
 def test_a_folder_that_cannot_be_written_is_one_message(corpus, tmp_path):
-    """Below a file nobody can write, not even root."""
+    """Nobody can write below a file, not even root."""
     (tmp_path / "file").touch()
     config = smoke("mldg", *NEUTRAL, f"feature_cache={tmp_path / 'file' / 'kept'}")
     made, frontend = parts(config)

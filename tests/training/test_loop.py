@@ -34,7 +34,7 @@ def flat(workdir):
 
 
 def log(workdir):
-    """The lines of a log, without what depends on the clock."""
+    """Returns the lines of a log, without values that depend on the clock."""
     lines = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
     return [{k: v for k, v in x.items() if k != "examples_per_second"} for x in lines]
 
@@ -118,7 +118,7 @@ def test_another_config_in_the_same_folder_is_refused(smoke_run, corpus):
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step(corpus, tmp_path):
-    """And with the attacks of the episode; logged every fourth step, named exactly."""
+    """The message names the exact step, though only every fourth is logged."""
     config = smoke("mldg", "optimizer.lr=.inf", "log_every=4", "checkpoint_every=1")
     with pytest.raises(UserError, match=r"(loss|update) is (nan|inf) at") as caught:
         loop.train(config, tmp_path, corpus, progress=lambda step: None)

@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 def two_processes(folder: Path, *options: str) -> list[Path]:
-    """Two processes with two devices each, over gloo; what each of them found."""
+    """Runs two processes with two devices each, over gloo; returns their results."""
     together = (
         f"--coordinator=localhost:{free_port()} --processes=2 --emulate=2".split()
     )
@@ -50,7 +50,7 @@ def two_processes(folder: Path, *options: str) -> list[Path]:
 
 
 def assert_equal(one: Path, other: Path, orders, dtype: str, count: int, atol: float):
-    """Gradient, parameters, statistics and metrics of one device and of several."""
+    """Compares gradient, parameters, statistics, metrics with those of one device."""
     one, other = np.load(one), np.load(other)
     for order in orders:
         keys = [k for k in one.files if k.startswith(f"{order}/{dtype}/1/")]
@@ -108,5 +108,5 @@ def test_more_devices_than_there_are_are_refused():
     ("processes", "process"), [(None, None), (2, None), (2, 2), (2, -1)]
 )
 def test_a_process_needs_its_number(processes, process):
-    with pytest.raises(UserError, match="--processes N and --process 0"):
+    with pytest.raises(UserError, match="--processes N and --process I"):
         parallel.connect("localhost:1", processes, process)

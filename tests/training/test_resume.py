@@ -24,7 +24,7 @@ STEPS = 60
 
 
 def start(workdir, *overrides, devices=1, options=(), quiet=False):
-    """``mldg train`` in a process of its own, its output in ``<workdir>.log``."""
+    """Starts ``mldg train`` in its own process, with output to ``<workdir>.log``."""
     command = [sys.executable, "-m", "tests.trainee", "--emulate", str(devices)]
     command += ["train", "--config", CONFIG, "--workdir", str(workdir), *options]
     for override in overrides:
@@ -51,7 +51,7 @@ def lines(workdir):
 
 
 def until(step, workdir, *processes):
-    """Waits until a run's log has come so far."""
+    """Waits until a run's log has reached a step."""
     while not any(x["step"] >= step for x in lines(workdir)):
         assert all(p.poll() is None for p in processes), processes[0].log.read_text()
         time.sleep(0.01)
@@ -71,7 +71,7 @@ def assert_same(one, other, atol=0.0):
 
 
 def killed_and_resumed(workdir, seed, kills, **options):
-    """Kills a run at random moments, at a step or in a save, then lets it end."""
+    """Kills a run at random moments, in a step or a save, then lets it finish."""
     rng = random.Random(seed)
     for at in sorted(rng.sample(range(2, STEPS - 2), kills)):
         process = start(workdir, **options)
@@ -85,7 +85,7 @@ def killed_and_resumed(workdir, seed, kills, **options):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run that nothing interrupts."""
+    """Returns a run that was never interrupted."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
     finish(start(workdir))
     return workdir
@@ -102,7 +102,7 @@ def test_sigterm_saves_and_says_how_to_go_on(whole, tmp_path):
     until(7, workdir, process)
     process.send_signal(signal.SIGTERM)
     said = finish(process)
-    assert f"continue it with\n  mldg train --config {CONFIG} --workdir" in said
+    assert f"to continue, run\n  mldg train --config {CONFIG} --workdir" in said
     step = lines(workdir)[-1]["step"]
     assert (workdir / "checkpoints" / str(step)).is_dir()  # nothing was lost
     assert not run_folder.finished(workdir)
@@ -158,7 +158,7 @@ def test_two_processes_stop_at_the_same_step_and_go_on(number, tmp_path):
     processes = both(workdir, f"steps={STEPS}")
     until(7, workdir, *processes)
     processes[1].send_signal(getattr(signal, number))
-    assert "continue it with" in finish(*processes)
+    assert "to continue, run" in finish(*processes)
     assert not run_folder.finished(workdir)
     finish(*both(workdir))
     assert_same(tmp_path / "whole", workdir)

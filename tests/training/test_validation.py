@@ -1,4 +1,4 @@
-"""Validation on attacks that training leaves out, and what it chooses."""
+"""Validation on held-out training attacks, and the checkpoint it chooses."""
 
 import json
 
@@ -122,8 +122,14 @@ def test_ties_go_to_the_lower_loss_then_to_the_earlier():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("attacks=[A07]", r"'A07', which is no attack of the training split: only"),
-        ("split=eval", r"split is 'eval'.* must not choose it; set it to 'dev'"),
+        (
+            "attacks=[A07]",
+            r"'A07', which is not an attack of the training split: choose",
+        ),
+        (
+            "split=eval",
+            r"split is 'eval'.* must not be chosen on .* data; set it to 'dev'",
+        ),
         ("every=0", r"every is 0 and validation.attacks are A02, A05: set both"),
         ("attacks=[]", r"every is 3 and validation.attacks are none: set both"),
         ("keep=0", r"keep is 0.* keep is at least 1"),
@@ -149,7 +155,7 @@ def test_a_split_without_the_attacks_is_refused():
 
 
 def test_a_speaker_fold_has_no_split_to_validate_on(tmp_path):
-    """It trains on the voices of all splits but its own."""
+    """Training uses the speakers of all splits except the fold's own."""
     with pytest.raises(UserError, match="trains on speakers of the split"):
         train(config("corpus.fold=1"), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""TPU chips in figures, and what their compiled programs say of communication."""
+"""Specifications of TPU chips, and the communication in their compiled programs."""
 
 import dataclasses
 import math
@@ -12,14 +12,14 @@ EXAMPLES = "v5e:2x4, v5e:4x4, v6e:2x4, v4:2x2x2, v5p:2x2x2"  # of topologies
 
 
 class Chip(NamedTuple):
-    """One TPU chip.
+    """A kind of TPU chip.
 
     Attributes:
-      peak: FLOP/s of bfloat16 matrix products, as published. float32 products run as
-        bfloat16 ones unless a higher precision is asked for.
-      bandwidth: bytes/s between HBM and the chip, as published.
-      hbm: bytes that a program may use: what is published minus what the compiler keeps
-        (libtpu 0.0.52 names it when it refuses a program).
+      peak: published peak of bfloat16 matrix products, in FLOP/s. float32 products run
+        in bfloat16 unless a higher precision is requested.
+      bandwidth: published HBM bandwidth, in bytes/s.
+      hbm: HBM available to a program, in bytes: the published size minus the
+        compiler's reserve, as libtpu 0.0.52 reports it when it refuses a program.
     """
 
     peak: float
@@ -37,27 +37,33 @@ CHIPS = {
 
 
 def chip_of(topology: str) -> Chip:
-    """The chip that a topology such as "v5e:2x4" names.
+    """Looks up the chip of a TPU slice.
+
+    Args:
+      topology: chip and shape of the slice, e.g. "v5e:2x4".
+
+    Returns:
+      The chip's specification.
 
     Raises:
-      UserError: an unknown one.
+      UserError: an unknown chip.
     """
     name = topology.partition(":")[0]
     if name not in CHIPS:
         raise UserError(
             f"topology is {topology!r}; it must be one of {', '.join(CHIPS)} and a "
-            f"shape, for example {EXAMPLES}"
+            f"shape, e.g. {EXAMPLES}"
         )
     return CHIPS[name]
 
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """Communication between chips, of one kind.
+    """Communication between chips of one kind, e.g. all-reduce.
 
     Attributes:
-      count: instructions of that kind; one inside a loop counts once.
-      bytes: the sum of their results.
+      count: number of instructions; one inside a loop counts once.
+      bytes: total size of their results.
     """
 
     count: int
@@ -65,29 +71,29 @@ class Collective:
 
 
 def collectives(text: str) -> dict[str, Collective]:
-    """Communication between chips in a compiled program.
+    """Finds the communication between chips in a compiled program.
 
     Args:
-      text: the program in XLA's HLO notation.
+      text: the program as HLO text.
 
     Returns:
-      A ``Collective`` by its kind.
+      A ``Collective`` for each kind that occurs.
     """
     kinds = (
         "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|"
         "collective-broadcast"
     )
-    found: dict[str, Collective] = {}
-    # Of an asynchronous pair only the second has the result's shape.
+    by_kind: dict[str, Collective] = {}
+    # Of an asynchronous start-done pair, only "done" has the shape of the result.
     for shape, kind in re.findall(rf"= (.+?) ({kinds})(?:-done)?\(", text):
-        before = found.get(kind, Collective(0, 0))
+        before = by_kind.get(kind, Collective(0, 0))
         size = sum(map(_bytes, re.findall(r"([a-z]+\d*)\[([\d,]*)\]", shape)))
-        found[kind] = Collective(before.count + 1, before.bytes + size)
-    return found
+        by_kind[kind] = Collective(before.count + 1, before.bytes + size)
+    return by_kind
 
 
 def _bytes(array: tuple[str, str]) -> int:
-    """Of an array such as ("bf16", "8,128")."""
+    """Returns the size in bytes of an array, given as e.g. ("bf16", "8,128")."""
     dtype, shape = array
     bits = 8 if dtype == "pred" else int(re.sub(r"\D", "", dtype))
     return math.prod(map(int, shape.split(","))) * bits // 8 if shape else bits // 8

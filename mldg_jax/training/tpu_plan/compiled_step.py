@@ -1,10 +1,9 @@
-"""Will the training step fit a TPU slice that is not there, and what does it cost?
+"""Compiles the training step for a TPU slice, to see whether it fits and what it costs.
 
-The TPU's own compiler (libtpu) runs on any machine. It compiles the very step that
-``mldg train`` runs, for the chips of a slice, from shapes alone: no weights, no
-data, no accelerator. From the compiler come the memory and the collectives; FLOPs are
-counted from the program (``flops``), because the compiler's cost analysis counts a
-loop's body once.
+The TPU compiler (libtpu) runs on any machine. It compiles the very step that ``mldg
+train`` runs for the chips of a slice, from shapes alone: without weights, data or an
+accelerator. The compiler reports memory and collectives. FLOPs are counted from the
+program (``flops``), because the compiler's cost analysis counts a loop's body once.
 """
 
 import dataclasses
@@ -22,19 +21,13 @@ from mldg_jax.data import loader
 from mldg_jax.models.detector import create_detector
 from mldg_jax.training import parallel
 from mldg_jax.training.build import build_state, build_step
-from mldg_jax.training.tpu_plan.chips import (
-    GIB,
-    Chip,
-    Collective,
-    chip_of,
-    collectives,
-)
+from mldg_jax.training.tpu_plan.chips import GIB, Chip, Collective, chip_of, collectives
 from mldg_jax.training.tpu_plan.flops import count_flops
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Bytes a chip, from the compiler's memory analysis."""
+    """Memory per chip in bytes, from the compiler's memory analysis."""
 
     arguments: int
     outputs: int
@@ -43,7 +36,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all parts."""
         return sum(dataclasses.astuple(self))
 
     def to_json(self) -> dict[str, int]:
@@ -53,14 +46,14 @@ class Memory:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What the compiler makes of a step.
+    """A compiled step.
 
     Attributes:
-      memory: None if the compiler refuses the program.
-      refused: the reason then.
-      flops: a chip and step, where nothing is logged.
-      flops_logged: where it is.
-      collectives: by their kind; none if the program is refused.
+      memory: memory per chip; None if the compiler refused the program.
+      refused: the compiler's reason for that, else None.
+      flops: FLOPs per chip of a step without logging.
+      flops_logged: FLOPs per chip of a step whose metrics are logged.
+      collectives: communication by kind; empty if the program was refused.
     """
 
     memory: Memory | None
@@ -76,15 +69,16 @@ class StepPlan:
 
     Attributes:
       topology: chip and shape of the slice.
-      chips: of the slice.
-      attacks, examples: of a step; utterances of each attack.
-      samples: of an utterance.
-      objective, compute: the config's sections.
-      batch: utterances a chip and step.
-      hbm: bytes a chip that a program may use.
+      chips: number of chips.
+      attacks: attacks per step.
+      examples: utterances per attack, on all chips together.
+      samples: length of an utterance, in samples.
+      objective, compute: sections of the config.
+      batch: utterances per chip and step.
+      hbm: bytes per chip that a program may use.
       program: the compiled step.
-      bound_seconds: no less than which the step takes, by what bounds it.
-      largest_batch: that fits, 0 if none does; None if it was not searched for.
+      bound_seconds: lower bounds on the duration of a step, by resource.
+      largest_batch: largest batch that fits, 0 if none does; None if not searched.
     """
 
     topology: str
@@ -101,7 +95,7 @@ class StepPlan:
     largest_batch: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what ``mldg plan --json`` prints, the program's values among it."""
+        """Returns the JSON object that ``mldg plan --json`` prints."""
         content = dataclasses.asdict(self)
         content |= content.pop("program")
         if self.program.memory is not None:
@@ -123,18 +117,20 @@ def plan(
     """Compiles a config's training step for a TPU slice.
 
     Args:
-      config: see ``configs/``; its weights and corpus are not looked at.
-      topology: chip and shape of the slice, such as "v5e:2x4".
-      batch: utterances a chip and step, both halves and all attacks together; by
-        default what ``config.episode.examples_per_attack`` comes to.
-      attacks: of a step; by default ``config.episode.attacks_per_episode``, or where
-        that is 0 (all of the corpus) the 6 of ASVspoof 2019 LA.
-      largest: whether to search for the largest batch that fits, too: three to six
-        compilations more.
-      progress: called with a line of text before and after what takes minutes.
+      config: see ``configs/``; its weights and corpus are not read.
+      topology: chip and shape of the slice, e.g. "v5e:2x4".
+      batch: utterances per chip and step, all attacks together; None derives it from
+        ``config.episode.examples_per_attack``.
+      attacks: attacks per step; None for ``config.episode.attacks_per_episode``, or 6
+        as in ASVspoof 2019 LA if that is 0 (all attacks of the corpus).
+      largest: also search for the largest batch that fits; 3 to 6 more compilations.
+      progress: called with a line of text before and after each compilation.
+
+    Returns:
+      The plan.
 
     Raises:
-      UserError: an unknown slice or an impossible batch.
+      UserError: an unknown slice, or a batch that cannot be divided among the chips.
     """
     chip = chip_of(topology)
     devices = parallel.topology(topology)
@@ -144,14 +140,17 @@ def plan(
     if not 0 < config.episode.num_meta_test < domains:
         raise UserError(
             f"episode.num_meta_test is {config.episode.num_meta_test} of {domains} "
-            "attacks; both halves need one: set --attacks to what the corpus has"
+            "attacks, and both halves need at least one: set --attacks to the corpus's "
+            "number of attacks"
         )
     batch = _batch(batch, unit, config.episode.examples_per_attack * domains, count)
 
     @functools.cache
     def compiled(batch: int) -> Program:
         examples = batch * count // domains
-        progress(f"compiling for {topology}, {batch} utterances a chip; takes minutes")
+        progress(
+            f"compiling for {topology}, {batch} utterances per chip; takes minutes"
+        )
         start = time.monotonic()
         jaxpr, lowered = lower(config, devices, attacks=domains, examples=examples)
         program, refused = _compile(lowered)
@@ -161,7 +160,7 @@ def plan(
         return Program(
             memory,
             refused,
-            # What a step pays that is not logged: that is the cheaper branch.
+            # A step without logging takes the cheaper branch of the program.
             count_flops(jaxpr, "tpu", branch=min),
             count_flops(jaxpr, "tpu"),
             {} if refused else collectives(program.as_text()),
@@ -190,33 +189,33 @@ def plan(
 
 
 def _batch(batch: int | None, unit: int, total: int, chips: int) -> int:
-    """The utterances a chip and step, checked: a multiple of ``unit``."""
-    wanted: float = total / chips if batch is None else batch
+    """Returns the utterances per chip and step; checks that ``unit`` divides them."""
+    requested: float = total / chips if batch is None else batch
     source = f"--batch {batch}"
     if batch is None:
-        source = f"the config's {total} utterances a step"
-    if wanted < 1 or wanted % unit:
-        below = max(0, int(wanted // unit * unit))
-        near = " or ".join(str(n) for n in (below, below + unit) if n)
+        source = f"the config's {total} utterances per step"
+    if requested < 1 or requested % unit:
+        below = max(0, int(requested // unit * unit))
+        nearest = " or ".join(str(n) for n in (below, below + unit) if n)
         raise UserError(
-            f"{source} over {chips} chips: every chip takes as many utterances of each "
-            "attack, and of each attack's half are bona fide. Give --batch "
-            f"{near}, or another multiple of {unit}"
+            f"{source} over {chips} chips: every chip takes the same number of "
+            "utterances of each attack, and half of an attack's utterances are bona "
+            f"fide. Give --batch {nearest}, or another multiple of {unit}"
         )
-    return int(wanted)
+    return int(requested)
 
 
 def lower(config: Any, devices: list, *, attacks: int, examples: int) -> tuple:
-    """Traces a config's training step, from shapes alone.
+    """Traces and lowers a config's training step, from shapes alone.
 
     Args:
       config: see ``configs/``.
-      devices: from ``parallel.topology``, or real ones.
-      attacks: domains of the episode, both halves together.
-      examples: utterances of each, on all devices together.
+      devices: devices from ``parallel.topology``, or real ones.
+      attacks: attacks of the episode, both halves together.
+      examples: utterances per attack, on all devices together.
 
     Returns:
-      The jaxpr and the lowered program, see ``parallel.lower_step``.
+      The jaxpr and the lowered step, see ``parallel.lower_step``.
     """
     axis_name = parallel.axis_name(devices)
     detector = create_detector(config.model, axis_name, config.compute)
@@ -232,16 +231,16 @@ def lower(config: Any, devices: list, *, attacks: int, examples: int) -> tuple:
 
 
 def _episode(config: Any, attacks: int, examples: int, count: int) -> dict:
-    """Shapes of what ``data.loader.sampler`` makes for ``count`` devices."""
+    """Returns the shapes of an episode of ``data.loader.sampler`` on some devices."""
 
     def decisions(domains):
         label = np.zeros((domains, examples), np.int32)
         return {"label": label, "seed": label.astype(np.uint32)}
 
-    held_out = config.episode.num_meta_test
+    num_meta_test = config.episode.num_meta_test
     drawn = {
-        "meta_train": decisions(attacks - held_out),
-        "meta_test": decisions(held_out),
+        "meta_train": decisions(attacks - num_meta_test),
+        "meta_test": decisions(num_meta_test),
     }
 
     def shapes(half):
@@ -251,12 +250,12 @@ def _episode(config: Any, attacks: int, examples: int, count: int) -> dict:
             **{k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in half.items()},
         }
 
-    dealt = loader.shard_episode(drawn, count, range(count))
-    return {name: shapes(half) for name, half in dealt.items()}
+    sharded = loader.shard_episode(drawn, count, range(count))
+    return {name: shapes(half) for name, half in sharded.items()}
 
 
 def _compile(lowered: Any) -> tuple[Any, str | None]:
-    """The program, or why the compiler refuses it for want of memory."""
+    """Returns the program, or None and the reason if it needs too much memory."""
     try:
         return lowered.compile(), None
     except jax.errors.JaxRuntimeError as error:
@@ -268,6 +267,7 @@ def _compile(lowered: Any) -> tuple[Any, str | None]:
 def _memory(analysis: Any) -> Memory:
     return Memory(
         arguments=analysis.argument_size_in_bytes,
+        # Outputs written to the memory of donated arguments take no extra space.
         outputs=analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
         temporaries=analysis.temp_size_in_bytes,
         program=analysis.generated_code_size_in_bytes,
@@ -275,7 +275,7 @@ def _memory(analysis: Any) -> Memory:
 
 
 def _bound(chip: Chip, program: Program) -> dict[str, float]:
-    """Roofline: seconds for the FLOPs, and for reading and writing once."""
+    """Returns roofline bounds: seconds for the FLOPs, and for one pass over memory."""
     bound = {"compute": program.flops / chip.peak}
     if memory := program.memory:
         bound["memory"] = (memory.arguments + memory.outputs) / chip.bandwidth
@@ -285,13 +285,13 @@ def _bound(chip: Chip, program: Program) -> dict[str, float]:
 def largest_batch(
     measure: Callable[[int], int | None], first: int, unit: int, limit: float
 ) -> int:
-    """The largest multiple of ``unit`` that fits, tried together with the next one.
+    """Finds the largest multiple of ``unit`` that fits; the next one is tried too.
 
     Args:
-      measure: batch → bytes, or None where it does not fit.
-      first: where to start; a multiple of ``unit``.
+      measure: returns the bytes that a batch needs, or None if it does not fit.
+      first: batch to start with, a multiple of ``unit``.
       unit: step between batches.
-      limit: bytes there are; the search extrapolates to them, ``measure`` decides.
+      limit: available bytes, which guide the search; ``measure`` decides.
 
     Returns:
       The batch; 0 if even ``unit`` does not fit.
@@ -309,7 +309,7 @@ def largest_batch(
 
 
 def _next_batch(fits: dict, refused: float, unit: int, limit: float) -> int:
-    """Where the last two that fit say the limit is; else halfway, or twice as much."""
+    """Extrapolates from the two largest that fit; else bisects, or doubles."""
     *_, low, high = (0, 0, *sorted(fits))
     guess = math.inf
     if low and fits[high] > fits[low]:

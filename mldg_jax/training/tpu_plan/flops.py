@@ -1,8 +1,8 @@
-"""Floating-point operations of a program, counted from its jaxpr.
+"""Counts the floating-point operations of a program from its jaxpr.
 
-XLA's own cost analysis counts the body of a loop once, whatever its length, which makes
-it useless for a program with scans. Here every multiplication and every addition of
-matrix products and convolutions is one operation, as in the peak rates that chip makers
+XLA's cost analysis counts the body of a loop once, whatever its length, which makes it
+useless for programs with scans. Here every multiplication and every addition of matrix
+products and convolutions is one operation, as in the peak rates that chip makers
 publish. Elementwise work (normalisation, softmax, GELU, dropout, the optimiser) is not
 counted.
 """
@@ -19,7 +19,7 @@ from jax.interpreters import partial_eval
 CALLS = (
     "jit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2", "shard_map"
 )  # fmt: skip
-REGIONS = ("scan", "while", "cond", "remat2")  # two equal ones are not merged
+REGIONS = ("scan", "while", "cond", "remat2")  # the compiler does not merge equal ones
 
 
 def count_flops(
@@ -28,19 +28,22 @@ def count_flops(
     *,
     branch: Callable[[list[int]], int] = max,
 ) -> int:
-    """Operations of matrix products and convolutions in one run of a program.
+    """Counts the operations of matrix products and convolutions in a program.
 
-    Counted is what is left when the compiler has dropped what no output depends on and
-    merged what is computed twice from the same values. Loops count as often as they
-    run, recomputation (``jax.checkpoint``) counts each time. Under ``pmap`` or
-    ``shard_map`` the count is of one device. Zeros that a convolution pads or dilates
-    with do not count, as in XLA.
+    Dead code does not count, and equal computations on equal values count once, since
+    the compiler drops the one and merges the other. The body of a scan counts once per
+    iteration; recomputation (``jax.checkpoint``) counts each time. Under ``pmap`` or
+    ``shard_map`` the count is for one device. Multiplications by the zeros of padding
+    and dilation do not count, as in XLA.
 
     Args:
-      jaxpr: from ``jax.make_jaxpr``.
-      platform: "cpu", "gpu" or "tpu": which branch of ``lax.platform_dependent`` runs.
-      branch: of any other branching the dearest branch counts (max), or the cheapest
-        (min).
+      jaxpr: a program from ``jax.make_jaxpr``.
+      platform: "cpu", "gpu" or "tpu"; selects branches of ``lax.platform_dependent``.
+      branch: reduces the counts of the branches of any other ``cond``: ``max`` for the
+        most expensive branch, ``min`` for the cheapest.
+
+    Returns:
+      The number of operations in one run.
 
     Raises:
       ValueError: such work inside a ``while`` loop, whose length is unknown.
@@ -50,11 +53,13 @@ def count_flops(
 
 
 class _Region:
-    """A part of a program within which the compiler merges equal values.
+    """A part of a program within which the compiler merges equal computations.
+
+    Values are numbered; equal values get equal numbers.
 
     Attributes:
       platform, branch: see ``count_flops``.
-      numbers: unused numbers; equal values have equal numbers.
+      numbers: iterator over unused numbers.
       seen: operation and numbers of its inputs → numbers of its outputs.
     """
 
@@ -64,10 +69,11 @@ class _Region:
         self.seen: dict[Any, list[int]] = {}
 
     def count(self, jaxpr: core.Jaxpr) -> int:
+        """Returns the operations of a jaxpr whose inputs are all different."""
         return self._walk(jaxpr, [next(self.numbers) for _ in jaxpr.invars])[0]
 
     def _walk(self, jaxpr: core.Jaxpr, inputs: list[Any]) -> tuple[int, list[Any]]:
-        """Operations of a jaxpr, and its outputs' numbers, from its inputs' numbers."""
+        """Returns the operations of a jaxpr and its outputs' numbers."""
         known = dict(zip(jaxpr.invars, inputs, strict=True))
 
         def number(variable):
@@ -82,9 +88,9 @@ class _Region:
             arguments = [number(x) for x in equation.invars]
             body = self._called(equation)
             if body is not None:
-                # A branching has its index in front.
-                own = arguments[len(arguments) - len(body.invars) :]
-                flops, outputs = self._walk(body, own)
+                # The first argument of a cond is the branch's index, not an input.
+                inputs_of_body = arguments[len(arguments) - len(body.invars) :]
+                flops, outputs = self._walk(body, inputs_of_body)
             else:
                 flops, outputs = self._evaluate(equation, arguments)
             total += flops
@@ -92,17 +98,17 @@ class _Region:
         return total, [number(x) for x in jaxpr.outvars]
 
     def _called(self, equation: core.JaxprEqn) -> core.Jaxpr | None:
-        """The body that the compiler sees in place of a call, if this is one."""
+        """Returns the body of a call that the compiler inlines; None for others."""
         name, params = equation.primitive.name, equation.params
         if name == "cond" and params.get("branches_platforms"):
-            # lax.platform_dependent, whose default has None for its platforms
+            # lax.platform_dependent, whose default branch has None for its platforms.
             pairs = zip(params["branches"], params["branches_platforms"], strict=True)
             return next(
                 branch.jaxpr
                 for branch, platforms in pairs
                 if platforms is None or self.platform in platforms
             )
-        # What is to be recomputed is kept apart from its first computation.
+        # Recomputation ("differentiated") must not be merged with the first pass.
         if name in CALLS and not params.get("differentiated"):
             return next(iter(core.jaxprs_in_params(params)))
         return None
@@ -110,9 +116,10 @@ class _Region:
     def _evaluate(
         self, equation: core.JaxprEqn, arguments: list[Any]
     ) -> tuple[int, list[int]]:
+        """Returns an equation's operations, 0 if merged, and its outputs' numbers."""
         key = (equation.primitive.name, str(equation.params), *arguments)
         if equation.primitive.name in REGIONS:
-            key = object()
+            key = object()  # equal to no other key
         flops = 0 if key in self.seen else self._operations(equation)
         fresh = [next(self.numbers) for _ in equation.outvars]
         return flops, self.seen.setdefault(key, fresh)
@@ -133,10 +140,10 @@ class _Region:
 
 
 def _shapes(equation: core.JaxprEqn) -> tuple[list[Any], Any]:
-    """The shapes of what an equation takes, and of what it gives."""
+    """Returns the shapes of an equation's inputs and of its first output."""
     avals: list[Any] = [x.aval for x in (*equation.invars, equation.outvars[0])]
-    *taken, given = [aval.shape for aval in avals]
-    return taken, given
+    *inputs, output = [aval.shape for aval in avals]
+    return inputs, output
 
 
 def _matmul(equation: core.JaxprEqn) -> int:
@@ -175,8 +182,8 @@ def _taps(
     lhs_dilation: int,
     rhs_dilation: int,
 ) -> int:
-    """Pairs of an output and a tap along one axis that meet a value of the input."""
-    place = np.arange(out)[:, None] * stride + np.arange(width) * rhs_dilation
-    place = place - padding[0]
-    inside = (place >= 0) & (place <= (size - 1) * lhs_dilation)
-    return int((inside & (place % lhs_dilation == 0)).sum())
+    """Counts the pairs of output and kernel tap along one axis that meet an input."""
+    position = np.arange(out)[:, None] * stride + np.arange(width) * rhs_dilation
+    position = position - padding[0]
+    is_inside = (position >= 0) & (position <= (size - 1) * lhs_dilation)
+    return int((is_inside & (position % lhs_dilation == 0)).sum())

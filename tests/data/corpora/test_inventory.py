@@ -95,7 +95,7 @@ def test_build_reports_on_stderr(tmp_path, capsys, monkeypatch):
     assert line + "unreadable 0" in captured.err
     assert captured.out.startswith(str(tmp_path / "data/in_the_wild/1.0.0"))
     assert run(*arguments) == 0
-    assert "it is there already" in capsys.readouterr().out
+    assert "already exists" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

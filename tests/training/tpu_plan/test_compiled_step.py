@@ -1,4 +1,4 @@
-"""The plan for a slice that is not there; what needs the TPU's compiler is `full`."""
+"""The plan for a TPU slice; tests that need the TPU compiler are marked `full`."""
 
 import importlib.util
 import json
@@ -29,7 +29,7 @@ def smoke(method, *overrides):
 
 @pytest.fixture
 def on_cpu(monkeypatch):
-    """A slice of one chip that is this machine's CPU."""
+    """Replaces the slice by one chip: this machine's CPU."""
     monkeypatch.setattr(parallel, "topology", lambda name: jax.devices()[:1])
 
 
@@ -40,7 +40,7 @@ def of_chips(monkeypatch, count):
 @pytest.mark.parametrize(
     ("chips", "options", "words"),
     [
-        (8, {}, "12 utterances a step over 8 chips.* --batch 6,"),
+        (8, {}, "12 utterances per step over 8 chips.* --batch 6,"),
         (8, {"batch": 16}, "--batch 16 over.* --batch 12 or 18, .* multiple of 6"),
         (1, {"batch": 6}, "--batch 12"),  # three of an attack are not half bona fide
         (4, {"batch": 8, "attacks": 8}, "meta_test is 9 of 8"),
@@ -68,7 +68,7 @@ def test_a_missing_compiler_says_what_to_install(monkeypatch, capsys):
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_the_episode_is_the_samplers(count):
-    """Of the same layout, shapes and dtypes as what training cuts."""
+    """It has the layout, shapes and dtypes of the episodes that training loads."""
     corpus, domains = small.domains()
     make = loader.sampler(
         domains,
@@ -89,7 +89,7 @@ def test_the_episode_is_the_samplers(count):
 
 @pytest.mark.parametrize("method", ["mldg", "mldg2"])
 def test_the_step_lowers_for_a_tpu(method):
-    """Without the TPU's compiler: every primitive has a rule for that platform."""
+    """Every primitive has a lowering for TPUs; needs no TPU compiler."""
     config = smoke(method, "model.frontend.layers=1", "crop_samples=3000")
     jaxpr, _ = compiled_step.lower(config, jax.devices()[:1], attacks=3, examples=2)
     function = jax.jit(core.jaxpr_as_fun(jaxpr))
@@ -112,7 +112,7 @@ def test_the_command_end_to_end(on_cpu, monkeypatch, capsys):
     assert cli.main([*arguments, "--json"]) == 0
     captured = capsys.readouterr()
     result = json.loads(captured.out)
-    assert "compiling for v5e:1x1, 6 utterances a chip" in captured.err
+    assert "compiling for v5e:1x1, 6 utterances per chip" in captured.err
     assert result["examples"] == 2 and result["chips"] == 1
     memory = result["memory"]
     assert memory["total"] == sum(v for k, v in memory.items() if k != "total")
@@ -122,7 +122,7 @@ def test_the_command_end_to_end(on_cpu, monkeypatch, capsys):
     (plan,) = plans
     assert plan.to_json() == result and "largest_batch" not in result
     text = plan_text.text(plan)
-    assert "it fits" in text and "roofline bound by memory, no prediction" in text
+    assert ": fits\n" in text and "roofline bound (memory), not a prediction" in text
 
 
 def test_a_program_that_is_refused_is_described():
@@ -140,9 +140,9 @@ def test_a_program_that_is_refused_is_described():
     text = plan_text.text(plan)
     assert "does not fit: RESOURCE_EXHAUSTED" in text
     assert "at least 5 ms" in text and "19,200 utterances/s" in text
-    assert "1.00 TFLOP a chip and step (2.00 where it is logged)" in text
-    assert "mldg, second order, bfloat16, layers recomputed, 2 micro-batches" in text
-    assert text.endswith("largest batch that fits: 6 utterances a chip")
+    assert "1.00 TFLOP per chip and step (2.00 in logged steps)" in text
+    assert "mldg, second order, bfloat16, layers recomputed (remat), 2 micro" in text
+    assert text.endswith("largest batch that fits: 6 utterances per chip")
 
 
 @pytest.mark.parametrize("first", [6, 12, 60, 300])
@@ -198,7 +198,7 @@ def test_a_tpu_slice():
 @needs_compiler
 @pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
 def test_the_compiler_refuses_what_is_larger_than_the_chips_memory(name):
-    """And names the size that ``CHIPS`` has."""
+    """The error names the size that ``CHIPS`` has."""
     devices = parallel.topology(name)
     assert len(devices) == 4  # a v4 chip is one device, not two
     shape = jax.ShapeDtypeStruct((2**18, 2**18), np.float32)
