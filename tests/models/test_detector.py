@@ -145,7 +145,7 @@ def test_the_papers_recipe_trains_and_scores(method, tmp_path):
     [
         ("model.frontend.kind=hubert", "kind is 'hubert'; it must be one of whisper"),
         ("model.head.kind=mlp", "kind is 'mlp'; it must be one of pooling, aasist"),
-        ("model.lora.targets=[q]", r"targets is \('q',\); it takes some of query"),
+        ("model.lora.targets=[q]", r"targets is \('q',\); choose from query"),
         ("model.weights=no/such/folder", "neither a file nor a folder"),
         ("model.weights=whisper-tiny.en", "set it to 'whisper'"),
     ],

@@ -99,7 +99,7 @@ def test_the_shards_of_an_index_come_with_it(library, tmp_path):
 
 def test_a_model_without_such_files(library):
     with pytest.raises(
-        UserError, match=r"on the Hugging Face hub holds no model\.safe"
+        UserError, match=r"on the Hugging Face hub contains no model\.safe"
     ):
         hub.locate(MODEL, NAMES)
 

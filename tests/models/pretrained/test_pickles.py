@@ -234,7 +234,7 @@ MISUSE = {
 @pytest.mark.parametrize("what", MISUSE)
 def test_misuse_of_what_is_permitted(refused, what):
     message = refused(torch_bytes.program(torch_bytes.mapping(w=MISUSE[what])))
-    assert "cut short, damaged or no checkpoint" in message
+    assert "truncated, damaged or not a checkpoint" in message
 
 
 INERT = {

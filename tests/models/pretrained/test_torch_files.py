@@ -144,8 +144,8 @@ NOT_WEIGHTS = {
     "empty": (b"", "is empty; download it again"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     "page": (b"\n<!DOCTYPE html><html>", "web page, not the weights"),
-    "error": (b'{"error": "Unauthorized"}', "no checkpoint"),
-    "text": (b"Entry not found", "no checkpoint"),
+    "error": (b'{"error": "Unauthorized"}', "not a checkpoint"),
+    "text": (b"Entry not found", "not a checkpoint"),
     "archive": (
         torch_bytes.as_zip(b"", {}).replace(b"data.pkl", b"data.txt"),
         "0 data.pkl",
@@ -154,7 +154,7 @@ NOT_WEIGHTS = {
         torch_bytes.as_zip(WEIGHT, {}, extra={"constants.pkl": b""}),
         "TorchScript",
     ),
-    "pickle": (torch_bytes.program(torch_bytes.lit({"a": 1})), "none of torch's"),
+    "pickle": (torch_bytes.program(torch_bytes.lit({"a": 1})), "not one of torch's"),
     "bare": (
         torch_bytes.as_zip(
             torch_bytes.program(torch_bytes.tensor(torch_bytes.storage("0", 6))), {}
@@ -180,7 +180,7 @@ def test_what_is_no_checkpoint(put, what):
 def test_nothing_there(tmp_path):
     with pytest.raises(UserError, match=r"none does not exist; give a checkpoint"):
         torch_files.read(tmp_path / "none")
-    with pytest.raises(UserError, match=r"holds none of model\.safetensors, "):
+    with pytest.raises(UserError, match=r"contains none of model\.safetensors, "):
         torch_files.read(tmp_path)
 
 
@@ -211,7 +211,7 @@ def test_sizes_are_checked_against_the_bytes(put, lie, form):
     program = torch_bytes.program(
         torch_bytes.mapping(w=torch_bytes.tensor(arguments.pop("store"), **arguments))
     )
-    with pytest.raises(UserError, match="cut short, damaged or no checkpoint"):
+    with pytest.raises(UserError, match="truncated, damaged or not a checkpoint"):
         torch_files.read(put(form(program, {"0": SIX.tobytes()})))
 
 
@@ -222,7 +222,7 @@ def test_cut_anywhere(put, file):
     else:
         content = (GOLDEN / "torch" / file).read_bytes()
     for length in {*range(0, len(content), 3), *range(len(content) - 99, len(content))}:
-        with pytest.raises(UserError, match=r"cut short|is empty"):
+        with pytest.raises(UserError, match=r"truncated|is empty"):
             torch_files.read(put(content[:length], file))
 
 
