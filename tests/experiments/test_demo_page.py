@@ -123,10 +123,10 @@ def test_page_says_everything(page, story, corpus):
     for text in (
         demo_story.verdict(story.comparison, corpus),
         SCHEME.sentence().replace("2,000", "20"),
-        "debspoof small, split train (13 of 22 clips)",
+        "debspoof small, split train (13 of 22 utterances)",
         "2 human speakers",
         "7 other human speakers",
-        "40 steps of 6 clips",
+        "40 steps of 6 utterances",
         "A01 and A02 held out",
         "objective.inner_lr 0.03",
         "<code>make demo</code>",
