@@ -197,11 +197,11 @@ def table_rows(
         if tune:
             base = held_out(base)
         if method == LFCC:
-            more: dict[str, Any] = {"tests": base.tests}
+            sections: dict[str, Any] = {"tests": base.tests}
             if tune:
-                more["episode"] = EpisodeSection(exclude=base.episode.exclude)
+                sections["episode"] = EpisodeSection(exclude=base.episode.exclude)
             rows[method] = MethodRow(
-                method, {}, jobs.lfcc_config(base.corpus, **more), 0
+                method, {}, jobs.lfcc_config(base.corpus, **sections), 0
             )
             continue
         attacks = _attacks(base, folder)

@@ -69,7 +69,7 @@ def _attacks(comparison: Comparison, rows: Corpus) -> Figure:
         len(panels), 1, sharex=True, squeeze=False, height_ratios=heights
     )[:, 0]
     highest = 50.0
-    for ax, (title, which, attacks) in zip(axes, panels, strict=True):
+    for ax, (title, column, attacks) in zip(axes, panels, strict=True):
         hardest = sorted(
             attacks,
             key=lambda a: (
@@ -80,14 +80,14 @@ def _attacks(comparison: Comparison, rows: Corpus) -> Figure:
         labels = ["all of these"]
         labels += [f"{a} ({np.sum(rows.attack == a)})" for a in hardest]
         for index, (_, method, colour, marker) in enumerate(_styled(comparison)):
-            errors = [method.eer[which], *(method.by_attack[a] for a in hardest)]
+            errors = [method.eer[column], *(method.by_attack[a] for a in hardest)]
             offset = (index - (len(methods) - 1) / 2) * 0.8 / len(methods)
             for y, error in enumerate(errors):
                 highest = max(
                     highest, plots.error_rate(ax, error, y + offset, colour, marker)
                 )
         plots.rate_rows(ax, title, labels)
-        if which == "unseen":
+        if column == "unseen":
             ax.set_facecolor(UNSEEN_TINT)
     axes[0].set_xlim(0, min(102.0, highest + 4))
     axes[-1].set_xlabel("equal error rate, %, mean over seeds with 95 % interval")

@@ -79,8 +79,9 @@ def summary(story: Story, rows: Corpus) -> str:
     """
     comparison, config, corpus = story.comparison, story.config, story.corpus
     trained, unseen = comparison.trained, comparison.unseen
-    which = config.get("corpus") or {}
-    name = " ".join(which[k] for k in ("name", "config") if k in which) or "the corpus"
+    section = config.get("corpus") or {}
+    words = [section[k] for k in ("name", "config") if k in section]
+    name = " ".join(words) or "the corpus"
     counts = corpus.get("split_attack") or {}
     number = sum(n for key, n in counts.items() if key.startswith("train/"))
     size = f" ({number:,} of {sum(counts.values()):,} utterances)" if number else ""

@@ -1,4 +1,4 @@
-"""The demo's report: its numbers, its verdict, and that the page needs nobody."""
+"""The demo's report: its numbers, its verdict, and that the page is self-contained."""
 
 import base64
 import dataclasses
@@ -46,7 +46,7 @@ def scored(corpus) -> Scored:
 
 @pytest.fixture
 def story(scored) -> Story:
-    """As of `demo.run_demo`, with 20 replicates."""
+    """A story as from ``demo.run_demo``, with 20 bootstrap replicates."""
     if "story" not in _MADE:
         _MADE["story"] = _story(scored)
     return _MADE["story"]
@@ -255,7 +255,7 @@ def test_markdown_is_two_tables(story):
 
 
 def test_missing_intervals_and_extras(page, story, scored):
-    """A point without an interval, and no more than the comparison."""
+    """A point may lack its interval, and a story may be only a comparison."""
 
     def bare(row):
         by_attack = {**row.by_attack, "A04": unbounded(row.by_attack["A04"])}

@@ -201,8 +201,8 @@ def _report(
     missing: list[str], unexpected: list[str], misshapen: list[str], total: int
 ) -> None:
     parts = [
-        f"{len(names)} {what}: {', '.join(names)}"
-        for what, names in (
+        f"{len(names)} {problem}: {', '.join(names)}"
+        for problem, names in (
             ("missing", missing),
             ("unexpected", unexpected),
             ("misshapen", misshapen),

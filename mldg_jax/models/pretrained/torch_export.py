@@ -130,10 +130,11 @@ def read_peft(folder: str | Path, table: Table) -> tuple[dict[str, Any], int, fl
             wrong.append(f"{name} {value.shape}")
         else:
             factors[match[2]][f"{match[1]}.weight"] = value
-    a, misfits = _ours(factors["A"], table, lora.A, rank)
-    b, others = _ours(factors["B"], table, lora.B, rank)
+    a, misfits_a = _ours(factors["A"], table, lora.A, rank)
+    b, misfits_b = _ours(factors["B"], table, lora.B, rank)
     single = a.keys() ^ b.keys()
-    wrong += misfits + others + sorted(f"{owner}, one factor only" for owner in single)
+    wrong += misfits_a + misfits_b
+    wrong += sorted(f"{owner}, one factor only" for owner in single)
     if wrong or not a:
         raise UserError(
             f"{weights} does not fit this encoder as LoRA of rank {rank}: "

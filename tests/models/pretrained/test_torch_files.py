@@ -44,7 +44,7 @@ def equal(found, expected):
 @pytest.mark.parametrize("form", ["zip", "legacy"])
 @pytest.mark.parametrize("fairseq", [False, True])
 def test_what_torch_wrote(form, fairseq):
-    """Every dtype and stride; fairseq's wrapping, Namespace and optimiser left out."""
+    """Every dtype and stride; fairseq's Namespace and optimiser are skipped."""
     golden = np.load(GOLDEN / "torch" / "expected.npz")
     path = GOLDEN / "torch" / f"{'fairseq_' if fairseq else ''}{form}.pt"
     prefix = "fairseq/"
@@ -101,7 +101,7 @@ def test_storages_of_any_name_and_byte_order(put):
 
 
 def test_views_of_torch_before_0_4(put):
-    """A storage that is a part of another one."""
+    """A storage can be a part of another one."""
     store = torch_bytes.storage("7", 6, view=torch_bytes.lit(("8", 2, 3)))
     program = torch_bytes.program(
         torch_bytes.mapping(w=torch_bytes.tensor(store, shape=[3], stride=[1]))
@@ -169,7 +169,7 @@ NOT_WEIGHTS = {
 
 
 @pytest.mark.parametrize("what", NOT_WEIGHTS)
-def test_what_is_no_checkpoint(put, what):
+def test_not_a_checkpoint(put, what):
     content, message = NOT_WEIGHTS[what]
     path = put(content, "pytorch_model.bin")
     with pytest.raises(UserError, match=message) as info:
@@ -230,7 +230,7 @@ def test_cut_anywhere(put, file):
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_damaged_anywhere(file, tmp_path_factory, data):
-    """Read or refused; never another exception."""
+    """The file is read or refused; no other exception is raised."""
     content = bytearray((GOLDEN / "torch" / file).read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(
