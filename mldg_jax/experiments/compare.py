@@ -1,10 +1,9 @@
-"""The paper's table: methods, ranks and seeds trained, scored and compared in one
-command.
+"""The paper's table: methods, ranks and seeds, trained, scored and compared.
 
-Every run is a job of its own that is done once: started again, the command continues.
-Methods are made equal by gradient evaluations (``build.gradient_evaluations``): the
-config's ``steps`` are those of a method that differentiates the loss of every utterance
-once a step, a method that pays more a step takes fewer.
+Every run is a separate job that is done once; started again, the command continues.
+Methods get the same number of gradient evaluations (``build.gradient_evaluations``):
+the config's ``steps`` are those of a method that differentiates the loss of every
+utterance once per step, and a method with costlier steps takes fewer of them.
 """
 
 import dataclasses
@@ -36,13 +35,13 @@ REFERENCE = "erm"
 
 
 class MethodRow(NamedTuple):
-    """A row of the table, before it is run.
+    """A row of the table before its runs.
 
     Attributes:
-      method: what the config file calls it, or ``LFCC``.
-      varied: the values that it was given, by dotted name.
-      config: of its runs, but for seed and fold.
-      evaluations: gradient evaluations of a run, of an utterance each.
+      method: its name in the config file, or ``LFCC``.
+      varied: config values that are varied, by dotted name.
+      config: config of its runs, except for seed and fold.
+      evaluations: gradient evaluations of single utterances in a run.
     """
 
     method: str
@@ -52,12 +51,12 @@ class MethodRow(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Its name in tables and of its folder."""
+        """The row's name in tables and in folder names."""
         values = [f"{k.rpartition('.')[2]}={v}" for k, v in self.varied.items()]
         return " ".join([self.method, *values])
 
     def facts(self) -> MethodResult:
-        """What a comparison says of it before there are error rates."""
+        """Returns the result without error rates."""
         return MethodResult(
             method=self.method,
             title=self.label,
@@ -83,43 +82,45 @@ def compare_methods(
     """Trains what is missing, scores, compares and writes the tables.
 
     Args:
-      config_path: a config file whose arguments are the methods, and after a colon what
-        is added to each, as in "configs/xlsr.py:smoke".
-      methods: of the config file, or "lfcc-gmm". Differences are to "erm".
-      workdir: where the runs, results.json, the tables and the picture go.
-      seeds: one run of each.
+      config_path: a config file whose arguments are the methods; arguments after a
+        colon are added to each method, as in "configs/xlsr.py:smoke".
+      methods: methods of the config file, or "lfcc-gmm". Differences are to "erm".
+      workdir: folder for the runs, results.json, the tables and the picture.
+      seeds: training seeds; every row is run with each.
       folds: speaker folds; every seed is trained once without each and tested on it.
-        None: the official splits.
-      vary: config name → values; a method gets a row for each, and each combination of
-        several, as far as its config has the name. ``model.lora.rank`` concerns methods
-        with adapters; their alpha goes with it, so that their scale stays.
-      tune: short runs without the attacks that ``config.selection`` holds out, tested
-        on those: the best row of each method is chosen. The tests are not looked at.
-      data_dir: where corpora are kept.
-      overrides: for all methods, ``name=value``.
+        None for the official splits.
+      vary: values by config name. A method gets a row for each value, and for each
+        combination of several names, as far as its config sets the name.
+        ``model.lora.rank`` only varies methods with adapters; alpha changes with it, so
+        their scale stays the same.
+      tune: whether to make short runs that exclude the attacks held out by
+        ``config.selection``, and choose the best row of each method on those. The
+        config's tests are not used.
+      data_dir: folder of the prepared corpora.
+      overrides: ``name=value`` for all methods.
       execute: runs jobs.
 
     Returns:
-      What results.json holds.
+      The comparison, as written to results.json.
 
     Raises:
-      UserError: an impossible config, a corpus that is not there, or a run folder of
-        another config.
+      UserError: a config is invalid, a corpus is missing, or a run folder contains a
+        run with another config.
     """
     rows = table_rows(config_path, methods, vary or {}, overrides, tune, data_dir)
-    made = {
+    jobs_by_label = {
         label: [
             _job(row, seed, fold, workdir, tune, data_dir)
             for seed, fold in itertools.product(seeds, folds or [None])
         ]
         for label, row in rows.items()
     }
-    execute([job for its in made.values() for job in its])
+    execute(list(itertools.chain(*jobs_by_label.values())))
 
     pairs = [(label, reference(rows, label)) for label in rows]
     comparison, _ = compare_runs(
         {label: row.facts() for label, row in rows.items()},
-        made,
+        jobs_by_label,
         [(a, b) for a, b in pairs if b],
         seeds=len(seeds),
         folds=len(folds or []),
@@ -145,14 +146,14 @@ def compare_runs(
 
     Args:
       rows: the methods by label; their trained parameters are counted here.
-      made: by label the jobs, see ``statistics.scored``.
-      pairs: of labels whose difference is asked for.
-      seeds: jobs of each method, or of each and speaker fold.
-      held_out: the tests are of training attacks that were left out.
-      options: of ``results.compare_scores``.
+      made: jobs by label, ordered as in ``statistics.scored``.
+      pairs: pairs of labels whose difference is computed.
+      seeds: number of training seeds.
+      held_out: whether the tests are held-out training attacks.
+      **options: options of ``results.compare_scores``.
 
     Returns:
-      The comparison, and by corpus the tests with their scores.
+      The comparison, and the scored tests by name.
     """
     first = next(iter(made.values()))[0]
     corpus = load_training(first.corpus, first.config.corpus.fold)
@@ -175,9 +176,16 @@ def table_rows(
     tune: bool,
     data_dir: str | Path,
 ) -> dict[str, MethodRow]:
-    """The rows of the table by label, their runs equal in gradient evaluations.
+    """Builds the rows of the table, with equal numbers of gradient evaluations.
 
-    Arguments and errors as ``run``.
+    Args:
+      config_path, methods, vary, overrides, tune, data_dir: see ``compare_methods``.
+
+    Returns:
+      Rows by label.
+
+    Raises:
+      UserError: a config is invalid, or a corpus is missing.
     """
     rows = {}
     for method in methods:
@@ -189,11 +197,11 @@ def table_rows(
         if tune:
             base = held_out(base)
         if method == LFCC:
-            more: dict[str, Any] = {"tests": base.tests}
+            sections: dict[str, Any] = {"tests": base.tests}
             if tune:
-                more["episode"] = EpisodeSection(exclude=base.episode.exclude)
+                sections["episode"] = EpisodeSection(exclude=base.episode.exclude)
             rows[method] = MethodRow(
-                method, {}, jobs.lfcc_config(base.corpus, **more), 0
+                method, {}, jobs.lfcc_config(base.corpus, **sections), 0
             )
             continue
         attacks = _attacks(base, folder)
@@ -209,7 +217,16 @@ def table_rows(
 
 
 def reference(rows: Mapping[str, MethodRow], label: str) -> str | None:
-    """The row of ERM that a row is compared with: the one that varies alike, or any."""
+    """Finds the row of ERM to compare a row with.
+
+    Args:
+      rows: the rows of the table, by label.
+      label: the row to compare.
+
+    Returns:
+      The label of the first ERM row with the same varied values, or else of the first
+      ERM row; None if there is none or the row itself is ERM.
+    """
     row = rows[label]
     if row.method == REFERENCE:
         return None
@@ -236,13 +253,13 @@ def _combinations(
     config: Config, vary: Mapping[str, Sequence[Any]]
 ) -> list[dict[str, Any]]:
     flat = run_folder.flat_config(config)
-    # An option of the objective that the method does not set is none of its own.
-    here = {name: values for name, values in vary.items() if flat.get(name) is not None}
+    # An option that is None does not apply to this method's objective.
+    own = {name: values for name, values in vary.items() if flat.get(name) is not None}
     if not config.model.lora.rank:
-        here.pop("model.lora.rank", None)
+        own.pop("model.lora.rank", None)
     return [
-        dict(zip(here, values, strict=True))
-        for values in itertools.product(*here.values())
+        dict(zip(own, values, strict=True))
+        for values in itertools.product(*own.values())
     ]
 
 
@@ -264,7 +281,7 @@ def _job(
 ) -> Job:
     config = with_values(row.config, {"seed": seed, "corpus.fold": fold})
     folder = find_corpus(config.corpus.name, config.corpus.config, data_dir)
-    where = "" if fold is None else f" fold{fold}"
+    suffix = "" if fold is None else f" fold{fold}"
     if tune:
         tests = (held_out_test("held-out", folder, config.episode.exclude, fold),)
     else:
@@ -272,17 +289,20 @@ def _job(
             _test(text, config, fold, data_dir)
             for text in config.tests or (f"{config.corpus.name}:eval",)
         )
-    return Job(workdir / f"{row.label} seed{seed}{where}", config, folder, tests)
+    return Job(workdir / f"{row.label} seed{seed}{suffix}", config, folder, tests)
 
 
 def _test(text: str, config: Config, fold: int | None, data_dir: str | Path) -> Test:
-    """The test that "NAME[/CONFIG]:SPLIT" names."""
+    """Returns the test that "NAME[/CONFIG]:SPLIT" names."""
     name, _, split = text.partition(":")
     name, _, size = name.partition("/")
     own = name == config.corpus.name
     folder = find_corpus(name, size or (config.corpus.config if own else ""), data_dir)
     if fold is not None and not own:
-        raise UserError(f"speaker folds of {config.corpus.name} and a test on {text}")
+        raise UserError(
+            f"a test on {text} cannot be combined with speaker folds of "
+            f"{config.corpus.name}; drop the folds or test only on {config.corpus.name}"
+        )
     return Test(f"{name}_{split}", folder, split, fold)
 
 

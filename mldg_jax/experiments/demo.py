@@ -8,11 +8,11 @@ Four methods, trained on the same eight attacks and scored on the same utterance
     mldg       LoRA + head, first-order MLDG
 
 The three neural methods take the same number of gradient evaluations: ERM
-differentiates the loss of all clips of an episode once, MLDG that of the meta-train
-half and that of the meta-test half. Learning rate and inner learning rate are chosen
-with some of the *training* attacks held out, on other speakers (split dev); nothing of
-the eval split is looked at before the end. Every finished run is kept: started again,
-it continues.
+differentiates the loss of all utterances of an episode once, MLDG first that of the
+meta-train half, then that of the meta-test half. Learning rates and the inner learning
+rate are chosen with some of the *training* attacks held out, on other speakers (split
+dev); the eval split is not used before the end. Finished runs are kept: started again,
+the demo continues.
 """
 
 import functools
@@ -55,10 +55,13 @@ def read_configs(config_path: str, overrides: Sequence[str] = ()) -> dict[str, C
     Args:
       config_path: a config file whose arguments are the methods, with a ``selection``
         section.
-      overrides: ``name=value``, for all of them.
+      overrides: ``name=value`` for all methods.
+
+    Returns:
+      Configs by method: frozen, erm and mldg.
 
     Raises:
-      UserError: an impossible config.
+      UserError: a config is invalid.
     """
     return {
         method: read_config_file(f"{config_path}:{method}", overrides)
@@ -74,29 +77,31 @@ def run_demo(
     seeds: int = 3,
     workers: int | None = None,
 ) -> Story:
-    """Trains, scores and reports.
+    """Trains and scores all methods and writes the report.
 
     Args:
-      base: of ``read_configs``.
+      base: configs from ``read_configs``.
       corpus: folder of the prepared corpus, with splits train, dev and eval.
-      workdir: where the runs, results.json, tables.md, figures/ and report.html go.
-      seeds: runs a method.
-      workers: processes; one a CPU core by default.
+      workdir: folder for the runs, results.json, tables.md, figures/ and report.html.
+      seeds: runs per method.
+      workers: number of processes; None for one per CPU core.
 
     Returns:
-      What results.json holds.
+      The story, as written to results.json.
 
     Raises:
-      UserError: a run folder of another config.
+      UserError: a run folder contains a run with another config.
     """
     started = time.monotonic()
     workers = workers or len(os.sched_getaffinity(0))
     summary = json.loads((corpus / "corpus.json").read_text())
-    on = {
+    corpus_values = {
         "corpus.config": corpus.parent.name,
         "corpus.sha256": summary["corpus_sha256"],
     }
-    base = {method: with_values(config, on) for method, config in base.items()}
+    base = {
+        method: with_values(config, corpus_values) for method, config in base.items()
+    }
 
     run_all = functools.partial(jobs.run, workers=workers)
     selection = select(base, corpus, workdir / "selection", run_all)
@@ -113,7 +118,10 @@ def run_demo(
     )
     story = Story(
         comparison,
-        {method: [_log(job.workdir) for job in its] for method, its in finals.items()},
+        {
+            method: [_log(job.workdir) for job in method_jobs]
+            for method, method_jobs in finals.items()
+        },
         selection,
         to_dict(base["mldg"]),
         summary,
@@ -137,20 +145,31 @@ def final_jobs(
     workdir: Path,
     seeds: int,
 ) -> dict[str, list[Job]]:
-    """The runs of every method with the chosen hyper-parameters, one a seed."""
+    """Returns the runs of every method with the chosen hyper-parameters.
+
+    Args:
+      base: configs from ``read_configs``.
+      chosen: chosen config values by method.
+      corpus: folder of the prepared corpus.
+      workdir: folder for the runs.
+      seeds: runs per method.
+
+    Returns:
+      By method, one job per seed.
+    """
     test = Test("eval", corpus, "eval")
-    made: dict[str, list[Job]] = {}
+    finals: dict[str, list[Job]] = {}
     for method in METHODS:
-        made[method] = []
+        finals[method] = []
         for seed in range(seeds):
             if method == LFCC:
                 config = jobs.lfcc_config(base["erm"].corpus, seed=seed)
             else:
                 config = with_values(base[method], {**chosen[method], "seed": seed})
-            made[method].append(
+            finals[method].append(
                 Job(workdir / f"{method}-{seed}", config, corpus, (test,))
             )
-    return made
+    return finals
 
 
 def _log(workdir: Path) -> list[dict[str, Any]]:

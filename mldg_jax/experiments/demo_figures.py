@@ -1,4 +1,4 @@
-"""The pictures of the demo's report, as SVG text; see `mldg_jax.common.plots`."""
+"""The pictures of the demo's report as SVG text; see ``mldg_jax.common.plots``."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,19 +18,19 @@ from mldg_jax.experiments.statistics import Scored, keep
 from mldg_jax.scoring.figures import Curve, det
 
 UNSEEN_TINT = "#FFF6DD"
-SMOOTHING = 5  # logged steps in a running mean
+SMOOTHING = 5  # width of the running mean, in logged steps
 
 
 def figures(story: Story, test: Scored) -> dict[str, str]:
     """Draws every picture that the story has numbers for.
 
     Args:
-      story: of ``demo.run_demo``.
+      story: the result of ``demo.run_demo``.
       test: the scored utterances.
 
     Returns:
-      SVG text (``<svg …>…</svg>``) by name: ``attacks``, ``det_unseen``, ``det_all``,
-      and, where training was logged, ``loss`` and ``cosine``.
+      SVG text (``<svg …>…</svg>``) by name: ``attacks``, ``det_all``, and, if there
+      are numbers for them, ``det_unseen``, ``loss`` and ``cosine``.
     """
     comparison, drawn = story.comparison, {}
     with matplotlib.rc_context(plots.OPTIONS):
@@ -47,13 +47,13 @@ def figures(story: Story, test: Scored) -> dict[str, str]:
 
 
 def _styled(comparison: Comparison) -> Iterator[tuple[str, MethodResult, str, str]]:
-    """Each method with its colour and marker."""
+    """Yields each method's label and result with its colour and marker."""
     for i, (name, row) in enumerate(comparison.rows.items()):
         yield name, row, *plots.style(i)
 
 
 def _attacks(comparison: Comparison, rows: Corpus) -> Figure:
-    """EER of every attack and method; unseen families above, trained attacks below."""
+    """Draws the EER of every attack and method, unseen families above trained ones."""
     methods = comparison.rows
     panels = [
         ("Unseen families: never trained on", "unseen", comparison.unseen),
@@ -69,7 +69,7 @@ def _attacks(comparison: Comparison, rows: Corpus) -> Figure:
         len(panels), 1, sharex=True, squeeze=False, height_ratios=heights
     )[:, 0]
     highest = 50.0
-    for ax, (title, which, attacks) in zip(axes, panels, strict=True):
+    for ax, (title, column, attacks) in zip(axes, panels, strict=True):
         hardest = sorted(
             attacks,
             key=lambda a: (
@@ -79,15 +79,15 @@ def _attacks(comparison: Comparison, rows: Corpus) -> Figure:
         )
         labels = ["all of these"]
         labels += [f"{a} ({np.sum(rows.attack == a)})" for a in hardest]
-        for place, (_, method, colour, marker) in enumerate(_styled(comparison)):
-            errors = [method.eer[which], *(method.by_attack[a] for a in hardest)]
-            offset = (place - (len(methods) - 1) / 2) * 0.8 / len(methods)
+        for index, (_, method, colour, marker) in enumerate(_styled(comparison)):
+            errors = [method.eer[column], *(method.by_attack[a] for a in hardest)]
+            offset = (index - (len(methods) - 1) / 2) * 0.8 / len(methods)
             for y, error in enumerate(errors):
                 highest = max(
                     highest, plots.error_rate(ax, error, y + offset, colour, marker)
                 )
         plots.rate_rows(ax, title, labels)
-        if which == "unseen":
+        if column == "unseen":
             ax.set_facecolor(UNSEEN_TINT)
     axes[0].set_xlim(0, min(102.0, highest + 4))
     axes[-1].set_xlabel("equal error rate, %, mean over seeds with 95 % interval")
@@ -107,9 +107,9 @@ def _attacks(comparison: Comparison, rows: Corpus) -> Figure:
 def _det(
     comparison: Comparison, test: Scored, attacks: Sequence[str] | None, title: str
 ) -> Figure:
-    """DET curves of the first seed."""
-    kept, label = keep(test.rows, attacks), test.rows.label
-    real, fake = kept & (label == BONAFIDE), kept & (label == SPOOF)
+    """Draws the DET curves of the first seed."""
+    mask, label = keep(test.rows, attacks), test.rows.label
+    real, fake = mask & (label == BONAFIDE), mask & (label == SPOOF)
     curves = [
         Curve(
             method.title,
@@ -129,7 +129,7 @@ def _legend(comparison: Comparison) -> list[Line2D]:
 
 
 def _loss(story: Story) -> Figure:
-    figure, ax = _time_axes("Training loss", "loss of a clip, nats")
+    figure, ax = _time_axes("Training loss", "loss per utterance, nats")
     _draw(ax, story, "loss")
     ax.axhline(np.log(2), color=CHANCE, ls="--", lw=1, label="chance")
     ax.set_ylim(bottom=0)
@@ -148,7 +148,7 @@ def _cosine(story: Story) -> Figure:
 
 
 def _draw(ax: Axes, story: Story, name: str, suffix: str = "") -> None:
-    """Every seed of every method, thin, and their smoothed mean."""
+    """Draws every seed of every method as a thin line, and their smoothed mean."""
     for label, method, colour, _ in _styled(story.comparison):
         curves = _curves(story.training.get(label, []), name)
         for steps, values in curves:
@@ -172,10 +172,10 @@ def _time_axes(title: str, label: str) -> tuple[Figure, Axes]:
 def _curves(
     logs: list[list[dict[str, Any]]], name: str
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Of each seed's log the steps (n,) and the values (n,); seeds without it left out.
+    """Returns steps (n,) and values (n,) of each seed whose log has the quantity.
 
-    The loss of MLDG is a sum of its halves; their mean has the scale of the other
-    methods.
+    MLDG's loss is the sum of its two halves; their mean, which is returned, has the
+    scale of the other methods' loss.
     """
 
     def value(line):
@@ -184,25 +184,25 @@ def _curves(
         halves = [line.get("meta_train_loss"), line.get("meta_test_loss")]
         return line.get("loss") if None in halves else sum(halves) / 2
 
-    found = []
+    curves = []
     for log in logs:
         points = [(x["step"], value(x)) for x in log if value(x) is not None]
         if points:
-            found.append(tuple(np.array(points, float).T))
-    return found
+            curves.append(tuple(np.array(points, float).T))
+    return curves
 
 
 def _mean(curves: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over seeds at every logged step: steps (n,), means (n,)."""
-    steps, place = np.unique(
+    """Returns logged steps (n,) and the mean over seeds at each of them (n,)."""
+    steps, index = np.unique(
         np.concatenate([steps for steps, _ in curves]), return_inverse=True
     )
     values = np.concatenate([values for _, values in curves])
-    return steps, np.bincount(place, values) / np.bincount(place)
+    return steps, np.bincount(index, values) / np.bincount(index)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """A centred running mean; at the ends over what there is."""
+    """Returns a centred running mean, over a shorter window at the ends."""
     window = np.ones(SMOOTHING)
     total = np.convolve(values, window)
     count = np.convolve(np.ones(len(values)), window)

@@ -1,6 +1,6 @@
 """The demo's report as one HTML file that needs no network.
 
-Pictures are inline SVG, audio is in data URIs, fonts are the reader's own.
+Pictures are inline SVG, audio is in data URIs, and fonts are the reader's own.
 """
 
 import base64
@@ -22,15 +22,18 @@ from mldg_jax.experiments.demo_story import Story
 from mldg_jax.experiments.results import Comparison
 from mldg_jax.experiments.statistics import Scored
 
-PLAYERS = 3  # clips a class
+PLAYERS = 3  # utterances to listen to per class
 
 
 def html(story: Story, test: Scored) -> str:
-    """The whole report as one self-contained HTML page.
+    """Renders the report.
 
     Args:
-      story: of ``run_demo``; what is missing is left out of the page.
+      story: the result of ``run_demo``; parts that it lacks are omitted from the page.
       test: the scored utterances.
+
+    Returns:
+      A self-contained HTML page.
     """
     comparison, rows, corpus = story.comparison, test.rows, story.corpus
     audit = corpus.get("audit") or {}
@@ -46,7 +49,7 @@ def html(story: Story, test: Scored) -> str:
         differences_note=notes[1],
         drawn=figures(story, test),
         without_interval=any(
-            one.low is None for row in methods for one in row.by_attack.values()
+            rate.low is None for row in methods for rate in row.by_attack.values()
         ),
         clips=_clips(comparison, test),
         corpus=corpus,
@@ -60,7 +63,7 @@ def html(story: Story, test: Scored) -> str:
 
 
 class _Clip(NamedTuple):
-    """A player of the page."""
+    """An audio player on the page."""
 
     real: bool
     kind: str
@@ -81,12 +84,12 @@ def _clips(comparison: Comparison, test: Scored) -> list[_Clip]:
     for row in chosen_clips(comparison, rows):
         lines = []
         for method, mean in means.items():
-            heard = BONAFIDE if mean[row] > thresholds[method] else SPOOF
-            judged = "bona fide" if heard == BONAFIDE else "spoof"
-            mark = "✓" if heard == rows.label[row] else "✗"
+            decision = BONAFIDE if mean[row] > thresholds[method] else SPOOF
+            word = "bona fide" if decision == BONAFIDE else "spoof"
+            mark = "✓" if decision == rows.label[row] else "✗"
             title = comparison.rows[method].title
             score = f"{mean[row]:+.2f}".replace("-", "−")
-            lines.append([title, score, f"{mark} {judged}"])
+            lines.append([title, score, f"{mark} {word}"])
         clips.append(
             _Clip(
                 real=bool(real[row]),
@@ -101,12 +104,20 @@ def _clips(comparison: Comparison, test: Scored) -> list[_Clip]:
 
 
 def chosen_clips(comparison: Comparison, rows: Corpus) -> list[int]:
-    """Rows to listen to: bona fide of different speakers, then different attacks.
+    """Chooses utterances to listen to, without looking at scores.
 
-    Speakers and attacks are spread over their sorted names; of each the longest clip,
-    from a speaker not yet heard where there is one. Scores play no part.
+    Speakers and attacks are spread over their sorted names. Of each, the longest
+    utterance is chosen, from a speaker not chosen before if there is one.
+
+    Args:
+      comparison: says which attacks are unseen; they come first.
+      rows: the test utterances.
+
+    Returns:
+      Indices of bona fide utterances of different speakers, then of spoofs of different
+      attacks.
     """
-    seconds = np.array([len(clip) for clip in rows.audio])
+    lengths = np.array([len(clip) for clip in rows.audio])
     real = rows.label == BONAFIDE
     speakers, counts = np.unique(rows.speaker[real], return_counts=True)
     if np.sum(counts >= metrics.MACRO_CLIPS) >= PLAYERS:
@@ -121,17 +132,24 @@ def chosen_clips(comparison: Comparison, rows: Corpus) -> list[int]:
         fresh = group & ~np.isin(rows.speaker, rows.speaker[chosen])
         candidates = np.flatnonzero(fresh if fresh.any() else group)
         if candidates.size:
-            chosen.append(int(candidates[seconds[candidates].argmax()]))
+            chosen.append(int(candidates[lengths[candidates].argmax()]))
     return chosen
 
 
 def _spread(names: Sequence[str] | np.ndarray) -> list[str]:
-    places = np.linspace(0, len(names) - 1, min(PLAYERS, len(names))).round()
-    return [names[int(i)] for i in places]
+    indices = np.linspace(0, len(names) - 1, min(PLAYERS, len(names))).round()
+    return [names[int(i)] for i in indices]
 
 
 def audio_uri(clip: np.ndarray) -> str:
-    """A clip (samples,) int16 as the data URI of a WAV file, sample for sample."""
+    """Encodes a waveform as the data URI of a WAV file, sample for sample.
+
+    Args:
+      clip: (samples,) int16, 16 kHz.
+
+    Returns:
+      The URI.
+    """
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
@@ -142,7 +160,7 @@ def audio_uri(clip: np.ndarray) -> str:
 
 
 def _counts_table(story: Story) -> Table:
-    """Clips by attack and split; without rows if nobody counted them."""
+    """Returns utterances by attack and split; no rows if the counts are missing."""
     by_name = story.corpus.get("split_attack", {})
     counts = {tuple(k.split("/")): n for k, n in by_name.items()}
     splits = [s for s in ("train", "dev", "eval") if any(k[0] == s for k in counts)]
@@ -156,13 +174,13 @@ def _counts_table(story: Story) -> Table:
     return ["attack", *splits], lines
 
 
-def _audit_table(what: str, rates: Mapping[str, float] | None) -> Table:
+def _audit_table(column: str, rates: Mapping[str, float] | None) -> Table:
     lines = [[name, f"{100 * eer:.1f}"] for name, eer in (rates or {}).items()]
-    return [what, "EER, %"], lines
+    return [column, "EER, %"], lines
 
 
 def _candidates_table(story: Story) -> Table:
-    candidates = [one.to_json() for one in story.selection.candidates]
+    candidates = [x.to_json() for x in story.selection.candidates]
     names = list(dict.fromkeys(k for c in candidates for k in c if k != "eer"))
     lines = [
         [str(c.get(name, "–")) for name in names] + [f"{100 * c['eer']:.1f}"]

@@ -1,6 +1,6 @@
-"""What the demo adds to a comparison: what it found in words, and how it came about.
+"""The demo's story: a comparison, how it came about, and its result in words.
 
-The verdict is made from the intervals, not written.
+The verdict is generated from the intervals.
 """
 
 import dataclasses
@@ -17,15 +17,15 @@ from mldg_jax.experiments.selection import Selection
 
 @dataclasses.dataclass(frozen=True)
 class Story:
-    """A comparison and its story. All but the comparison may be missing.
+    """A comparison and its story. Everything but the comparison may be missing.
 
     Attributes:
-      comparison: of the methods.
-      training: what every run logged, by method.
-      selection: of the hyper-parameters.
-      config: of MLDG, as JSON has it.
-      corpus: corpus.json.
-      seconds: that it took.
+      comparison: comparison of the methods.
+      training: the log of every run, by method.
+      selection: selection of the hyper-parameters.
+      config: MLDG's config as a dictionary.
+      corpus: content of corpus.json.
+      seconds: duration of training and scoring.
     """
 
     comparison: Comparison
@@ -38,10 +38,13 @@ class Story:
     seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what results.json holds."""
-        found = self.comparison
+        """Returns the content of results.json."""
+        comparison = self.comparison
         return {
-            "attacks": {"trained": list(found.trained), "unseen": list(found.unseen)},
+            "attacks": {
+                "trained": list(comparison.trained),
+                "unseen": list(comparison.unseen),
+            },
             "methods": {
                 method: {
                     "title": row.title,
@@ -50,12 +53,13 @@ class Story:
                     "trained_parameters": row.parameters,
                     "training": self.training.get(method, []),
                 }
-                for method, row in found.rows.items()
+                for method, row in comparison.rows.items()
             },
             "differences": {
-                f"{a} - {b}": as_json(one) for (a, b), one in found.differences.items()
+                f"{a} - {b}": as_json(by_column)
+                for (a, b), by_column in comparison.differences.items()
             },
-            "bootstrap": found.scheme.to_json(),
+            "bootstrap": comparison.scheme.to_json(),
             "selection": self.selection.to_json(),
             "config": self.config,
             "corpus": self.corpus,
@@ -64,14 +68,23 @@ class Story:
 
 
 def summary(story: Story, rows: Corpus) -> str:
-    """What was trained on what, in a paragraph, as far as the story says."""
+    """Describes training and test in a paragraph, as far as the story says.
+
+    Args:
+      story: the story.
+      rows: the test utterances.
+
+    Returns:
+      Plain text.
+    """
     comparison, config, corpus = story.comparison, story.config, story.corpus
     trained, unseen = comparison.trained, comparison.unseen
-    which = config.get("corpus") or {}
-    name = " ".join(which[k] for k in ("name", "config") if k in which) or "the corpus"
+    section = config.get("corpus") or {}
+    words = [section[k] for k in ("name", "config") if k in section]
+    name = " ".join(words) or "the corpus"
     counts = corpus.get("split_attack") or {}
-    clips = sum(n for key, n in counts.items() if key.startswith("train/"))
-    size = f" ({clips:,} of {sum(counts.values()):,} clips)" if clips else ""
+    number = sum(n for key, n in counts.items() if key.startswith("train/"))
+    size = f" ({number:,} of {sum(counts.values()):,} utterances)" if number else ""
     keys = [key.split("/") for key in corpus.get("split_label_speaker") or {}]
     speakers = {key[2] for key in keys if key[:2] == ["train", "bonafide"]}
     other = speakers and not speakers & set(rows.speaker[rows.label == BONAFIDE])
@@ -79,69 +92,79 @@ def summary(story: Story, rows: Corpus) -> str:
         f"All {len(comparison.rows)} methods were trained on {name}, split "
         f"train{size}: {_count(len(trained), 'attack')} ({', '.join(trained)})"
         f"{f' and {len(speakers)} human speakers' if speakers else ''}.",
-        f"They were tested on {len(rows.label):,} clips, with {_speakers(rows)[0]} "
-        f"{'other ' if other else ''}human speakers, the trained attacks again and "
+        f"They were tested on {len(rows.label):,} utterances, with "
+        f"{_speakers(rows)[0]} {'other ' if other else ''}human speakers, the trained "
+        "attacks again and "
         f"{_count(len(unseen), 'unseen family', 'unseen families')} "
         f"({', '.join(unseen)}).",
     ]
     if "steps" in config and "episode" in config:
-        clips = len(trained) * config["episode"]["examples_per_attack"]
+        number = len(trained) * config["episode"]["examples_per_attack"]
         text.append(
-            f"The neural methods took {config['steps']} steps of {clips} clips, half "
-            f"of them bona fide, with each of {_count(comparison.seeds, 'seed')}."
+            f"The neural methods took {config['steps']} steps of {number} utterances, "
+            "half of them bona fide, with each of "
+            f"{_count(comparison.seeds, 'seed')}."
         )
     return " ".join([*text, *_selection_sentences(story)])
 
 
 def verdict(comparison: Comparison, rows: Corpus) -> str:
-    """One sentence, made from the intervals: what the figures do and do not show."""
-    speakers, enough = _speakers(rows)
+    """Says in one sentence what the intervals do and do not show.
+
+    Args:
+      comparison: the results.
+      rows: the test utterances.
+
+    Returns:
+      Plain text.
+    """
+    speakers, in_macro = _speakers(rows)
     pairs = (("erm", "frozen"), ("mldg", "frozen"), ("mldg", "erm"))
-    found = [_compare(comparison, *pair) for pair in pairs]
-    found = "; ".join(text for text in found if text)
+    claims = filter(None, (_compare(comparison, *pair) for pair in pairs))
     return (
-        f"With {speakers} human speakers in the test ({enough} of them with "
-        f"{metrics.MACRO_CLIPS} clips or more), {found}; differences are in points of "
-        f"EER, 95 % intervals over {_count(comparison.seeds, 'seed')} and speakers; "
-        "this is a small corpus of speech from package registries and not ASVspoof, so "
-        "none of it says how the methods would rank there."
+        f"With {speakers} human speakers in the test ({in_macro} of them with "
+        f"{metrics.MACRO_CLIPS} or more utterances), {'; '.join(claims)}; "
+        "differences are in percentage points of EER, with 95 % intervals over "
+        f"{_count(comparison.seeds, 'seed')} and speakers; this is a small corpus of "
+        "speech from package registries, not ASVspoof, so it does not show how the "
+        "methods would rank there."
     )
 
 
 def _compare(comparison: Comparison, a: str, b: str) -> str:
-    """Says of two methods which has the lower EER, wherever their interval says so.
+    """Says which of two methods has the lower EER, where their intervals show it.
 
-    The methods whose difference is the question get their numbers, the others have them
-    in the table.
+    MLDG against ERM is the question, so only this pair gets its numbers here; the
+    others are in the table.
     """
     numbers = (a, b) == ("mldg", "erm")
-    found = comparison.differences.get((a, b))
-    if not found:
+    by_column = comparison.differences.get((a, b))
+    if not by_column:
         return ""
     a, b = (comparison.rows[x].title.replace(",", "") for x in (a, b))
-    places = {
+    columns = {
         "pooled": "pooled over attacks",
         "unseen": "on unseen families",
         "macro": "in macro EER",
     }
     claims: dict[str, list[str]] = {}
-    for name, place in places.items():
-        if name not in found:
+    for name, where in columns.items():
+        if name not in by_column:
             continue
-        one = found[name]
-        if one.high < 0:
+        difference = by_column[name]
+        if difference.high < 0:
             claim = f"{a} has a lower EER than {b}"
-        elif one.low > 0:
+        elif difference.low > 0:
             claim = f"{b} has a lower EER than {a}"
         else:
             claim = f"{a} and {b} cannot be told apart"
-        place += f" ({one.text()})" if numbers else ""
-        claims.setdefault(claim, []).append(place)
-    return ", but ".join(f"{claim} {_listed(where)}" for claim, where in claims.items())
+        where += f" ({difference.text()})" if numbers else ""
+        claims.setdefault(claim, []).append(where)
+    return ", but ".join(f"{claim} {_listed(cols)}" for claim, cols in claims.items())
 
 
 def _speakers(rows: Corpus) -> tuple[int, int]:
-    """Human speakers, and how many of them count in macro EER."""
+    """Returns the number of human speakers and how many of them count in macro EER."""
     counts = np.unique(rows.speaker[rows.label == BONAFIDE], return_counts=True)[1]
     return len(counts), int(np.sum(counts >= metrics.MACRO_CLIPS))
 
@@ -157,8 +180,8 @@ def _selection_sentences(story: Story) -> list[str]:
     held_out = (story.config.get("selection") or {}).get("held_out")
     if held_out:
         text.append(
-            f"They were chosen on other speakers (split dev) with the training attacks "
-            f"{_listed(held_out)} held out, without a look at the test."
+            "They were chosen on other speakers (split dev) with the training attacks "
+            f"{_listed(held_out)} held out, without using the test set."
         )
     return text
 
@@ -168,5 +191,5 @@ def _listed(words: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
+def _count(number: int, singular: str, plural: str | None = None) -> str:
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"

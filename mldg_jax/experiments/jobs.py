@@ -1,9 +1,10 @@
-"""Many runs, one after the other or side by side: a job is a config and its tests.
+"""Many runs, one after the other or in parallel: a job is a config and its tests.
 
-Each job trains in its own folder (or continues there) and writes ``scores_<test>.txt``
-for each of its tests; what is there is not done again. Workers are processes bound to
-one core each, because several single-threaded runs together do more steps a second than
-one run with several threads. Without workers every job has all devices.
+Each job trains (or continues) in its own folder and writes ``scores_<test>.txt`` for
+each of its tests; score files that exist are not written again. Workers are processes
+bound to one core each, because several single-threaded runs together take more steps
+per second than one run with several threads. Without workers every job uses all
+devices.
 """
 
 import functools
@@ -22,6 +23,7 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.common.processes import pool
 from mldg_jax.data.corpus import (
     BONAFIDE,
+    NO_ATTACK,
     SPOOF,
     Corpus,
     load_split,
@@ -38,11 +40,11 @@ class Test(NamedTuple):
     """Utterances to score.
 
     Attributes:
-      name: of the score file, ``scores_<name>.txt``.
+      name: names the score file, ``scores_<name>.txt``.
       corpus: folder of the prepared corpus.
-      split: of it.
-      fold: a speaker fold of all splits instead, see ``data.corpus.load_test``.
-      attacks: to score beside bona fide; all when empty.
+      split: split of the corpus.
+      fold: speaker fold of all splits to score instead, see ``data.corpus.load_test``.
+      attacks: attacks to score in addition to bona fide; empty for all.
     """
 
     name: str
@@ -55,16 +57,20 @@ class Test(NamedTuple):
         """Opens the utterances.
 
         Raises:
-          UserError: there is no such split or fold, or it lacks one of the attacks.
+          UserError: the split or fold does not exist, or lacks one of the attacks.
         """
         rows = load_test(self.corpus, self.split, self.fold)
         if not self.attacks:
             return rows
         missing = sorted(set(self.attacks) - set(rows.attack))
         if missing:
-            raise UserError(f"{self.corpus}, {self.name}: no attack {missing[0]!r}")
-        known = (rows.label == BONAFIDE) | np.isin(rows.attack, self.attacks)
-        return rows.take(known)
+            known = ", ".join(sorted(set(rows.attack) - {NO_ATTACK}))
+            raise UserError(
+                f"the test {self.name} of {self.corpus} has no attack {missing[0]!r}; "
+                f"choose from {known}"
+            )
+        selected = (rows.label == BONAFIDE) | np.isin(rows.attack, self.attacks)
+        return rows.take(selected)
 
 
 def lfcc_config(corpus: CorpusSection, **more: Any) -> Config:
@@ -73,19 +79,21 @@ def lfcc_config(corpus: CorpusSection, **more: Any) -> Config:
     Args:
       corpus: a config's ``corpus`` section.
       **more: further entries, e.g. ``seed``.
+
+    Returns:
+      The config.
     """
     return Config(method=LFCC, steps=0, corpus=corpus, **more)
 
 
 class Job(NamedTuple):
-    """One run.
+    """A run to train and score.
 
     Attributes:
-      workdir: its folder.
-      config: the run's config; the method is ``config.method`` ("lfcc-gmm" or a
-        detector).
-      corpus: folder of the prepared corpus that it is trained on.
-      tests: what it scores.
+      workdir: folder of the run.
+      config: config of the run; ``config.method`` is "lfcc-gmm" or a detector's method.
+      corpus: folder of the prepared training corpus.
+      tests: tests to score.
     """
 
     workdir: Path
@@ -94,21 +102,28 @@ class Job(NamedTuple):
     tests: tuple[Test, ...]
 
     def scores(self, test: Test) -> Path:
-        """The score file of one of its tests."""
+        """Returns the path of a score file.
+
+        Args:
+          test: one of ``tests``.
+
+        Returns:
+          ``scores_<test>.txt`` in the run's folder.
+        """
         return self.workdir / f"scores_{test.name}.txt"
 
 
 def run(title: str, jobs: Sequence[Job], *, workers: int) -> None:
-    """Runs the jobs that are not done, behind a progress bar of all their steps.
+    """Runs the jobs that are not done, with a progress bar of all their steps.
 
     Args:
-      title: of the bar.
-      jobs: in the order of starting; put the longest first.
-      workers: processes; 0 to run the jobs here, each on all devices.
+      title: title of the bar.
+      jobs: in the order in which to start them; put the longest first.
+      workers: number of processes; 0 to run the jobs here, each on all devices.
 
     Raises:
-      UserError: a folder holds a run of another config.
-      Exception: whatever a job raises; the others are stopped.
+      UserError: a folder contains a run with another config.
+      Exception: whatever a job raises; the other jobs are stopped.
     """
     total = sum(job.config.steps for job in jobs)
     layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} steps [{elapsed}, left {remaining}]"
@@ -122,16 +137,15 @@ def run(title: str, jobs: Sequence[Job], *, workers: int) -> None:
                 todo.append(job)
         if not workers:
             for job in todo:
-                _work(job, bar.update, all_devices=True)
+                _run_job(job, bar.update, all_devices=True)
         elif todo:
-            # Spawned workers all start at once and import JAX, needed or not.
-            _run_beside(todo, min(workers, len(todo)), bar.update)
+            # Every spawned worker imports JAX, needed or not: start no more than jobs.
+            _run_in_processes(todo, min(workers, len(todo)), bar.update)
 
 
-def _run_beside(
+def _run_in_processes(
     todo: Sequence[Job], workers: int, progress: Callable[[int], Any]
 ) -> None:
-    """Runs jobs in worker processes."""
     cache = Path(todo[0].workdir).parent / "xla"
     # spawn: a forked child would inherit the threads of JAX
     with multiprocessing.get_context("spawn").Manager() as manager:
@@ -139,7 +153,7 @@ def _run_beside(
         for rank in range(workers):
             ranks.put(rank)
         with pool(workers, _start, (ranks, cache)) as processes:
-            tasks = [processes.submit(_work_beside, job, steps) for job in todo]
+            tasks = [processes.submit(_run_in_worker, job, steps) for job in todo]
             _watch(tasks, steps, progress)
 
 
@@ -150,19 +164,19 @@ def _watch(futures: list[Future], steps: Any, progress: Callable[[int], Any]) ->
         while not steps.empty():
             progress(steps.get())
         for future in done:
-            future.result()  # raises what the job raised
+            future.result()  # raises the job's exception, if any
 
 
 def _start(ranks: Any, cache: Path) -> None:
-    """Prepares a worker, before its first computation."""
+    """Prepares a worker before its first computation."""
     from mldg_jax.training import parallel
 
     parallel.one_core_per_process(ranks.get())
     parallel.cache_compilations(cache)
 
 
-def _work_beside(job: Job, steps: Any) -> None:
-    _work(job, steps.put, all_devices=False)
+def _run_in_worker(job: Job, steps: Any) -> None:
+    _run_job(job, steps.put, all_devices=False)
 
 
 @functools.lru_cache(maxsize=4)
@@ -175,7 +189,7 @@ def _test_rows(test: Test) -> Corpus:
     return test.rows()
 
 
-def _work(job: Job, advance: Callable[[int], Any], *, all_devices: bool) -> None:
+def _run_job(job: Job, advance: Callable[[int], Any], *, all_devices: bool) -> None:
     trained = _training_rows(job.corpus, job.config.corpus.fold)
     if job.config.method == LFCC:
         facts = provenance.collect(trained_on(trained))
@@ -190,7 +204,7 @@ def _work(job: Job, advance: Callable[[int], Any], *, all_devices: bool) -> None
 
 
 def _waveforms(rows: Corpus, keep: np.ndarray | slice = slice(None)) -> Iterator:
-    """The recordings of some rows, each read when it is asked for."""
+    """Iterates over waveforms, each read when it is needed."""
     return map(rows.waveform, np.arange(len(rows.label))[keep])
 
 
@@ -237,9 +251,13 @@ def _fit_lfcc(
 
 
 def write_scores(path: Path, rows: Corpus, scores: np.ndarray) -> None:
-    """Writes ``utterance attack key score`` lines (ASVspoof 2019), whole or not at all.
+    """Writes a score file in the format of ASVspoof 2019, whole or not at all.
 
-    The score is higher for bona fide; the attack of bona fide is "-".
+    Args:
+      path: the file; its lines are ``utterance attack key score``, with attack "-" for
+        bona fide.
+      rows: n utterances.
+      scores: (n,), higher for bona fide.
     """
     score_files.write(
         path,
@@ -252,7 +270,15 @@ def write_scores(path: Path, rows: Corpus, scores: np.ndarray) -> None:
 
 
 def read_scores(path: Path, rows: Corpus) -> np.ndarray:
-    """Reads the scores of a corpus's rows, in their order."""
-    found = score_files.read(path, "asvspoof2019")
-    table = dict(zip(found.utterance.tolist(), found.score.tolist(), strict=True))
-    return np.array([table[u] for u in rows.utterance.tolist()])
+    """Reads a score file that ``write_scores`` wrote.
+
+    Args:
+      path: the file.
+      rows: n utterances.
+
+    Returns:
+      (n,) float64, in the order of ``rows``.
+    """
+    table = score_files.read(path, "asvspoof2019")
+    by_name = dict(zip(table.utterance.tolist(), table.score.tolist(), strict=True))
+    return np.array([by_name[u] for u in rows.utterance.tolist()])

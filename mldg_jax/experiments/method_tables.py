@@ -1,7 +1,7 @@
 """A comparison of methods as tables (text, Markdown, CSV, LaTeX) and as a picture.
 
-``detailed`` tables are those of ``mldg compare``: with the standard deviation over
-seeds and the p of a difference. The demo's go without.
+``detailed`` tables, as in ``mldg compare``, include the standard deviation over seeds
+and the p-value of each difference. The demo's tables do not.
 """
 
 import csv
@@ -19,26 +19,50 @@ from mldg_jax.experiments.statistics import SeedRate
 
 
 def files(comparison: Comparison) -> dict[str, str]:
-    """Every file by name: table.md, table.csv, table.tex, parameters.svg."""
-    found = {
+    """Returns the content of every file of a comparison.
+
+    Args:
+      comparison: the results.
+
+    Returns:
+      Text by file name: table.md, table.csv, table.tex and, if any method has trained
+      parameters, parameters.svg.
+    """
+    contents = {
         "table.md": markdown(comparison),
         "table.csv": comma_separated(comparison),
         "table.tex": latex(comparison),
     }
     if any(row.parameters for row in comparison.rows.values()):
-        found["parameters.svg"] = picture(comparison)
-    return found
+        contents["parameters.svg"] = picture(comparison)
+    return contents
 
 
 def text(comparison: Comparison, *, detailed: bool = True) -> str:
-    """For a terminal."""
+    """Formats the tables for a terminal.
+
+    Args:
+      comparison: the results.
+      detailed: see the module's docstring.
+
+    Returns:
+      Aligned tables, each with its note.
+    """
     parts = _parts(comparison, detailed)
     tables = [(aligned(table) if table[1] else "", note) for table, note in parts]
     return "\n\n".join("\n".join(filter(None, part)) for part in tables)
 
 
 def markdown(comparison: Comparison, *, detailed: bool = True) -> str:
-    """For a README."""
+    """Formats the tables as Markdown.
+
+    Args:
+      comparison: the results.
+      detailed: see the module's docstring.
+
+    Returns:
+      Markdown tables, each with its note.
+    """
     parts = []
     for table, note in _parts(comparison, detailed):
         parts += [markdown_table(table) if table[1] else "", note.replace("*", "\\*")]
@@ -52,7 +76,15 @@ def _parts(comparison: Comparison, detailed: bool) -> list[tuple[Table, str]]:
 
 
 def notes(comparison: Comparison, *, detailed: bool = True) -> tuple[str, str]:
-    """What the numbers are: to stand under the rates, and under the differences."""
+    """Returns the notes that explain the numbers.
+
+    Args:
+      comparison: the results.
+      detailed: see the module's docstring.
+
+    Returns:
+      ``(below the rates, below the differences)``; the first may be empty.
+    """
     seeds = f"{comparison.seeds} seed{'s' * (comparison.seeds > 1)}"
     scheme = comparison.scheme.sentence()
     if not detailed:
@@ -61,31 +93,39 @@ def notes(comparison: Comparison, *, detailed: bool = True) -> tuple[str, str]:
             f"EER in %, {over} [95 % interval]; macro is the "
             "mean over pairs of speaker and attack; parameters are the trained ones. "
             f"{scheme}",
-            "Differences of EER in points, paired over seeds and speakers [95 % "
-            "interval]; * = the interval excludes zero, otherwise the two cannot be "
-            "told apart.",
+            "Differences in EER, in percentage points, paired over seeds and speakers "
+            "[95 % interval]; * marks an interval that excludes zero: otherwise the "
+            "two methods cannot be told apart.",
         )
     runs = f"{comparison.seeds} seeds"
     if comparison.folds:
         runs += f" × {comparison.folds} speaker folds"
-    held_out = "the held-out training attacks"
-    which = held_out if comparison.held_out else "the test"
+    held_out = "held-out training attacks"
+    tested_on = held_out if comparison.held_out else "the test set"
     note = (
-        f"EER in % on {which}, mean ± standard deviation over seeds [95 % "
-        f"interval], {runs}; macro is the mean over pairs of speaker "
-        "and attack. Differences in points, paired over seeds and speakers, with the "
-        "two-sided p of no difference, not corrected for their number; * = the "
-        "interval excludes zero. Every neural method took as many gradient "
-        f"evaluations. {scheme}"
+        f"EER in % on {tested_on}, mean ± standard deviation over seeds [95 % "
+        f"interval], {runs}; macro is the mean over pairs of speaker and attack. "
+        "Differences in percentage points, paired over seeds and speakers, with "
+        "two-sided p-values not corrected for multiple comparisons; * marks an "
+        "interval that excludes zero. All neural methods took the same number of "
+        f"gradient evaluations. {scheme}"
     )
     if comparison.chosen:
         chosen = ", ".join(comparison.chosen.values())
-        note += f" Chosen of each method, by the lowest pooled EER: {chosen}."
+        note += f" Chosen for each method by the lowest pooled EER: {chosen}."
     return "", note
 
 
 def rates(comparison: Comparison, *, detailed: bool = True) -> Table:
-    """Header and rows: parameters and error rates."""
+    """Returns the table of trained parameters and error rates.
+
+    Args:
+      comparison: the results.
+      detailed: see the module's docstring.
+
+    Returns:
+      Header and rows, one per method; error rates in per cent.
+    """
     body = []
     for row in comparison.rows.values():
         count = "–" if row.parameters is None else f"{row.parameters:,}"
@@ -95,39 +135,62 @@ def rates(comparison: Comparison, *, detailed: bool = True) -> Table:
 
 
 def differences(comparison: Comparison, *, detailed: bool = True) -> Table:
-    """Header and rows: paired differences, starred if their interval excludes zero."""
+    """Returns the table of paired differences.
+
+    Args:
+      comparison: the results.
+      detailed: see the module's docstring.
+
+    Returns:
+      Header and rows, one per pair of methods, in percentage points; starred if the
+      interval excludes zero.
+    """
     body = [
         [
             f"{a} − {b}",
-            *(_difference(one[name], detailed) for name in comparison.columns),
+            *(_difference(by_column[name], detailed) for name in comparison.columns),
         ]
-        for (a, b), one in comparison.differences.items()
+        for (a, b), by_column in comparison.differences.items()
     ]
     return ["difference", *comparison.columns.values()], body
 
 
 def comma_separated(comparison: Comparison) -> str:
-    """A line for every method and column; error rates and differences are fractions."""
+    """Formats the results as CSV.
+
+    Args:
+      comparison: the results.
+
+    Returns:
+      One line per method and column; error rates and differences are fractions.
+    """
     names = ["eer", "sd", "low", "high"]
     paired = ["difference", "low", "high", "p"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     head = ["method", "parameters", "steps", "gradient_evaluations", "column", *names]
     writer.writerow([*head, "reference", "difference", "d_low", "d_high", "p"])
-    pairs = {a: (b, found) for (a, b), found in comparison.differences.items()}
+    pairs = {a: (b, by_column) for (a, b), by_column in comparison.differences.items()}
     for label, row in comparison.rows.items():
         about = [label, row.parameters, row.steps, row.evaluations]
-        reference, found = pairs.get(label, (None, {}))
+        reference, by_column = pairs.get(label, (None, {}))
         for column in comparison.columns:
-            one = row.eer[column]
-            cells = [getattr(one, name) for name in names]
-            other = [getattr(found.get(column), name, None) for name in paired]
-            writer.writerow([*about, column, *cells, reference, *other])
+            rate = row.eer[column]
+            cells = [getattr(rate, name) for name in names]
+            gaps = [getattr(by_column.get(column), name, None) for name in paired]
+            writer.writerow([*about, column, *cells, reference, *gaps])
     return out.getvalue()
 
 
 def latex(comparison: Comparison) -> str:
-    """A ``tabular`` for booktabs: mean ± sd, the lowest of a column bold."""
+    """Formats the error rates as a LaTeX ``tabular`` for booktabs.
+
+    Args:
+      comparison: the results.
+
+    Returns:
+      LaTeX source: mean ± standard deviation, the lowest mean of each column in bold.
+    """
     names, rows = comparison.columns, comparison.rows.values()
     best = {name: min(row.eer[name].eer for row in rows) for name in names}
     lines = [
@@ -140,18 +203,25 @@ def latex(comparison: Comparison) -> str:
         count = "--" if row.parameters is None else f"{row.parameters:,}"
         cells = []
         for name in names:
-            one = row.eer[name]
-            cell = one.point(2)
-            if one.eer == best[name]:
+            rate = row.eer[name]
+            cell = rate.point(2)
+            if rate.eer == best[name]:
                 cell = rf"\textbf{{{cell}}}"
-            cells.append(cell + _sd(one, r" $\pm$ ", 2))
+            cells.append(cell + _sd(rate, r" $\pm$ ", 2))
         lines.append(" & ".join([row.title, count, *cells]) + r" \\")
     text = "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
     return text.replace("_", r"\_")
 
 
 def picture(comparison: Comparison) -> str:
-    """EER against trained parameters as SVG; rows of a method are joined."""
+    """Plots EER against the number of trained parameters.
+
+    Args:
+      comparison: the results; at least one row has trained parameters.
+
+    Returns:
+      An SVG element; the rows of a method are joined by a line.
+    """
     names = list(comparison.columns)
     column = "average" if "average" in names else names[0]
     by_method: dict[str, list[tuple[int, SeedRate]]] = {}
@@ -162,13 +232,13 @@ def picture(comparison: Comparison) -> str:
     with matplotlib.rc_context(plots.OPTIONS):
         figure = Figure(figsize=(5.6, 3.8), layout="constrained")
         ax = figure.subplots()
-        for place, (method, entries) in enumerate(by_method.items()):
-            colour, marker = plots.style(place)
+        for index, (method, entries) in enumerate(by_method.items()):
+            colour, marker = plots.style(index)
             entries.sort(key=lambda entry: entry[0])
-            # Methods with as many parameters stand side by side.
-            x = [n * 1.03 ** (place - len(by_method) / 2) for n, _ in entries]
-            y = [100 * one.eer for _, one in entries]
-            low, high = np.array([(one.low, one.high) for _, one in entries]).T
+            # Methods with the same number of parameters stand side by side.
+            x = [n * 1.03 ** (index - len(by_method) / 2) for n, _ in entries]
+            y = [100 * rate.eer for _, rate in entries]
+            low, high = np.array([(rate.low, rate.high) for _, rate in entries]).T
             ax.vlines(x, 100 * low, 100 * high, color=colour, lw=1.4)
             ax.plot(x, y, color=colour, marker=marker, mec="white", ms=7, label=method)
         ax.set_xscale("log")
@@ -181,15 +251,15 @@ def picture(comparison: Comparison) -> str:
         return plots.svg("parameters", figure)
 
 
-def _sd(one: SeedRate, between: str, digits: int) -> str:
-    return "" if one.sd is None else f"{between}{100 * one.sd:.{digits}f}"
+def _sd(rate: SeedRate, separator: str, digits: int) -> str:
+    return "" if rate.sd is None else f"{separator}{100 * rate.sd:.{digits}f}"
 
 
-def _rate(one: SeedRate, detailed: bool) -> str:
-    sd = _sd(one, " ± ", 1) if detailed else ""
-    return one.point() + sd + one.interval()
+def _rate(rate: SeedRate, detailed: bool) -> str:
+    sd = _sd(rate, " ± ", 1) if detailed else ""
+    return rate.point() + sd + rate.interval()
 
 
-def _difference(one: Difference, detailed: bool) -> str:
-    p = f", p {one.p:.2g}" if detailed else ""
-    return one.text() + p + " *" * one.excludes_zero
+def _difference(difference: Difference, detailed: bool) -> str:
+    p = f", p {difference.p:.2g}" if detailed else ""
+    return difference.text() + p + " *" * difference.excludes_zero

@@ -1,7 +1,7 @@
-"""What a comparison of methods found: one type, for ``mldg compare`` and ``mldg "
-"demo``."""
+"""Results of a comparison of methods, for ``mldg compare`` and ``mldg demo``."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,18 +20,18 @@ TITLES = {
 
 @dataclasses.dataclass(frozen=True)
 class MethodResult:
-    """A method, and its error rates.
+    """A method and its error rates.
 
     Attributes:
-      method: what the config file calls it, or ``LFCC``.
-      title: for readers.
-      parameters: that were trained; None where it has none.
-      steps: of a run.
-      evaluations: gradient evaluations of a run, of an utterance each; None where they
-        were not counted.
-      varied: the values that it was given, by dotted name.
-      eer: by column.
-      by_attack: by attack.
+      method: its name in the config file, or ``LFCC``.
+      title: its name for readers.
+      parameters: number of trained parameters; None if it has none.
+      steps: training steps of a run.
+      evaluations: gradient evaluations of single utterances in a run; None if they were
+        not counted.
+      varied: config values that were varied, by dotted name.
+      eer: error rates by column.
+      by_attack: error rates by attack.
     """
 
     method: str
@@ -50,14 +50,14 @@ class Comparison:
 
     Attributes:
       columns: titles of the error rates, by name; see ``statistics.columns``.
-      rows: by label.
-      differences: of two rows, by column.
-      trained, unseen: attacks of the tests that were trained on, and the others.
-      seeds: runs of each.
-      folds: speaker folds; 0 for the official splits.
-      scheme: where the intervals come from.
-      held_out: the tests are training attacks that were held out, to choose a row of
-        each method by.
+      rows: methods by label.
+      differences: by the labels of two rows, then by column.
+      trained, unseen: attacks in the tests that were trained on, and the others.
+      seeds: number of training seeds.
+      folds: number of speaker folds; 0 for the official splits.
+      scheme: the bootstrap behind the intervals.
+      held_out: whether the tests are held-out training attacks, by which a row of each
+        method is chosen.
     """
 
     columns: Mapping[str, str]
@@ -72,22 +72,22 @@ class Comparison:
 
     @property
     def chosen(self) -> dict[str, str]:
-        """By method the label of the row with the lowest EER on held-out attacks."""
+        """The label of each method's row with the lowest EER on held-out attacks."""
         rows = self.rows.items() if self.held_out else ()
         return best(
             {k: Candidate(x.method, x.varied, x.eer["pooled"].by_seed) for k, x in rows}
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what results.json of ``mldg compare`` holds."""
+        """Returns the content of results.json of ``mldg compare``."""
         rows = {}
         for label, row in self.rows.items():
             names = ("method", "varied", "parameters", "steps", "evaluations")
             entry = {name: getattr(row, name) for name in names}
             entry |= {"eer": as_json(row.eer), "difference": {}}
-            for (a, b), found in self.differences.items():
+            for (a, b), by_column in self.differences.items():
                 if a == label:
-                    entry |= {"reference": b, "difference": as_json(found)}
+                    entry |= {"reference": b, "difference": as_json(by_column)}
             rows[label] = entry
         chosen = {
             method: self.rows[label].varied for method, label in self.chosen.items()
@@ -103,8 +103,15 @@ class Comparison:
 
 
 def as_json(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns results by name as JSON has them."""
-    return {name: one.to_json() for name, one in found.items()}
+    """Converts results to JSON values.
+
+    Args:
+      found: objects with ``to_json``, by name.
+
+    Returns:
+      Dictionaries by name.
+    """
+    return {name: result.to_json() for name, result in found.items()}
 
 
 def compare_scores(
@@ -119,41 +126,46 @@ def compare_scores(
     held_out: bool = False,
     scheme: Scheme = statistics.SCHEME,
 ) -> Comparison:
-    """Returns the error rates of several methods, and differences of some pairs of
-    them.
+    """Computes the error rates of several methods and differences between them.
 
     Args:
       rows: the methods by label, without error rates.
-      tests: by corpus its tests, one a speaker fold, with scores by label.
+      tests: by test name, one entry per speaker fold, with scores by label.
       trained: attacks that were trained on; the others are unseen.
-      pairs: of labels.
-      titles: of the columns to show; None for all.
-      by_attack: every attack's rate too, where there is one corpus without folds.
-      folds: speaker folds; 0 for the official splits.
-      held_out: the tests are training attacks that were held out.
+      pairs: pairs of labels whose difference is computed.
+      titles: titles of the columns to show, by name; None for all columns.
+      by_attack: whether to compute every attack's rate too; needs a single test without
+        folds.
+      folds: number of speaker folds; 0 for the official splits.
+      held_out: whether the tests are held-out training attacks.
       scheme: of the bootstrap.
+
+    Returns:
+      The comparison.
     """
     columns = statistics.columns(tests, trained)
-    found = {name: statistics.rates(parts, scheme) for name, parts in columns.items()}
-    every = [test for its in tests.values() for test in its]
-    seen, unseen = statistics.attacks(every, trained)
-    attacks = {
-        attack: statistics.rates([Condition(every[0], (attack,))], scheme)
+    rates = {name: statistics.rates(parts, scheme) for name, parts in columns.items()}
+    scored = list(itertools.chain(*tests.values()))
+    seen, unseen = statistics.attacks(scored, trained)
+    attack_rates = {
+        attack: statistics.rates([Condition(scored[0], (attack,))], scheme)
         for attack in (seen + unseen if by_attack else ())
     }
-    first = next(iter(every[0].scores.values()))
+    first = next(iter(scored[0].scores.values()))
     return Comparison(
         columns=titles or {name: TITLES.get(name, name) for name in columns},
         rows={
             label: dataclasses.replace(
                 row,
-                eer={k: statistics.rate(v, label) for k, v in found.items()},
-                by_attack={k: statistics.rate(v, label) for k, v in attacks.items()},
+                eer={k: statistics.rate(v, label) for k, v in rates.items()},
+                by_attack={
+                    k: statistics.rate(v, label) for k, v in attack_rates.items()
+                },
             )
             for label, row in rows.items()
         },
         differences={
-            (a, b): {k: statistics.difference(v, a, b) for k, v in found.items()}
+            (a, b): {k: statistics.difference(v, a, b) for k, v in rates.items()}
             for a, b in pairs
         },
         trained=seen,

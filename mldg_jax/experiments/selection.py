@@ -1,11 +1,12 @@
-"""Hyper-parameters, chosen on training attacks that are held out.
+"""Hyper-parameters, chosen on held-out training attacks.
 
 The dev split of a corpus has the attacks of its training split, so its error rate says
-nothing of attacks to come. Here short runs leave some *training* attacks out and are
-judged on those, on the speakers of dev; nothing of the test is looked at.
+nothing about unseen attacks. Here, short runs exclude some *training* attacks and are
+judged on those, with the speakers of dev; the test set is never used.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,8 +27,8 @@ class Candidate:
     """Values of a method's config, judged on held-out attacks.
 
     Attributes:
-      method: of the config file.
-      values: by dotted name.
+      method: its name in the config file.
+      values: config values by dotted name.
       by_seed: the pooled EER of each seed's run, fractions.
     """
 
@@ -37,7 +38,7 @@ class Candidate:
 
     @property
     def eer(self) -> float:
-        """The mean over seeds."""
+        """The mean EER over seeds, a fraction."""
         return float(np.mean(self.by_seed))
 
     def to_json(self) -> dict[str, Any]:
@@ -54,7 +55,7 @@ class Selection(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Returns ``chosen`` and ``candidates``."""
-        candidates = [one.to_json() for one in self.candidates]
+        candidates = [candidate.to_json() for candidate in self.candidates]
         return {
             "chosen": {k: dict(v) for k, v in self.chosen.items()},
             "candidates": candidates,
@@ -62,11 +63,19 @@ class Selection(NamedTuple):
 
 
 def best(candidates: Mapping[str, Candidate]) -> dict[str, str]:
-    """Returns by method the label of the lowest EER; of equal ones the first."""
+    """Finds the candidate with the lowest EER for each method.
+
+    Args:
+      candidates: by label; the first of several equally good ones is chosen.
+
+    Returns:
+      The chosen label by method.
+    """
     chosen: dict[str, str] = {}
-    for label, one in candidates.items():
-        if one.method not in chosen or one.eer < candidates[chosen[one.method]].eer:
-            chosen[one.method] = label
+    for label, candidate in candidates.items():
+        previous = chosen.get(candidate.method)
+        if previous is None or candidate.eer < candidates[previous].eer:
+            chosen[candidate.method] = label
     return chosen
 
 
@@ -76,18 +85,21 @@ def select(
     workdir: Path,
     run: Run,
 ) -> Selection:
-    """Chooses the values of a method's config among ``config.selection``.
+    """Chooses config values from the candidates in ``config.selection``.
 
-    First the head's learning rate of ``frozen`` and the adapters' of ``erm``; then, at
-    the learning rate of ``erm``, the inner learning rate of ``mldg``: as many
-    candidates for every method. The smallest EER between dev's bona fide and dev's
-    spoof of the held-out attacks wins, in the mean over a few seeds.
+    The first stage chooses the head's learning rate for ``frozen`` and the adapters'
+    learning rate for ``erm``; the second, with the latter, the inner learning rate for
+    ``mldg``. The lowest EER between bona fide and the spoofs of the held-out attacks in
+    dev wins, averaged over a few seeds.
 
     Args:
       base: configs of the methods frozen, erm and mldg.
       corpus: folder of the prepared corpus.
-      workdir: where the runs go.
-      run: runs jobs under a title.
+      workdir: folder for the runs.
+      run: called with a title and jobs, runs the jobs.
+
+    Returns:
+      The chosen values and all candidates.
     """
     options = base["mldg"].selection
     test = held_out_test("dev", corpus, options.held_out)
@@ -95,10 +107,10 @@ def select(
     chosen: dict[str, Mapping[str, Any]] = {}
 
     def stage(title: str, method_values: list[tuple[str, dict[str, float]]]) -> None:
-        trials = {
+        settings = {
             _label(method, values): (method, values) for method, values in method_values
         }
-        made = {
+        jobs_by_label = {
             label: [
                 Job(
                     workdir / f"{label}_{seed}",
@@ -108,30 +120,38 @@ def select(
                 )
                 for seed in range(options.seeds)
             ]
-            for label, (method, values) in trials.items()
+            for label, (method, values) in settings.items()
         }
-        run(title, [job for its in made.values() for job in its])
-        (scored,) = statistics.scored(made, options.seeds)[test.name]
+        run(title, list(itertools.chain(*jobs_by_label.values())))
+        (scored,) = statistics.scored(jobs_by_label, options.seeds)[test.name]
         rates = statistics.points(Condition(scored))
         judged = {
             label: Candidate(method, values, tuple(rates[label].tolist()))
-            for label, (method, values) in trials.items()
+            for label, (method, values) in settings.items()
         }
         candidates.update(judged)
         chosen.update({method: judged[k].values for method, k in best(judged).items()})
 
-    rates = [("erm", {"optimizer.lr": x}) for x in options.lr]
-    rates += [("frozen", {"optimizer.head_lr": x}) for x in options.head_lr]
-    stage("selection: learning rates", rates)
-    inner = [
+    learning_rates = [("erm", {"optimizer.lr": x}) for x in options.lr]
+    learning_rates += [("frozen", {"optimizer.head_lr": x}) for x in options.head_lr]
+    stage("selection: learning rates", learning_rates)
+    inner_rates = [
         ("mldg", {**chosen["erm"], "objective.inner_lr": x}) for x in options.inner_lr
     ]
-    stage("selection: inner learning rate", inner)
+    stage("selection: inner learning rate", inner_rates)
     return Selection(chosen, list(candidates.values()))
 
 
 def held_out(config: Config) -> Config:
-    """The config of a short run without the attacks that ``selection`` holds out."""
+    """Returns the config of a short run for choosing hyper-parameters.
+
+    Args:
+      config: the config of a full run.
+
+    Returns:
+      The config with ``selection``'s ``steps`` and ``num_meta_test``, and without the
+      attacks that it holds out.
+    """
     options = config.selection
     values = {"steps": options.steps, "episode.num_meta_test": options.num_meta_test}
     return with_values(config, {**values, "episode.exclude": options.held_out})
@@ -140,7 +160,17 @@ def held_out(config: Config) -> Config:
 def held_out_test(
     name: str, corpus: Path, attacks: Sequence[str], fold: int | None = None
 ) -> Test:
-    """Returns the test that values are chosen on: held-out attacks, speakers of dev."""
+    """Returns the test on which values are chosen.
+
+    Args:
+      name: name of the test.
+      corpus: folder of the prepared corpus.
+      attacks: the held-out attacks.
+      fold: speaker fold to test instead of the split dev.
+
+    Returns:
+      The test on those attacks.
+    """
     return Test(name, corpus, "dev", fold, tuple(attacks))
 
 

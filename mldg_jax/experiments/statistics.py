@@ -1,13 +1,13 @@
-"""Error rates of several methods on the same utterances, and how sure one can be of
-them.
+"""Error rates of several methods on the same utterances, with intervals.
 
 A method is trained with several seeds; every seed scores every test. A *column* of a
 table is an error rate averaged over tests: one test, the speaker folds of a corpus, or
-several corpora. Intervals resample seeds and, within each test, speakers (`SCHEME`),
-the same ones for all methods: so differences between methods are paired.
+several corpora. Intervals resample seeds and, within each test, speakers (``SCHEME``).
+All methods get the same ones, so differences between methods are paired.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,16 +21,16 @@ from mldg_jax.experiments.jobs import Job
 from mldg_jax.scoring import bootstrap, bootstrap_statistics
 from mldg_jax.scoring.bootstrap import Scheme
 
-# Apart: most synthesisers have voices of their own.
+# "apart", because most synthesisers have their own voices.
 SCHEME = Scheme("apart", seeds=True, replicates=2000)
 
 
 class Scored(NamedTuple):
-    """The utterances of a test, and what every method says of them.
+    """The utterances of a test and every method's scores.
 
     Attributes:
       rows: n utterances.
-      scores: by method, (seeds, n) float64, higher is more bona fide.
+      scores: by method, (seeds, n) float64, higher for bona fide.
     """
 
     rows: Corpus
@@ -38,12 +38,13 @@ class Scored(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """What an error rate is over.
+    """The trials of an error rate and how they are averaged.
 
     Attributes:
       test: the utterances with their scores.
-      attacks: bona fide and the spoof of these; None for all.
-      macro: the mean over pairs of speaker and attack instead of one EER of all.
+      attacks: attacks to take in addition to bona fide; None for all.
+      macro: whether to take the mean over pairs of speaker and attack instead of the
+        EER of all trials.
     """
 
     test: Scored
@@ -52,12 +53,12 @@ class Condition(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """An error rate of every method, a fraction.
+    """An error rate of every method, as fractions.
 
     Attributes:
       points: by method, (seeds,).
-      replicates: by method, (replicates,), the mean over the seeds drawn.
-      scheme: how they were drawn.
+      replicates: by method, (replicates,), each the mean over the seeds drawn.
+      scheme: how the bootstrap replicates were drawn.
     """
 
     points: dict[str, np.ndarray]
@@ -70,8 +71,8 @@ class SeedRate(ErrorRate):
     """The mean error rate over training seeds.
 
     Attributes:
-      sd: standard deviation over seeds; None with one.
-      by_seed: fractions.
+      sd: standard deviation over seeds; None for a single seed.
+      by_seed: the error rate of each seed, fractions.
     """
 
     sd: float | None = None
@@ -82,27 +83,27 @@ def scored(made: Mapping[str, Sequence[Job]], seeds: int) -> dict[str, list[Scor
     """Reads the scores of finished jobs.
 
     Args:
-      made: by method its jobs: those of the first seed, one a speaker fold, then the
-        next.
-      seeds: how many.
+      made: jobs by method: first those of the first seed, one per speaker fold, then
+        those of the next seed.
+      seeds: number of seeds.
 
     Returns:
-      By corpus its tests, one a speaker fold.
+      By test name, one entry per speaker fold.
     """
     tests: dict[str, list[Scored]] = {}
     first = next(iter(made.values()))
     folds = len(first) // seeds
     for fold in range(folds):
-        for place, test in enumerate(first[fold].tests):
+        for index, test in enumerate(first[fold].tests):
             rows = test.rows()
             scores = {
                 method: np.stack(
                     [
-                        jobs.read_scores(job.scores(job.tests[place]), rows)
-                        for job in its[fold::folds]
+                        jobs.read_scores(job.scores(job.tests[index]), rows)
+                        for job in method_jobs[fold::folds]
                     ]
                 )
-                for method, its in made.items()
+                for method, method_jobs in made.items()
             }
             tests.setdefault(test.name, []).append(Scored(rows, scores))
     return tests
@@ -111,82 +112,105 @@ def scored(made: Mapping[str, Sequence[Job]], seeds: int) -> dict[str, list[Scor
 def columns(
     tests: Mapping[str, Sequence[Scored]], trained: set[str]
 ) -> dict[str, list[Condition]]:
-    """The columns of a table.
+    """Returns the columns of a table.
 
     Args:
-      tests: by corpus its tests: one, or its speaker folds.
+      tests: by test name, one entry or one per speaker fold.
       trained: attacks that were trained on; the others are unseen.
 
     Returns:
-      With one corpus ``pooled``, ``seen`` and ``unseen`` attacks and, if there are
-      several human speakers, ``macro`` and ``macro_unseen``; with several corpora each,
-      pooled, and their ``average``.
+      For one test, ``pooled``, ``seen`` and ``unseen`` attacks and, if there are
+      several human speakers, ``macro`` and ``macro_unseen``, as far as each has trials
+      and differs from the others. For several tests, each one pooled, and ``average``.
     """
     if len(tests) > 1:
-        found = {name: [Condition(test) for test in its] for name, its in tests.items()}
-        return {**found, "average": [part for its in found.values() for part in its]}
+        pooled = {
+            name: [Condition(test) for test in folds] for name, folds in tests.items()
+        }
+        return {**pooled, "average": list(itertools.chain(*pooled.values()))}
     (folds,) = tests.values()
     seen, unseen = attacks(folds, trained)
-    found = {
+    conditions = {
         "pooled": [Condition(test) for test in folds],
         "seen": [Condition(test, seen) for test in folds],
         "unseen": [Condition(test, unseen) for test in folds],
     }
     if min(_speakers(test.rows) for test in folds) > 1:
-        found["macro"] = [Condition(test, macro=True) for test in folds]
-        found["macro_unseen"] = [Condition(test, unseen, True) for test in folds]
-    found = {name: parts for name, parts in found.items() if parts[0].attacks != ()}
-    if not seen:  # then they say the same
-        found = {k: parts for k, parts in found.items() if "unseen" not in k}
-    return found
+        conditions["macro"] = [Condition(test, macro=True) for test in folds]
+        conditions["macro_unseen"] = [Condition(test, unseen, True) for test in folds]
+    conditions = {k: parts for k, parts in conditions.items() if parts[0].attacks != ()}
+    if not seen:  # all attacks are unseen: these columns would repeat the others
+        conditions = {k: parts for k, parts in conditions.items() if "unseen" not in k}
+    return conditions
 
 
 def attacks(
     tests: Sequence[Scored], trained: set[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The attacks of some tests, sorted: those that were trained on, the others."""
-    there = set(np.concatenate([test.rows.attack for test in tests]).tolist())
-    there -= {NO_ATTACK}
-    return tuple(sorted(there & trained)), tuple(sorted(there - trained))
+    """Splits the attacks of some tests into seen and unseen ones.
+
+    Args:
+      tests: the tests.
+      trained: attacks that were trained on.
+
+    Returns:
+      ``(seen, unseen)``, both sorted.
+    """
+    present = set(np.concatenate([test.rows.attack for test in tests]).tolist())
+    present -= {NO_ATTACK}
+    return tuple(sorted(present & trained)), tuple(sorted(present - trained))
 
 
 def _speakers(rows: Corpus) -> int:
-    """Human speakers that count in macro EER."""
+    """Returns the number of human speakers that count in macro EER."""
     real = rows.speaker[rows.label == BONAFIDE]
     return int(np.sum(np.unique(real, return_counts=True)[1] >= metrics.MACRO_CLIPS))
 
 
 def points(part: Condition) -> dict[str, np.ndarray]:
-    """Returns the error rate of every method, (seeds,) fractions."""
-    rows, scores = _of(part)
+    """Computes the error rate of every method and seed.
+
+    Args:
+      part: the trials and how they are averaged.
+
+    Returns:
+      By method, (seeds,) fractions.
+    """
+    rows, scores = _trials(part)
     real = rows.label == BONAFIDE
 
-    def one(values: np.ndarray) -> float:
+    def error_rate(values: np.ndarray) -> float:
         if part.macro:
             return metrics.macro_eer(values, rows.label, rows.attack, rows.speaker)
         return metrics.eer(values[real], values[~real])[0]
 
-    return {method: np.array([one(x) for x in its]) for method, its in scores.items()}
+    return {
+        method: np.array([error_rate(values) for values in by_seed])
+        for method, by_seed in scores.items()
+    }
 
 
 def rates(parts: Sequence[Condition], scheme: Scheme = SCHEME) -> Rates:
-    """Returns the mean of an error rate over tests, for every method.
+    """Computes the mean of an error rate over tests for every method.
 
     Args:
       parts: tests with the same methods and the same number of seeds.
       scheme: of the bootstrap.
+
+    Returns:
+      The error rates and their bootstrap replicates.
     """
     methods = list(parts[0].test.scores)
     by_test = [points(part) for part in parts]
-    drawn = [_replicates(part, scheme, place) for place, part in enumerate(parts)]
+    drawn = [_replicates(part, scheme, index) for index, part in enumerate(parts)]
     return Rates(
         {
-            method: np.mean([one[method] for one in by_test], axis=0)
+            method: np.mean([rates[method] for rates in by_test], axis=0)
             for method in methods
         },
         {
             method: bootstrap.over_seeds(
-                np.mean([one[method] for one in drawn], 0), scheme
+                np.mean([replicates[method] for replicates in drawn], 0), scheme
             )
             for method in methods
         },
@@ -195,7 +219,15 @@ def rates(parts: Sequence[Condition], scheme: Scheme = SCHEME) -> Rates:
 
 
 def rate(found: Rates, method: str) -> SeedRate:
-    """Returns the mean over seeds of a method's error rate, with its interval."""
+    """Returns a method's mean error rate over seeds with its interval.
+
+    Args:
+      found: the result of ``rates``.
+      method: the method.
+
+    Returns:
+      The error rate.
+    """
     by_seed = found.points[method]
     low, high = bootstrap.interval(found.replicates[method], found.scheme.level)
     sd = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
@@ -203,7 +235,15 @@ def rate(found: Rates, method: str) -> SeedRate:
 
 
 def difference(found: Rates, a: str, b: str) -> Difference:
-    """Returns the paired difference a − b of the error rates of two methods."""
+    """Returns the paired difference of two methods' error rates, a − b.
+
+    Args:
+      found: the result of ``rates``.
+      a, b: the methods.
+
+    Returns:
+      The difference with its interval and p-value.
+    """
     return bootstrap.difference(
         float(found.points[a].mean() - found.points[b].mean()),
         found.replicates[a] - found.replicates[b],
@@ -212,36 +252,47 @@ def difference(found: Rates, a: str, b: str) -> Difference:
 
 
 def keep(rows: Corpus, some: Sequence[str] | None) -> np.ndarray:
-    """Bona fide and the spoof of some attacks (None: of all), as a mask."""
+    """Selects bona fide and the spoofs of some attacks.
+
+    Args:
+      rows: n utterances.
+      some: the attacks; None for all.
+
+    Returns:
+      (n,) bool.
+    """
     if some is None:
         return np.ones(len(rows.label), bool)
     return (rows.label == BONAFIDE) | np.isin(rows.attack, some)
 
 
-def _of(part: Condition) -> tuple[Corpus, dict[str, np.ndarray]]:
-    kept = keep(part.test.rows, part.attacks)
-    scores = {method: values[:, kept] for method, values in part.test.scores.items()}
-    return part.test.rows.take(kept), scores
+def _trials(part: Condition) -> tuple[Corpus, dict[str, np.ndarray]]:
+    mask = keep(part.test.rows, part.attacks)
+    scores = {method: values[:, mask] for method, values in part.test.scores.items()}
+    return part.test.rows.take(mask), scores
 
 
-def _replicates(part: Condition, scheme: Scheme, place: int) -> dict[str, np.ndarray]:
-    """By method (replicates, seeds); `place` is that of the test among several."""
-    rows, scores = _of(part)
+def _replicates(part: Condition, scheme: Scheme, index: int) -> dict[str, np.ndarray]:
+    """Returns (replicates, seeds) by method; ``index`` is the test's in its column."""
+    rows, scores = _trials(part)
     ids, _ = bootstrap.units(rows.label, rows.speaker, rows.utterance)
     clusters = bootstrap.cluster(rows.label, ids, scheme)
     if part.macro:
         pairs = metrics.macro_pairs(rows.label, rows.attack, rows.speaker)
 
-        def statistic(one):
-            return bootstrap_statistics.macro_eer(one, pairs, clusters.index)
+        def statistic(values):
+            return bootstrap_statistics.macro_eer(values, pairs, clusters.index)
 
     else:
         real = rows.label == BONAFIDE
 
-        def statistic(one):
-            return bootstrap_statistics.eer(one, real, clusters.index, clusters.count)
+        def statistic(values):
+            return bootstrap_statistics.eer(
+                values, real, clusters.index, clusters.count
+            )
 
-    every = [statistic(one) for values in scores.values() for one in values]
-    values = bootstrap.replicate(every, clusters, scheme, (place,))
-    values = values.reshape(len(scores), -1, scheme.replicates).transpose(0, 2, 1)
-    return dict(zip(scores, values, strict=True))
+    statistics = [statistic(x) for by_seed in scores.values() for x in by_seed]
+    # The index gives each test its own random stream.
+    drawn = bootstrap.replicate(statistics, clusters, scheme, (index,))
+    drawn = drawn.reshape(len(scores), -1, scheme.replicates).transpose(0, 2, 1)
+    return dict(zip(scores, drawn, strict=True))

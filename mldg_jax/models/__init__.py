@@ -1,4 +1,4 @@
-"""The models: front-ends, back-ends, and the detector made of one of each."""
+"""Models: front-ends, back-ends, and the detector that combines one of each."""
 
 from typing import Any
 
@@ -15,14 +15,16 @@ def build(kind: str, config: Any = None) -> nn.Module:
     Args:
       kind: "wav2vec2" or "whisper", (batch, samples) → frames (batch, frames, dim);
         "aasist", (batch, samples) → logits (batch, 2); "ssl_aasist", frames (batch,
-        frames, 1024) → logits. Column 1 of logits is bona fide.
+        frames, 1024) → logits. Column 1 of the logits is bona fide.
       config: a ``transformers`` config or its dictionary (wav2vec2, whisper), the
-        official AASIST ``model_config`` dictionary (aasist), or our module's
-        attributes. None is XLS-R 300M, Whisper tiny.en, AASIST and the
-        paper's back-end.
+        official AASIST ``model_config`` dictionary (aasist), or the attributes of our
+        module. None gives XLS-R 300M, Whisper tiny.en, AASIST or the paper's back-end.
+
+    Returns:
+      The module, without parameters.
 
     Raises:
-      ValueError: an unknown kind, or a config that the module cannot be.
+      ValueError: the kind is unknown, or the module does not support the config.
     """
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")

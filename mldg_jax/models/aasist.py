@@ -1,8 +1,8 @@
-"""AASIST: on a front-end's frames (SSL-AASIST's back-end), and on raw waveforms.
+"""AASIST on a front-end's frames (the back-end of SSL-AASIST) and on raw waveforms.
 
-Jung et al. 2022 (arXiv 2110.01200); the back-end is Tak et al. 2022 (arXiv 2202.12233).
-Equal to the published code and weights in evaluation mode (tests/models), and in
-training mode to a torch model of the same equations (tests/parity).
+Jung et al. 2022 (arXiv 2110.01200); the back-end is from Tak et al. 2022 (arXiv
+2202.12233). In evaluation mode the results match the published code and weights
+(tests/models); in training mode, a torch model of the same equations (tests/parity).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ from mldg_jax.models.aasist_blocks import BatchNorm, Encoder, max_pool, selu
 from mldg_jax.models.aasist_graph import GraphReadout
 
 SAMPLE_RATE = 16_000
-HIDDEN_DROPOUT = 0.5  # times ``dropout``
+HIDDEN_DROPOUT = 0.5  # multiplied by ``dropout``
 
 
 class Logits(nn.Module):
     """Read-out vector → logits; sows the vector as ``hidden``.
 
     Attributes:
-      dropout: factor of the published rate; 0 for none.
+      dropout: multiplies the published dropout rate; 0 turns dropout off.
     """
 
     dropout: float = 1.0
@@ -39,15 +39,15 @@ class Logits(nn.Module):
 
 
 class AASISTHead(nn.Module):
-    """Frames → logits; 447,242 parameters on frames of width 1024.
+    """Frames → logits; 447,242 parameters for frames of width 1024.
 
     Training mode needs the rng ``dropout`` and updates ``batch_stats``.
 
     Attributes:
-      dim: width after the projection; a third of it are spectral nodes.
+      dim: width after the projection, which gives ``dim // 3`` spectral nodes.
       channels: see ``Encoder``.
       axis_name: mapped axis over which batch statistics are taken, if any.
-      dropout: factor of the published rates; 0 for none.
+      dropout: multiplies the published dropout rates; 0 turns dropout off.
     """
 
     dim: int = 128
@@ -57,15 +57,15 @@ class AASISTHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Scores examples.
+        """Computes logits.
 
         Args:
-          x: (batch, frames, width), at least 3 frames, one front-end layer.
-          train: batch statistics and dropout.
+          x: (batch, frames, width), one front-end layer, at least 3 frames.
+          train: whether to use batch statistics and dropout.
 
         Returns:
-          Logits (batch, 2), column 1 bona fide. The read-out vector (batch, 160) is
-          sown as ``intermediates/logits/hidden``.
+          (batch, 2), column 1 bona fide. The read-out vector (batch, 160) is sown as
+          ``intermediates/logits/hidden``.
         """
         batch, frames, width = x.shape
         x = nn.Dense(self.dim, name="project")(x.reshape(-1, width))
@@ -81,13 +81,16 @@ class AASISTHead(nn.Module):
         return Logits(self.dropout, name="logits")(hidden, train)
 
     def _nodes(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Attentive sums of (batch, height, width, channels) over width and height."""
+        """Returns spectral and temporal nodes of (batch, height, width, channels).
+
+        They are attention-weighted sums over width and over height.
+        """
         channels = x.shape[-1]
         y = selu(nn.Dense(2 * channels, name="attention_in")(x))
         y = BatchNorm(self.axis_name, name="attention_norm")(y, train)
         y = nn.Dense(channels, name="attention_out")(y)
-        # The divisions stay inside the softmax: after the sum, which looks cheaper, XLA
-        # fuses the backward pass into a loop of 350 ms.
+        # Normalise inside the softmax. Dividing after the sum looks cheaper, but XLA
+        # then fuses the backward pass into a loop that takes 350 ms.
         spectral = (x * jax.nn.softmax(y, axis=2)).sum(axis=2)
         temporal = (x * jax.nn.softmax(y, axis=1)).sum(axis=1)
         return spectral, temporal
@@ -100,12 +103,12 @@ class AASIST(nn.Module):
     and updates ``batch_stats``.
 
     Attributes:
-      filters: band-pass filters of the front, fixed.
-      taps: their length, made odd.
+      filters: number of fixed band-pass filters on the waveform.
+      taps: length of a filter in samples; an even one is raised by 1.
       channels: see ``Encoder``.
       dims, ratios, temperatures: see ``GraphReadout``.
       axis_name: mapped axis over which batch statistics are taken, if any.
-      dropout: factor of the published rates; 0 for none.
+      dropout: multiplies the published dropout rates; 0 turns dropout off.
     """
 
     filters: int = 70
@@ -121,7 +124,7 @@ class AASIST(nn.Module):
     def __call__(self, waveform: jax.Array, train: bool = False) -> jax.Array:
         """Maps (batch, samples) at 16 kHz to (batch, 2) logits, column 1 bona fide.
 
-        At least 2,315 samples. The read-out vector (batch, 160) is sown as
+        Takes at least 2,315 samples. The read-out vector (batch, 160) is sown as
         ``intermediates/logits/hidden``.
         """
         bank = jnp.asarray(sinc_filters(self.filters, self.taps), waveform.dtype)
@@ -155,14 +158,14 @@ AASIST_L = {
 
 
 def sinc_filters(filters: int, taps: int) -> np.ndarray:
-    """Band-pass filters whose edges are evenly spaced on the mel scale.
+    """Computes band-pass filters whose edges are evenly spaced on the mel scale.
 
     Args:
-      filters: how many; they divide 0 to 8 kHz.
-      taps: length; an even one is raised by 1.
+      filters: number of filters; together they cover 0 to 8 kHz.
+      taps: length of a filter in samples; an even one is raised by 1.
 
     Returns:
-      (taps, filters) float64, windowed by a Hamming window.
+      (taps, filters) float64, under a Hamming window.
     """
     taps += 1 - taps % 2
     top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
@@ -174,7 +177,15 @@ def sinc_filters(filters: int, taps: int) -> np.ndarray:
 
 
 def from_official(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of ``AASIST`` from the ``model_config`` of the published code."""
+    """Converts the published code's ``model_config`` to attributes of ``AASIST``.
+
+    Args:
+      config: the dictionary of clovaai/aasist, with ``filts``, ``first_conv``,
+        ``gat_dims``, ``pool_ratios`` and ``temperatures``.
+
+    Returns:
+      Keyword arguments of ``AASIST``.
+    """
     filters, *blocks = config["filts"]
     ratios, temperatures = config["pool_ratios"], config["temperatures"]
     return {

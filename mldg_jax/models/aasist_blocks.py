@@ -1,4 +1,4 @@
-"""Residual blocks of AASIST, and the pieces that they are made of.
+"""Residual blocks of AASIST and the layers they are made of.
 
 Images are (batch, height, width, channels): height is spectral, width is temporal.
 """
@@ -18,11 +18,17 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 @jax.custom_jvp
 def selu(x: jax.Array) -> jax.Array:
-    """Scaled exponential linear unit (Klambauer et al. 2017), any shape.
+    """Applies the scaled exponential linear unit (Klambauer et al. 2017).
 
-    Its derivative is read off its value, which saves the exponential and an array.
-    ``exp − 1``, not ``expm1``: an absolute error of 1e-7 and half the time.
+    The derivative is computed from the value, which saves an exponential and an array.
+
+    Args:
+      x: any shape.
+
+    Returns:
+      An array of the same shape.
     """
+    # exp(x) − 1 takes half the time of expm1 and costs an absolute error of 1e-7.
     negative = SELU_ALPHA * (jnp.exp(jnp.minimum(x, 0)) - 1)
     return SELU_SCALE * jnp.where(x > 0, x, negative)
 
@@ -36,16 +42,17 @@ def _selu_jvp(primals, tangents):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
-    """Convolution with stride 1, whose gradient is fast on CPU too.
+    """Convolves with stride 1, with a gradient that is fast on CPU too.
 
-    XLA's own gradient of ``lax.conv`` with respect to a kernel of few channels is
-    pathological on CPU (13 times slower); ``_correlate`` is in its place. The two are
-    closed under reverse differentiation of any order. Forward mode is not defined.
+    XLA's own gradient of ``lax.conv`` with respect to a kernel of few channels is 13
+    times slower on CPU; ``_correlate`` replaces it. The gradients of both functions
+    consist of these two functions, so reverse-mode derivatives of any order are
+    defined. Forward mode is not.
 
     Args:
       x: (batch, height, width, in).
       kernel: (kernel height, kernel width, in, out).
-      padding: zeros before and after, of height and of width.
+      padding: number of zeros before and after, for height and for width.
 
     Returns:
       (batch, height + padding − kernel height + 1, …, out).
@@ -62,12 +69,12 @@ def _native(x, kernel, padding):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _correlate(x: jax.Array, y: jax.Array, padding: Padding) -> jax.Array:
-    """Gradient of ``convolve`` with respect to its kernel.
+    """Computes the gradient of ``convolve`` with respect to its kernel.
 
     Args:
-      x: ``convolve``'s input.
-      y: gradient with respect to its output.
-      padding: ``convolve``'s.
+      x: the input of ``convolve``.
+      y: gradient with respect to the output of ``convolve``.
+      padding: as for ``convolve``.
 
     Returns:
       (kernel height, kernel width, in, out).
@@ -92,10 +99,10 @@ def _correlate_native(x: jax.Array, y: jax.Array, *, padding: Padding) -> jax.Ar
 
 
 def _correlate_matmul(x: jax.Array, y: jax.Array, *, padding: Padding) -> jax.Array:
-    """As matmuls of shifted images, summed over examples.
+    """Computes ``_correlate`` as matmuls of shifted images, one example at a time.
 
-    One example at a time: its shifted copies stay in cache, which is 3 times faster
-    than the batch at once.
+    The shifted copies of one example stay in cache, which is 3 times faster than the
+    whole batch at once.
     """
     (top, bottom), (left, right) = padding
     height, width, channels, features = _kernel_shape(x, y, padding)
@@ -103,8 +110,8 @@ def _correlate_matmul(x: jax.Array, y: jax.Array, *, padding: Padding) -> jax.Ar
     def add(total, example):
         x, y = example
         rows, columns = y.shape[0], x.shape[1]
-        # Either image may be shifted against the other. All shifts of y by columns lie
-        # side by side in one matrix; x is shifted by rows, which leaves it in order.
+        # Either image may be shifted against the other. The column shifts of y stand
+        # side by side in one matrix; x is shifted by rows, which keeps its order.
         x = jnp.pad(x, ((top, bottom), (0, 0), (0, 0)))
         back = (width - 1 - left, width - 1 - right)
         y = jnp.pad(y, ((0, 0), back, (0, 0)))
@@ -120,7 +127,7 @@ def _correlate_matmul(x: jax.Array, y: jax.Array, *, padding: Padding) -> jax.Ar
 
 
 def _transposed(kernel: jax.Array, padding: Padding) -> tuple[jax.Array, Padding]:
-    """Kernel and padding of the convolution that maps output back to input."""
+    """Returns kernel and padding of the convolution that maps output back to input."""
     (top, bottom), (left, right) = padding
     height, width = kernel.shape[0] - 1, kernel.shape[1] - 1
     back = ((height - top, height - bottom), (width - left, width - right))
@@ -152,13 +159,14 @@ _correlate.defvjp(_correlate_fwd, _correlate_bwd)
 
 
 def max_pool(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Maximum over windows that touch but do not overlap; an incomplete one is dropped.
+    """Takes the maximum over adjacent windows that do not overlap.
 
-    A maximum of strided slices: the gradient of ``lax.reduce_window`` is slow on CPU.
+    Incomplete windows at the end are dropped. Computed as a maximum of strided slices,
+    because the gradient of ``lax.reduce_window`` is slow on CPU.
 
     Args:
       x: (batch, H, W, channels).
-      height, width: the window.
+      height, width: size of the window.
 
     Returns:
       (batch, H // height, W // width, channels).
@@ -173,12 +181,12 @@ def max_pool(x: jax.Array, height: int, width: int) -> jax.Array:
 class BatchNorm(nn.Module):
     """Normalises every channel over all other axes, with torch's running statistics.
 
-    torch keeps the unbiased variance and normalises with the biased one;
-    ``nn.BatchNorm`` keeps the biased one.
+    torch normalises with the biased variance but tracks the unbiased one;
+    ``nn.BatchNorm`` tracks the biased one.
 
     Attributes:
-      axis_name: mapped axis over which the batch is spread, if it is.
-      momentum: share of the old running statistics that a training step keeps.
+      axis_name: mapped axis over which the batch is sharded, if any.
+      momentum: weight of the old running statistics in a training step.
       epsilon: added to the variance.
     """
 
@@ -207,12 +215,10 @@ class BatchNorm(nn.Module):
         return x * factor + (bias - mean * factor)
 
     def _moments(self, x: jax.Array) -> tuple[jax.Array, jax.Array, int]:
-        """Mean, biased variance, and the number of values they come from.
-
-        In one pass: the two-pass variance is an array more, 3 % of a training step.
-        """
+        """Returns mean, biased variance and the number of values behind them."""
         axes = tuple(range(x.ndim - 1))
         count = x.size // x.shape[-1]
+        # In one pass: a two-pass variance needs another array, 3 % of a training step.
         mean, square = x.mean(axes), jnp.square(x).mean(axes)
         if self.axis_name is not None and not self.is_initializing():
             mean, square = jax.lax.pmean((mean, square), self.axis_name)
@@ -221,7 +227,13 @@ class BatchNorm(nn.Module):
 
 
 class Convolution(nn.Module):
-    """``convolve`` with a kernel and a bias of its own."""
+    """``convolve`` as a layer, with a kernel and a bias.
+
+    Attributes:
+      features: output channels.
+      window: height and width of the kernel.
+      padding: see ``convolve``.
+    """
 
     features: int
     window: tuple[int, int]
@@ -229,6 +241,7 @@ class Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps (batch, height, width, in) to (batch, height', width', features)."""
         shape = (*self.window, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, shape[-1:])
@@ -236,11 +249,11 @@ class Convolution(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions 2 × 3 around a normalisation, and a shortcut.
+    """Two 2 × 3 convolutions around a normalisation, and a shortcut.
 
     Attributes:
       features: output channels.
-      first: the network's first block, which has no ``norm1``.
+      first: whether this is the network's first block, which has no ``norm1``.
       axis_name: see ``BatchNorm``.
     """
 
@@ -252,9 +265,9 @@ class ResidualBlock(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Maps (batch, height, width, in) to (batch, height, width, features)."""
         if not self.first:
-            # The published code normalises the block's input, then convolves the raw
-            # input all the same. So this has parameters and keeps statistics, for the
-            # published weights to fit, and nothing reads its output.
+            # The published code normalises the block's input but then convolves the raw
+            # input. This layer only holds the parameters and statistics that the
+            # published weights contain; nothing reads its output.
             BatchNorm(self.axis_name, name="norm1")(x, train)
         y = Convolution(self.features, (2, 3), ((1, 1), (1, 1)), name="conv1")(x)
         y = selu(BatchNorm(self.axis_name, name="norm2")(y, train))
@@ -266,7 +279,7 @@ class ResidualBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """First normalisation and six residual blocks.
+    """A normalisation, then residual blocks: six in the published models.
 
     Attributes:
       channels: output channels of each block.

@@ -1,4 +1,4 @@
-"""Graph attention of AASIST (Jung et al. 2022, arXiv 2110.01200), on small graphs.
+"""Graph attention of AASIST (Jung et al. 2022, arXiv 2110.01200) on small graphs.
 
 Nodes are (batch, nodes, dim). Every node attends to every node of its own example.
 """
@@ -10,22 +10,23 @@ import numpy as np
 
 from mldg_jax.models.aasist_blocks import BatchNorm, selu
 
-INPUT_DROPOUT, POOL_DROPOUT, BRANCH_DROPOUT = 0.2, 0.3, 0.2  # times ``dropout``
+INPUT_DROPOUT, POOL_DROPOUT, BRANCH_DROPOUT = 0.2, 0.3, 0.2  # multiplied by ``dropout``
 
 
 def _pairs(x: jax.Array) -> jax.Array:
-    """Elementwise products of all pairs of nodes, each pair once.
+    """Multiplies all pairs of nodes elementwise, each pair once.
 
-    Attention here is a symmetric function of two nodes. Taking every node with those
-    up to half way round the circle of nodes halves what is half of AASIST's graph
-    time, and needs slices only: no broadcast and no gather of (pairs, dim).
+    Attention here is symmetric in its two nodes, so it is enough to pair every node
+    with those up to halfway round the circle of nodes. This halves the attention,
+    which is half of AASIST's graph time, and needs only slices: no broadcast and no
+    gather of (pairs, dim).
 
     Args:
       x: (batch, nodes, dim).
 
     Returns:
-      (batch, nodes // 2 + 1, nodes, dim); [:, d, i] is of nodes i and i + d, modulo
-      their number.
+      (batch, nodes // 2 + 1, nodes, dim); [:, d, i] is the product of nodes i and
+      (i + d) mod nodes.
     """
     nodes = x.shape[1]
     twice = jnp.concatenate([x, x], axis=1)
@@ -34,10 +35,10 @@ def _pairs(x: jax.Array) -> jax.Array:
     )
 
 
-def _board(values: jax.Array) -> jax.Array:
-    """Puts a value for each of ``_pairs`` in its two places.
+def _symmetric(values: jax.Array) -> jax.Array:
+    """Spreads one value for each of ``_pairs`` over a symmetric matrix.
 
-    Maps (batch, nodes // 2 + 1, nodes) to (batch, nodes, nodes), symmetric.
+    Maps (batch, nodes // 2 + 1, nodes) to (batch, nodes, nodes).
     """
     batch, _, nodes = values.shape
     row, column = np.indices((nodes, nodes))
@@ -54,7 +55,7 @@ class GraphAttention(nn.Module):
       dim: output width.
       temperature: divides the attention's logits.
       axis_name: see ``BatchNorm``.
-      dropout: factor of the published rates; 0 for none.
+      dropout: multiplies the published dropout rates; 0 turns dropout off.
     """
 
     dim: int
@@ -68,7 +69,7 @@ class GraphAttention(nn.Module):
         x = nn.Dropout(self.dropout * INPUT_DROPOUT, deterministic=not train)(x)
         energy = jnp.tanh(nn.Dense(self.dim, name="attention")(_pairs(x)))
         vector = self.param("vector", nn.initializers.xavier_normal(), (self.dim, 1))
-        logits = _board((energy @ vector)[..., 0] / self.temperature)
+        logits = _symmetric((energy @ vector)[..., 0] / self.temperature)
         weights = jax.nn.softmax(logits)
         y = nn.Dense(self.dim, name="attended")(weights @ x)
         y = y + nn.Dense(self.dim, name="direct")(x)
@@ -76,13 +77,13 @@ class GraphAttention(nn.Module):
 
 
 class HeterogeneousAttention(nn.Module):
-    """Attention among temporal and spectral nodes, and of a master node to all.
+    """Attention among temporal and spectral nodes, and from a master node to all.
 
     Attributes:
       dim: output width.
       temperature: divides the attention's logits.
       axis_name: see ``BatchNorm``.
-      dropout: factor of the published rates; 0 for none.
+      dropout: multiplies the published dropout rates; 0 turns dropout off.
     """
 
     dim: int
@@ -98,16 +99,16 @@ class HeterogeneousAttention(nn.Module):
         master: jax.Array,
         train: bool = False,
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """One layer of stacking attention.
+        """Applies one layer of stacking attention.
 
         Args:
           temporal: (batch, temporal nodes, in).
           spectral: (batch, spectral nodes, in).
           master: (batch or 1, 1, in).
-          train: training mode.
+          train: whether to use batch statistics and dropout.
 
         Returns:
-          The same three, of width ``dim``, master (batch, 1, dim).
+          ``(temporal, spectral, master)`` of width ``dim``; master is (batch, 1, dim).
         """
         split, width = temporal.shape[1], temporal.shape[-1]
         temporal = nn.Dense(width, name="temporal")(temporal)
@@ -125,7 +126,10 @@ class HeterogeneousAttention(nn.Module):
         return self.param(name, nn.initializers.xavier_normal(), (self.dim, 1))
 
     def _weights(self, x: jax.Array, split: int) -> jax.Array:
-        """Attention (batch, nodes, nodes); the kinds of a pair choose its vector."""
+        """Returns attention (batch, nodes, nodes).
+
+        The kinds of its two nodes decide which vector maps a pair to its logit.
+        """
         energy = jnp.tanh(nn.Dense(self.dim, name="attention")(_pairs(x)))
         names = ("vector_temporal", "vector_spectral", "vector_mixed")
         vectors = jnp.concatenate([self._vector(n) for n in names], axis=1)
@@ -135,10 +139,10 @@ class HeterogeneousAttention(nn.Module):
         other = late[(np.arange(nodes // 2 + 1)[:, None] + np.arange(nodes)) % nodes]
         kind = np.where(late == other, late.astype(int), 2)
         chosen = (logits * np.eye(3, dtype=x.dtype)[kind]).sum(-1)
-        return jax.nn.softmax(_board(chosen / self.temperature))
+        return jax.nn.softmax(_symmetric(chosen / self.temperature))
 
     def _master(self, x: jax.Array, master: jax.Array) -> jax.Array:
-        """The master node after attending to the nodes x, (batch, 1, dim)."""
+        """Returns the master node after it attended to x, (batch, 1, dim)."""
         energy = jnp.tanh(nn.Dense(self.dim, name="master_attention")(x * master))
         logits = energy @ self._vector("vector_master") / self.temperature
         weights = jax.nn.softmax(logits, axis=1).swapaxes(1, 2)  # (batch, 1, nodes)
@@ -150,8 +154,8 @@ class GraphPool(nn.Module):
     """Keeps the best-scored share of nodes, each scaled by its score.
 
     Attributes:
-      ratio: share that is kept, rounded down, at least one node.
-      dropout: factor of the published rate; 0 for none.
+      ratio: share of nodes to keep, rounded down but at least one node.
+      dropout: multiplies the published dropout rate; 0 turns dropout off.
     """
 
     ratio: float
@@ -159,23 +163,23 @@ class GraphPool(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Maps (batch, nodes, dim) to (batch, kept, dim), best first."""
-        seen = nn.Dropout(self.dropout * POOL_DROPOUT, deterministic=not train)(x)
-        score = jax.nn.sigmoid(nn.Dense(1, name="score")(seen))
-        kept = max(int(x.shape[1] * self.ratio), 1)
-        _, index = jax.lax.top_k(score[..., 0], kept)
+        """Maps (batch, nodes, dim) to (batch, ratio · nodes, dim), best first."""
+        dropped = nn.Dropout(self.dropout * POOL_DROPOUT, deterministic=not train)(x)
+        score = jax.nn.sigmoid(nn.Dense(1, name="score")(dropped))
+        num_nodes = max(int(x.shape[1] * self.ratio), 1)
+        _, index = jax.lax.top_k(score[..., 0], num_nodes)
         return jnp.take_along_axis(x * score, index[..., None], axis=1)
 
 
 class Branch(nn.Module):
-    """Two heterogeneous layers with pooling between, and a master node of its own.
+    """Two heterogeneous layers with pooling in between, and a master node.
 
     Attributes:
       dim: output width.
       ratio: see ``GraphPool``.
       temperature: see ``HeterogeneousAttention``.
       axis_name: see ``BatchNorm``.
-      dropout: factor of the published rates; 0 for none.
+      dropout: multiplies the published dropout rates; 0 turns dropout off.
     """
 
     dim: int
@@ -188,7 +192,10 @@ class Branch(nn.Module):
     def __call__(
         self, temporal: jax.Array, spectral: jax.Array, train: bool = False
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Maps (batch, nodes, in), twice, to those of width dim and the master node."""
+        """Returns temporal, spectral and master nodes of width ``dim``.
+
+        The inputs are (batch, nodes, in); pooling leaves fewer nodes of each kind.
+        """
 
         def layer(name):
             return HeterogeneousAttention(
@@ -204,10 +211,11 @@ class Branch(nn.Module):
         temporal = GraphPool(self.ratio, self.dropout, name="temporal_pool")(
             temporal, train
         )
-        more = layer("layer_2")(temporal, spectral, master, train)
+        updates = layer("layer_2")(temporal, spectral, master, train)
         drop = nn.Dropout(self.dropout * BRANCH_DROPOUT, deterministic=not train)
         temporal, spectral, master = (
-            drop(x + y) for x, y in zip((temporal, spectral, master), more, strict=True)
+            drop(x + y)
+            for x, y in zip((temporal, spectral, master), updates, strict=True)
         )
         return temporal, spectral, master
 
@@ -216,11 +224,11 @@ class GraphReadout(nn.Module):
     """Spectral and temporal nodes → one vector.
 
     Attributes:
-      dims: width of the homogeneous and of the heterogeneous layers.
-      ratios: share of nodes kept by spectral, temporal and heterogeneous pooling.
-      temperatures: of the homogeneous and of the heterogeneous layers.
+      dims: widths of the homogeneous and the heterogeneous layers.
+      ratios: shares of nodes kept by spectral, temporal and heterogeneous pooling.
+      temperatures: of the homogeneous and the heterogeneous layers.
       axis_name: see ``BatchNorm``.
-      dropout: factor of the published rates; 0 for none.
+      dropout: multiplies the published dropout rates; 0 turns dropout off.
     """
 
     dims: tuple[int, int] = (64, 32)
@@ -233,7 +241,7 @@ class GraphReadout(nn.Module):
     def __call__(
         self, spectral: jax.Array, temporal: jax.Array, train: bool = False
     ) -> jax.Array:
-        """Maps (batch, nodes, in), twice, to (batch, 5 · dims[1])."""
+        """Maps two sets of nodes, (batch, nodes, in), to (batch, 5 · dims[1])."""
 
         def attend(kind, x, ratio):
             x = GraphAttention(

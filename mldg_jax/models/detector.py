@@ -1,4 +1,4 @@
-"""The detector: front-end + back-end. What of it is trained: ``models.split``."""
+"""The detector: a front-end and a back-end; see ``split`` for what is trained."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -17,7 +17,7 @@ from mldg_jax.models.whisper import WhisperEncoder
 
 FRONTENDS = {"whisper": WhisperEncoder, "wav2vec2": Wav2Vec2}
 HEADS = {"pooling": PoolingHead, "aasist": AASISTHead}
-DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}  # None: that of the parameters
+DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}  # None: the parameters' dtype
 
 
 class Detector(nn.Module):
@@ -25,8 +25,8 @@ class Detector(nn.Module):
 
     Attributes:
       frontend: a front-end, (batch, samples) → frames (batch, frames, dim).
-      head: a back-end; ``PoolingHead`` takes the states of every layer, others the
-        front-end's output.
+      head: a back-end; ``PoolingHead`` takes the hidden states of every layer, the
+        others take the front-end's output.
     """
 
     frontend: nn.Module
@@ -35,22 +35,39 @@ class Detector(nn.Module):
     def __call__(self, waveform: jax.Array, train: bool = False) -> jax.Array:
         """Maps (batch, samples) at 16 kHz to (batch, 2) logits, column 1 bona fide.
 
-        The front-end also takes what ``prefix`` makes of waveforms.
+        Also takes the output of ``frontend_prefix`` in place of waveforms.
         """
         return self.classify(self.features(waveform, train), train)
 
     def features(self, waveform: jax.Array, train: bool = False) -> Any:
-        """What the head takes, in float32 at least."""
+        """Computes the head's input.
+
+        Args:
+          waveform: (batch, samples) at 16 kHz, or the output of ``frontend_prefix``.
+          train: whether LoRA dropout is on.
+
+        Returns:
+          (batch, frames, dim), at least float32; for ``PoolingHead`` a list of such
+          arrays, the front-end's ``hidden_states``.
+        """
         if isinstance(self.head, PoolingHead):
-            found = self.frontend(waveform, train=train, hidden_states=True)[1]
+            outputs = self.frontend(waveform, train=train, hidden_states=True)[1]
         else:
-            found = self.frontend(waveform, train=train)
+            outputs = self.frontend(waveform, train=train)
         return jax.tree.map(
-            lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), found
+            lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), outputs
         )
 
     def classify(self, features: Any, train: bool = False) -> jax.Array:
-        """Maps the features of a batch to (batch, 2) logits."""
+        """Maps the head's input to logits.
+
+        Args:
+          features: the output of ``features``.
+          train: whether the head is in training mode.
+
+        Returns:
+          (batch, 2), column 1 bona fide.
+        """
         return self.head(features, train)
 
 
@@ -59,16 +76,19 @@ def create_detector(
     axis_name: str | None = None,
     compute: ComputeSection | None = None,
 ) -> Detector:
-    """Builds the detector a config's ``model`` section describes.
+    """Builds the detector that a config's ``model`` section describes.
 
     Args:
-      config: the section.
-      axis_name: the pmap axis over which BatchNorm is synchronised in training.
-      compute: a config's ``compute`` section, for the front-end; its defaults if None.
-        The head, the losses and all statistics are float32 always.
+      config: the ``model`` section.
+      axis_name: pmap axis over which BatchNorm is synchronised in training.
+      compute: the ``compute`` section, which concerns the front-end; None for the
+        defaults. The head, the losses and all statistics are always float32.
+
+    Returns:
+      The detector, without parameters.
 
     Raises:
-      UserError: an unknown kind, attribute or dtype.
+      UserError: a kind, an attribute or the dtype is unknown.
     """
     options, compute = config.lora, compute or ComputeSection()
     if compute.dtype not in DTYPES:
@@ -96,7 +116,7 @@ def create_detector(
 def _build(
     part: str, kinds: Mapping[str, type], config: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The attributes of a part, checked."""
+    """Returns the attributes of a part after checking their names."""
     kind = config.get("kind", "")
     attributes = {k: v for k, v in config.items() if k != "kind"}
     if kind not in kinds:
@@ -115,24 +135,32 @@ def _build(
 def frontend_prefix(
     detector: Detector, frontend: Mapping[str, Any], waveform: jax.Array
 ) -> jax.Array:
-    """The front-end up to its first adapter, which never changes in training.
+    """Runs the front-end below its first adapter, which training never changes.
 
-    Log-mel and stem, or convolutional extractor and positional convolution.
+    This is the log-mel spectrogram and stem of Whisper, or the convolutional extractor
+    and positional convolution of wav2vec 2.0.
 
     Args:
       detector: the model.
-      frontend: its front-end's parameters.
-      waveform: (batch, samples).
+      frontend: parameters of its front-end.
+      waveform: (batch, samples) at 16 kHz.
 
     Returns:
-      (batch, frames, dim) in the front-end's dtype: the front-end takes it in place of
-      the waveform, and gives what it gives for the waveform.
+      (batch, frames, dim) in the front-end's dtype. The front-end accepts it in place
+      of the waveform and returns the same output.
     """
     stem = detector.frontend.clone(layers=0, scan=False)
-    found = stem.apply({"params": frontend}, waveform, hidden_states=True)
-    return cast(Any, found)[1][0]
+    outputs = stem.apply({"params": frontend}, waveform, hidden_states=True)
+    return cast(Any, outputs)[1][0]
 
 
 def score_logits(logits: jax.Array) -> jax.Array:
-    """Logits (…, 2) → scores (…): higher is more bona fide."""
+    """Computes scores from logits.
+
+    Args:
+      logits: (…, 2), column 1 bona fide.
+
+    Returns:
+      (…), the difference of the logits: higher for bona fide.
+    """
     return logits[..., 1] - logits[..., 0]

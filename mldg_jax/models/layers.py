@@ -1,4 +1,4 @@
-"""Layers shared by the front-ends."""
+"""Layers that the front-ends share."""
 
 from typing import Any, cast
 
@@ -11,19 +11,19 @@ from mldg_jax import lora
 
 
 class LoRADense(nn.Module):
-    """A dense layer that adds ``scale · (x @ A) @ B`` when its LoRA factors are given.
+    """A dense layer that adds ``scale · (x @ A) @ B`` when it has LoRA factors.
 
-    The factors are not initialised here: they are ``lora_a`` (in, rank) and ``lora_b``
-    (rank, features) in this module's ``params``, put there by ``lora.join``. Applied
-    factored, so that no gradient of the frozen kernel is ever formed. With B = 0 the
-    output is the frozen layer's, bit for bit.
+    The layer does not initialise the factors: ``lora.join`` puts ``lora_a`` (in, rank)
+    and ``lora_b`` (rank, features) into its ``params``. They are applied one after the
+    other, so no gradient of the frozen kernel is ever formed. With B = 0 the output
+    equals the frozen layer's bit for bit.
 
     Attributes:
       features: output width.
-      use_bias: whether there is a bias.
-      lora_scale: what multiplies A @ B, see ``lora.scale``.
-      lora_dropout: rate of the dropout in front of A, in training.
-      dtype: what it computes in; its parameters' and input's if None.
+      use_bias: whether to add a bias.
+      lora_scale: factor of A @ B, see ``lora.scale``.
+      lora_dropout: rate of the dropout before A in training.
+      dtype: compute dtype; None for the promoted dtype of parameters and input.
     """
 
     features: int
@@ -36,7 +36,7 @@ class LoRADense(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Maps (rows, in) to (rows, features); rows are flattened leading axes.
 
-        In training with ``lora_dropout`` it needs the rng ``dropout``.
+        Training with ``lora_dropout`` needs the rng ``dropout``.
         """
         kernel = self.param(
             "kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.features)
@@ -55,11 +55,11 @@ class LoRADense(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention whose four projections take LoRA factors.
+    """Multi-head self-attention with LoRA on its four projections.
 
     Attributes:
-      heads: number of heads; the width is divided among them.
-      key_bias: whether the key projection has a bias (Whisper's has none).
+      heads: number of heads, among which the width is divided.
+      key_bias: whether the key projection has a bias (Whisper's does not).
       lora_scale, lora_dropout, dtype: see ``LoRADense``.
     """
 
@@ -79,14 +79,17 @@ class SelfAttention(nn.Module):
     ) -> jax.Array:
         """Maps (batch · frames, dim) to the same shape.
 
-        Rows stay two-dimensional through every matmul (3-D ``dot_general`` costs 14 %
-        of a training step on CPU) and are only unfolded around the attention core.
+        Activations stay two-dimensional in every matmul (a 3-D ``dot_general`` costs
+        14 % of a training step on CPU); only ``attend`` unfolds them.
 
         Args:
           x: (batch · frames, dim).
           batch: number of utterances.
-          mask: (batch, frames) bool, True where there is speech to attend to.
+          mask: (batch, frames) bool, True for frames to attend to; None for all.
           train: whether LoRA dropout is on.
+
+        Returns:
+          (batch · frames, dim).
         """
         dim = x.shape[-1]
 
@@ -111,18 +114,18 @@ def attend(
     heads: int,
     mask: jax.Array | None = None,
 ) -> jax.Array:
-    """The attention core.
+    """Computes scaled dot-product attention of every head.
 
-    Three times as fast on a CPU as the textbook's einsums: one batch axis of utterances
-    and heads, the key transposed beforehand, and the softmax divided after its product
-    with the value, where there is less to divide. The softmax is computed in float32 at
-    least.
+    Three times as fast on CPU as the textbook einsums: utterances and heads share one
+    batch axis, the key is transposed beforehand, and the softmax is normalised after
+    its product with the value, where there is less to divide. The softmax is computed
+    at least in float32.
 
     Args:
       query, key, value: (batch · frames, dim).
       batch: number of utterances.
       heads: number of heads.
-      mask: (batch, frames) bool, True where there is speech to attend to.
+      mask: (batch, frames) bool, True for frames to attend to; None for all.
 
     Returns:
       (batch · frames, dim).
@@ -152,10 +155,16 @@ def attend(
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """Exact GELU by the error function, as torch computes it.
+    """Applies the exact GELU, computed with the error function as in torch.
 
-    ``jax.nn.gelu`` takes the complementary error function, which takes XLA two to three
-    times as long on a CPU.
+    ``jax.nn.gelu`` uses the complementary error function, which is two to three times
+    as slow in XLA on CPU.
+
+    Args:
+      x: any shape.
+
+    Returns:
+      An array of the same shape.
     """
     return 0.5 * x * (1.0 + jax.lax.erf(x * 0.5**0.5))
 
@@ -166,8 +175,8 @@ class TransformerLayer(nn.Module):
     Attributes:
       heads: attention heads.
       hidden: feed-forward width.
-      pre_norm: normalise before each block (Whisper, XLS-R: "stable layer norm") or
-        after adding it to its input (wav2vec 2.0 base).
+      pre_norm: whether to normalise before each block (Whisper; XLS-R, as "stable
+        layer norm") or after the residual addition (wav2vec 2.0 base).
       key_bias, lora_scale, lora_dropout, dtype: see ``SelfAttention``.
     """
 
@@ -187,7 +196,7 @@ class TransformerLayer(nn.Module):
         mask: jax.Array | None = None,
         train: bool = False,
     ) -> jax.Array:
-        """Arguments as for ``SelfAttention``."""
+        """Maps (batch · frames, dim) to the same shape; see ``SelfAttention``."""
         options = {
             "lora_scale": self.lora_scale,
             "lora_dropout": self.lora_dropout,
@@ -219,19 +228,19 @@ def transformer(
     mask: jax.Array | None,
     train: bool,
 ) -> list[jax.Array]:
-    """Runs a front-end's layers, whose parameters are its ``layers_0``, ….
+    """Runs a front-end's transformer layers, whose parameters are ``layers_0``, ….
 
     Args:
-      module: the front-end, within its compact call; its ``layers``, ``remat`` and
-        ``scan`` say how many and how. With ``remat`` a layer keeps only its input for
-        the backward pass and is computed again there: a third more arithmetic for a
-        small part of the memory. With ``scan`` one layer is compiled and looped over,
-        which compiles many times faster; the parameters are stacked on the way.
+      module: the front-end, inside its compact call. Its attributes say how to run:
+        ``layers`` is their number; with ``remat`` a layer keeps only its input and is
+        recomputed in the backward pass, a third more arithmetic for a small part of
+        the memory; with ``scan`` one layer is compiled and looped over, which compiles
+        many times faster but stacks the parameters.
       layer: one layer, without a parent.
-      x, batch, mask, train: see ``TransformerLayer``.
+      x, batch, mask, train: see ``SelfAttention``.
 
     Returns:
-      The input and every layer's output, ``layers + 1`` arrays.
+      The input and every layer's output: ``layers + 1`` arrays (batch · frames, dim).
     """
     names = [f"layers_{i}" for i in range(module.layers)]
     if module.is_initializing():

@@ -1,13 +1,13 @@
-"""The loss of training, in the form that ``mldg`` takes.
+"""The training loss, in the form that ``mldg`` takes.
 
-Training mode concerns the head and the adapters only: BatchNorm takes the statistics of
-its batch (over all devices), dropout takes its key. The frozen front-end is always in
-evaluation mode: its dropouts were for its own training.
+Training mode concerns only the head and the adapters: BatchNorm uses the statistics of
+its batch (over all devices) and dropout is on. The frozen front-end always runs in
+evaluation mode: its own dropout was part of its pretraining.
 
-In a meta-step F at φ and G at φ' are each normalised by the statistics of their own
-half, over all its attacks and all devices, as two batches of ordinary training are. The
-running statistics, which evaluation uses, move once a step, by meta-train at φ alone:
-φ' is discarded after the step, and what it saw with it.
+In a meta-step, F at φ and G at φ' are each normalised by the statistics of their own
+half of the episode, over all its attacks and all devices, like two batches of ordinary
+training. The running statistics, which evaluation uses, are updated once per step, from
+meta-train at φ only: φ' is discarded after the step, so its statistics are too.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,20 +28,23 @@ def cross_entropy(
     frozen: Mapping[str, Any],
     micro_batches: int = 1,
 ) -> Callable[[Any, Any, jax.Array], tuple[jax.Array, LossAux]]:
-    """Returns the ``loss_fn(trainable, batch, key)`` that ``mldg`` takes.
+    """Returns the cross-entropy loss in training mode, as ``mldg`` takes it.
 
-    A batch is ``{"waveform": (domains, examples, samples), "label": (domains,
-    examples)}``, labels 1 bona fide and 0 spoof; or with ``"prefix"`` (domains,
-    examples, frames, dim) in place of the waveforms. The loss is cross-entropy in
-    training mode, averaged over examples, then over domains; its aux is a ``LossAux``.
+    Args:
+      detector: the model.
+      batch_stats: statistics of the head.
+      frozen: parameters that are not trained.
+      micro_batches: number of parts in which the front-end, which needs most of the
+        memory, processes a batch; each part is recomputed in the backward pass. The
+        head sees the whole batch, so its batch statistics, the loss and the gradients
+        of any order do not change. (LoRA dropout draws different masks.)
 
-    With ``micro_batches`` the front-end, where the memory goes, takes the batch in so
-    many parts and computes each again in the backward pass; the head takes the whole.
-    So its batch statistics, the loss and every gradient, of any order, are those of the
-    whole batch, and memory is that of one part. (LoRA dropout draws other masks.)
-
-    Raises:
-      UserError: the utterances of a half cannot be divided by ``micro_batches``.
+    Returns:
+      ``loss_fn(trainable, batch, key) -> (loss, LossAux)``. A batch is ``{"waveform":
+      (domains, examples, samples), "label": (domains, examples)}``, labels 1 for bona
+      fide and 0 for spoof; ``"prefix"`` (domains, examples, frames, dim) may stand in
+      place of the waveforms. The loss is averaged over examples, then over domains. It
+      raises a ``UserError`` if a batch cannot be divided into ``micro_batches``.
     """
 
     def front_end(params, waveform, key):
@@ -52,11 +55,11 @@ def cross_entropy(
         speech = batch["prefix"] if "prefix" in batch else batch["waveform"]
         label = batch["label"]
         flat = speech.reshape(-1, *speech.shape[2:])
-        made = variables(trainable, batch_stats, frozen)
+        model = variables(trainable, batch_stats, frozen)
         front_key, head_key = jax.random.split(key)
-        features = _in_parts(front_end, micro_batches)(made["params"], flat, front_key)
+        features = _in_parts(front_end, micro_batches)(model["params"], flat, front_key)
         logits, updated = detector.apply(
-            made,
+            model,
             features,
             train=True,
             mutable=["batch_stats"],
@@ -73,20 +76,20 @@ def cross_entropy(
 
 
 def _in_parts(function: Callable, parts: int) -> Callable:
-    """``function(params, batch, key)`` of parts of the batch, one after the other."""
+    """Applies ``function(params, batch, key)`` to one part of the batch at a time."""
     if parts == 1:
         return function
 
     def in_parts(params, batch, key):
         if len(batch) % parts:
             raise UserError(
-                f"{len(batch)} utterances of a half (on each device) cannot be divided "
-                f"into {parts} micro-batches: change compute.micro_batches or "
+                f"a batch of {len(batch)} utterances (per device) cannot be divided "
+                f"into {parts} micro-batches; change compute.micro_batches or "
                 "episode.examples_per_attack"
             )
         split = batch.reshape(parts, -1, *batch.shape[1:]), jax.random.split(key, parts)
-        again = jax.checkpoint(function)
-        found = jax.lax.map(lambda part: again(params, *part), split)
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
+        recomputed = jax.checkpoint(function)
+        outputs = jax.lax.map(lambda part: recomputed(params, *part), split)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), outputs)
 
     return in_parts

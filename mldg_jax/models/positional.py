@@ -1,4 +1,4 @@
-"""wav2vec 2.0's position embedding: a wide grouped convolution, fast on a CPU."""
+"""The position embedding of wav2vec 2.0: a wide grouped convolution, fast on CPU."""
 
 import flax.linen as nn
 import jax
@@ -11,16 +11,15 @@ from mldg_jax.models.layers import gelu
 class PositionalConv(nn.Module):
     """A grouped, weight-normed convolution over time, added as a position embedding.
 
-    The kernel is ``gain · direction / ‖direction‖``, the norm taken for each tap.
-    Computed by a Fourier transform written as matmuls: a grouped convolution 128 taps
-    wide costs five times as much on a CPU, in XLA and in torch.
+    The kernel is ``gain · direction / ‖direction‖``, with one norm per tap. It is
+    applied by a Fourier transform written as matmuls: a direct grouped convolution with
+    128 taps costs five times as much on CPU, in XLA and in torch. The computation is at
+    least float32, because it rounds more often than a direct convolution; the output
+    has the input's dtype.
 
     Attributes:
-      width: taps, even.
-      groups: channel groups.
-
-    It computes in float32 at least and returns its input's dtype: the detour by the
-    spectrum rounds more often than a convolution does.
+      width: number of taps, even.
+      groups: number of channel groups.
     """
 
     width: int = 128
@@ -43,15 +42,16 @@ class PositionalConv(nn.Module):
 def grouped_conv(
     x: jax.Array, kernel: jax.Array, gain: jax.Array, groups: int
 ) -> jax.Array:
-    """Cross-correlates every group of channels with its kernel, same length.
+    """Cross-correlates every group of channels with its kernel.
 
-    Frame t of the output sees frames t − width/2 … t + width/2 − 1, zero outside.
+    Frame t of the output sees frames t − width/2 … t + width/2 − 1; those outside the
+    input are zero.
 
     Args:
       x: (batch, frames, dim).
       kernel: (width, dim / groups, dim), width even.
-      gain: (width,), multiplies the taps.
-      groups: number of groups.
+      gain: (width,), factors of the taps.
+      groups: number of channel groups.
 
     Returns:
       (batch, frames, dim).
@@ -78,19 +78,19 @@ def grouped_conv(
         imaginary = product(1, 0) - product(0, 1)
         return jnp.concatenate([real, imaginary])
 
-    # One group at a time: all filters together do not fit a cache.
+    # One group at a time: the filters of all groups do not fit into a cache.
     mixed = jax.lax.map(convolve, (spectrum, kernel)).transpose(1, 2, 0, 3)
     return jnp.einsum("tf,fbd->btd", inverse, mixed.reshape(2 * bins, batch, dim))
 
 
 def _fourier(frames: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Real Fourier transforms of length frames + width / 2 as matrices.
+    """Returns real Fourier transforms of length frames + width / 2 as matrices.
 
-    Long enough that what wraps around falls on frames that are not asked for.
+    The length is such that wrap-around only affects frames that are not returned.
 
     Returns:
       frames → spectrum (2 · bins, frames); spectrum → frames (frames, 2 · bins); taps →
-      spectrum (2 · bins, width), with tap k at time k − width / 2. A spectrum is its
+      spectrum (2 · bins, width), with tap k at time k − width / 2. A spectrum holds its
       real parts, then its imaginary parts.
     """
     length = frames + width // 2

@@ -2,9 +2,9 @@
 
 params = {"frontend": pretrained, "head": trained}
 batch_stats = {"head": neither trained nor frozen, see the head}
-method "frozen":  φ = head
-method "lora":    φ = head ∪ adapters in the front-end's transformer
-method "full":    φ = head ∪ front-end, fine-tuning without adapters
+frozen front-end:  φ = head
+LoRA:              φ = head ∪ adapters in the front-end's transformer
+full fine-tuning:  φ = head ∪ front-end, without adapters
 """
 
 from collections.abc import Mapping
@@ -19,23 +19,26 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.models.detector import DTYPES, Detector
 from mldg_jax.models.pooling import PoolingHead, statistics
 
-PROJECTIONS = ("query", "key", "value", "out")  # of attention
+PROJECTIONS = ("query", "key", "value", "out")  # of self-attention
 FEED_FORWARD = ("mlp_in", "mlp_out")
 
 
 def adapter_targets(names: Any) -> str:
-    """The pattern of the kernels that get adapters.
+    """Returns the pattern of the kernels that get adapters.
 
     Args:
-      names: of ``PROJECTIONS`` and ``FEED_FORWARD``, in every layer.
+      names: names from ``PROJECTIONS`` and ``FEED_FORWARD``; they apply to every layer.
+
+    Returns:
+      A regular expression for ``lora.init``.
 
     Raises:
-      UserError: no name or an unknown one.
+      UserError: ``names`` is empty or holds an unknown name.
     """
     known = PROJECTIONS + FEED_FORWARD
     if not names or set(names) - set(known):
         raise UserError(
-            f"model.lora.targets is {tuple(names)}; it takes some of {', '.join(known)}"
+            f"model.lora.targets is {tuple(names)}; choose from {', '.join(known)}"
         )
     return rf"frontend/layers_\d+/(attention/)?({'|'.join(names)})/kernel"
 
@@ -50,27 +53,30 @@ def init_parameters(
     adapted: Any = PROJECTIONS,
     full: bool = False,
 ) -> tuple[dict, dict, dict]:
-    """Makes the parameter split.
+    """Initialises the parameters, split into trained and frozen ones.
 
     Args:
-      key: PRNG key of the head's and the adapters' initial values.
+      key: PRNG key for the initial values of the head and the adapters.
       detector: the model.
-      frontend: pretrained front-end parameters.
-      examples: (n, samples) training waveforms, on which the head's input is
-        standardised, if it is.
-      rank: LoRA rank; 0 leaves the front-end frozen and trains the head only.
-      adapted: which kernels get adapters, see ``targets``.
-      full: every parameter of the front-end is trained, and none is frozen.
+      frontend: pretrained parameters of the front-end.
+      examples: (n, samples) training waveforms. If the head standardises its input, it
+        takes the statistics from them.
+      rank: LoRA rank; 0 trains only the head.
+      adapted: names of the kernels that get adapters, see ``adapter_targets``.
+      full: whether to train every parameter of the front-end and freeze none.
 
     Returns:
       ``(trainable, batch_stats, frozen)``, see ``variables``.
 
     Raises:
-      UserError: adapters are asked for where every parameter is trained.
-      ValueError: the front-end's paths or shapes are not the model's.
+      UserError: both ``full`` and a rank are given, or a name is unknown.
+      ValueError: the front-end's paths or shapes do not match the model.
     """
     if full and rank:
-        raise UserError(f"model.full with model.lora.rank {rank}: set the rank to 0")
+        raise UserError(
+            f"model.lora.rank is {rank}, but model.full trains every parameter without "
+            "adapters; set the rank to 0"
+        )
     head_key, lora_key = jax.random.split(key)
 
     def shapes(tree):
@@ -78,18 +84,18 @@ def init_parameters(
 
     expected = jax.eval_shape(detector.frontend.init, head_key, examples[:1])["params"]
     if shapes(expected) != shapes(dict(frontend)):
-        raise ValueError("the front-end's parameters are not of this model's shape")
+        raise ValueError("the front-end's parameters do not match the model's shapes")
 
     @jax.jit
     def init_head(key, frontend, examples):
         if not measures_examples(detector):
-            examples = examples[:1]  # only shapes count
+            examples = examples[:1]  # only shapes matter
         params = {"params": {"frontend": frontend}}
         features: Any = detector.apply(params, examples, method="features")
-        made = detector.head.init(key, features)
+        initial = detector.head.init(key, features)
         if measures_examples(detector):
-            return made["params"], statistics(features)
-        return made["params"], made.get("batch_stats", {})
+            return initial["params"], statistics(features)
+        return initial["params"], initial.get("batch_stats", {})
 
     head, batch_stats = init_head(head_key, frontend, examples)
     trainable, frozen = {"head": head}, {"frontend": frontend}
@@ -102,12 +108,26 @@ def init_parameters(
 
 
 def measures_examples(detector: Detector) -> bool:
-    """Says whether the head's input is standardised on examples at the start."""
+    """Returns whether the head standardises its input on training examples.
+
+    Args:
+      detector: the model.
+
+    Returns:
+      True if ``init_parameters`` measures the statistics of the head's input.
+    """
     return isinstance(detector.head, PoolingHead)
 
 
 def split_options(config: ModelSection) -> dict[str, Any]:
-    """What a config's ``model`` section says of the split: keywords of ``init``."""
+    """Returns what a config says about the split.
+
+    Args:
+      config: the ``model`` section.
+
+    Returns:
+      Keyword arguments ``rank``, ``adapted`` and ``full`` of ``init_parameters``.
+    """
     return {
         "rank": config.lora.rank,
         "adapted": config.lora.targets,
@@ -120,17 +140,33 @@ def variables(
     batch_stats: Mapping[str, Any],
     frozen: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What ``detector.apply`` takes, from the parts of ``init``."""
+    """Joins the parts of ``init_parameters`` for ``detector.apply``.
+
+    Args:
+      trainable: parameters that are trained.
+      batch_stats: the head's statistics.
+      frozen: parameters that are not trained.
+
+    Returns:
+      ``{"params": …, "batch_stats": …}``.
+    """
     return {"params": lora.join(frozen, trainable), "batch_stats": batch_stats}
 
 
 def store_frozen(frozen: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    """The frozen parameters as a training step holds them.
+    """Casts frozen matrices to the compute dtype; bfloat16 halves their memory.
 
-    Nothing is ever added to them, so the matrices may be stored in the compute dtype,
-    which halves their memory; vectors stay as they are.
+    Frozen parameters are never updated, so they do not need the precision of float32.
+
+    Args:
+      frozen: the frozen parameters.
+      dtype: a key of ``DTYPES``.
+
+    Returns:
+      The same tree; arrays that are not two-dimensional keep their dtype.
     """
-    to = DTYPES[dtype]
+    compute = DTYPES[dtype]
     return jax.tree.map(
-        lambda x: x.astype(to) if to is not None and x.ndim == 2 else x, frozen
+        lambda x: x.astype(compute) if compute is not None and x.ndim == 2 else x,
+        frozen,
     )

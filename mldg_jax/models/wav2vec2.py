@@ -1,11 +1,12 @@
-"""wav2vec 2.0 as a front-end: waveform → frames, every public shape of the family.
+"""wav2vec 2.0 as a front-end: waveform → frames, for all public models of the family.
 
 Baevski et al. 2020 (arXiv 2006.11477); XLS-R: Babu et al. 2021 (arXiv 2111.09296).
-Equal to ``transformers`` ``Wav2Vec2Model`` in evaluation (tests/parity). The defaults
-are the shape of XLS-R 300M, the paper's front-end: 315,438,720 parameters.
+Matches ``transformers`` ``Wav2Vec2Model`` in evaluation mode (tests/parity). The
+defaults are those of XLS-R 300M, the paper's front-end: 315,438,720 parameters.
 
-Shapes differ in three attributes: ``extractor_norm`` ("group" in base models, "layer"
-in large and XLS-R), ``conv_bias``, and ``pre_norm`` (off in base).
+Apart from their sizes, models differ in three attributes: ``extractor_norm`` ("group"
+in base models, "layer" in large ones and XLS-R), ``conv_bias``, and ``pre_norm`` (off
+in base models).
 """
 
 from collections.abc import Mapping
@@ -23,15 +24,15 @@ SAMPLE_RATE = 16_000
 
 
 class Extractor(nn.Module):
-    """Seven convolutions: waveform → (batch, frames, channels), 20 ms a frame.
+    """Convolutions, waveform → (batch, frames, channels): by default 20 ms per frame.
 
     Attributes:
-      channels, kernels, strides: one of each a convolution.
-      use_bias: whether the convolutions have one.
-      norm: "layer" normalises the channels after every convolution, "group" each
-        channel over time after the first.
-      dtype: what it computes in after the first convolution, which takes the waveform
-        in full precision on every platform.
+      channels, kernels, strides: one value per convolution.
+      use_bias: whether the convolutions have a bias.
+      norm: "layer" normalises the channels after every convolution; "group" normalises
+        each channel over time after the first convolution.
+      dtype: compute dtype after the first convolution, which takes the waveform in full
+        precision on every platform.
     """
 
     channels: tuple[int, ...]
@@ -72,7 +73,7 @@ class Extractor(nn.Module):
 
 
 class Wav2Vec2(nn.Module):
-    """wav2vec 2.0's encoder.
+    """The encoder of wav2vec 2.0.
 
     Attributes:
       layers, dim, heads, hidden: depth, width, attention heads, feed-forward width.
@@ -80,9 +81,9 @@ class Wav2Vec2(nn.Module):
       pre_norm: see ``TransformerLayer``.
       positional_width, positional_groups: see ``PositionalConv``.
       mask_embedding: whether there is an embedding for masked frames.
-      normalize: whether every waveform is brought to mean 0 and variance 1 first, as
-        ``Wav2Vec2FeatureExtractor`` does for the models whose ``do_normalize`` is set.
-      lora_scale, lora_dropout, dtype: see ``LoRADense`` and ``Extractor``; its
+      normalize: whether to standardise every waveform to mean 0 and variance 1 first,
+        as ``Wav2Vec2FeatureExtractor`` does for models with ``do_normalize``.
+      lora_scale, lora_dropout, dtype: see ``LoRADense`` and ``Extractor``; the
         parameters may be float32 whatever the dtype.
       remat, scan: see ``transformer``.
     """
@@ -120,20 +121,20 @@ class Wav2Vec2(nn.Module):
         """Encodes speech.
 
         Args:
-          waveform: (batch, samples) float32, 16 kHz; at least 400 samples. Or (batch,
-            frames, dim): the transformer's input, see ``frontend_prefix``; then there
-            are no ``lengths`` and nothing is masked.
-          lengths: (batch,) int, samples of each utterance where they are padded at the
-            end. With ``extractor_norm`` "layer" every utterance then gets what it gets
-            alone; frames past its end are meaningless.
+          waveform: (batch, samples) float32, 16 kHz, at least 400 samples. Or (batch,
+            frames, dim), the output of ``frontend_prefix``; ``lengths`` and ``masked``
+            are then ignored.
+          lengths: (batch,) int, number of samples of each utterance before padding at
+            the end. With ``extractor_norm`` "layer" the padding does not change the
+            frames of an utterance; frames past its end are meaningless.
           masked: (batch, frames) bool, frames to replace by the mask embedding.
           train: whether LoRA dropout is on.
-          hidden_states: whether to return them too.
+          hidden_states: whether to return the hidden states too.
 
         Returns:
-          (batch, frames, dim), ``frame_count(samples)`` frames; with ``hidden_states``
-          a pair of it and a list of ``layers + 1`` such arrays: the transformer's input
-          and every layer's output, before the last normalisation.
+          (batch, frames, dim), ``frame_count(samples)`` frames. With ``hidden_states``
+          a pair of that and a list of ``layers + 1`` such arrays: the transformer's
+          input and every layer's output, before the last normalisation.
         """
         if waveform.ndim == 3:
             return self._transformer(waveform, None, train, hidden_states, True)
@@ -180,7 +181,7 @@ class Wav2Vec2(nn.Module):
         def one_by_one(waveform):
             return jax.lax.map(lambda x: batched(x[None])[0], waveform)
 
-        # The first layer makes 26 MB of an utterance of 4 s: a batch of them leaves
+        # The first layer's output for 4 s is 26 MB: a whole batch does not fit into
         # the caches, and the CPU's allocator maps fresh pages at every call.
         return jax.lax.platform_dependent(waveform, cpu=one_by_one, default=batched)
 
@@ -207,14 +208,29 @@ class Wav2Vec2(nn.Module):
         return (x, states) if hidden_states else x
 
     def frame_count(self, samples: Any) -> Any:
-        """Number of frames that so many samples give."""
+        """Computes the number of frames for a number of samples.
+
+        Args:
+          samples: an int or an integer array of any shape.
+
+        Returns:
+          The number of frames, of the same type and shape.
+        """
         for width, stride in zip(self.kernels, self.strides, strict=True):
             samples = (samples - width) // stride + 1
         return samples
 
 
 def standardize(waveform: jax.Array, lengths: jax.Array | None) -> jax.Array:
-    """Brings every waveform to mean 0 and variance 1 (+ 1e-7); padding becomes 0."""
+    """Standardises every waveform to mean 0 and variance 1.
+
+    Args:
+      waveform: (batch, samples).
+      lengths: (batch,) int, number of samples before padding; None without padding.
+
+    Returns:
+      (batch, samples); padding is 0. 1e-7 is added to the variance.
+    """
     samples = waveform.shape[-1]
     if lengths is None:
         lengths = jnp.full(waveform.shape[:1], samples)
@@ -226,14 +242,18 @@ def standardize(waveform: jax.Array, lengths: jax.Array | None) -> jax.Array:
 
 
 def from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of ``Wav2Vec2`` from a ``transformers`` config.
+    """Converts a ``transformers`` config to attributes of ``Wav2Vec2``.
 
     Args:
-      config: the content of config.json; what it leaves out has the default of
+      config: content of config.json; missing keys have the defaults of
         ``transformers``.
 
+    Returns:
+      Keyword arguments of ``Wav2Vec2``.
+
     Raises:
-      ValueError: a model of another kind, or an activation that is not "gelu".
+      ValueError: ``model_type`` is not "wav2vec2", an activation is not "gelu",
+        ``layer_norm_eps`` is not 1e-5 or ``add_adapter`` is on.
     """
     kind = config.get("model_type", "wav2vec2")
     if kind != "wav2vec2":
@@ -243,7 +263,10 @@ def from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} is {config[name]!r}; only 'gelu' is supported")
     epsilon = config.get("layer_norm_eps", 1e-5)
     if epsilon != 1e-5 or config.get("add_adapter", False):
-        raise ValueError("layer_norm_eps must be 1e-5, and add_adapter off")
+        raise ValueError(
+            f"layer_norm_eps is {epsilon} and add_adapter is "
+            f"{config.get('add_adapter', False)}; only 1e-5 and False are supported"
+        )
     masks = (config.get("mask_time_prob", 0.05), config.get("mask_feature_prob", 0.0))
     return {
         "layers": config.get("num_hidden_layers", 12),
@@ -263,7 +286,14 @@ def from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_hf(model: Wav2Vec2) -> dict[str, Any]:
-    """The inverse of ``from_hf``: what config.json of an export says."""
+    """Converts a model's attributes to a ``transformers`` config.
+
+    Args:
+      model: the encoder.
+
+    Returns:
+      Content of config.json; the inverse of ``from_hf``.
+    """
     return {
         "model_type": "wav2vec2",
         "architectures": ["Wav2Vec2Model"],

@@ -1,10 +1,10 @@
 """Whisper's audio encoder as a front-end: waveform → log-mel → frames.
 
-Radford et al. 2022 (arXiv 2212.04356). Supervised speech recognition on log-mel input;
-not self-supervised and not XLS-R. As a front-end for deepfake detection: Kawa et al.,
-Interspeech 2023 (arXiv 2306.01428). Equal to ``transformers`` ``WhisperEncoder`` and
-``WhisperFeatureExtractor`` (tests/parity), except that the input may be any length up
-to 30 s: the sinusoidal positions are cut, nothing is padded.
+Radford et al. 2022 (arXiv 2212.04356): trained for speech recognition with supervision,
+not self-supervised like XLS-R. As a front-end for deepfake detection: Kawa et al.,
+Interspeech 2023 (arXiv 2306.01428). Matches ``transformers`` ``WhisperEncoder`` and
+``WhisperFeatureExtractor`` (tests/parity), except that the input may have any length up
+to 30 s: the sinusoidal positions are truncated instead of padding the input.
 """
 
 import functools
@@ -25,20 +25,20 @@ WINDOW, HOP = 400, 160  # samples: 25 ms, 10 ms
 
 @functools.lru_cache
 def _filters(mels: int) -> np.ndarray:
-    """Slaney mel filters (window / 2 + 1, mels), float32."""
+    """Returns Slaney mel filters (window / 2 + 1, mels), float32."""
     return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=mels).T
 
 
 def log_mel(waveform: jax.Array, mels: int = 80) -> jax.Array:
-    """Whisper's log-mel spectrogram.
+    """Computes Whisper's log-mel spectrogram.
 
     Args:
-      waveform: (batch, samples), 16 kHz, within [-1, 1]; at least 400 samples.
+      waveform: (batch, samples), 16 kHz, within [-1, 1], at least 400 samples.
       mels: number of mel bands.
 
     Returns:
-      (batch, samples // 160, mels), about [-1, 2]; each clip is floored 8 (log10)
-      below its own maximum.
+      (batch, samples // 160, mels), roughly within [-1, 2]. Each utterance's log10
+      power is floored at 8 below its own maximum.
     """
     half = WINDOW // 2
     padded = jnp.pad(waveform, ((0, 0), (half, half)), mode="reflect")
@@ -48,7 +48,7 @@ def log_mel(waveform: jax.Array, mels: int = 80) -> jax.Array:
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
     spectrum = jnp.fft.rfft(windows * hann.astype(waveform.dtype))
     power = spectrum.real**2 + spectrum.imag**2  # (batch, frames, bins)
-    # Full precision on TPU too: this is a measurement, not a layer.
+    # Full precision on TPU too: the spectrogram is a measurement, not a layer.
     mel = jnp.matmul(power, _filters(mels), precision="highest")
     log = jnp.log10(jnp.maximum(mel, 1e-10))
     log = jnp.maximum(log, log.max(axis=(1, 2), keepdims=True) - 8.0)
@@ -56,14 +56,14 @@ def log_mel(waveform: jax.Array, mels: int = 80) -> jax.Array:
 
 
 class WhisperEncoder(nn.Module):
-    """Whisper's encoder; the defaults are the shape of tiny and tiny.en.
+    """Whisper's encoder; the defaults are those of tiny and tiny.en.
 
     Attributes:
       layers, dim, heads, hidden: depth, width, attention heads, feed-forward width.
-      mels: mel bands of the input.
-      positions: longest input in frames of 20 ms.
-      lora_scale, lora_dropout, dtype: see ``LoRADense``; the log-mel spectrogram is
-        computed in the waveform's dtype, and parameters may be float32.
+      mels: number of mel bands of the input.
+      positions: maximum input length in frames of 20 ms.
+      lora_scale, lora_dropout, dtype: see ``LoRADense``. The log-mel spectrogram is
+        computed in the waveform's dtype; the parameters may be float32.
       remat, scan: see ``transformer``.
     """
 
@@ -86,15 +86,15 @@ class WhisperEncoder(nn.Module):
         """Encodes speech.
 
         Args:
-          waveform: (batch, samples) float32, 16 kHz, within [-1, 1]; 400 samples to
-            30 s. Or (batch, frames, dim): the stem's output, see ``frontend_prefix``.
+          waveform: (batch, samples) float32, 16 kHz, within [-1, 1], 400 samples to
+            30 s. Or (batch, frames, dim), the output of ``frontend_prefix``.
           train: whether LoRA dropout is on.
-          hidden_states: whether to return them too.
+          hidden_states: whether to return the hidden states too.
 
         Returns:
-          The normalised output (batch, frames, dim) at 50 frames a second; with
-          ``hidden_states`` a pair of it and a list of the stem's and every layer's
-          output, ``layers + 1`` arrays of that shape, before the last normalisation.
+          The normalised output (batch, frames, dim) at 50 frames per second. With
+          ``hidden_states`` a pair of that and a list of ``layers + 1`` such arrays: the
+          stem's and every layer's output, before the last normalisation.
         """
         x = waveform if waveform.ndim == 3 else self._stem(waveform)
         batch, frames, _ = x.shape
@@ -127,7 +127,7 @@ class WhisperEncoder(nn.Module):
 
 
 def _sinusoids(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    """Whisper's fixed positions: sine half, cosine half, periods up to 10,000."""
+    """Returns Whisper's fixed positions: sines, then cosines, periods up to 10,000."""
     del key
     length, channels = shape
     rate = np.log(10_000) / (channels // 2 - 1)
@@ -136,10 +136,16 @@ def _sinusoids(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
 
 
 def from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of ``WhisperEncoder`` from a ``transformers`` config (config.json).
+    """Converts a ``transformers`` config to attributes of ``WhisperEncoder``.
+
+    Args:
+      config: content of config.json; missing keys have the values of Whisper tiny.
+
+    Returns:
+      Keyword arguments of ``WhisperEncoder``.
 
     Raises:
-      ValueError: a model of another kind.
+      ValueError: ``model_type`` is not "whisper".
     """
     kind = config.get("model_type", "whisper")
     if kind != "whisper":
@@ -155,7 +161,14 @@ def from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_hf(model: WhisperEncoder) -> dict[str, Any]:
-    """The inverse of ``from_hf``: what config.json of an export says."""
+    """Converts a model's attributes to a ``transformers`` config.
+
+    Args:
+      model: the encoder.
+
+    Returns:
+      Content of config.json; the inverse of ``from_hf``.
+    """
     return {
         "model_type": "whisper",
         "architectures": ["WhisperEncoder"],

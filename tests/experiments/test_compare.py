@@ -1,4 +1,4 @@
-"""``mldg compare``: which runs there are, that they are done once, and the tables."""
+"""``mldg compare``: its runs, that they are done only once, and the tables."""
 
 import csv
 import dataclasses

@@ -1,4 +1,4 @@
-"""The demo's report: its numbers, its verdict, and that the page needs nobody."""
+"""The demo's report: its numbers, its verdict, and that the page is self-contained."""
 
 import base64
 import dataclasses
@@ -46,7 +46,7 @@ def scored(corpus) -> Scored:
 
 @pytest.fixture
 def story(scored) -> Story:
-    """As of `demo.run_demo`, with 20 replicates."""
+    """A story as from ``demo.run_demo``, with 20 bootstrap replicates."""
     if "story" not in _MADE:
         _MADE["story"] = _story(scored)
     return _MADE["story"]
@@ -123,10 +123,10 @@ def test_page_says_everything(page, story, corpus):
     for text in (
         demo_story.verdict(story.comparison, corpus),
         SCHEME.sentence().replace("2,000", "20"),
-        "debspoof small, split train (13 of 22 clips)",
+        "debspoof small, split train (13 of 22 utterances)",
         "2 human speakers",
         "7 other human speakers",
-        "40 steps of 6 clips",
+        "40 steps of 6 utterances",
         "A01 and A02 held out",
         "objective.inner_lr 0.03",
         "<code>make demo</code>",
@@ -255,7 +255,7 @@ def test_markdown_is_two_tables(story):
 
 
 def test_missing_intervals_and_extras(page, story, scored):
-    """A point without an interval, and no more than the comparison."""
+    """A point may lack its interval, and a story may be only a comparison."""
 
     def bare(row):
         by_attack = {**row.by_attack, "A04": unbounded(row.by_attack["A04"])}

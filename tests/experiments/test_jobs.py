@@ -29,7 +29,7 @@ def corpus(tmp_path_factory):
 
 
 class Deadly(jobs.Test):
-    """Utterances at whose sight a worker dies."""
+    """A test that kills the worker which opens it."""
 
     def rows(self):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -43,7 +43,7 @@ def job(workdir, corpus, seed, kind=jobs.Test):
 
 
 def test_two_workers_find_what_one_process_finds(corpus, tmp_path):
-    """And a worker that dies is named; what the others did stays done."""
+    """Also, a worker that dies is reported, and finished jobs stay finished."""
     alone, beside = (
         [job(tmp_path / name, corpus, seed) for seed in range(2)]
         for name in ("alone", "beside")

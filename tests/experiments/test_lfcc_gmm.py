@@ -124,7 +124,10 @@ GOOD = noises(0, 0.3, count=2)
             r"waveform\[0\] is nan",
         ),
         (lambda: lfcc_gmm.fit(GOOD, []), "spoof class has 0 frames"),
-        (lambda: lfcc_gmm.fit(GOOD, GOOD, components=10_000), "frames, need 10000"),
+        (
+            lambda: lfcc_gmm.fit(GOOD, GOOD, components=10_000),
+            "frames, but components = 10000 needs at least 10000",
+        ),
         (lambda: lfcc_gmm.fit(GOOD, GOOD, components=0), "components is 0"),
     ],
 )

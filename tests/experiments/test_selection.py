@@ -15,7 +15,7 @@ WITHOUT = {"fest_diphone", "piper_vits", "world_shift"}
 
 
 def finish(job, separation):
-    """Leaves what a finished job does; one of less separation has a higher EER."""
+    """Writes the files of a finished job; less separation gives a higher EER."""
     run_folder.write_config(job.workdir, job.config)
     run_folder.write_trainable(job.workdir, {"w": np.zeros(3)}, {"m": np.zeros(1)})
     (test,) = job.tests

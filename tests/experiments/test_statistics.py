@@ -17,7 +17,7 @@ ATTACKS = {"A01", "A02", "A03"}
 
 
 def scored(corpus, **methods):
-    """A test on the corpus; a method is a matrix of seeds or bona fide's offset."""
+    """Returns a test; a method is a matrix of scores or the offset of bona fide."""
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(3, len(corpus.label)))
     made = {
@@ -68,7 +68,7 @@ def test_several_corpora_have_an_average(corpus):
 
 
 def test_folds_are_averaged_and_not_pooled(corpus):
-    """A fold's own detector may have another zero: it must not cost anything."""
+    """The detectors of two folds may differ by an offset; it must not raise the EER."""
     fold = scored(corpus, a=50.0)
     shifted = Scored(corpus, {"a": fold.scores["a"] + 1000})
     columns = statistics.columns({"": [fold, shifted]}, ATTACKS)
@@ -89,7 +89,7 @@ def test_seeds_are_resampled(corpus):
 
 @pytest.mark.parametrize("macro", [False, True])
 def test_replicates_are_the_metrics_of_resampled_arrays(corpus, macro):
-    """Voices of bona fide and of spoof drawn apart, the same ones for both methods."""
+    """Speakers of both classes are drawn independently, and alike for both methods."""
     test = scored(corpus, a=1.0, b=2.0)
     test = Scored(corpus, {method: its[:1] for method, its in test.scores.items()})
     labels, speakers = corpus.label, corpus.speaker
@@ -127,9 +127,9 @@ def test_another_seed_draws_others(corpus):
 
 
 def coverage(systems, replicates, *, voices=60, clips=10):
-    """How often the 95 % intervals hold the truth: of an EER, and of a difference.
+    """Returns how often 95 % intervals cover the true EER and the true difference.
 
-    Every voice, bona fide or synthetic, shifts its trials for both methods; scores are
+    Every speaker, real or synthetic, shifts its trials for both methods; scores are
     ±1 or ±1.5 + N(0, 1) + N(0, 1), so the EERs are Φ(−1 / √2) and Φ(−1.5 / √2).
     """
     truth = norm.cdf(np.array([-1, -1.5]) / np.sqrt(2))
@@ -184,7 +184,7 @@ def test_differences_are_paired(corpus):
 
 
 def test_differences_are_of_the_same_seeds(corpus):
-    """A is perfect or inverted by its seed, B perfect: the difference is A's EER."""
+    """A is perfect or inverted, depending on the seed, and B is perfect."""
     perfect = corpus.label * 1.0
     mixed, good = np.stack([perfect, -perfect]), np.stack([perfect, perfect])
     test = scored(corpus, a=mixed, b=good, same=mixed)

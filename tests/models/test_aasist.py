@@ -1,4 +1,4 @@
-"""AASIST against frozen numbers of the published code, and what training relies on.
+"""AASIST against frozen outputs of the published code, and in training mode.
 
 The golden files hold published weights (MIT, see aasist.LICENSE there) and the outputs
 of the published code in evaluation mode. Training mode against torch is in
@@ -23,13 +23,13 @@ SMALL = AASISTHead(dim=12, channels=(3, 4))
 
 
 def shapes(model, *shape):
-    """Variables of a model on input of a shape, nothing computed."""
+    """Returns the shapes of a model's variables without computing anything."""
     made = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
     return {"params": made["params"], "batch_stats": made["batch_stats"]}
 
 
 def published(file, table, expected):
-    """A golden file, and its weights as our variables."""
+    """Returns a golden file and its weights as our variables."""
     golden = np.load(GOLDEN / file)
     state = {
         name.removeprefix("param/"): golden[name]
@@ -40,7 +40,7 @@ def published(file, table, expected):
 
 
 def run(model, variables, x):
-    """Logits and the read-out vector."""
+    """Returns logits and the read-out vector."""
     apply = jax.jit(functools.partial(model.apply, mutable="intermediates"))
     logits, sown = apply(variables, x)
     return logits, sown["intermediates"]["logits"]["hidden"][0]
@@ -122,7 +122,7 @@ def test_filters_divide_the_band():
 
 @pytest.fixture(scope="module")
 def small():
-    """Variables of ``SMALL`` and features (4, 14, 6) in float64."""
+    """Returns variables of ``SMALL`` and features (4, 14, 6) in float64."""
     with jax.enable_x64(True):
         x = jax.random.normal(jax.random.key(1), (4, 14, 6))
         return jax.jit(SMALL.init)(jax.random.key(0), x), x
@@ -130,7 +130,7 @@ def small():
 
 @jax.jit
 def train_mode(variables, x, key):
-    """Logits and the new statistics of ``SMALL``."""
+    """Returns logits and the new statistics of ``SMALL``."""
     rngs = {"dropout": key}
     return SMALL.apply(variables, x, True, rngs=rngs, mutable="batch_stats")
 
@@ -183,7 +183,7 @@ def test_first_and_second_derivatives_are_the_finite_differences(float64, small)
 
     @jax.jit
     def derivatives(point):
-        """Loss; its slope along the direction; that slope's gradient."""
+        """Returns loss, its slope along the direction, and the slope's gradient."""
         return loss(point), *jax.value_and_grad(slope)(point)
 
     def move(step):

@@ -1,4 +1,4 @@
-"""Pieces of AASIST that are written anew for speed: against those of JAX and Flax."""
+"""Layers of AASIST that are rewritten for speed, against those of JAX and Flax."""
 
 import functools
 

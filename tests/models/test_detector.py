@@ -1,4 +1,4 @@
-"""The detector: what is trained and what is not, with both front-ends and back-ends."""
+"""The detector with both front-ends and back-ends: what is trained, what is frozen."""
 
 import jax
 import jax.extend
@@ -22,7 +22,7 @@ XLSR = "configs/xlsr.py"
 
 
 def small(*overrides):
-    """The paper's model with tiny layers, of shapes that the head has nowhere."""
+    """Returns the paper's model with tiny layers, in shapes that the head never has."""
     return read_config_file(
         f"{XLSR}:mldg,smoke",
         ["model.frontend.dim=48", "model.frontend.hidden=56", *overrides],
@@ -30,7 +30,7 @@ def small(*overrides):
 
 
 def parts(config):
-    """Detector, ``(trainable, batch_stats, frozen)``, and a batch of two domains."""
+    """Returns detector, ``(trainable, batch_stats, frozen)`` and a two-domain batch."""
     detector = create_detector(config.model)
     frontend = pretrained.load_frontend(config.model)
     waveform = signals.speech_like(config.crop_samples)
@@ -68,7 +68,7 @@ def test_parameter_counts_of_the_paper():
 
 
 def products(jaxpr):
-    """Shapes of the results of all matrix products and convolutions."""
+    """Returns the result shapes of all matrix products and convolutions."""
     for equation in jaxpr.eqns:
         if equation.primitive.name in ("dot_general", "conv_general_dilated"):
             yield equation.outvars[0].aval.shape
@@ -145,7 +145,7 @@ def test_the_papers_recipe_trains_and_scores(method, tmp_path):
     [
         ("model.frontend.kind=hubert", "kind is 'hubert'; it must be one of whisper"),
         ("model.head.kind=mlp", "kind is 'mlp'; it must be one of pooling, aasist"),
-        ("model.lora.targets=[q]", r"targets is \('q',\); it takes some of query"),
+        ("model.lora.targets=[q]", r"targets is \('q',\); choose from query"),
         ("model.weights=no/such/folder", "neither a file nor a folder"),
         ("model.weights=whisper-tiny.en", "set it to 'whisper'"),
     ],

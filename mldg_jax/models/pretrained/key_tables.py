@@ -1,10 +1,10 @@
-"""The key tables: one a format, nothing but names. How they read: see ``convert``."""
+"""The key tables of all supported formats; ``convert`` explains how to read them."""
 
 from mldg_jax.models.pretrained.convert import Rule, Table
 
 
 def _both(theirs: str, ours: str, layout: str) -> list[Rule]:
-    """Weight and bias of a linear layer or a convolution."""
+    """Returns rules for weight and bias of a linear layer or a convolution."""
     return [
         (f"{theirs}.weight", f"params/{ours}/kernel", layout),
         (f"{theirs}.bias", f"params/{ours}/bias", "same"),
@@ -12,14 +12,14 @@ def _both(theirs: str, ours: str, layout: str) -> list[Rule]:
 
 
 def _norm(theirs: str, ours: str) -> list[Rule]:
-    """Scale and shift of a layer or group normalisation."""
+    """Returns rules for scale and shift of a layer or group normalisation."""
     return [
         (f"{theirs}.weight", f"params/{ours}/scale", "same"),
         (f"{theirs}.bias", f"params/{ours}/bias", "same"),
     ]
 
 
-# The wheel's CTranslate2 file, its fused query, key and value already taken apart.
+# The wheel's CTranslate2 file after its fused query, key and value are split.
 WHISPER_CTRANSLATE2 = Table(
     [
         ("conv{}/weight", "params/conv{}/kernel", "conv1d"),
@@ -78,7 +78,7 @@ WAV2VEC2_HF = Table(
         *_norm("feature_extractor.conv_layers.{}.layer_norm", "extractor/norm_{}"),
         *_norm("feature_projection.layer_norm", "projection_norm"),
         *_both("feature_projection.projection", "projection", "dense"),
-        # weight normalisation: torch ≥ 2.1, then before
+        # weight normalisation in torch ≥ 2.1, then in older versions
         (
             "encoder.pos_conv_embed.conv.parametrizations.weight.original0",
             "params/positional/gain",
@@ -121,12 +121,12 @@ WAV2VEC2_HF = Table(
         ),
         *_norm("encoder.layers.{}.final_layer_norm", "layers_{}/mlp_norm"),
     ],
-    # (of Wav2Vec2ForPreTraining without its prefix)
+    # in Wav2Vec2ForPreTraining and Wav2Vec2ForCTC, outside the encoder
     ignored=["quantizer.*", "project_hid.*", "project_q.*", "lm_head.*"],
     prefixes=["wav2vec2."],
 )
 
-# fairseq Wav2Vec2Model, alone, inside Wav2VecCtc or inside an SSL-AASIST model.
+# fairseq Wav2Vec2Model: alone, inside Wav2VecCtc or inside an SSL-AASIST model.
 WAV2VEC2_FAIRSEQ = Table(
     [
         (
@@ -139,7 +139,7 @@ WAV2VEC2_FAIRSEQ = Table(
             "params/extractor/conv_{}/bias",
             "same",
         ),
-        # layer-norm extractors wrap it in two transposes, the group-norm one does not
+        # layer norms are wrapped in two transposes, the group norm is not
         *_norm("feature_extractor.conv_layers.{}.2.1", "extractor/norm_{}"),
         *_norm("feature_extractor.conv_layers.{}.2", "extractor/norm_{}"),
         *_norm("layer_norm", "projection_norm"),
@@ -178,7 +178,7 @@ WAV2VEC2_FAIRSEQ = Table(
 
 
 def _batch_norm(theirs: str, ours: str) -> list[Rule]:
-    """Scale, shift and running statistics of a batch normalisation."""
+    """Returns rules for scale, shift and running statistics of a BatchNorm."""
     return [
         *_norm(theirs, ours),
         (f"{theirs}.running_mean", f"batch_stats/{ours}/mean", "same"),
@@ -187,7 +187,7 @@ def _batch_norm(theirs: str, ours: str) -> list[Rule]:
 
 
 def _attention(theirs: str, ours: str) -> list[Rule]:
-    """What homogeneous and heterogeneous graph attention have in common."""
+    """Returns the rules that both kinds of graph attention share."""
     return [
         *_both(f"{theirs}.att_proj", f"{ours}/attention", "dense"),
         *_both(f"{theirs}.proj_with_att", f"{ours}/attended", "dense"),
@@ -196,7 +196,7 @@ def _attention(theirs: str, ours: str) -> list[Rule]:
     ]
 
 
-# Batch normalisation bn1 of a block is among the weights although nothing reads it.
+# bn1 of a block is among the published weights although nothing reads its output.
 _AASIST_RULES = [
     *_batch_norm("first_bn", "encoder/norm"),
     *_batch_norm("encoder.{}.0.bn1", "encoder/block_{}/norm1"),
@@ -256,7 +256,7 @@ _AASIST_RULES = [
     *_both("out_layer", "logits/dense", "dense"),
 ]
 
-# clovaai/aasist; AASIST and AASIST-L. Its filters are computed, not stored.
+# clovaai/aasist: AASIST and AASIST-L. Their filters are computed, not stored.
 AASIST = Table(_AASIST_RULES, ignored=["*.num_batches_tracked"])
 
 # TakHemlata/SSL_Anti-spoofing without its front-end.

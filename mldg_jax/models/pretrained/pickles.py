@@ -1,10 +1,11 @@
-"""A pickle reader that runs nothing: tensors and plain data only.
+"""A pickle reader that executes nothing: it reads only tensors and plain data.
 
 A pickle is a program for a small stack machine, and Python's own machine lets that
 program import and call anything. This one decodes the same opcodes (with the standard
-library's ``pickletools``) but knows seven names and imports none: each stands for a
-function of this file. Any other name is refused, whichever opcode brings it. Tensors
-come out as records of where their numbers are; nothing is allocated for them here.
+library's ``pickletools``) but imports nothing: a name must be in a short list, where it
+stands for a function of this file or a storage type. Any other name is refused,
+whichever opcode brings it. Tensors become records of where their numbers are in the
+file; nothing is allocated for them here.
 """
 
 import mmap
@@ -15,21 +16,30 @@ from typing import Any, BinaryIO, cast
 
 
 class Refused(Exception):
-    """The pickle asks for something else than tensors and plain data."""
+    """The pickle asks for something other than tensors and plain data."""
 
 
 @dataclass(frozen=True)
 class StorageType:
-    """A torch storage class; ``dtype`` is numpy's name, or "bfloat16"."""
+    """A torch storage class.
+
+    Attributes:
+      dtype: numpy's name, or "bfloat16".
+    """
 
     dtype: str
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of numbers in the file: ``numel`` of them, ``first`` into record ``key``.
+    """A run of numbers in the file.
 
-    ``total`` is the length of the whole record.
+    Attributes:
+      key: name of the record.
+      dtype: numpy's name, or "bfloat16".
+      total: number of elements in the whole record.
+      first: index of the storage's first element in the record.
+      numel: number of elements in the storage.
     """
 
     key: str
@@ -41,7 +51,14 @@ class Storage:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A view of a storage; offset and strides count elements."""
+    """A view of a storage.
+
+    Attributes:
+      storage: holds the elements.
+      offset: index of the first element in the storage.
+      shape: as in numpy.
+      stride: step along each axis, in elements.
+    """
 
     storage: Storage
     offset: int
@@ -51,13 +68,13 @@ class Tensor:
 
 @dataclass(frozen=True)
 class _Callable:
-    """What a permitted name stands for."""
+    """The function that a permitted name stands for."""
 
     run: Callable[..., Any]
 
 
 class _Inert:
-    """Stands where an ``argparse.Namespace`` was: holds nothing, does nothing."""
+    """Replaces an ``argparse.Namespace``; empty."""
 
 
 def _is_size(value: Any) -> bool:
@@ -71,23 +88,30 @@ def _sizes(values: Any) -> tuple[int, ...]:
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Tensor:
-    """``_rebuild_tensor_v2``, checked: every element lies within its storage."""
+    """Replaces ``_rebuild_tensor_v2``; checks that elements lie within the storage."""
     shape, stride = _sizes(shape), _sizes(stride)
     if not isinstance(storage, Storage) or not _is_size(offset):
-        raise ValueError("a tensor without storage or offset")
+        raise ValueError("a tensor has no valid storage or offset")
     if len(shape) != len(stride):
         raise ValueError(f"a tensor of shape {shape} has strides {stride}")
     tensor = Tensor(storage, offset, shape, stride)
     if offset + extent(tensor) > storage.numel:
         raise ValueError(
-            f"a tensor of shape {shape}, strides {stride}, offset {offset} in a "
-            f"storage of {storage.numel} elements"
+            f"a tensor of shape {shape}, strides {stride} and offset {offset} exceeds "
+            f"its storage of {storage.numel} elements"
         )
     return tensor
 
 
 def extent(tensor: Tensor) -> int:
-    """How many elements of its storage a tensor spans."""
+    """Computes how many elements of its storage a tensor spans.
+
+    Args:
+      tensor: the view.
+
+    Returns:
+      The number of elements from its first to its last, 0 for an empty tensor.
+    """
     if 0 in tensor.shape:
         return 0
     pairs = zip(tensor.shape, tensor.stride, strict=True)
@@ -106,7 +130,7 @@ _ALLOWED: dict[tuple[str, str], _Callable | StorageType] = {
     ("torch._utils", "_rebuild_tensor_v2"): _Callable(_tensor),
     ("torch._utils", "_rebuild_parameter"): _Callable(lambda data, *_: data),
     ("torch", "Size"): _Callable(lambda sizes=(): _sizes(sizes)),
-    # fairseq ≤ 0.10 keeps its command line in the checkpoint
+    # fairseq ≤ 0.10 stores its command line in the checkpoint
     ("argparse", "Namespace"): _Callable(lambda *_: _Inert()),
     ("torch.storage", "UntypedStorage"): StorageType("u1"),
     **{
@@ -128,31 +152,31 @@ _ALLOWED: dict[tuple[str, str], _Callable | StorageType] = {
 
 
 def _find(module: Any, name: Any) -> _Callable | StorageType:
-    """The whole name must be in the list: nothing is looked up piece by piece."""
+    """Looks a name up in the list, as a whole: a dotted name is never resolved."""
     if not isinstance(module, str) or not isinstance(name, str):
-        raise ValueError("a name that is no text")
+        raise ValueError("a name is not text")
     if (module, name) not in _ALLOWED:
-        # ascii: the name is a stranger's, and goes to a terminal
+        # ascii: the name is untrusted and may end up on a terminal
         raise Refused(f"wants to call {ascii(f'{module}.{name}')[1:-1][:120]}")
     return _ALLOWED[module, name]
 
 
 def _call(function: Any, arguments: Any) -> Any:
     if not isinstance(function, _Callable) or not isinstance(arguments, tuple):
-        raise ValueError("a call of what is no function")
+        raise ValueError("a call of something that is not a function")
     return function.run(*arguments)
 
 
 def _storage(record: Any) -> Storage:
-    """A persistent id: ("storage", type, key, device, numel[, view])."""
+    """Decodes a persistent id: ("storage", type, key, device, numel[, view])."""
     if not isinstance(record, tuple) or len(record) not in (5, 6):
-        raise Refused("holds a persistent id that is no storage")
+        raise Refused("contains a persistent id that is not a storage")
     tag, kind, key, _, total, *views = record
-    # the tag's type first: == of a hostile value must not be asked
+    # check the tag's type first: never call == of an untrusted value
     if not isinstance(tag, str) or tag != "storage":
-        raise Refused("holds a persistent id that is no storage")
+        raise Refused("contains a persistent id that is not a storage")
     if not isinstance(kind, StorageType) or not isinstance(key, str):
-        raise ValueError("a storage without type or key")
+        raise ValueError("a storage has no valid type or key")
     first, numel = 0, total
     if views and views[0] is not None:  # torch < 0.4
         _, first, numel = views[0]
@@ -162,9 +186,9 @@ def _storage(record: Any) -> Storage:
 
 
 def _put(target: Any, items: list[Any]) -> dict[str, Any]:
-    """Keys and values in turn; only text keys are kept, no weights have others."""
+    """Adds alternating keys and values; weights have text keys, others are dropped."""
     if not isinstance(target, dict) or len(items) % 2:
-        raise ValueError("items for what is no dictionary")
+        raise ValueError("items for something that is not a dictionary")
     for key, value in zip(items[::2], items[1::2], strict=True):
         if isinstance(key, str):
             target[key] = value
@@ -173,29 +197,29 @@ def _put(target: Any, items: list[Any]) -> dict[str, Any]:
 
 def _extend(target: Any, items: list[Any]) -> list[Any]:
     if not isinstance(target, list):
-        raise ValueError("items for what is no list")
+        raise ValueError("items for something that is not a list")
     target.extend(items)
     return target
 
 
 def _top(stack: list[Any], number: int) -> list[Any]:
-    """Takes the last so many values off the stack."""
+    """Pops the last ``number`` values off the stack."""
     if len(stack) < number:
-        raise ValueError("an empty stack")
+        raise ValueError("the stack is empty")
     values = stack[len(stack) - number :]
     del stack[len(stack) - number :]
     return values
 
 
-# The opcodes, by what they take. Sets are read as lists: hashing what a stranger nested
-# can take for ever.
+# The opcodes, grouped by their arguments. Sets are read as lists, because hashing
+# maliciously nested values can take for ever.
 _LITERALS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
     *("FLOAT", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING"),
     *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
 }
-# a number of values, for which they put what the function returns
+# these pop a number of values and push the function's result
 _COUNTED: dict[str, tuple[int, Callable[..., Any]]] = {
     "NONE": (0, lambda: None),
     "NEWTRUE": (0, lambda: True),
@@ -212,10 +236,10 @@ _COUNTED: dict[str, tuple[int, Callable[..., Any]]] = {
     "STACK_GLOBAL": (2, _find),
     "REDUCE": (2, _call),
     "NEWOBJ": (2, _call),
-    "BUILD": (2, lambda target, attributes: target),  # no attribute is kept
+    "BUILD": (2, lambda target, attributes: target),  # attributes are dropped
     "BINPERSID": (1, _storage),
 }
-# everything above the last mark
+# these take everything above the last mark
 _MARKED: dict[str, Callable[[list[Any]], Any]] = {
     "LIST": list,
     "FROZENSET": list,
@@ -223,24 +247,24 @@ _MARKED: dict[str, Callable[[list[Any]], Any]] = {
     "DICT": lambda items: _put({}, items),
     "OBJ": lambda items: _call(items[0], tuple(items[1:])),
 }
-# that, and the value below the mark
+# these also take the value below the mark
 _MARKED_ONTO = {"APPENDS": _extend, "ADDITEMS": _extend, "SETITEMS": _put}
 
 
 def load(stream: BinaryIO | mmap.mmap) -> tuple[Any, dict[str, Storage]]:
-    """Reads one pickle and leaves the stream behind it.
+    """Reads one pickle and leaves the stream at its end.
 
     Args:
-      stream: something with ``read``, ``readline`` and ``tell``.
+      stream: an object with ``read``, ``readline`` and ``tell``.
 
     Returns:
       ``(value, storages)``: the value, in which tensors are ``Tensor`` records,
       dictionaries have only their text keys and sets are lists; and the storages that
-      it mentions, by key.
+      the pickle mentions, by key.
 
     Raises:
-      Refused: it asks for anything but tensors and plain data.
-      Exception: of any kind, the pickle is malformed or ends early.
+      Refused: the pickle asks for anything but tensors and plain data.
+      Exception: (any kind) the pickle is malformed or ends early.
     """
     stack: list[Any] = []
     below: list[list[Any]] = []  # the stacks under each open mark
@@ -285,4 +309,4 @@ def load(stream: BinaryIO | mmap.mmap) -> tuple[Any, dict[str, Storage]]:
             return stack.pop(), storages
         elif name not in ("PROTO", "FRAME"):  # extension registry, out-of-band buffers
             raise Refused(f"uses the pickle opcode {name}")
-    raise ValueError("a pickle without its end")
+    raise ValueError("the pickle has no end")

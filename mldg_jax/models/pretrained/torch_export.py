@@ -1,8 +1,8 @@
-"""Exports for the torch world: adapters for ``peft``, encoders for ``transformers``.
+"""Exports to torch: adapters for ``peft``, encoders for ``transformers``.
 
-Names and layouts come from the key table of the encoder, so what is written is what
-``to_ours`` reads. Adapters are nested dictionaries as ``lora.init`` makes them, with
-paths that begin inside the encoder's ``params``.
+Names and layouts come from the encoder's key table, so ``convert.to_ours`` can read
+every export. Adapters are nested dictionaries as from ``lora.init``, with paths that
+begin inside the encoder's ``params``.
 """
 
 import json
@@ -24,12 +24,12 @@ from mldg_jax.models.pretrained.convert import Table
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PEFT_FACTOR = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_([AB])\.weight")
 
-# Settings of peft that change what an adapter computes, and the values that do not,
-# beside false, null and empty.
+# Settings of peft that change what an adapter computes, each with the values that do
+# not, in addition to false, null and empty ones.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
     "bias": ("none",),
-    # others change the base model's weights as well
+    # other initialisations change the base model's weights too
     "init_lora_weights": (True, "gaussian"),
     **dict.fromkeys(
         [
@@ -64,25 +64,26 @@ def peft(
     Args:
       adapters: leaves ``…/lora_a`` (in, rank) and ``…/lora_b`` (rank, out).
       table: names of the torch model, e.g. ``key_tables.WAV2VEC2_HF``.
-      rank: of every adapter.
+      rank: rank of every adapter.
       alpha: peft multiplies ``B @ A`` by alpha / rank.
-      base_model: hub name or folder of the torch model, for the reader to know.
-      folder: gets ``adapter_model.safetensors`` and, last, ``adapter_config.json``.
-      use_rslora: alpha / √rank instead.
+      base_model: hub name or folder of the torch model, recorded in the config.
+      folder: receives ``adapter_model.safetensors`` and, last, ``adapter_config.json``.
+      use_rslora: whether peft multiplies by alpha / √rank instead.
 
     Raises:
-      ValueError: an adapter that has no name in the table, lacks a factor, or has
-        another rank.
+      ValueError: there are no adapters, or one has no name in the table, lacks a factor
+        or has another rank.
     """
     a, b = (_factors(adapters, table, leaf) for leaf in (lora.A, lora.B))
-    if not a or a.keys() != b.keys():
-        odd = sorted(a.keys() ^ b.keys())
-        raise ValueError(f"adapters without both factors: {odd or 'there are none'}")
+    if incomplete := sorted(a.keys() ^ b.keys()):
+        raise ValueError(f"adapters without both factors: {incomplete}")
+    if not a:
+        raise ValueError("there are no adapters to write")
     state = {}
     for module in a:
-        found = a[module].shape[0], b[module].shape[1]  # (rank, in), (out, rank)
-        if found != (rank, rank):
-            raise ValueError(f"{module} has rank {found}, expected {rank}")
+        ranks = a[module].shape[0], b[module].shape[1]  # (rank, in), (out, rank)
+        if ranks != (rank, rank):
+            raise ValueError(f"{module} has rank {ranks}, expected {rank}")
         state[f"base_model.model.{module}.lora_A.weight"] = a[module]
         state[f"base_model.model.{module}.lora_B.weight"] = b[module]
     config = {
@@ -92,7 +93,7 @@ def peft(
         "r": rank,
         "lora_alpha": alpha,
         "use_rslora": use_rslora,
-        "target_modules": sorted(a),  # whole names: these layers and no others
+        "target_modules": sorted(a),  # full names match these layers and no others
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
@@ -102,19 +103,19 @@ def peft(
 
 
 def read_peft(folder: str | Path, table: Table) -> tuple[dict[str, Any], int, float]:
-    """Reads adapters that ``peft`` (the package, or the function above) wrote.
+    """Reads adapters written by the package ``peft`` or by the function above.
 
     Args:
-      folder: holds ``adapter_config.json`` and the weights beside it.
-      table: names of the torch model that they were trained on.
+      folder: contains ``adapter_config.json`` and the weights.
+      table: names of the torch model that the adapters were trained on.
 
     Returns:
-      ``(adapters, rank, scale)``, float32; ``scale`` is alpha / rank (or alpha / √rank
-      under rsLoRA), what ``lora.merge`` takes.
+      ``(adapters, rank, scale)``, adapters float32; ``scale`` is alpha / rank (alpha /
+      √rank for rsLoRA), as ``lora.merge`` takes it.
 
     Raises:
-      UserError: files are missing, it is another kind of adapter, or names or shapes
-        do not fit; everything in one report.
+      UserError: files are missing, the adapters are not plain LoRA, or names or shapes
+        do not fit; one report names everything that does not fit.
     """
     folder = Path(folder)
     rank, scale = _peft_settings(folder)
@@ -129,14 +130,15 @@ def read_peft(folder: str | Path, table: Table) -> tuple[dict[str, Any], int, fl
             wrong.append(f"{name} {value.shape}")
         else:
             factors[match[2]][f"{match[1]}.weight"] = value
-    a, misfits = _ours(factors["A"], table, lora.A, rank)
-    b, others = _ours(factors["B"], table, lora.B, rank)
-    alone = a.keys() ^ b.keys()
-    wrong += misfits + others + sorted(f"{owner}, one factor only" for owner in alone)
+    a, misfits_a = _ours(factors["A"], table, lora.A, rank)
+    b, misfits_b = _ours(factors["B"], table, lora.B, rank)
+    single = a.keys() ^ b.keys()
+    wrong += misfits_a + misfits_b
+    wrong += sorted(f"{owner}, one factor only" for owner in single)
     if wrong or not a:
         raise UserError(
-            f"{weights} holds no LoRA of rank {rank} for this encoder: "
-            f"{'; '.join(wrong) or 'no adapters'}. Is it for another model?"
+            f"{weights} does not fit this encoder as LoRA of rank {rank}: "
+            f"{'; '.join(wrong) or 'no adapters'}. Check that it is for this model"
         )
     flat = {f"{owner}/{lora.A}": value for owner, value in a.items()}
     flat |= {f"{owner}/{lora.B}": value for owner, value in b.items()}
@@ -149,17 +151,17 @@ def hf(
     config: Mapping[str, Any],
     folder: str | Path,
 ) -> None:
-    """Writes an encoder that ``transformers``' ``from_pretrained(folder)`` loads.
+    """Writes an encoder that ``from_pretrained(folder)`` of ``transformers`` loads.
 
     Args:
-      variables: the encoder's, ``{"params": ...}``, adapters merged.
+      variables: ``{"params": …}`` of the encoder, with adapters merged.
       table: names of the torch model, e.g. ``key_tables.WAV2VEC2_HF``.
       config: content of ``config.json``, e.g. ``models.wav2vec2.to_hf(model)``.
-      folder: gets ``model.safetensors`` (float32) and, last, ``config.json``.
+      folder: receives ``model.safetensors`` (float32) and, last, ``config.json``.
 
     Raises:
-      ValueError: a parameter without a name in the table, such as adapters that were
-        not merged.
+      ValueError: a parameter has no name in the table, e.g. an adapter that was not
+        merged.
     """
     state = convert.to_theirs(table, variables)
     _write(Path(folder), "model.safetensors", state, "config.json", config)
@@ -168,9 +170,9 @@ def hf(
 def _factors(
     adapters: Mapping[str, Any], table: Table, leaf: str
 ) -> dict[str, np.ndarray]:
-    """One factor of every adapter, under its torch module's name and in its layout.
+    """Returns one factor of every adapter by torch module name, in torch's layout.
 
-    Each stands in for its kernel: (in, rank) and (rank, out) are transposed as that is.
+    A factor is converted like its kernel: (in, rank) and (rank, out) are transposed.
     """
     flat = traverse_util.flatten_dict(dict(adapters), sep="/")
     kernels = {
@@ -185,14 +187,14 @@ def _factors(
 def _ours(
     factors: Mapping[str, np.ndarray], table: Table, leaf: str, rank: int
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The inverse: a factor by the path of its layer, and the names that do not fit."""
+    """Returns factors by the path of their layer, and the names that do not fit."""
     fitting, misfits = {}, []
     for name, value in convert.without_prefix(table, factors).items():
         path, layout = convert.translate(name, table.rules, 0, 1) or (name, None)
         value = np.ascontiguousarray(value.T, np.float32)  # (in, rank) or (rank, out)
-        found = value.shape[1] if leaf == lora.A else value.shape[0]
-        if layout != "dense" or found != rank:
-            misfits.append(f"{name.removesuffix('.weight')}, rank {found}")
+        own_rank = value.shape[1] if leaf == lora.A else value.shape[0]
+        if layout != "dense" or own_rank != rank:
+            misfits.append(f"{name.removesuffix('.weight')}, rank {own_rank}")
         else:
             owner = path.removeprefix("params/").removesuffix("/kernel")
             fitting[owner] = value
@@ -200,30 +202,33 @@ def _ours(
 
 
 def _peft_settings(folder: Path) -> tuple[int, float]:
-    """Rank and scale; refuses settings that we would compute differently."""
+    """Returns rank and scale; refuses settings that we would compute differently."""
     path = folder / PEFT_CONFIG
     try:
         config = json.loads(path.read_text())
-        odd = [
+        unsupported = [
             f"{name} = {config[name]!r}"
             for name, neutral in _NEUTRAL.items()
             if config.get(name) and config[name] not in neutral
         ]
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
-        root = config.get("use_rslora", False)
+        use_rslora = config.get("use_rslora", False)
     except FileNotFoundError:
         raise UserError(
             f"{folder} has no {PEFT_CONFIG}; give the folder that peft's "
             "save_pretrained wrote"
         ) from None
     except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        raise UserError(f"{path} is no peft configuration ({error!r})") from None
-    if odd or rank < 1:
         raise UserError(
-            f"{path} asks for {', '.join(odd) or f'rank {rank}'}; only plain LoRA of "
-            "one rank can be read: merge it in torch and give the merged model"
+            f"{path} is not a valid peft configuration ({error!r}); save the adapters "
+            "again with peft's save_pretrained"
+        ) from None
+    if unsupported or rank < 1:
+        raise UserError(
+            f"{path} asks for {', '.join(unsupported) or f'rank {rank}'}; only plain "
+            "LoRA of one rank can be read: merge it in torch and give the merged model"
         )
-    return rank, alpha / (rank**0.5 if root else rank)
+    return rank, alpha / (rank**0.5 if use_rslora else rank)
 
 
 def _write(
@@ -233,10 +238,10 @@ def _write(
     config_name: str,
     config: Mapping[str, Any],
 ) -> None:
-    """Weights first: a folder with its config is complete."""
-    # safetensors writes the memory as it lies: contiguous, or it is silently wrong
+    """Writes the weights first, so a folder with its config is complete."""
+    # safetensors writes memory as is; an array that is not contiguous comes out wrong
     arrays = {k: np.asarray(v, np.float32, order="C") for k, v in state.items()}
     with replacing(folder / weights_name) as part:
-        save_file(arrays, part, metadata={"format": "pt"})  # transformers wants to know
+        save_file(arrays, part, metadata={"format": "pt"})  # required by transformers
     with replacing(folder / config_name) as part:
         part.write_text(json.dumps(dict(config), indent=1) + "\n")

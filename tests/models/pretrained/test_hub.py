@@ -24,7 +24,7 @@ class LocalEntryNotFoundError(EntryNotFoundError, FileNotFoundError):
 
 @pytest.fixture
 def library(monkeypatch):
-    """A stand-in: ``answers`` are what each file name gives, a path or an error."""
+    """A stand-in whose ``answers`` give a path or an error for each file name."""
     package = types.ModuleType("huggingface_hub")
     package.errors = types.ModuleType("huggingface_hub.errors")
     package.errors.EntryNotFoundError = EntryNotFoundError
@@ -99,7 +99,7 @@ def test_the_shards_of_an_index_come_with_it(library, tmp_path):
 
 def test_a_model_without_such_files(library):
     with pytest.raises(
-        UserError, match=r"on the Hugging Face hub holds no model\.safe"
+        UserError, match=r"on the Hugging Face hub contains no model\.safe"
     ):
         hub.locate(MODEL, NAMES)
 
@@ -143,7 +143,7 @@ def test_no_library(monkeypatch):
 
 @pytest.mark.parity
 def test_the_real_library_offline(tmp_path):
-    """Answers from its cache, where only the second name is; else says what to do."""
+    """Answers from its cache, which has only the second name; else says what to do."""
     cached = tmp_path / "hub" / "models--owner--name"
     snapshot = cached / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)

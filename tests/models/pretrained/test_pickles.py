@@ -1,4 +1,4 @@
-"""Hostile checkpoints: refused, by name, and nothing runs."""
+"""Hostile checkpoints are refused by name, and nothing in them runs."""
 
 import copyreg
 import os
@@ -43,7 +43,7 @@ def refused(request, tmp_path):
 
 
 class Attack:
-    """What pickle makes of an object that wants to be a command."""
+    """An object that pickles to a call of a function."""
 
     def __init__(self, function, *arguments):
         self.reduced = function, arguments
@@ -234,7 +234,7 @@ MISUSE = {
 @pytest.mark.parametrize("what", MISUSE)
 def test_misuse_of_what_is_permitted(refused, what):
     message = refused(torch_bytes.program(torch_bytes.mapping(w=MISUSE[what])))
-    assert "cut short, damaged or no checkpoint" in message
+    assert "truncated, damaged or not a checkpoint" in message
 
 
 INERT = {
@@ -269,7 +269,7 @@ INERT = {
 
 @pytest.mark.parametrize("what", INERT)
 def test_attributes_are_dropped(tmp_path, what):
-    """State that would change a real object is read over."""
+    """State that would change a real object is skipped."""
     path = tmp_path / "file.pt"
     program = torch_bytes.program(torch_bytes.mapping(w=INERT[what]))
     path.write_bytes(torch_bytes.as_zip(program, {"0": bytes(24)}))
@@ -278,7 +278,7 @@ def test_attributes_are_dropped(tmp_path, what):
 
 
 def test_nests_that_would_take_for_ever(tmp_path):
-    """2^100 tuples in 300 bytes as a key and in a set: to hash them never ends."""
+    """2^100 tuples in 300 bytes, as a key and in a set: hashing would never end."""
     nest = b")" + b"q\x01h\x01\x86" * 100
     program = torch_bytes.program(
         b"}" + nest + b"Ns0\x8f(" + nest + b"\x900" + torch_bytes.mapping(w=TENSOR)

@@ -44,7 +44,7 @@ def equal(found, expected):
 @pytest.mark.parametrize("form", ["zip", "legacy"])
 @pytest.mark.parametrize("fairseq", [False, True])
 def test_what_torch_wrote(form, fairseq):
-    """Every dtype and stride; fairseq's wrapping, Namespace and optimiser left out."""
+    """Every dtype and stride; fairseq's Namespace and optimiser are skipped."""
     golden = np.load(GOLDEN / "torch" / "expected.npz")
     path = GOLDEN / "torch" / f"{'fairseq_' if fairseq else ''}{form}.pt"
     prefix = "fairseq/"
@@ -101,7 +101,7 @@ def test_storages_of_any_name_and_byte_order(put):
 
 
 def test_views_of_torch_before_0_4(put):
-    """A storage that is a part of another one."""
+    """A storage can be a part of another one."""
     store = torch_bytes.storage("7", 6, view=torch_bytes.lit(("8", 2, 3)))
     program = torch_bytes.program(
         torch_bytes.mapping(w=torch_bytes.tensor(store, shape=[3], stride=[1]))
@@ -144,8 +144,8 @@ NOT_WEIGHTS = {
     "empty": (b"", "is empty; download it again"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     "page": (b"\n<!DOCTYPE html><html>", "web page, not the weights"),
-    "error": (b'{"error": "Unauthorized"}', "no checkpoint"),
-    "text": (b"Entry not found", "no checkpoint"),
+    "error": (b'{"error": "Unauthorized"}', "not a checkpoint"),
+    "text": (b"Entry not found", "not a checkpoint"),
     "archive": (
         torch_bytes.as_zip(b"", {}).replace(b"data.pkl", b"data.txt"),
         "0 data.pkl",
@@ -154,7 +154,7 @@ NOT_WEIGHTS = {
         torch_bytes.as_zip(WEIGHT, {}, extra={"constants.pkl": b""}),
         "TorchScript",
     ),
-    "pickle": (torch_bytes.program(torch_bytes.lit({"a": 1})), "none of torch's"),
+    "pickle": (torch_bytes.program(torch_bytes.lit({"a": 1})), "not one of torch's"),
     "bare": (
         torch_bytes.as_zip(
             torch_bytes.program(torch_bytes.tensor(torch_bytes.storage("0", 6))), {}
@@ -169,7 +169,7 @@ NOT_WEIGHTS = {
 
 
 @pytest.mark.parametrize("what", NOT_WEIGHTS)
-def test_what_is_no_checkpoint(put, what):
+def test_not_a_checkpoint(put, what):
     content, message = NOT_WEIGHTS[what]
     path = put(content, "pytorch_model.bin")
     with pytest.raises(UserError, match=message) as info:
@@ -180,7 +180,7 @@ def test_what_is_no_checkpoint(put, what):
 def test_nothing_there(tmp_path):
     with pytest.raises(UserError, match=r"none does not exist; give a checkpoint"):
         torch_files.read(tmp_path / "none")
-    with pytest.raises(UserError, match=r"holds none of model\.safetensors, "):
+    with pytest.raises(UserError, match=r"contains none of model\.safetensors, "):
         torch_files.read(tmp_path)
 
 
@@ -211,7 +211,7 @@ def test_sizes_are_checked_against_the_bytes(put, lie, form):
     program = torch_bytes.program(
         torch_bytes.mapping(w=torch_bytes.tensor(arguments.pop("store"), **arguments))
     )
-    with pytest.raises(UserError, match="cut short, damaged or no checkpoint"):
+    with pytest.raises(UserError, match="truncated, damaged or not a checkpoint"):
         torch_files.read(put(form(program, {"0": SIX.tobytes()})))
 
 
@@ -222,7 +222,7 @@ def test_cut_anywhere(put, file):
     else:
         content = (GOLDEN / "torch" / file).read_bytes()
     for length in {*range(0, len(content), 3), *range(len(content) - 99, len(content))}:
-        with pytest.raises(UserError, match=r"cut short|is empty"):
+        with pytest.raises(UserError, match=r"truncated|is empty"):
             torch_files.read(put(content[:length], file))
 
 
@@ -230,7 +230,7 @@ def test_cut_anywhere(put, file):
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_damaged_anywhere(file, tmp_path_factory, data):
-    """Read or refused; never another exception."""
+    """The file is read or refused; no other exception is raised."""
     content = bytearray((GOLDEN / "torch" / file).read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(
