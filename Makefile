@@ -1,10 +1,10 @@
-# The two commands of the README are `make demo` and `make test`; both install first.
+# The README's two commands are `make demo` and `make test`; both install first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
   --use-pep517 -c constraints.txt
-# A process a core, each with whole files; in their order, which ends with short ones.
+# One process per core, each with whole files, in the given order: the last are short.
 CORES := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo test test-parity test-full fresh lint format bench notebooks \
@@ -12,21 +12,21 @@ CORES := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 help:
 	@echo "make demo         build the corpus, train four methods, write runs/demo/report.html"
-	@echo "make test         the tests: no corpus, no torch, offline once installed"
-	@echo "make test-parity  the tests against live torch, transformers, peft"
-	@echo "make test-full    all tests, also those of full-size models"
-	@echo "make fresh        README, tests, small demo in new Debian 12 and 13 (root; an hour)"
-	@echo "make install      only .venv with pinned dependencies"
-	@echo "make lint         ruff format and check, pyright"
-	@echo "make bench        what is in benchmarks/"
-	@echo "make notebooks    run notebooks/*.py again, on DebSpoof: their .ipynb"
+	@echo "make test         run the tests: no corpus, no torch, offline once installed"
+	@echo "make test-parity  compare with torch, transformers and peft (installs them)"
+	@echo "make test-full    run all tests, including those of full-size models"
+	@echo "make fresh        try README, tests and demo in new Debian 12 and 13 (root; an hour)"
+	@echo "make install      create .venv with pinned dependencies"
+	@echo "make lint         run ruff format --check, ruff check and pyright"
+	@echo "make bench        run benchmarks/ (installs torch)"
+	@echo "make notebooks    execute notebooks/*.py on DebSpoof and write their .ipynb"
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; choose one: make PYTHON=python3.11 install"; exit 2; }
-	@# Debian's venv without python3-venv leaves a python that has no pip
+	@# without python3-venv, Debian's venv module leaves a python that has no pip
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
 	  { echo "no venv module; on Debian/Ubuntu: sudo apt-get install python3-venv; then again"; exit 2; }
 	@echo "installing pinned dependencies into $(VENV) (about 1.5 GB, 1-2 minutes)"
@@ -49,7 +49,7 @@ test-parity: $(VENV)/.parity
 test-full: $(VENV)/.parity
 	@XLA_FLAGS= $(BIN)/python -m pytest
 
-# Before every release, and after any change to what is installed.
+# Run before every release and after any change to the installed packages.
 fresh:
 	@.ci/fresh
 

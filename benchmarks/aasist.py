@@ -1,11 +1,11 @@
-"""One training step of the AASIST back-end, ours against torch, on this machine's CPU.
+"""Times a training step of the AASIST back-end, ours against torch, on this CPU.
 
     python benchmarks/aasist.py [--model raw] [--batch 16] [--runs 15] [--threads 2]
 
 A step is the loss and its gradient with respect to every parameter and the input, in
-training mode with dropout. Each side runs in a process of its own, on the same cores;
-they take turns, so that what else the machine does falls on both. Prints JSON: medians
-and least times in ms, and the ratio of ours to torch's.
+training mode with dropout. Each side runs in its own process, on the same cores. The
+sides alternate, so that other load on the machine affects both. Prints JSON: median and
+minimum times in ms, and the ratio of ours to torch's.
 """
 
 import argparse
@@ -24,7 +24,12 @@ SHAPES = {"head": (201, 1024), "raw": (64_600,)}
 
 
 def ours(kind: str, batch: int) -> Callable[[], None]:
-    """Returns a compiled step."""
+    """Returns our step, compiled.
+
+    Args:
+      kind: ``"head"`` or ``"raw"``, see ``SHAPES``.
+      batch: examples.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -48,7 +53,13 @@ def ours(kind: str, batch: int) -> Callable[[], None]:
 
 
 def theirs(kind: str, batch: int, threads: int) -> Callable[[], None]:
-    """Returns torch's step."""
+    """Returns the step of torch.
+
+    Args:
+      kind: ``"head"`` or ``"raw"``, see ``SHAPES``.
+      batch: examples.
+      threads: of torch.
+    """
     import torch
 
     from tests.parity import torch_aasist
@@ -69,7 +80,13 @@ def theirs(kind: str, batch: int, threads: int) -> Callable[[], None]:
 
 
 def worker(connection, side: str, options: argparse.Namespace) -> None:
-    """Answers every message with the time of one step, in ms."""
+    """Replies to every message with the time of one step, in ms.
+
+    Args:
+      connection: to the parent; a false message ends the process.
+      side: ``"ours"`` or ``"torch"``.
+      options: of the command line.
+    """
     os.environ["JAX_PLATFORMS"] = "cpu"
     sys.path.insert(0, str(ROOT))
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
@@ -87,7 +104,15 @@ def worker(connection, side: str, options: argparse.Namespace) -> None:
 
 
 def measure(options: argparse.Namespace, sides: list[str]) -> dict[str, list[float]]:
-    """Times of alternating runs, by side."""
+    """Times alternating runs of both sides.
+
+    Args:
+      options: of the command line.
+      sides: ``"ours"``, ``"torch"``.
+
+    Returns:
+      Times in ms, by side.
+    """
     context = multiprocessing.get_context("spawn")
     ends = {}
     for side in sides:
@@ -116,7 +141,7 @@ def main() -> None:
     if find_spec("torch"):
         sides.append("torch")
     else:
-        print("torch is not installed (make test-parity installs it): no ratio")
+        print("no ratio: torch is not installed (make test-parity installs it)")
     times = measure(options, sides)
     medians = {side: statistics.median(t) for side, t in times.items()}
     result = {**vars(options), "median_ms": medians}

@@ -1,10 +1,10 @@
-"""Gradients by attack: one vmapped pass against a loop over attacks, on this machine.
+"""Times the gradients by attack: one vmapped pass against a loop over attacks.
 
     python benchmarks/analysis.py [--attacks 12] [--examples 4] [--runs 15]
 
 DebSpoof's detector (Whisper tiny's first two layers with random weights, LoRA r 8,
-pooling head, 0.64 s clips). The ways take turns, so that what else the machine does
-falls on all. Prints JSON: medians in ms, and each over the loop's.
+pooling head, crops of 0.64 s). The variants alternate, so that other load on the
+machine affects all of them. Prints JSON: medians in ms, and their ratios to the loop's.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main() -> None:
     loss = losses.evaluation(detector, state.batch_stats, frozen)
     batches = jax.device_put(batches)
 
-    def passed(chunk):
+    def vmapped(chunk):
         return gradients.stacked(loss, state.trainable, batches, None, chunk=chunk)
 
     def loop():
@@ -61,18 +61,18 @@ def main() -> None:
             for i in range(options.attacks)
         ]
 
-    ways = {
+    variants = {
         "loop": loop,
-        "vmapped": lambda: passed(None),
-        "chunks of 4": lambda: passed(4),
-        "chunks of 1": lambda: passed(1),
+        "vmapped": lambda: vmapped(None),
+        "chunks of 4": lambda: vmapped(4),
+        "chunks of 1": lambda: vmapped(1),
     }
-    times = {name: [] for name in ways}
+    times = {name: [] for name in variants}
     for number in range(options.runs + 1):
-        for name, way in ways.items():
+        for name, variant in variants.items():
             start = time.perf_counter()
-            jax.block_until_ready(way())
-            if number:  # the first compiles
+            jax.block_until_ready(variant())
+            if number:  # the first round compiles
                 times[name].append(1e3 * (time.perf_counter() - start))
     medians = {name: statistics.median(t) for name, t in times.items()}
     ratio = {name: t / medians["loop"] for name, t in medians.items()}

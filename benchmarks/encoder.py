@@ -1,11 +1,12 @@
-"""XLS-R 300M: our inference and LoRA training step against transformers + peft.
+"""Times XLS-R 300M: our inference and LoRA step against transformers and peft.
 
     .venv/bin/python benchmarks/encoder.py [--layers 24 8] [--repeats 7]
 
-Same shapes, random weights, batch 4 × 64,600 samples, float32, as many threads. Torch
-runs with sdpa attention, inference in ``inference_mode``, training with frozen weights
-that need no gradient. Runs alternate; a ratio below 1 means that ours is faster. Prints
-JSON. Needs torch: ``make test-parity`` installs it.
+Both sides have the same shapes, random weights, batch 4 × 64,600 samples, float32 and
+the same number of threads. Torch uses sdpa attention, inference runs in
+``inference_mode``, and training has frozen weights that need no gradient. Runs
+alternate; a ratio below 1 means that ours is faster. Prints JSON. Needs torch: ``make
+test-parity`` installs it.
 """
 
 import argparse
@@ -34,28 +35,43 @@ def main() -> None:
     result: dict[str, Any] = {"threads": threads()}
     for layers in arguments.layers:
         encode, torch_encode = inference(layers)
-        one = alternate(encode, torch_encode, arguments.repeats)
-        one["of_gemm_rate"] = gemm_fraction(encode, flops(layers), arguments.repeats)
-        result[f"inference, {layers} layers"] = one
+        timing = alternate(encode, torch_encode, arguments.repeats)
+        timing["of_gemm_rate"] = gemm_fraction(encode, flops(layers), arguments.repeats)
+        result[f"inference, {layers} layers"] = timing
     for layers in arguments.layers:
         if layers <= 8:  # torch keeps the activations of every layer
-            one = alternate(*training(layers), arguments.repeats)
-            result[f"LoRA step, {layers} layers"] = one
+            timing = alternate(*training(layers), arguments.repeats)
+            result[f"LoRA step, {layers} layers"] = timing
     print(json.dumps(result, indent=1))
 
 
 def threads() -> int:
+    """Returns the number of cores of this process."""
     return len(os.sched_getaffinity(0))
 
 
 def seconds(function: Callable[[], Any]) -> float:
+    """Returns the wall-clock time of a call.
+
+    Args:
+      function: called once, without arguments.
+    """
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
 def alternate(ours: Callable, theirs: Callable, repeats: int) -> dict[str, Any]:
-    """Median seconds of both, and the median and range of their ratio, by turns."""
+    """Times two functions in alternation.
+
+    Args:
+      ours: without arguments.
+      theirs: without arguments.
+      repeats: rounds, after one that warms up.
+
+    Returns:
+      Median seconds of both, and the median and range of ours / theirs.
+    """
     ours(), theirs()  # compile, warm up
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
     ratios = sorted(a / b for a, b in pairs)
@@ -68,12 +84,18 @@ def alternate(ours: Callable, theirs: Callable, repeats: int) -> dict[str, Any]:
 
 
 def gemm_fraction(run: Callable, work: float, repeats: int) -> float:
-    """Our rate as a fraction of XLA's on a large float32 product, by turns.
+    """Returns our rate as a fraction of XLA's on a large float32 matrix product.
 
-    The product takes as long as our run, so that both meet the same machine.
+    The product takes about as long as our run and alternates with it, so that both see
+    the same load on the machine.
+
+    Args:
+      run: our program, without arguments.
+      work: its floating-point operations.
+      repeats: rounds, of which the median is taken.
     """
     size = 2048
-    # scaled so that a chain of products stays finite
+    # scaled so that repeated products stay finite
     a = jax.random.normal(jax.random.key(0), (size, size)) * size**-0.5
     times = max(1, round(work / (2 * size**3)))
 
@@ -90,9 +112,13 @@ def gemm_fraction(run: Callable, work: float, repeats: int) -> float:
 
 
 def flops(layers: int) -> float:
-    """Of a forward pass: matmuls, convolutions and attention, from the shapes.
+    """Returns the floating-point operations of a forward pass, from the shapes.
 
-    The positional convolution is counted as the direct one.
+    Counts matrix products, convolutions (the positional one as a direct convolution)
+    and attention.
+
+    Args:
+      layers: of the transformer.
     """
     model, total, samples, inner = Wav2Vec2(layers=layers), 0, SAMPLES, 1
     shapes = zip(model.kernels, model.strides, model.channels, strict=True)
@@ -108,15 +134,26 @@ def flops(layers: int) -> float:
 
 
 def audio() -> np.ndarray:
+    """Returns noise, (``BATCH``, ``SAMPLES``) float32."""
     return (0.1 * np.random.default_rng(0).normal(size=(BATCH, SAMPLES))).astype("f4")
 
 
 def ours(layers: int) -> tuple[Wav2Vec2, dict]:
+    """Returns our encoder and its random parameters.
+
+    Args:
+      layers: of the transformer.
+    """
     model = Wav2Vec2(layers=layers)
     return model, jax.jit(model.init)(jax.random.key(0), audio()[:1])["params"]
 
 
 def theirs(layers: int) -> Any:
+    """Returns the same encoder of ``transformers``, with random parameters.
+
+    Args:
+      layers: of the transformer.
+    """
     import torch
     import transformers
 
@@ -135,7 +172,11 @@ def theirs(layers: int) -> Any:
 
 
 def inference(layers: int) -> tuple[Callable, Callable]:
-    """The encoder's frames."""
+    """Returns two programs that compute the encoder's frames: ours and torch's.
+
+    Args:
+      layers: of the transformer.
+    """
     import torch
 
     model, params = ours(layers)
@@ -151,7 +192,13 @@ def inference(layers: int) -> tuple[Callable, Callable]:
 
 
 def training(layers: int) -> tuple[Callable, Callable]:
-    """Gradients of rank-16 adapters on q, k, v, out and of a linear head."""
+    """Returns two programs that compute a LoRA gradient: ours and torch's.
+
+    The gradient is that of rank-16 adapters on q, k, v and out and of a linear head.
+
+    Args:
+      layers: of the transformer.
+    """
     import peft
     import torch
 

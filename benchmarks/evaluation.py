@@ -1,9 +1,9 @@
-"""Metrics and speaker bootstrap of a million trials.
+"""Times the metrics and the speaker bootstrap on a million trials.
 
     python benchmarks/evaluation.py
 
-Prints seconds of one run each; the bootstrap is of 1,000 replicates, with 500 speakers
-and with every utterance for itself.
+Prints the seconds of one run each. The bootstrap has 1,000 replicates and resamples 500
+speakers, or single utterances.
 """
 
 import time
@@ -27,9 +27,9 @@ def main() -> None:
 
     def every_metric():
         metrics.detection_metrics(scores[labels == 1], scores[labels == 0])
-        for its in metrics.groups(labels, attacks).values():
-            real = labels[its] == 1
-            metrics.detection_metrics(scores[its[real]], scores[its[~real]])
+        for trials in metrics.groups(labels, attacks).values():
+            real = labels[trials] == 1
+            metrics.detection_metrics(scores[trials[real]], scores[trials[~real]])
 
     def replicates(ids):
         scheme = bootstrap.Scheme("together")

@@ -1,10 +1,10 @@
-"""An MLDG step from waveforms against one from prefixes that were kept.
+"""Times an MLDG step from waveforms against one from cached features.
 
     python benchmarks/feature_cache.py [--layers 8] [--rounds 7]
 
-XLS-R's width with some of its layers, and Whisper tiny with the layers that
-configs/debspoof.py takes; pooling head, float32, first order. The losses of both steps
-are compared first. By turns, medians; prints JSON.
+Measures a model of XLS-R's width with some of its layers, and Whisper tiny with the
+layers of configs/debspoof.py; pooling head, float32, first order. First checks that
+both steps have the same loss. The steps alternate; prints medians as JSON.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from mldg_jax.models.whisper import WhisperEncoder
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures both models and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--layers", type=int, default=8, help="of XLS-R's 24")
     parser.add_argument("--rounds", type=int, default=7)
@@ -47,8 +47,19 @@ def main() -> None:
 
 
 def measure(frontend, samples: int, attacks: int, rounds: int) -> dict:
-    """Milliseconds of both steps, and the ratio of prefixes to waveforms."""
-    made = Detector(frontend, PoolingHead())
+    """Times both steps of a model.
+
+    Args:
+      frontend: the encoder.
+      samples: length of a crop, at 16 kHz.
+      attacks: domains of an episode, half of them meta-test; two utterances each.
+      rounds: alternating runs.
+
+    Returns:
+      Median milliseconds of both steps, the median ratio of cached features to
+      waveforms, and the difference of the losses.
+    """
+    detector = Detector(frontend, PoolingHead())
     rng = np.random.default_rng(0)
     shape = (attacks // 2, 2, samples)
     halves = {
@@ -58,12 +69,12 @@ def measure(frontend, samples: int, attacks: int, rounds: int) -> dict:
         }
         for name in ("meta_train", "meta_test")
     }
-    some = halves["meta_train"]["waveform"][0]
-    params = jax.jit(frontend.init)(jax.random.key(0), some[:1])["params"]
+    examples = halves["meta_train"]["waveform"][0]
+    params = jax.jit(frontend.init)(jax.random.key(0), examples[:1])["params"]
     trainable, batch_stats, frozen = init_parameters(
-        jax.random.key(1), made, params, some, rank=16
+        jax.random.key(1), detector, params, examples, rank=16
     )
-    prefix = jax.jit(lambda p, x: frontend_prefix(made, p, x))
+    prefix = jax.jit(lambda p, x: frontend_prefix(detector, p, x))
     cached = {
         name: {
             "label": half["label"],
@@ -74,14 +85,15 @@ def measure(frontend, samples: int, attacks: int, rounds: int) -> dict:
 
     @jax.jit
     def step(trainable, batch_stats, frozen, episode, key):
-        loss_fn = cross_entropy(made, batch_stats, frozen)
+        loss_fn = cross_entropy(detector, batch_stats, frozen)
         objective = mldg.mldg(loss_fn, inner_lr=0.01)
         return jax.value_and_grad(objective, has_aux=True)(trainable, episode, key)
 
     def run(episode):
         key = jax.random.key(2)
-        found = step(trainable, batch_stats, frozen, episode, key)
-        return float(jax.block_until_ready(found)[0][0])
+        result = step(trainable, batch_stats, frozen, episode, key)
+        (loss, _), _ = jax.block_until_ready(result)
+        return float(loss)
 
     losses = [run(halves), run(cached)]
     assert abs(losses[0] - losses[1]) < 1e-6 * abs(losses[0]), losses

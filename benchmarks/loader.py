@@ -1,11 +1,11 @@
-"""Episodes a second from the loader, against what a Whisper-tiny LoRA step consumes.
+"""Measures the episodes per second of the loader and of a LoRA step of Whisper tiny.
 
     python benchmarks/loader.py [--corpus debspoof/small] [--data-dir data]
 
-The step is configs/debspoof.py:mldg. The loader is measured alone, reading the prepared
-corpus: first decoding every recording (as a corpus too large for memory does), then
-with the recordings in memory (as up to ten hours are), with and without the config's
-augmentation. By turns with the step, medians of a few rounds; prints JSON.
+The step is that of configs/debspoof.py:mldg. The loader is measured alone, on the
+prepared corpus: decoding every recording (as for a corpus too large for memory) and
+with the recordings in memory (as for up to ten hours), with and without the config's
+augmentation. The measurements alternate; prints medians over a few rounds as JSON.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from mldg_jax.training.config_files import read_config_file
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures the loader and the step and prints the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", default="debspoof/small")
     parser.add_argument("--data-dir", default="data")
@@ -36,17 +36,17 @@ def main() -> None:
     options = parser.parse_args()
     name, _, size = options.corpus.partition("/")
     folder = find_corpus(name, size, options.data_dir)
-    corpus, read = (load_split(folder, "train", kept_seconds=s) for s in (np.inf, 0))
+    corpus, decoded = (load_split(folder, "train", kept_seconds=s) for s in (np.inf, 0))
     config = read_config_file("configs/debspoof.py:mldg")
     domains = episodes.group(corpus)
 
-    def serve(corpus, augment):
-        draw = {k: getattr(config.episode, k) for k in loader.DRAWN}
+    def load(corpus, augment):
+        sampling = {k: getattr(config.episode, k) for k in loader.SAMPLED}
         make = loader.sampler(
             domains,
             corpus,
             seed=0,
-            options=draw,
+            options=sampling,
             samples=config.crop_samples,
             augment=augment,
         )
@@ -65,12 +65,12 @@ def main() -> None:
 
     host, _ = from_config(config.augment)
     for row in range(len(corpus.label)):
-        corpus.waveform(row)
+        corpus.waveform(row)  # decodes it into memory
     runs = {
-        "decoding": serve(read, None),
-        "decoding, augmented": serve(read, host),
-        "in memory": serve(corpus, None),
-        "in memory, augmented": serve(corpus, host),
+        "decoding": load(decoded, None),
+        "decoding, augmented": load(decoded, host),
+        "in memory": load(corpus, None),
+        "in memory, augmented": load(corpus, host),
         "step": step_runner(config, domains, corpus, options.episodes),
     }
     seconds = {name: [] for name in runs}
@@ -81,8 +81,8 @@ def main() -> None:
             if number:  # the first round warms up
                 seconds[name].append(time.perf_counter() - started)
     rate = {
-        name: options.episodes / statistics.median(found)
-        for name, found in seconds.items()
+        name: options.episodes / statistics.median(times)
+        for name, times in seconds.items()
     }
     print(
         json.dumps(
@@ -104,14 +104,21 @@ def main() -> None:
 
 
 def step_runner(config, domains, corpus, count):
-    """Runs training steps on one episode that is there already."""
+    """Returns a function that runs training steps on one preloaded episode.
+
+    Args:
+      config: of the run.
+      domains: of ``episodes.group``.
+      corpus: of the episode.
+      count: steps of a call.
+    """
     detector = create_detector(config.model, None, config.compute)
     frontend = pretrained.load_frontend(config.model)
     make = loader.sampler(
         domains,
         corpus,
         seed=0,
-        options={k: getattr(config.episode, k) for k in loader.DRAWN},
+        options={k: getattr(config.episode, k) for k in loader.SAMPLED},
         samples=config.crop_samples,
     )
     _, episode = make(0)

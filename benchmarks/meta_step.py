@@ -1,23 +1,23 @@
-"""One MLDG step of the whole detector, ours against torch, first and second order.
+"""Times an MLDG step of the whole detector, ours against torch, in both orders.
 
     python benchmarks/meta_step.py [--head aasist] [--channels 32] [--rounds 15] …
 
 A step is the meta-gradient of an episode with respect to the LoRA factors and the head:
 extractor, transformer and head on both halves, in float32. Torch runs ``transformers``
-and ``peft`` with ``functional_call`` (tests/parity/torch_detector.py, which is also
-what the parity test takes), on the same parameters and clips; with the pooling head,
-which has no dropout, the gradients are compared first. "frozen part" is the forward
-pass of what precedes the first adapter, "product" a 2048³ matrix product.
+and ``peft`` with ``functional_call`` (tests/parity/torch_detector.py, also used by the
+parity test), on the same parameters and audio. With the pooling head, which has no
+dropout, the gradients are compared first. "frozen part" is the forward pass up to the
+first adapter, "product" a 2048³ matrix product.
 
-MKL, which torch multiplies with, leaves AVX-512 unused on AMD's CPUs, at half the rate.
-There a third side is torch with MKL made to take the CPU for an Intel one, by a
-function that a C compiler makes for LD_PRELOAD: about what torch does on Intel's.
+On AMD CPUs MKL, torch's matrix library, does not use AVX-512 and runs at half the rate.
+There, a third side is torch with MKL forced to treat the CPU as an Intel one, by a
+preloaded function (needs a C compiler). It approximates torch on an Intel CPU.
 
-Every side is a process of its own, pinned to the same cores; they take turns, program
-by program. On one thread the time is that of the CPU, which other work on the machine
-disturbs least, otherwise the clock's. Prints JSON: medians in ms, and the median and
-quartiles of ratios. Memory: what a step adds to the resident memory at its peak, and
-for ours what the compiler says (temporaries, arguments and outputs), in MB.
+Every side runs in its own process, pinned to the same cores; the sides alternate,
+program by program. With one thread the times are CPU times, which other load on the
+machine affects least, otherwise wall-clock times. Prints JSON: medians in ms, and the
+median and quartiles of ratios. Memory is what a step adds to the resident memory at its
+peak and, for ours, the compiler's figure (temporaries, arguments and outputs), in MB.
 """
 
 import argparse
@@ -43,21 +43,31 @@ ROOT = Path(__file__).parents[1]
 
 
 def added_memory(program: Callable[[], Any]) -> float:
-    """Peak of the resident memory over a run, above what is there before, in MB."""
+    """Returns how far resident memory peaks above its level before a run, in MB.
+
+    Args:
+      program: run once, without arguments.
+    """
 
     def status(name):
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(x.split()[1]) for x in lines if x.startswith(name)) / 1024
 
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = status("VmRSS")
     program()
     return status("VmHWM") - before
 
 
 def worker(connection, side: str, options: argparse.Namespace) -> None:
-    """Answers ("time" | "memory" | "gradient", program)."""
+    """Replies to requests ``("time" | "memory" | "gradient", program)``.
+
+    Args:
+      connection: to the parent; a false request ends the process.
+      side: ``"ours"``, or anything else for torch.
+      options: of the command line.
+    """
     os.environ["JAX_PLATFORMS"] = "cpu"
     sys.path.insert(0, str(ROOT))
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
@@ -81,7 +91,11 @@ def worker(connection, side: str, options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def intel_mkl(folder: str):
-    """Processes started inside it have an MKL that uses AVX-512 on any CPU."""
+    """Lets MKL use AVX-512 on any CPU, in processes started inside the context.
+
+    Args:
+      folder: where the preloaded library is written.
+    """
     library = Path(folder) / "intel.so"
     source = "int mkl_serv_intel_cpu_true(void) { return 1; }"
     command = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)]
@@ -94,7 +108,15 @@ def intel_mkl(folder: str):
 
 
 def start(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, dict]]:
-    """Connections by side, and what the sides say of their memory."""
+    """Starts the processes of all sides.
+
+    Args:
+      options: of the command line.
+
+    Returns:
+      Connections by side, and for each side a dictionary for its memory, with the
+      compiler's figure for ours.
+    """
     context, ends, memory = multiprocessing.get_context("spawn"), {}, {}
 
     def run(side):
@@ -115,6 +137,12 @@ def start(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, dict]]
 
 
 def spread(values: list[float], digits: int) -> dict[str, Any]:
+    """Returns the median and quartiles of values, rounded.
+
+    Args:
+      values: at least two.
+      digits: decimals.
+    """
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return {
         "median": round(middle, digits),
@@ -123,7 +151,11 @@ def spread(values: list[float], digits: int) -> dict[str, Any]:
 
 
 def report(times: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
-    """Medians and ratios from the times of every side's programs, round by round."""
+    """Computes medians and ratios.
+
+    Args:
+      times: in ms, by side, program and round.
+    """
 
     def per(over, under):
         return spread([a / b for a, b in zip(over, under, strict=True)], 3)
@@ -192,6 +224,11 @@ def main() -> None:
 
 
 def rounded(tree: Any) -> Any:
+    """Rounds the numbers in nested dictionaries to integers.
+
+    Args:
+      tree: a number, or a dictionary of such trees.
+    """
     if isinstance(tree, dict):
         return {k: rounded(v) for k, v in tree.items()}
     return round(tree)

@@ -1,13 +1,14 @@
-"""RawBoost: time a clip of 4.04 s, ours against numpy and scipy, on a CPU.
+"""Times RawBoost on utterances of 4.04 s, ours against numpy and scipy, on a CPU.
 
     python benchmarks/rawboost.py [--algorithms 1 5] [--batch 16] [--threads 1]
 
-Ours is one jitted call for the batch. The rival (tests/data/augment/numpy_rawboost.py)
-has the same equations at its best settings: float32, overlap-add convolution, a
-generator that picks samples without ordering them; with more threads the clips are
-dealt to as many. Each side runs in a process of its own, on the same cores; they take
-turns. Prints JSON: median ms a clip, by the clock and of CPU time (which other work on
-the machine hardly lengthens), and the ratios of ours to numpy's.
+Ours is one jitted call for the batch. The baseline
+(tests/data/augment/numpy_rawboost.py) has the same equations at its fastest settings:
+float32, overlap-add convolution, and a generator that picks samples without ordering
+them; with several threads, the utterances are distributed over them. Each side runs in
+its own process, on the same cores, and the sides alternate. Prints JSON: median ms per
+utterance in wall-clock and CPU time (which other load on the machine hardly affects),
+and the ratios of ours to numpy's.
 """
 
 import argparse
@@ -27,6 +28,11 @@ SAMPLES = 64_600
 
 
 def clips(count: int) -> np.ndarray:
+    """Returns speech-like signals, (count, ``SAMPLES``).
+
+    Args:
+      count: how many.
+    """
     from tests import signals
 
     seeds = range((count + 1) // 2)
@@ -34,7 +40,11 @@ def clips(count: int) -> np.ndarray:
 
 
 def ours(batch: int) -> Callable[[int], None]:
-    """Returns ``run(algorithm)``."""
+    """Returns a function ``run(algorithm)`` of our RawBoost.
+
+    Args:
+      batch: utterances.
+    """
     import jax
 
     from mldg_jax.data.augment.rawboost import rawboost
@@ -49,7 +59,12 @@ def ours(batch: int) -> Callable[[int], None]:
 
 
 def numpy(batch: int, threads: int) -> Callable[[int], None]:
-    """Returns ``run(algorithm)``."""
+    """Returns a function ``run(algorithm)`` of the numpy baseline.
+
+    Args:
+      batch: utterances.
+      threads: over which the batch is distributed.
+    """
     import scipy.signal
 
     from tests.data.augment.numpy_rawboost import rawboost
@@ -58,19 +73,25 @@ def numpy(batch: int, threads: int) -> Callable[[int], None]:
     generators = np.random.default_rng(0).spawn(batch)
 
     def run(algorithm):
-        def one(rng, clip):
+        def augment(rng, clip):
             return rawboost(rng, clip, algorithm, scipy.signal.oaconvolve)
 
         if threads == 1:
-            list(map(one, generators, waveform))
+            list(map(augment, generators, waveform))
         else:
-            list(pool.map(one, generators, waveform))
+            list(pool.map(augment, generators, waveform))
 
     return run
 
 
 def worker(connection, side: str, options: argparse.Namespace) -> None:
-    """Answers every algorithm with the clock and CPU time of a batch, in ms a clip."""
+    """Replies to every algorithm with the wall-clock and CPU time, in ms per utterance.
+
+    Args:
+      connection: to the parent; 0 ends the process.
+      side: ``"ours"`` or ``"numpy"``.
+      options: of the command line.
+    """
     os.environ["JAX_PLATFORMS"] = "cpu"
     sys.path.insert(0, str(ROOT))
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
@@ -89,7 +110,14 @@ def worker(connection, side: str, options: argparse.Namespace) -> None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, dict[int, list[np.ndarray]]]:
-    """Clock and CPU times of alternating runs, by side and algorithm."""
+    """Times alternating runs of both sides.
+
+    Args:
+      options: of the command line.
+
+    Returns:
+      (wall-clock, CPU) times in ms per utterance, by side, algorithm and run.
+    """
     context = multiprocessing.get_context("spawn")
     ends, times = {}, {}
     for side in ("ours", "numpy"):
@@ -118,11 +146,11 @@ def main() -> None:
     times = measure(options)
     result = {**vars(options), "ms_a_clip": {}}
     for algorithm in options.algorithms:
-        one, two = times["ours"][algorithm], times["numpy"][algorithm]
+        our_times, numpy_times = times["ours"][algorithm], times["numpy"][algorithm]
         rows = {
-            "ours": np.median(one, axis=0),
-            "numpy": np.median(two, axis=0),
-            "ratio": np.median(np.divide(one, two), axis=0),
+            "ours": np.median(our_times, axis=0),
+            "numpy": np.median(numpy_times, axis=0),
+            "ratio": np.median(np.divide(our_times, numpy_times), axis=0),
         }
         result["ms_a_clip"][algorithm] = {
             which: {name: round(float(row[i]), 3) for name, row in rows.items()}

@@ -1,15 +1,14 @@
-"""DebSpoof: Whisper tiny.en + LoRA + pooling head. One run: a minute on one core.
+"""DebSpoof: Whisper tiny.en + LoRA + pooling head; a run takes a minute on one core.
 
     mldg train --config configs/debspoof.py:mldg --workdir runs/mldg
 
-Methods, the word after the colon: ``frozen`` (head only), ``erm`` (LoRA, pooled loss),
-``control`` (the clips and weights of MLDG without its inner step), ``mldg`` (LoRA,
-first order), ``mldg2`` (LoRA, second order), ``full`` (fine-tuning, no LoRA).
-``,smoke`` makes the run last seconds. ``mldg demo`` chooses ``optimizer.lr`` and
-``objective.inner_lr`` on held-out training attacks; the values here are where it starts
-from.
+The word after the colon is the method: ``frozen`` (head only), ``erm`` (LoRA, pooled
+loss), ``control`` (the utterances and loss weights of MLDG without its inner step),
+``mldg`` (LoRA, first order), ``mldg2`` (LoRA, second order) or ``full`` (fine-tuning,
+no LoRA). ``,smoke`` shortens the run to seconds. ``mldg demo`` tunes ``optimizer.lr``
+and ``objective.inner_lr`` on held-out training attacks, starting from the values here.
 
-Tags as in the rest of the project: [known] stated by the authors of arXiv 2502.10838,
+Tags, as in the rest of the project: [known] stated by the authors of arXiv 2502.10838,
 [derived] computed from what they state, [ours] our choice.
 """
 
@@ -19,7 +18,11 @@ from mldg_jax.training.config_files import method_of
 
 
 def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
-    """Returns the config of a method, e.g. ``"mldg"`` or ``"erm,smoke"``."""
+    """Returns the config of a method.
+
+    Args:
+      arg: the method, e.g. ``"mldg"``; ``",smoke"`` after it shortens the run.
+    """
     method, smoke = method_of(arg)
     config = ml_collections.ConfigDict()
     config.method = method
@@ -32,19 +35,19 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     config.corpus = dict(name="debspoof", config="small")
     config.model = dict(
         weights="whisper-tiny.en",  # [ours]; the paper: XLS-R 300M [known]
-        # Its first two layers [ours]: on other speakers (dev) a head on them is as
-        # good as one on all four, at half the cost. The paper: every layer [known].
+        # The first two layers [ours]: on other speakers (dev), a head on two layers
+        # is as good as on all four, at half the cost. The paper: all layers [known].
         frontend=dict(kind="whisper", layers=2),
         head=dict(kind="pooling", dim=128),  # [ours]; the paper: AASIST [known]
-        # q, k, v, out of every layer, alpha = rank: scale 1 [ours]; the paper's
-        # rank on XLS-R is 16 [derived]
+        # on q, k, v and out of every layer; alpha = rank, so the scale is 1 [ours];
+        # the paper's rank on XLS-R is 16 [derived]
         lora=dict(rank=0 if method in ("frozen", "full") else 8, alpha=8.0),
-        full=method == "full",  # every parameter of the front-end is trained
+        full=method == "full",  # train every parameter of the front-end
     )
     if method in ("frozen", "erm", "full"):
         config.objective = dict(name="erm")
     else:
-        # The paper: first order [known]. One inner step, of all of φ [ours].
+        # First order is the paper's [known]; one inner step on all of φ [ours].
         config.objective = dict(
             name="mldg",
             inner_lr=0.0 if method == "control" else 0.01,
@@ -54,18 +57,18 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
             adapt="all",
         )
 
-    # Equal halves [ours]: with beta = 1 every clip weighs the same as in ERM, so the
-    # methods differ by the inner step alone.
+    # Halves of equal size [ours]: with beta = 1 every utterance has the same weight as
+    # in ERM, so the methods differ only by the inner step.
     config.episode = dict(num_meta_test=4, examples_per_attack=2)
     config.augment = dict(speed=0.1, equaliser=4.0)  # [ours]
     config.optimizer = dict(
         lr=1e-4 if method == "full" else 1e-3, head_lr=1e-3, warmup=10
     )  # [ours]
-    # The detector is the moving average of the trained parameters over about 1 / (1 −
-    # averaging) steps [ours]: on held-out attacks (dev) it is several points better
-    # than the last step, for every method.
+    # The detector uses the EMA of the trained parameters, over about 1 / (1 −
+    # ema_decay) steps [ours]: on held-out attacks (dev) its EER is several percentage
+    # points lower than that of the last step, for every method.
     config.ema_decay = 0.98
-    # How `mldg demo` chooses: with these training attacks held out [ours].
+    # `mldg demo` tunes with these training attacks held out [ours].
     config.selection = dict(
         held_out=("fest_diphone", "piper_vits", "world_shift"),
         num_meta_test=2,

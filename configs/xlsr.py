@@ -2,19 +2,19 @@
 
     mldg train --config configs/xlsr.py:mldg --workdir runs/xlsr
 
-Methods, the word after the colon: ``frozen`` (head only), ``erm`` (LoRA, pooled loss),
-``control`` (the clips and weights of MLDG without its inner step), ``mldg`` (LoRA,
-first order: the paper's), ``mldg2`` (LoRA, second order), ``full`` (fine-tuning, no
-LoRA). ``,smoke`` has the same parts with a tiny random encoder, takes DebSpoof and runs
-in seconds.
+The word after the colon is the method: ``frozen`` (head only), ``erm`` (LoRA, pooled
+loss), ``control`` (the utterances and loss weights of MLDG without its inner step),
+``mldg`` (LoRA, first order: the paper's), ``mldg2`` (LoRA, second order) or ``full``
+(fine-tuning, no LoRA). ``,smoke`` has the same parts with a tiny random encoder, trains
+on DebSpoof and takes seconds.
 
-The weights are fetched from the Hugging Face hub (1.2 GB, Apache-2.0; ``pip install
-'mldg_jax[hub]'``) or read from a folder or fairseq file that ``model.weights`` names.
-Made for a TPU or GPU: on two CPU cores a step takes minutes. Nothing has been trained
-with it here.
+The weights are downloaded from the Hugging Face hub (1.2 GB, Apache-2.0; ``pip install
+'mldg_jax[hub]'``) or read from the folder or fairseq file in ``model.weights``. The
+config is meant for a TPU or GPU: on two CPU cores a step takes minutes. We have not
+trained a model with it.
 
-Tags as in the rest of the project: [known] stated by the authors of arXiv 2502.10838,
-[derived] computed from what they state, [base] of the public XLS-R + AASIST code, which
+Tags, as in the rest of the project: [known] stated by the authors of arXiv 2502.10838,
+[derived] computed from what they state, [base] from the public XLS-R + AASIST code that
 the paper builds on, [ours] our choice where nothing is stated.
 """
 
@@ -24,7 +24,11 @@ from mldg_jax.training.config_files import method_of
 
 
 def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
-    """Returns the config of a method, e.g. ``"mldg"`` or ``"erm,smoke"``."""
+    """Returns the config of a method.
+
+    Args:
+      arg: the method, e.g. ``"mldg"``; ``",smoke"`` after it shortens the run.
+    """
     method, smoke = method_of(arg)
     config = ml_collections.ConfigDict()
     config.method = method
@@ -34,9 +38,9 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     config.checkpoint_every = 250
     config.log_every = 10
 
-    # Attacks A01–A06 of its training split [known].
+    # The training split, with attacks A01–A06 [known].
     config.corpus = dict(name="asvspoof2019_la")
-    # What `mldg compare` tests on: the six corpora of the paper [known].
+    # `mldg compare` tests on the six corpora of the paper [known].
     config.tests = (
         "asvspoof2019_la:eval",
         "asvspoof2021_la:eval",
@@ -48,18 +52,18 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     config.model = dict(
         weights="facebook/wav2vec2-xls-r-300m",  # [known]
         frontend=dict(
-            kind="wav2vec2",  # all 24 layers [known]; the attributes' defaults
-            normalize=False,  # the waveform as it is [base]
+            kind="wav2vec2",  # all 24 layers [known], as in the module's defaults
+            normalize=False,  # the waveform is not normalised [base]
         ),
         head=dict(
             kind="aasist"
         ),  # the SSL-AASIST back-end [derived], trained [derived]
         lora=dict(
-            # [derived] from 3.6 M, 1.1 %
+            # [derived] from 3.6 M trained parameters, 1.1 % of all
             rank=0 if method in ("frozen", "full") else 16,
             alpha=16.0,  # [ours]
         ),
-        full=method == "full",  # every parameter of the front-end is trained
+        full=method == "full",  # train every parameter of the front-end
     )
     if method in ("frozen", "erm", "full"):
         config.objective = dict(name="erm")
@@ -73,18 +77,18 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
             adapt="all",  # of φ [ours]
         )
 
-    # Of the six attacks two are held out at random in every step, with bona fide
-    # utterances of their own [ours].
+    # Every step holds out two of the six attacks at random, with separate bona fide
+    # utterances [ours].
     config.episode = dict(num_meta_test=2, examples_per_attack=4)
     config.augment = dict(rawboost=5)  # [base]
-    # Adam [base]; 1e-6 for fine-tuning [base], LoRA wants more [ours]
+    # Adam [base]; 1e-6 for fine-tuning [base], LoRA needs more [ours]
     config.optimizer = dict(
         lr=1e-6 if method == "full" else 1e-4, head_lr=1e-4, warmup=100
     )
-    config.ema_decay = 0.99  # of the trained parameters, for the detector [ours]
+    config.ema_decay = 0.99  # the detector uses the EMA parameters [ours]
     config.compute = dict(dtype="bfloat16", scan=True)  # [ours]
 
-    # `mldg compare --tune` judges on these training attacks, held out [ours].
+    # `mldg compare --tune` holds out these training attacks [ours].
     config.selection = dict(held_out=("A05", "A06"), num_meta_test=1, steps=2_000)
 
     if smoke:

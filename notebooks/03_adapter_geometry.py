@@ -1,25 +1,26 @@
 # %% [markdown]
-# # Adapter geometry: does MLDG put the update where it is said to?
+# # Adapter geometry: does MLDG place the update where the paper predicts?
 #
-# Two detectors with the same encoder, rank, data, seed and number of gradient
+# Take two detectors with the same encoder, rank, data, seed and number of gradient
 # evaluations, one trained with the pooled loss (ERM), one with MLDG. Do their adapters
-# differ in shape? [arXiv 2607.22010](https://arxiv.org/abs/2607.22010) says of XLS-R
-# that MLDG, compared with ERM,
+# differ in geometry? [arXiv 2607.22010](https://arxiv.org/abs/2607.22010) reports for
+# XLS-R that MLDG, compared with ERM,
 #
 # 1. **concentrates** the loss-relevant part of the update in query and key: its
 #    effective rank is lower there;
 # 2. **spreads** it in the output projection: its effective rank is higher there;
 # 3. does so most in the **upper layers**;
-# 4. before the merge (A and B) and after it (ΔW) alike.
+# 4. does so both before the merge (A and B) and after it (ΔW).
 #
 # "Loss-relevant" means weighted with the empirical Fisher matrix: √F ∘ ΔW, where F is
-# the mean squared gradient of an example's loss by each entry of the weight. Its
-# squared norm is the *mass* of the update, its effective rank (the exponential of its
-# spectrum's entropy) says over how many directions the mass is spread.
+# the mean squared gradient of an example's loss with respect to each entry of the
+# weight. Its squared norm is the *mass* of the update. Its effective rank (the
+# exponential of the entropy of its spectrum) measures over how many directions the mass
+# is spread.
 #
 # This notebook tests the four statements on DebSpoof, with all four layers of Whisper
-# tiny, five seeds, and two inner learning rates: the 0.03 that was chosen for this
-# corpus, and ten times that, in case the effect needs a longer inner step.
+# tiny, five seeds, and two inner learning rates: 0.03, which was tuned for this corpus,
+# and ten times that value, in case the effect needs a longer inner step.
 
 # %%
 import functools
@@ -59,7 +60,7 @@ plt.rcParams.update({**plots.OPTIONS, "figure.dpi": 100})
 # %% [markdown]
 # ## The runs
 #
-# One command trains what is missing and leaves what is there; fifteen runs take a
+# One command trains the missing runs and keeps the finished ones; fifteen runs take a
 # quarter of an hour on two idle cores. The same command works in a shell, after `mldg`.
 
 # %%
@@ -73,8 +74,8 @@ command = [
 assert cli.main(command) == 0
 
 # %% [markdown]
-# So much for the error rates; now for the adapters. The Fisher matrix is taken on
-# the dev split: the same attacks as in training, other speakers.
+# Those are the error rates; now the adapters. The Fisher matrix is computed on the dev
+# split: the same attacks as in training, other speakers.
 
 # %%
 METHODS = {"ERM": "erm", **{f"MLDG, α = {a}": f"mldg inner_lr={a}" for a in RATES}}
@@ -103,8 +104,8 @@ print(
 # %% [markdown]
 # ## Where the loss sees the update
 #
-# First the plain facts, of ERM. Left: which matrices carry the mass. Right: over how
-# many directions each spreads it. Means over seeds.
+# First, ERM alone. Left: which matrices carry the mass. Right: over how many directions
+# each spreads it. Means over seeds.
 
 
 # %%
@@ -126,16 +127,16 @@ _ = drawing.heat(
 )
 
 # %% [markdown]
-# The mass is in value and out of the first layer; query and key carry little of it.
-# √F ∘ ΔW has more directions than the adapter's rank because F is not constant over a
-# matrix.
+# Most of the mass is in value and out of the first layer; query and key carry little of
+# it. √F ∘ ΔW has more directions than the rank of the adapter because F is not constant
+# over a matrix.
 #
-# ## MLDG against ERM, seed by seed
+# ## MLDG and ERM, seed by seed
 #
-# A seed fixes the first A, the head and the order of clips, so runs of a seed are a
-# pair and their difference is what the inner step did. A point is a seed; the bar is
-# the mean difference with its 95 % interval (Student's t over seeds). Effective rank,
-# mean over layers.
+# A seed fixes the initial A, the head and the order of utterances, so the runs of a
+# seed form a pair and their difference is the effect of the inner step. Each point is a
+# seed; the bar is the mean difference with its 95 % interval (Student's t over seeds).
+# The effective rank is averaged over layers.
 
 # %%
 MEASURES = {
@@ -185,8 +186,9 @@ _ = axes[0].legend(fontsize=8)
 # %% [markdown]
 # ## Layer by layer
 #
-# The same differences of ΔW, not averaged over layers. A star: the interval does not
-# include zero (of so many cells one in twenty would have one by chance).
+# The same differences of ΔW, not averaged over layers. A star marks cells whose
+# interval excludes zero (with this many cells, one in twenty would have a star by
+# chance).
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained", sharey=True)
@@ -210,11 +212,12 @@ _ = figure.colorbar(image, ax=axes, label="effective rank, MLDG − ERM")
 # %% [markdown]
 # ## The four statements
 #
-# Each is asked before and after the merge. "Holds": the 95 % interval lies on the
-# predicted side of zero; "the opposite": on the other side; "not seen": it includes
-# zero. For the upper layers: the predicted effect (fewer directions in q and k, more in
-# out) of the upper half of the layers minus that of the lower half. The last rows read
-# "concentrates in q and k" in another way, as their share of the mass.
+# Each statement is tested before and after the merge. "Holds": the 95 % interval lies
+# on the predicted side of zero; "the opposite": on the other side; "not seen": it
+# includes zero. The test for the upper layers is the predicted effect (fewer directions
+# in q and k, more in out) of the upper half of the layers minus that of the lower half.
+# The last rows read "concentrates in q and k" in another way, as their share of the
+# mass.
 
 # %%
 EXPECTED = {"query": -1, "key": -1, "out": +1}
@@ -269,25 +272,26 @@ verdicts(
 )
 
 # %% [markdown]
-# At the small inner learning rate little is to be seen, and most of it has the
-# predicted sign. At ten times that the answer is plain, and mixed:
+# At the small inner learning rate there is little effect, and most of it has the
+# predicted sign. At ten times that rate the answer is clear, and mixed:
 #
-# - **query, and after the merge key: the prediction holds.** Their update is carried by
-#   fewer directions, and more so in the upper layers (the heat maps: little in the
-#   first, 23 directions fewer in the last layer's query). They also carry more of the
-#   mass: of A's 30 points more.
-# - **out: it holds for A only.** What out *reads* is spread over more directions, as
-#   predicted; what it *writes* (B) is not, and the merged update is carried by fewer
-#   directions, not by more: in the last layer, where the effect is largest, out
-#   concentrates with q and k.
-# - **value** goes both ways with the layer: "inconsistent", as the paper says.
+# - **query, and after the merge also key: the prediction holds.** Fewer directions
+#   carry their update, more so in the upper layers (see the heat maps: little in the
+#   first layer, 23 directions fewer in the query of the last layer). They also carry
+#   more of the mass: for A, 30 percentage points more.
+# - **out: the prediction holds for A only.** What out *reads* is spread over more
+#   directions, as predicted; what it *writes* (B) is not. Fewer directions, not more,
+#   carry the merged update: in the last layer, where the effect is largest, out
+#   concentrates along with q and k.
+# - **value**: the sign differs between layers: "inconsistent", as the paper says.
 #
-# ## Again, with other voices
+# ## Replication with other speakers
 #
-# The same question of other runs: the first two layers only, α = 0.03, and four speaker
-# folds, so that every voice of the corpus is once left out; the Fisher matrix is taken
-# on the voices that a run was not trained on. Differences are averaged over folds, then
-# the interval is over seeds. (Forty short runs; a quarter of an hour.)
+# We ask the same question about other runs: the first two layers only, α = 0.03, and
+# four speaker folds, so that every speaker of the corpus is held out once. The Fisher
+# matrix is computed on the speakers that a run was not trained on. Differences are
+# averaged over folds, and the interval is over seeds. (Forty short runs; a quarter of
+# an hour.)
 
 # %%
 FOLDS = range(1 if SMOKE else 4)
@@ -326,17 +330,19 @@ def over_folds(value):
 verdicts({f"two layers, {len(FOLDS)} folds, α = 0.03": over_folds})
 
 # %% [markdown]
-# Here query and out do as predicted, out after the merge as well, by about one
-# direction of thirty-five: clear over seeds and small. Key does not. With two layers,
-# "upper" is one layer, and nothing is to be seen of it but in B, the wrong way round.
+# Here query and out behave as predicted, and out after the merge as well, by about one
+# direction in thirty-five: a small effect, but clear over seeds. Key does not. With two
+# layers, "upper" is a single layer, and the only effect there is in B, with the
+# opposite sign.
 #
-# ## How far apart are the two at all?
+# ## How far apart are MLDG and ERM?
 #
-# Between MLDG and ERM of the same seed, and between two seeds of ERM: the distance
+# For MLDG and ERM with the same seed, and for two seeds of ERM, we compute the distance
 # ‖ΔW − ΔW′‖ / ‖ΔW′‖ and the ratio of lengths ‖ΔW‖ / ‖ΔW′‖, of all matrices together;
-# the mean principal angle between what the two updates write; and the barrier, by how
-# much the loss on the straight way from one run to the other exceeds the line between
-# its ends. Means over pairs, of barriers the largest.
+# the mean principal angle between the column spaces that the two updates write to; and
+# the barrier, i.e. how far the loss on the straight path from one run to the other
+# exceeds the line between its ends. The values are means over pairs; for the barrier,
+# the maximum.
 
 
 # %%
@@ -384,15 +390,16 @@ ax.grid(color=plots.GRID, lw=0.8)
 _ = figure.legend(loc="outside lower center", ncols=3, fontsize=8)
 
 # %% [markdown]
-# MLDG with the longer inner step ends as far from ERM as another seed does; with the
-# short step it stays nearer, which is why there is so little to see. None of these
-# pairs has a barrier between its runs; half-way between two seeds the loss is lower
-# than at the worse of them.
+# MLDG with the longer inner step ends as far from ERM as another seed does. With the
+# short step it stays closer, which explains the small effects there. None of these
+# pairs has a barrier; halfway between two seeds the loss is lower than at the worse of
+# them.
 #
-# ## Is it only the length?
+# ## Is it just the length of the update?
 #
-# The updates of the longer inner step are a third longer, too. Would longer updates
-# have that shape anyhow? A control: ERM with twice the learning rate, against ERM.
+# The updates of the longer inner step are also a third longer. Would longer updates
+# have that geometry anyway? As a control, we compare ERM at twice the learning rate
+# with ERM.
 
 # %%
 LONG = Path(f"{RUNS}-long")
@@ -411,21 +418,22 @@ long_shape = [trained_update.describe(run, chosen) for run in long_runs]
 verdicts({"ERM, twice the learning rate": lambda v: gaps(long_shape, shape["ERM"], v)})
 
 # %% [markdown]
-# No: a longer update of ERM is spread over *more* directions everywhere, query and key
-# included. So the concentration in query and key is MLDG's own; the wider A of out is
-# what any longer update has, and does not speak for MLDG.
+# No: a longer update of ERM is spread over *more* directions everywhere, including
+# query and key. The concentration in query and key is thus specific to MLDG. The wider
+# A of out occurs with any longer update and is not evidence for MLDG.
 #
-# **The answer, then.** That MLDG concentrates query is seen in both studies and is no
-# matter of length; with the longer inner step it holds for key too, after the merge,
-# and most in the upper layers. That it spreads out is seen with the short inner step,
-# by one direction of thirty-five, and longer updates of ERM do that too; with the long
-# step the merged update turns the other way. The effect grows with the inner step, from
-# barely visible at the rate that one would train with.
+# **Conclusion.** MLDG concentrates the update of query in both studies, and this is not
+# an effect of the length of the update. With the longer inner step it also concentrates
+# that of key, after the merge, and most in the upper layers. With the short inner step
+# it spreads the update of out, by one direction in thirty-five, but longer updates of
+# ERM do that too; with the long step the merged update of out changes the opposite way.
+# The effect grows with the inner step, from barely visible at a typical training rate.
 #
 # ## What the adapters change in the frames
 #
-# Linear CKA between the frames of the frozen and of the adapted encoder, layer by layer
-# (1: the same up to rotation and scale), a line a run.
+# The figure shows the linear CKA between the frames of the frozen and the adapted
+# encoder, layer by layer (1: identical up to rotation and scale), with one line per
+# run.
 
 # %%
 clips = chosen.batch["waveform"].reshape(-1, first.config.crop_samples)[
@@ -446,18 +454,20 @@ ax.grid(color=plots.GRID, lw=0.8)
 _ = ax.legend(fontsize=8)
 
 # %% [markdown]
-# The first layer's frames hardly change and the last layer's most, and MLDG with the
-# longer step, which touches query and key more, moves them furthest.
+# The frames of the first layer hardly change, those of the last layer change most. MLDG
+# with the longer step, which changes query and key more, moves them furthest.
 #
-# ## What this does not say
+# ## Limitations
 #
-# Sixteen attacks, a small encoder with four layers, five seeds on one split of the
-# voices: the intervals are over seeds, not over corpora or encoders. Fifteen rows were
-# asked at two rates; where an interval is far from zero (q, k and out at α = 0.3) that
-# does not matter, where it barely misses zero it does. The error rates at the top
-# cannot be told apart, so none of this geometry is shown to help or to harm.
+# This study has sixteen attacks, a small encoder with four layers, and five seeds on
+# one split of the speakers: the intervals are over seeds, not over corpora or encoders.
+# Fifteen rows were tested at two rates. Where an interval is far from zero (q, k and
+# out at α = 0.3) multiple testing does not matter; where it barely excludes zero it
+# does. The error rates at the top cannot be told apart, so there is no evidence that
+# any of this geometry helps or harms.
 #
-# **With your own runs:** `mldg analyse RUN RUN …` of several seeds of two methods
-# writes these tables and pictures; `mldg analyse RUN` those of one. For XLS-R the
-# update is never formed where only its spectrum is wanted (`geometry.spectra`), and the
-# Fisher matrix is summed up example by example (`fisher.mass`).
+# **With your own runs:** `mldg analyse RUN RUN …` with several seeds of two methods
+# writes these tables and figures; `mldg analyse RUN` writes those of a single run. For
+# XLS-R the update is never formed where only its spectrum is needed
+# (`geometry.spectra`), and the Fisher matrix is accumulated example by example
+# (`fisher.mass`).

@@ -1,12 +1,13 @@
 # %% [markdown]
 # # Your attacks
 #
-# You have recordings and want to know: would a detector trained on the attacks that I
-# know catch one that I do not? Leave one of them out of training and measure. This
-# notebook does it, from a folder of WAV files and a table to the numbers that go into a
-# paper; about eight minutes on two cores, and what is finished is not done again.
+# You have recordings and a question: would a detector trained on the attacks that I
+# know detect one that I do not? To find out, hold one of them out of training and
+# measure. This notebook does so, from a folder of WAV files and a table to the numbers
+# for a paper. It takes about eight minutes on two cores; finished runs are not
+# repeated.
 #
-# Which attack is left out is yours to choose:
+# Choose the attack to hold out:
 
 # %%
 LEFT_OUT = "gl_mel"
@@ -47,21 +48,23 @@ WORK = Path("runs/notebooks") / ("your_attacks-smoke" if SMOKE else "your_attack
 # %% [markdown]
 # ## A folder and a table
 #
-# The next cell stands for your recordings: it writes clips of DebSpoof as WAV files and
-# a table that says what they are. **With your own, skip it** and write the table:
+# The next cell is a stand-in for your recordings: it writes utterances of DebSpoof as
+# WAV files and a table that describes them. **With your own recordings, skip it** and
+# write the table:
 #
-# | column | what | |
+# | column | content | |
 # | --- | --- | --- |
-# | `path` | from the table's folder; any format, rate, channels | required |
+# | `path` | relative to the table's folder; any format, rate, channels | required |
 # | `label` | `bonafide` or `spoof`, in words | required |
 # | `attack` | name of the synthesiser or vocoder; `-` for bona fide | required |
-# | `speaker` | who is heard; what intervals are made of | optional |
-# | `split` | `train`, `dev`, `eval`, …; without it all is `eval` | optional |
-# | `utterance` | a unique name; without it the path | optional |
+# | `speaker` | who is heard; used for the intervals | optional |
+# | `split` | `train`, `dev`, `eval`, …; without it everything is `eval` | optional |
+# | `utterance` | a unique name; defaults to the path | optional |
 #
-# Two rules decide whether the result means anything. No human voice may be in two
-# splits: else the test measures memory. And bona fide must be recorded, cut and coded
-# as the spoof is: else the test measures that.
+# Two rules decide whether the result means anything. First, no human speaker may be in
+# two splits; otherwise the test measures memorisation. Second, bona fide speech must be
+# recorded, cut and coded in the same way as the spoof; otherwise the test measures
+# those differences.
 
 # %%
 source = find_corpus("debspoof", "small", "data")
@@ -84,18 +87,18 @@ with open(TABLE, "w", newline="") as file:
 print(*TABLE.read_text().splitlines()[:3], "…", sep="\n")
 
 # %% [markdown]
-# On the command line the table becomes a corpus with
-# `mldg corpus build manifest --source table.csv`; this is the function behind it:
+# On the command line, `mldg corpus build manifest --source table.csv` turns the table
+# into a corpus; this is the function behind it:
 
 # %%
 folder, _ = prepare.from_manifest(TABLE, WORK / "data", workers=1, progress=False)
 print((folder.parent / "report.txt").read_text())
 
 # %% [markdown]
-# What cannot be right is refused with a reason, and no corpus is made: numbers for
-# labels (half of the field has 1 for spoof), columns or files that are missing.
-# Recordings that cannot be used (silent, clipped, not finite, shorter than 0.2 s) are
-# left out and listed in `skipped.tsv`; more than 1 % of a split stops the build.
+# Invalid tables are refused with a reason, and no corpus is built: numeric labels (half
+# of the field uses 1 for spoof), missing columns or missing files. Unusable recordings
+# (silent, clipped, not finite, shorter than 0.2 s) are excluded and listed in
+# `skipped.tsv`; more than 1 % of a split stops the build.
 
 # %%
 for title, text in {
@@ -110,14 +113,14 @@ for title, text in {
         print(f"{title}:\n{error}\n")
 
 # %% [markdown]
-# ## Train with it and without it
+# ## Train with and without the attack
 #
-# Two detectors for each seed, equal but for `episode.exclude`: *with* has met the
-# attack, *without* has not. How much the error rises from the one to the other is what
-# not knowing the attack costs. Every step takes as many attacks as *without* has, so
-# that both are trained on as many clips. Seeds differ in initialisation and in what is
-# drawn; one seed is one throw of a die. `jobs.run` trains side by side, a core each,
-# and scores the split `eval`.
+# For each seed we train two detectors that differ only in `episode.exclude`: *with* is
+# trained on the attack, *without* is not. The increase of the error from the first to
+# the second is the cost of not knowing the attack. Every step takes as many attacks as
+# *without* has, so that both are trained on the same number of utterances. Seeds differ
+# in initialisation and sampling; a single seed is a single random draw. `jobs.run`
+# trains in parallel, one run per core, and scores the split `eval`.
 
 # %%
 METHODS = {"with": (), "without": (LEFT_OUT,)}
@@ -147,10 +150,11 @@ print(*sorted(path.parent.name for path in WORK.glob("with*/scores_eval.txt")))
 # %% [markdown]
 # ## The numbers
 #
-# The EER on the left-out attack, on the others and on all: the mean over seeds, with a
-# 95 % interval from resampling seeds and speakers. The difference is *paired*: both
-# detectors are judged on the same seeds and speakers, so what makes a voice hard for
-# both cancels. Read the difference, not the overlap of two intervals.
+# The table has the EER on the held-out attack, on the other attacks and on all: the
+# mean over seeds, with a 95 % interval from resampling seeds and speakers. The
+# difference is *paired*: both detectors are evaluated on the same seeds and speakers,
+# so what makes a speaker hard for both cancels. Read the difference, not the overlap of
+# the two intervals.
 
 # %%
 rows = TEST.rows()
@@ -167,20 +171,21 @@ head = ["EER, %", "with", "without", "without − with, points", "p"]
 HTML(html_table((head, table)))
 
 # %% [markdown]
-# How to read a row. The interval says where the EER may lie for *other speakers* of
-# the same kind and other seeds, not for other attacks, languages or channels. If the
-# interval of the difference holds zero (p above 0.05), this experiment cannot tell
-# whether leaving the attack out costs anything; that is not "no difference".
+# How to read a row: the interval says where the EER may lie for *other speakers* of the
+# same kind and other seeds, not for other attacks, languages or channels. If the
+# interval of the difference includes zero (p above 0.05), this experiment cannot tell
+# whether holding out the attack costs anything; that is not the same as "no
+# difference".
 #
-# When not to trust it:
+# Do not trust the result if
 #
-# - fewer than about ten speakers of a class, or fewer than about fifty clips: the
-#   interval itself is then unsure (and where an attack has one voice only, its clips
-#   stand in for speakers, which is too narrow);
+# - there are fewer than about ten speakers of a class, or fewer than about fifty
+#   utterances: the interval itself is then unreliable (and where an attack has a single
+#   speaker, its utterances are resampled instead, which makes the interval too narrow);
 # - you looked at the result, changed something and looked again: the test has become
 #   training;
-# - you tried every attack as `LEFT_OUT` and report the most striking: the p is of one
-#   question.
+# - you tried every attack as `LEFT_OUT` and report the most striking one: the p-value
+#   is valid for a single question.
 
 # %%
 real = rows.label == BONAFIDE
@@ -191,9 +196,9 @@ for title, its in (("bona fide", real), (LEFT_OUT, own)):
 # %% [markdown]
 # ## The report
 #
-# `mldg evaluate` compares score files on keys; the table of above is a key file as
-# well. Here of the first seed of both, as a page that needs no network and as pictures
-# for a paper (SVG and PDF).
+# `mldg evaluate` compares score files against keys; the table above also serves as
+# keys. Here are the first seeds of both methods, as a self-contained page and as
+# figures for a paper (SVG and PDF).
 
 # %%
 found = evaluate.evaluate(
@@ -204,20 +209,22 @@ print(WORK / "report.html")
 display(HTML(html_table(report.systems_table(found))))
 
 # %% [markdown]
-# These runs are not calibrated (`mldg calibrate`, on a split that neither training nor
-# test has), so act DCF and Cllr say nothing here; EER and min DCF do not depend on it.
+# These runs are not calibrated (`mldg calibrate`, on a split that is used for neither
+# training nor test), so act DCF and Cllr mean nothing here; EER and min DCF do not
+# depend on calibration.
 #
-# By attack, hardest first; look for the left-out one. A point without a line has fewer
-# than five voices. Two lines of an attack may overlap although the paired difference
-# above is clear: they share the voices that are hard for both.
+# The figure shows the EER by attack, hardest first; look for the held-out one. A point
+# without a line has fewer than five speakers. The two lines of an attack may overlap
+# although the paired difference above is clear: they share the speakers that are hard
+# for both.
 
 # %%
 drawn = figures.draw(found)
 SVG(drawn["by_attack"][0])
 
 # %% [markdown]
-# And at every threshold, because your application may not want equal errors: where
-# accepting a fake is dear, read the curves at the left.
+# Your application may not want equal error rates, so here are all thresholds. If
+# accepting a fake is expensive, read the left end of the curves.
 
 # %%
 SVG(drawn["det"][0])
@@ -225,9 +232,9 @@ SVG(drawn["det"][0])
 # %% [markdown]
 # ## What to report
 #
-# The EER on the left-out attack with its interval, the paired difference with its
-# interval, the number of seeds, speakers and clips, and what the detector was trained
-# on. Best for every attack in turn, all of them:
+# Report the EER on the held-out attack and the paired difference, each with its
+# interval; the number of seeds, speakers and utterances; and what the detector was
+# trained on. Ideally, hold out every attack in turn and report all of them:
 
 # %%
 first = statistics.rates([statistics.Condition(scored, (LEFT_OUT,))])
@@ -240,21 +247,22 @@ print(
 )
 
 # %% [markdown]
-# ## Choosing with left-out attacks
+# ## Model selection with held-out attacks
 #
-# A test must not choose the learning rate, the step to stop at, or the method. Leave
-# *another* training attack out for that, and let it choose the checkpoint; your table
-# then needs a split `dev`, of other speakers, with bona fide and that attack:
+# Do not use the test to choose the learning rate, the step to stop at, or the method.
+# Hold out *another* training attack for that, and let it select the checkpoint. Your
+# table then needs a split `dev` with other speakers, with bona fide speech and that
+# attack:
 #
 #     mldg train --config configs/debspoof.py:mldg --workdir runs/mine \
 #         --set corpus.name=manifest --set corpus.config=table \
 #         --set 'validation.attacks=[lpc_voc]' --set validation.every=50
 #
-# The detector of the lowest EER on `lpc_voc` is kept, and `MODEL_CARD.md` says so. The
-# attacks of `eval` stay unseen until the end.
+# The run keeps the checkpoint with the lowest EER on `lpc_voc`, and `MODEL_CARD.md`
+# records it. The attacks of `eval` stay unseen until the end.
 #
-# What the left-out attack changed in the adapters (how far apart the two updates are,
-# projection by projection) is a command as well:
+# To see how the held-out attack changed the adapters (how far apart the two updates
+# are, projection by projection):
 #
 #     mldg analyse runs/notebooks/your_attacks/with-0 \
 #         runs/notebooks/your_attacks/without-0 \

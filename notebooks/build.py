@@ -1,11 +1,11 @@
-"""Makes notebooks: NAME.py, text, is executed and becomes NAME.ipynb with its outputs.
+"""Builds the notebooks: executes NAME.py and writes NAME.ipynb with the outputs.
 
     python notebooks/build.py [NAME…] [--smoke] [--prose] [--output FOLDER]
 
-The same text and the same outputs give the same file: no times, no paths, cells
-numbered; what a cell writes to standard error (progress bars) is left out. Players of
-sound are kept, as MP3, only in cells that begin with ``# %% tags=["publish-audio"]``:
-clips keep their sources' licences, and not all may be copied.
+The same source and outputs always give the same file: it contains no times or paths,
+and cells are numbered. Standard error (progress bars) is dropped. Audio players are
+kept, as MP3, only in cells that begin with ``# %% tags=["publish-audio"]``: utterances
+keep the licences of their sources, and not all of them may be copied.
 """
 
 import argparse
@@ -38,12 +38,23 @@ WAV = re.compile(r"data:audio/(?:x-)?wav;base64,([A-Za-z0-9+/=]+)")
 
 
 def names(home: Path = HERE) -> list[str]:
-    """The notebooks of a folder, in their order."""
+    """Returns the sorted names of the notebooks in a folder.
+
+    Args:
+      home: the folder with the ``NN_*.py`` files.
+    """
     return sorted(path.stem for path in home.glob("[0-9][0-9]_*.py"))
 
 
 def read(text: Path) -> nbformat.NotebookNode:
-    """The notebook of a text: its cells, numbered, without outputs."""
+    """Reads a notebook from its source file.
+
+    Args:
+      text: a ``.py`` file in jupytext's percent format.
+
+    Returns:
+      The notebook, with numbered cells and without outputs.
+    """
     notebook = jupytext.read(text, fmt="py:percent")
     notebook.metadata = nbformat.from_dict(
         {
@@ -62,16 +73,20 @@ def read(text: Path) -> nbformat.NotebookNode:
 
 
 def execute(notebook: nbformat.NotebookNode, *, smoke: bool) -> None:
-    """Runs the cells in the current folder, with this interpreter.
+    """Executes the cells of a notebook in the current folder, with this interpreter.
+
+    Args:
+      notebook: its cells get outputs and execution counts.
+      smoke: sets ``MLDG_SMOKE`` for the cells: seconds instead of minutes.
 
     Raises:
       CellExecutionError: a cell fails.
     """
     metadata = notebook.metadata.copy()
     with tempfile.TemporaryDirectory() as own:
-        # the reader's own profile and kernels must not change what comes out
+        # the user's own profile and kernels must not change the outputs
         settings = {name: own for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR")}
-        # this repository's package, also where another one is installed
+        # this repository's package takes precedence over an installed one
         path = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
         settings["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         settings["MLDG_SMOKE"] = "1" if smoke else ""
@@ -92,14 +107,18 @@ def execute(notebook: nbformat.NotebookNode, *, smoke: bool) -> None:
         client.execute(
             cleanup_kc=True,
             env={**os.environ, **settings},
-            # not of the cells: what the kernel complains about when it is ended
+            # only the kernel's complaints at shutdown, not the output of cells
             stderr=subprocess.DEVNULL,
         )
     notebook.metadata = metadata  # the kernel added its version
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Drops what is written to standard error and players that may not be copied."""
+    """Drops standard error and audio players that may not be published.
+
+    Args:
+      notebook: executed; its outputs are changed in place.
+    """
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
@@ -126,24 +145,44 @@ def _as_mp3(player: re.Match) -> str:
 
 
 def reuse(notebook: nbformat.NotebookNode, page: Path) -> None:
-    """Gives code cells the outputs that they have in a page.
+    """Copies the outputs of a page to the code cells of a notebook.
+
+    Args:
+      notebook: its code cells get outputs and execution counts.
+      page: the ``.ipynb`` with the outputs.
 
     Raises:
-      UserError: there is no page, or its code is not that of the notebook.
+      UserError: the page does not exist, or its code differs from the notebook's.
     """
     old = nbformat.read(page, as_version=4).cells if page.exists() else []
-    made, new = (
+    old_code, new_code = (
         [cell for cell in cells if cell.cell_type == "code"]
         for cells in (old, notebook.cells)
     )
-    if [cell.source for cell in made] != [cell.source for cell in new]:
-        raise UserError(f"{page}: not made of this code; run it without --prose")
-    for cell, its in zip(new, made, strict=True):
-        cell.outputs, cell.execution_count = its.outputs, its.execution_count
+    if [cell.source for cell in old_code] != [cell.source for cell in new_code]:
+        raise UserError(
+            f"{page}: its code differs from the source file; run without --prose"
+        )
+    for new, executed in zip(new_code, old_code, strict=True):
+        new.outputs, new.execution_count = executed.outputs, executed.execution_count
 
 
 def make(text: Path, folder: Path, *, smoke: bool, prose: bool = False) -> Path:
-    """Executes one notebook and writes it, whole or not at all."""
+    """Builds one notebook; the file is written atomically.
+
+    Args:
+      text: the source, a ``.py`` file.
+      folder: where to write the ``.ipynb``.
+      smoke: run on small data, in seconds.
+      prose: keep the outputs of the existing ``.ipynb`` instead of executing the cells.
+
+    Returns:
+      The path of the notebook.
+
+    Raises:
+      CellExecutionError: a cell fails.
+      UserError: with ``prose``, the code differs from that of the existing notebook.
+    """
     notebook = read(text)
     path = folder / f"{text.stem}.ipynb"
     if prose:
@@ -158,10 +197,14 @@ def make(text: Path, folder: Path, *, smoke: bool, prose: bool = False) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None, home: Path = HERE) -> int:
-    """Makes the notebooks of a folder.
+    """Builds the notebooks of a folder.
+
+    Args:
+      arguments: of the command line; default: ``sys.argv``.
+      home: the folder with the source files.
 
     Returns:
-      The exit status: 0, 1 if a cell failed, 2 if the user can mend it.
+      The exit status: 0, 1 if a cell failed, 2 if the user can fix the error.
     """
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
@@ -169,21 +212,21 @@ def main(arguments: Sequence[str] | None = None, home: Path = HERE) -> int:
         "--smoke", action="store_true", help="seconds instead of minutes; for tests"
     )
     parser.add_argument(
-        "--output", type=Path, help="where the .ipynb go; default: beside the .py"
+        "--output", type=Path, help="folder for the .ipynb; default: that of the .py"
     )
     parser.add_argument(
-        "--prose", action="store_true", help="only the prose is new: keep the outputs"
+        "--prose", action="store_true", help="only the prose changed: keep the outputs"
     )
     given = parser.parse_args(arguments)
-    there = names(home)
-    unknown = sorted(set(given.names) - set(there))
+    available = names(home)
+    unknown = sorted(set(given.names) - set(available))
     if unknown:
-        parser.error(f"no notebook {unknown[0]!r}: there are {', '.join(there)}")
+        parser.error(f"no notebook {unknown[0]!r}: there are {', '.join(available)}")
     if given.smoke and given.output is None:
         parser.error(
-            "--smoke needs --output: beside the .py are notebooks of real runs"
+            "--smoke needs --output: it must not overwrite notebooks of real runs"
         )
-    for name in given.names or there:
+    for name in given.names or available:
         print(f"{name}: running", flush=True)
         try:
             folder = given.output or home

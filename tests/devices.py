@@ -1,11 +1,12 @@
-"""Five training steps on some devices; writes what they led to. Run as a process.
+"""Runs five training steps on emulated devices and writes the results, as a process.
 
     python -m tests.devices OUT.npz --devices 1 4 --orders first --dtypes float64
     python -m tests.devices OUT.npz --devices 4 --emulate 2 --coordinator HOST:PORT \
         --processes 2 --process 0
 
-OUT holds, for "order/dtype/devices/", the first step's meta-gradient, and after five
-steps how far the parameters moved, the batch statistics and the last metrics.
+Under the prefix "order/dtype/devices/", OUT holds the meta-gradient of the first step
+and, after five steps, the change of the parameters, the batch statistics and the last
+metrics.
 """
 
 import argparse
@@ -29,7 +30,16 @@ def arguments():
 
 
 def run(devices, order, cast):
-    """Five steps, as a flat dictionary of arrays."""
+    """Takes five training steps.
+
+    Args:
+      devices: of JAX.
+      order: of MLDG, ``"first"`` or ``"second"``.
+      cast: a function of a tree, for its dtype.
+
+    Returns:
+      Arrays by path.
+    """
     import jax
 
     from mldg_jax.data import loader
@@ -52,20 +62,24 @@ def run(devices, order, cast):
         drawn = loader.shard_episode(drawn, *parallel.local_shard(devices))
         state, metrics = step(state, frozen, cast(small.load_episode(drawn, corpus)))
         if number == 0:
-            # after one step Adam's first moment is a tenth of the gradient
+            # after one step, Adam's first moment is a tenth of the gradient
             gradient = jax.tree.map(np.asarray, first_moments(state.opt_state))
-    found = {
+    results = {
         "gradient": jax.tree.map(lambda x: 10 * x, gradient),
         "moved": jax.tree.map(lambda x, y: np.asarray(x) - y, state.trainable, start),
         "batch_stats": state.batch_stats,
         "metrics": metrics,
     }
-    flat, _ = jax.tree_util.tree_flatten_with_path(found)
+    flat, _ = jax.tree_util.tree_flatten_with_path(results)
     return {jax.tree_util.keystr(path): np.asarray(x) for path, x in flat}
 
 
 def first_moments(opt_state):
-    """Adam's first moments, of all parts."""
+    """Returns Adam's first moments, one tree for each parameter group.
+
+    Args:
+      opt_state: of optax.
+    """
     import jax
 
     def has(x):
@@ -75,7 +89,7 @@ def first_moments(opt_state):
 
 
 def main():
-    """Writes the results of every combination asked for."""
+    """Runs every combination of the options and writes the results."""
     options = arguments()
     os.environ["XLA_FLAGS"] = (
         os.environ.get("XLA_FLAGS", "")
@@ -88,7 +102,7 @@ def main():
 
     if options.coordinator:
         parallel.connect(options.coordinator, options.processes, options.process)
-    found = {}
+    results = {}
     for dtype in options.dtypes:
         double = dtype == "float64"
         jax.config.update("jax_enable_x64", double)
@@ -97,8 +111,8 @@ def main():
                 cast = small.double if double else lambda tree: tree
                 result = run(parallel.devices(count), order, cast)
                 name = f"{order}/{dtype}/{count}/"
-                found |= {name + key: value for key, value in result.items()}
-    np.savez(options.out, **found)
+                results |= {name + key: value for key, value in result.items()}
+    np.savez(options.out, **results)
 
 
 if __name__ == "__main__":

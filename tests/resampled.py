@@ -1,4 +1,4 @@
-"""Statistics of a bootstrap the long way: the metric of arrays really resampled."""
+"""Bootstrap statistics by brute force, from arrays that are actually resampled."""
 
 import numpy as np
 
@@ -10,7 +10,13 @@ def _repeated(values, weights):
 
 
 def pooled(scores, labels, metric=metrics.eer):
-    """The metric of all trials, weights (r, trials) -> (r,)."""
+    """Returns a statistic of all trials: weights (r, trials) -> (r,).
+
+    Args:
+      scores: (trials,).
+      labels: (trials,), 1 for bona fide.
+      metric: of bona fide and spoof scores.
+    """
 
     def statistic(weights):
         pairs = zip(_repeated(scores, weights), _repeated(labels, weights), strict=True)
@@ -21,9 +27,18 @@ def pooled(scores, labels, metric=metrics.eer):
 
 
 def macro(scores, labels, attacks, speakers):
-    """The macro EER where every draw of a speaker is a speaker of its own."""
+    """Returns the macro EER as a statistic: weights (r, trials) -> (r,).
 
-    def one(weights):
+    Every draw of a speaker counts as a separate speaker.
+
+    Args:
+      scores: (trials,).
+      labels: (trials,), 1 for bona fide.
+      attacks: (trials,).
+      speakers: (trials,).
+    """
+
+    def replicate(weights):
         parts = [np.repeat(np.flatnonzero(labels == 0), weights[labels == 0])]
         names = [speakers[parts[0]]]
         for speaker in np.unique(speakers[labels == 1]):
@@ -36,4 +51,4 @@ def macro(scores, labels, attacks, speakers):
             scores[index], labels[index], attacks[index], np.concatenate(names)
         )
 
-    return lambda weights: np.array([one(w) for w in weights])
+    return lambda weights: np.array([replicate(w) for w in weights])

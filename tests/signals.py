@@ -1,4 +1,4 @@
-"""Test signals, the same for frozen and live references."""
+"""Test signals, shared by frozen and live references."""
 
 import numpy as np
 
@@ -6,7 +6,11 @@ from mldg_jax.data.corpus import Corpus
 
 
 def speech_like(samples: int, seed: int = 0) -> np.ndarray:
-    """A voiced-sounding signal: gliding harmonics, syllable-rate bursts, noise.
+    """Synthesises speech-like signals: gliding harmonics, syllable-rate bursts, noise.
+
+    Args:
+      samples: length of a signal.
+      seed: of the noise.
 
     Returns:
       (2, samples) float32 within [-1, 1], at 16 kHz.
@@ -23,12 +27,15 @@ def speech_like(samples: int, seed: int = 0) -> np.ndarray:
 
 
 def corpus() -> Corpus:
-    """Six attacks and seven speakers; attacks differ from bona fide by their colour."""
+    """Returns a corpus of noise: six attacks and seven bona fide speakers.
+
+    Spoof is coloured noise, bona fide white noise.
+    """
     rng = np.random.default_rng(0)
     attacks = np.array(["-"] * 70 + [f"A{i % 6 + 1:02d}" for i in range(60)])
     real = attacks == "-"
 
-    def clip(i):
+    def audio(i):
         noise = rng.normal(size=rng.integers(3_000, 9_000))
         colour = noise if real[i] else np.convolve(noise, [1, 0.9], "same")
         return (1000 * colour).astype(np.int16)
@@ -41,12 +48,21 @@ def corpus() -> Corpus:
             [f"s{i % 7}" if r else f"t{i % 5}" for i, r in enumerate(real)]
         ),
         language=np.full(len(attacks), "en"),
-        audio=[clip(i) for i in range(len(attacks))],
+        audio=[audio(i) for i in range(len(attacks))],
     )
 
 
 def random_trials(seed=0, n=240, decimals=1):
-    """Scores with ties, labels, attacks, speakers (8 of them, all with bona fide)."""
+    """Draws trials of eight speakers, who all have bona fide trials.
+
+    Args:
+      seed: of the draw.
+      n: trials, a third of them bona fide.
+      decimals: of the scores; few give ties.
+
+    Returns:
+      Scores, labels (1 for bona fide), attacks and speakers, each (n,).
+    """
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(n) % 3 == 0).astype(int)
     scores = np.round(rng.normal(size=n) + 1.5 * labels, decimals)

@@ -1,4 +1,4 @@
-"""A detector small enough to compile in seconds: LoRA, attention, BatchNorm."""
+"""A detector that compiles in seconds, with LoRA, attention and BatchNorm."""
 
 import functools
 
@@ -18,39 +18,62 @@ SAMPLES = 1_600
 
 
 class Head(nn.Module):
-    """Dense, BatchNorm, mean over frames."""
+    """A head of a dense layer, BatchNorm and the mean over frames."""
 
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x, train=False):
         """Maps (batch, frames, dim) to (batch, 2)."""
-        # no bias: BatchNorm would remove it, and Adam blow up its zero gradient
+        # no bias: BatchNorm would cancel it, and Adam would amplify its zero gradient
         x = nn.Dense(8, use_bias=False, name="project")(x - x.mean(1, keepdims=True))
         x = nn.tanh(BatchNorm(self.axis_name, name="norm")(x, train))
         return nn.Dense(2, name="logits")(x.mean(axis=1))
 
 
 def config(*overrides):
-    """An MLDG config whose steps move far enough to tell mistakes."""
+    """Returns an MLDG config whose steps are large enough to reveal mistakes.
+
+    Args:
+      overrides: ``NAME=VALUE``.
+    """
     base = ["objective.inner_lr=0.1", "optimizer.lr=1e-2"]
     return read_config_file("configs/debspoof.py:mldg,smoke", [*base, *overrides])
 
 
 def smoke_config(*overrides):
-    """That of the run of ``conftest.smoke_run``: real Whisper, four steps, no A02."""
+    """Returns the config of ``conftest.smoke_run``: real Whisper, four steps, no A02.
+
+    Args:
+      overrides: ``NAME=VALUE``.
+    """
     own = ("seed=7", "episode.exclude=[A02]", "episode.num_meta_test=2")
     return read_config_file("configs/debspoof.py:mldg,smoke", [*own, *overrides])
 
 
 def detector(axis_name=None, **options):
-    """The detector; options are of its front-end."""
+    """Returns the detector.
+
+    Args:
+      axis_name: over which BatchNorm averages.
+      options: of the front-end.
+    """
     shape = {"layers": 1, "dim": 32, "heads": 2, "hidden": 64, "positions": 100}
     return Detector(WhisperEncoder(**shape, **options), Head(axis_name))
 
 
 def init(config, detector):
-    """State and frozen parameters; B is not zero, or no A would have a gradient."""
+    """Initialises a training state.
+
+    B is not zero, as otherwise A would have no gradient.
+
+    Args:
+      config: of the run.
+      detector: of ``detector()``.
+
+    Returns:
+      The state and the frozen parameters.
+    """
     waveform = np.ones((1, SAMPLES), np.float32)
     state, frozen = build_state(config, detector, _frontend(), waveform)
     return state._replace(trainable=fill(state.trainable)), frozen
@@ -58,25 +81,29 @@ def init(config, detector):
 
 @functools.cache
 def _frontend():
-    """Parameters of every ``detector().frontend``, whatever its options."""
+    """Returns parameters that fit every ``detector().frontend``, with any options."""
     waveform = np.ones((1, SAMPLES), np.float32)
-    made = jax.jit(detector().frontend.init)(jax.random.key(1), waveform)
-    # float32 also where the first caller works in double precision
-    return jax.tree.map(lambda x: np.asarray(x, np.float32), made["params"])
+    variables = jax.jit(detector().frontend.init)(jax.random.key(1), waveform)
+    # float32 even if the first caller has double precision enabled
+    return jax.tree.map(lambda x: np.asarray(x, np.float32), variables["params"])
 
 
 def fill(trainable):
-    """Something small in place of every leaf that is zero."""
+    """Replaces leaves of zeros by small values.
 
-    def one(x):
+    Args:
+      trainable: a tree of arrays.
+    """
+
+    def nonzero(x):
         wave = 0.01 * np.cos(np.arange(x.size)).reshape(x.shape)
         return x if np.any(x) else x + wave.astype(x.dtype)
 
-    return jax.tree.map(one, trainable)
+    return jax.tree.map(nonzero, trainable)
 
 
 def domains():
-    """Corpus and domains: six attacks, one with two utterances only."""
+    """Returns a corpus and its domains: six attacks, one with only two utterances."""
     corpus = signals.corpus()
     rare = np.flatnonzero(corpus.attack == "A01")[2:]
     corpus = corpus.take(np.setdiff1d(np.arange(len(corpus.label)), rare))
@@ -84,7 +111,13 @@ def domains():
 
 
 def sample_episode(domains, step, examples_per_attack=8):
-    """The decisions of one episode."""
+    """Samples an episode.
+
+    Args:
+      domains: of ``domains()``.
+      step: number of the training step.
+      examples_per_attack: half of them bona fide.
+    """
     return episodes.sample_episode(
         domains,
         seed=0,
@@ -95,12 +128,21 @@ def sample_episode(domains, step, examples_per_attack=8):
 
 
 def load_episode(drawn, corpus):
-    """The arrays of one episode."""
+    """Loads the arrays of an episode.
+
+    Args:
+      drawn: of ``sample_episode``.
+      corpus: of ``domains()``.
+    """
     return episodes.load_episode(drawn, corpus, samples=SAMPLES)
 
 
 def double(tree):
-    """float32 leaves as float64."""
+    """Converts float32 leaves to float64.
+
+    Args:
+      tree: of arrays.
+    """
     return jax.tree.map(
         lambda x: x.astype("float64") if x.dtype == "float32" else x, tree
     )

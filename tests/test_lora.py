@@ -1,4 +1,4 @@
-"""The parameter split, on our models and on one that is not ours."""
+"""Tests of the parameter split and of LoRA, on a model that knows nothing of either."""
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,7 @@ from mldg_jax import lora
 
 
 class Foreign(nn.Module):
-    """A model that knows nothing of LoRA."""
+    """A plain Flax model without support for LoRA."""
 
     @nn.compact
     def __call__(self, x):
@@ -76,7 +76,9 @@ def test_any_flax_model_trains_through_merge(params):
         return jnp.sum(Foreign().apply({"params": merged}, x) ** 2)
 
     gradient = jax.grad(loss)(adapters)
-    assert np.abs(gradient["second"]["lora_b"]).max() > 0  # B moves first: A·0 = 0
+    assert (
+        np.abs(gradient["second"]["lora_b"]).max() > 0
+    )  # with B = 0, A has no gradient
     assert not gradient["second"]["lora_a"].any()
 
 

@@ -1,4 +1,4 @@
-"""The notebooks: text and pages agree, and each runs on small data, offline."""
+"""Tests that notebooks and sources agree and that they run on small data, offline."""
 
 import os
 import re
@@ -12,12 +12,12 @@ from notebooks import build
 from tests.data import small_debspoof
 
 NAMES = build.names()
-LARGEST = 1_500_000  # bytes; a repository keeps every version
+LARGEST = 1_500_000  # bytes; the repository keeps every version
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory):
-    """A working folder with both sizes of DebSpoof under data/, and a common cache."""
+    """Returns a working folder with both sizes of DebSpoof under data/."""
     folder = tmp_path_factory.mktemp("notebooks")
     for size in ("small", "full"):
         small_debspoof.make(folder / "data", size)
@@ -26,13 +26,13 @@ def home(tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_text_and_page_are_a_pair(name):
-    """Whoever edits one makes the other: `make notebooks`."""
+    """After an edit of the source, run ``make notebooks``."""
     text = build.read(build.HERE / f"{name}.py")
     page = nbformat.read(build.HERE / f"{name}.ipynb", as_version=4)
     nbformat.validate(page)
-    kept = ("id", "cell_type", "source", "metadata")
-    assert [{k: cell[k] for k in kept} for cell in page.cells] == [
-        {k: cell[k] for k in kept} for cell in text.cells
+    fields = ("id", "cell_type", "source", "metadata")
+    assert [{k: cell[k] for k in fields} for cell in page.cells] == [
+        {k: cell[k] for k in fields} for cell in text.cells
     ]
     assert page.metadata == text.metadata
 
@@ -78,7 +78,7 @@ def test_it_runs_on_small_data(name, home, tmp_path):
 
 
 def test_the_readme_says_what_a_notebook_printed():
-    """The largest eigenvalues of three methods."""
+    """Compares the largest eigenvalues of three methods."""
     cells = nbformat.read(build.HERE / "02_meta_gradient.ipynb", 4).cells
     tables = [
         output.data["text/markdown"]
@@ -113,7 +113,7 @@ def test_what_the_reader_can_mend_is_one_line(tmp_path, capsys):
 
 
 def test_the_same_run_is_the_same_file_without_private_sound(tmp_path):
-    """Standard error is dropped, players are kept as MP3 where they may be."""
+    """Checks that standard error is dropped and that only published players remain."""
     player = "Audio(np.sin(np.arange(8000) / 5), rate=16000)"
     cells = [
         "import sys\nimport numpy as np\nfrom IPython.display import Audio",
@@ -165,12 +165,12 @@ def test_wrong_arguments(arguments, words, capsys):
 
 
 def make(folder, *options):
-    """Runs the script on the texts of a folder."""
+    """Runs the script on the sources in a folder."""
     return build.main(options, home=folder)
 
 
 def run(home, *arguments):
-    """Runs the script in a folder with the small corpora."""
+    """Runs the script as a process in a folder with the small corpora."""
     settings = {
         "JAX_COMPILATION_CACHE_DIR": str(home / "xla"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",

@@ -1,4 +1,4 @@
-"""What the README shows is what the code is, and runs."""
+"""Tests that the README's code matches the package and runs."""
 
 import re
 import textwrap

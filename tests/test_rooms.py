@@ -1,4 +1,4 @@
-"""The rooms of the package: who may import whom, and names that stay unique."""
+"""Tests of the package's layout: allowed imports, unique names, file lengths."""
 
 import ast
 import collections
@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mldg_jax"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-# A room imports only from those before it.
+# A room imports only from the rooms before it.
 ROOMS = [
     "common",
     "lora",
@@ -30,23 +30,41 @@ LINES = 320
 
 
 def imports(path: Path) -> list[tuple[str, str, str | None]]:
-    """``(module, name, alias)`` of everything a file imports from the package."""
-    found = []
+    """Lists what a file imports from the package.
+
+    Args:
+      path: of a module.
+
+    Returns:
+      ``(module, name, alias)`` of each import.
+    """
+    imported = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and not node.level:
-            found += [(node.module, x.name, x.asname) for x in node.names]
+            imported += [(node.module, x.name, x.asname) for x in node.names]
         elif isinstance(node, ast.Import):
-            found += [(x.name, "", x.asname) for x in node.names]
+            imported += [(x.name, "", x.asname) for x in node.names]
         assert not getattr(node, "level", 0), f"{path} has a relative import"
-    return [x for x in found if x[0].split(".")[0] == "mldg_jax"]
+    return [x for x in imported if x[0].split(".")[0] == "mldg_jax"]
 
 
 def is_module(module: str, name: str) -> bool:
+    """Tells whether ``from module import name`` imports a module.
+
+    Args:
+      module: dotted, of the package.
+      name: in it.
+    """
     path = PACKAGE.parent.joinpath(*module.split("."), name)
     return path.is_dir() or path.with_suffix(".py").exists()
 
 
 def room(path: Path) -> str:
+    """Returns the room of a module.
+
+    Args:
+      path: of the module.
+    """
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
@@ -62,22 +80,22 @@ def test_the_root_is_the_rooms():
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda x: str(x.relative_to(PACKAGE)))
 def test_a_room_imports_only_from_those_before_it(path):
-    place = {name: number for number, name in enumerate(ROOMS)}
+    rank = {name: number for number, name in enumerate(ROOMS)}
     own = room(path)
-    if own == "__init__":  # lazy: for users
+    if own == "__init__":  # imports lazily, for users
         return
     for module, name, _ in imports(path):
         other = f"{module}.{name}".split(".")[1]
-        assert place.get(other, -1) <= place[own], f"{own} imports {module}.{name}"
+        assert rank.get(other, -1) <= rank[own], f"{own} imports {module}.{name}"
 
 
 def test_the_heart_imports_next_to_nothing():
     allowed_by = {"metrics": {"common"}, "mldg": set(), "lora": set(), "step": {"mldg"}}
     for name, allowed in allowed_by.items():
-        found = {
+        imported = {
             f"{m}.{n}".split(".")[1] for m, n, _ in imports(PACKAGE / f"{name}.py")
         }
-        assert found <= allowed
+        assert imported <= allowed
 
 
 def test_no_two_modules_have_one_name():
@@ -87,12 +105,12 @@ def test_no_two_modules_have_one_name():
 
 
 def test_no_two_public_classes_have_one_name():
-    found = collections.defaultdict(list)
+    classes = collections.defaultdict(list)
     for path in MODULES:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                found[node.name].append(path.name)
-    assert not {name: files for name, files in found.items() if len(files) > 1}
+                classes[node.name].append(path.name)
+    assert not {name: files for name, files in classes.items() if len(files) > 1}
 
 
 def test_no_import_renames_a_module():
@@ -119,7 +137,7 @@ def test_importing_the_package_imports_neither_jax_nor_numpy():
 
 
 def test_the_old_names_still_work():
-    """Of scripts and of users' config files."""
+    """Checks the names that users' scripts and config files import."""
     from mldg_jax import (
         UserError,
         configs,
@@ -145,7 +163,7 @@ def test_the_walks_of_contributing_are_there_and_short():
         limits.items(), walks.split("\nFrom ")[1:], strict=True
     ):
         assert start in walk
-        walk = re.sub(r"\(or `[\w.]+`\)", "", walk)  # one or the other
+        walk = re.sub(r"\(or `[\w.]+`\)", "", walk)  # an alternative, not another step
         files = re.findall(r"`([\w/]+\.py)`", walk)
         assert 3 < len(files) <= limit
         assert all((PACKAGE / name).exists() for name in files), files

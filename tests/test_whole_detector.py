@@ -1,4 +1,4 @@
-"""The meta-gradient through a whole detector with LoRA, attention and AASIST."""
+"""Tests of the meta-gradient through a whole detector with LoRA and AASIST."""
 
 import jax
 import numpy as np
@@ -17,9 +17,10 @@ KEY = jax.random.key(3)
 
 @pytest.fixture(scope="module")
 def whole_detector():
-    """LoRA + attention + AASIST in float64, some φ, and one compiled program.
+    """Yields φ of a detector in float64 and a compiled function.
 
-    ``evaluate(φ, inner_lr)`` is value, aux and second-order gradient of an episode.
+    The function ``evaluate(φ, inner_lr)`` returns the value, aux and second-order
+    gradient of an episode. The detector has LoRA, attention and AASIST.
     """
     with jax.enable_x64(True):
         config = read_config_file("configs/xlsr.py:mldg2,smoke")
@@ -54,7 +55,7 @@ def along(tree, direction, t):
 
 
 def test_finite_differences_through_the_whole_detector(whole_detector):
-    """Of the second-order meta-gradient, along itself."""
+    """Checks the second-order meta-gradient along its own direction."""
     trainable, evaluate = whole_detector
     with jax.enable_x64(True):
         _, _, gradient = evaluate(trainable, 0.01)
@@ -67,14 +68,14 @@ def test_finite_differences_through_the_whole_detector(whole_detector):
 
 
 def test_taylor_remainder_of_the_whole_detector(whole_detector):
-    """G(φ') − [G(φ) − α F'·G'] shrinks with α²."""
+    """Checks that G(φ') − [G(φ) − α F'·G'] shrinks with α²."""
     trainable, evaluate = whole_detector
     with jax.enable_x64(True):
         # at inner_lr = 0 the meta-gradient is F' + G'
         _, at_zero, both = evaluate(trainable, 0.0)
         f_grad = at_zero.inner_gradient
         inner = optax.tree.vdot(f_grad, along(both, f_grad, -1))
-        rates = np.array([1e-5, 1e-6])  # larger ones cross kinks of max-pooling
+        rates = np.array([1e-5, 1e-6])  # larger rates cross kinks of max-pooling
         remainders = [
             abs(
                 evaluate(trainable, float(rate))[1].meta_test_loss

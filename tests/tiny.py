@@ -1,13 +1,17 @@
-"""A config whose runs last seconds: random front-end of one layer, BatchNorm in front.
+"""A config whose runs take seconds: a random one-layer front-end with BatchNorm.
 
-The command line reads it: ``mldg train --config tests/tiny.py:mldg``.
+For the command line: ``mldg train --config tests/tiny.py:mldg``.
 """
 
 from mldg_jax.training.config_files import read
 
 
 def get_config(arg: str = "mldg"):
-    """The methods are those of ``configs/xlsr.py``."""
+    """Returns the config of a method.
+
+    Args:
+      arg: a method of ``configs/xlsr.py``.
+    """
     config = read(f"configs/xlsr.py:{arg},smoke")
     config.crop_samples = 1_600
     config.model.frontend.update(dict(layers=1, channels=(8,) * 7))

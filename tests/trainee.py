@@ -1,8 +1,8 @@
-"""``mldg train`` on test signals, as a process that tests may kill.
+"""Runs ``mldg train`` on test signals, as a process that tests can kill.
 
     python -m tests.trainee [--emulate N] train --config tests/tiny.py:mldg --workdir …
 
-Everything after ``--emulate`` is the command line of ``mldg``.
+The arguments after ``--emulate N`` are those of ``mldg``.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 
 
 def main() -> int:
-    """Replaces the corpus, nothing else."""
+    """Replaces the corpus and runs the command line."""
     arguments = sys.argv[1:]
     if arguments[0] == "--emulate":
         flag = f"--xla_force_host_platform_device_count={arguments[1]}"

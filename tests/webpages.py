@@ -1,4 +1,4 @@
-"""Checks of HTML pages that several reports need."""
+"""Checks of HTML pages, shared by the tests of several reports."""
 
 import fcntl
 import json
@@ -10,7 +10,13 @@ from html.parser import HTMLParser
 
 
 class Page(HTMLParser):
-    """Collects attributes and checks that elements are closed in order."""
+    """Collects tags and attributes and checks that elements are closed in order.
+
+    Attributes:
+      open: tags that are not closed yet.
+      attributes: (tag, name, value).
+      tags: of all elements.
+    """
 
     VOID = ("meta", "link", "br", "img", "!doctype")
 
@@ -35,7 +41,11 @@ class Page(HTMLParser):
 
 
 def needs_no_network(text: str) -> None:
-    """Asserts that nothing in a page is fetched or run."""
+    """Asserts that a page fetches nothing and runs no script.
+
+    Args:
+      text: of the page.
+    """
     parsed = Page(text)
     fetched = ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
     for _, name, value in parsed.attributes:
@@ -48,7 +58,11 @@ def needs_no_network(text: str) -> None:
 
 
 def ids_are_unique_and_found(text: str) -> None:
-    """Asserts that every reference inside a page has one target."""
+    """Asserts that every reference inside a page has exactly one target.
+
+    Args:
+      text: of the page.
+    """
     parsed = Page(text)
     ids = [value for _, name, value in parsed.attributes if name == "id"]
     assert len(ids) == len(set(ids))
@@ -60,7 +74,11 @@ def ids_are_unique_and_found(text: str) -> None:
 
 
 def opened_in_chromium(path, profile) -> tuple[list[str], list[dict]]:
-    """Opens a file in headless Chromium, over its DevTools pipe.
+    """Opens a file in headless Chromium, controlled through its DevTools pipe.
+
+    Args:
+      path: of the file.
+      profile: a folder for Chromium's user data.
 
     Returns:
       The URLs that the page requested, and its console messages and errors.
@@ -70,7 +88,7 @@ def opened_in_chromium(path, profile) -> tuple[list[str], list[dict]]:
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu"]
     command += ["--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
 
-    def inherit():  # the pipe's ends are file descriptors 3 and 4
+    def inherit():  # Chromium expects the pipe at file descriptors 3 and 4
         os.dup2(theirs[0], 3)
         os.dup2(theirs[1], 4)
 
@@ -89,28 +107,28 @@ def opened_in_chromium(path, profile) -> tuple[list[str], list[dict]]:
             while b"\0" not in buffer:
                 buffer += os.read(reads[0], 1 << 20)
             text, buffer = buffer.split(b"\0", 1)
-            found = json.loads(text)
-            if found.get("id") == count:
-                return found["result"]
-            events.append(found)
+            reply = json.loads(text)
+            if reply.get("id") == count:
+                return reply["result"]
+            events.append(reply)
 
     try:
         targets = send("Target.getTargets")["targetInfos"]
-        (page,) = (one["targetId"] for one in targets if one["type"] == "page")
+        (page,) = (x["targetId"] for x in targets if x["type"] == "page")
         session = send("Target.attachToTarget", targetId=page, flatten=True)[
             "sessionId"
         ]
         for domain in ("Page", "Network", "Runtime", "Log"):
             send(f"{domain}.enable", session)
         send("Page.navigate", session, url=path.as_uri())
-        time.sleep(3)  # for what a page might do after it has loaded
+        time.sleep(3)  # time for requests that a page makes after loading
         send("Runtime.evaluate", session, expression="1")
     finally:
         browser.terminate()
         browser.wait()
         for fd in (*reads, *writes, *theirs):
             os.close(fd)
-    asked = [x for x in events if x["method"] == "Network.requestWillBeSent"]
-    said = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
-    urls = [x["params"]["request"]["url"] for x in asked]
-    return urls, [x for x in events if x["method"] in said]
+    requests = [x for x in events if x["method"] == "Network.requestWillBeSent"]
+    logged = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+    urls = [x["params"]["request"]["url"] for x in requests]
+    return urls, [x for x in events if x["method"] in logged]

@@ -1,6 +1,6 @@
-"""What the sides of benchmarks/meta_step.py compute: ours in JAX, the same in torch.
+"""The programs that benchmarks/meta_step.py times: ours in JAX, the same in torch.
 
-A side imports its library in its own process only.
+Libraries are imported inside functions, so that each process loads only its own.
 """
 
 import argparse
@@ -17,18 +17,35 @@ Programs = dict[str, Callable[[], Any]]
 
 
 def episode(options: argparse.Namespace) -> dict[str, dict[str, np.ndarray]]:
-    """Noise of the level of speech; half of every domain is bona fide."""
-    rng, made = np.random.default_rng(0), {}
+    """Returns an episode of noise at the level of speech.
+
+    Args:
+      options: of the command line.
+
+    Returns:
+      ``{"meta_train": …, "meta_test": …}``, each with a float32 waveform (domains,
+      examples, samples) and an integer label (domains, examples); half of the
+      examples of every domain are bona fide.
+    """
+    rng, halves = np.random.default_rng(0), {}
     for half, domains in zip(("meta_train", "meta_test"), options.domains, strict=True):
         shape = (domains, options.examples)
         noise = 0.1 * rng.normal(size=(*shape, options.samples))
         label = np.broadcast_to(np.arange(options.examples) % 2, shape).copy()
-        made[half] = {"waveform": noise.astype(np.float32), "label": label}
-    return made
+        halves[half] = {"waveform": noise.astype(np.float32), "label": label}
+    return halves
 
 
 def ours(options: argparse.Namespace) -> tuple[Any, tuple[dict, dict, dict]]:
-    """The detector and its parameters, B not zero."""
+    """Returns our detector and its parameters.
+
+    Args:
+      options: of the command line.
+
+    Returns:
+      The detector and (trainable, batch_stats, frozen); leaves that would be zero, such
+      as B, are set to a small constant.
+    """
     import jax
 
     from mldg_jax.models import aasist, pooling, wav2vec2
@@ -43,38 +60,49 @@ def ours(options: argparse.Namespace) -> tuple[Any, tuple[dict, dict, dict]]:
         channels=(options.channels,) * 7,
     )
     heads = {"pooling": pooling.PoolingHead, "aasist": aasist.AASISTHead}
-    made = Detector(front, heads[options.head]())
+    detector = Detector(front, heads[options.head]())
     audio = episode(options)["meta_train"]["waveform"][0]
     frontend = jax.jit(front.init)(jax.random.key(0), audio[:1])["params"]
     trainable, *rest = init_parameters(
-        jax.random.key(1), made, frontend, audio, rank=options.rank
+        jax.random.key(1), detector, frontend, audio, rank=options.rank
     )
     trainable = jax.tree.map(lambda x: x if x.any() else x + 0.003, trainable)
-    return made, (trainable, *rest)
+    return detector, (trainable, *rest)
 
 
 def our_programs(options: argparse.Namespace) -> tuple[Programs, Callable, dict]:
-    """Programs, the named meta-gradient of an order, and the compiler's MB."""
+    """Builds and compiles our programs.
+
+    Args:
+      options: of the command line.
+
+    Returns:
+      The programs by name; a function from the order to the meta-gradient, by torch
+      parameter name; and the compiler's figure for memory in MB, by order.
+    """
     import jax
 
     from mldg_jax import mldg
     from mldg_jax.models.loss import cross_entropy
 
-    made, (trainable, batch_stats, frozen) = ours(options)
+    detector, (trainable, batch_stats, frozen) = ours(options)
     key, data = jax.random.key(2), jax.tree.map(jax.numpy.asarray, episode(options))
     arguments = (trainable, batch_stats, frozen, data, key)
 
     def step(order):
-        def gradient(trainable, batch_stats, frozen, data, key):
-            loss_fn = cross_entropy(made, batch_stats, frozen)
+        def meta_gradient(trainable, batch_stats, frozen, data, key):
+            loss_fn = cross_entropy(detector, batch_stats, frozen)
             objective = mldg.mldg(loss_fn, order=order, **OPTIONS)
-            found, aux = jax.grad(objective, has_aux=True)(trainable, data, key)
-            return found, aux.loss
+            gradient, aux = jax.grad(objective, has_aux=True)(trainable, data, key)
+            return gradient, aux.loss
 
-        return jax.jit(gradient).lower(*arguments).compile()
+        return jax.jit(meta_gradient).lower(*arguments).compile()
 
     def frozen_part(frozen, data):
-        front, params = made.frontend.clone(layers=0), {"params": frozen["frontend"]}
+        front, params = (
+            detector.frontend.clone(layers=0),
+            {"params": frozen["frontend"]},
+        )
         halves = [half["waveform"].reshape(-1, options.samples) for half in data]
         return [front.apply(params, waveform) for waveform in halves]
 
@@ -95,14 +123,21 @@ def our_programs(options: argparse.Namespace) -> tuple[Programs, Callable, dict]
 
         return torch_detector.names(steps[order](*arguments)[0], torch_detector.POOLING)
 
-    waiting = {
+    blocking = {
         k: lambda run=v: jax.block_until_ready(run()) for k, v in programs.items()
     }
-    return waiting, gradient, memory
+    return blocking, gradient, memory
 
 
 def torch_programs(options: argparse.Namespace) -> tuple[Programs, Callable, dict]:
-    """The same in torch; its memory is not known beforehand."""
+    """Builds the same programs in torch.
+
+    Args:
+      options: of the command line.
+
+    Returns:
+      As ``our_programs``; the memory is empty, as torch cannot tell it in advance.
+    """
     import jax
     import torch
 
@@ -110,17 +145,17 @@ def torch_programs(options: argparse.Namespace) -> tuple[Programs, Callable, dic
 
     torch.set_num_threads(options.threads)
     detector, parameters = ours(options)
-    made = torch_detector.detector(detector, *parameters, dropout=True)
+    model = torch_detector.detector(detector, *parameters, dropout=True)
     del parameters
     data = jax.tree.map(torch.tensor, episode(options))
 
     def step(order):
-        return torch_detector.meta_gradient(made, data, order=order, **OPTIONS)
+        return torch_detector.meta_gradient(model, data, order=order, **OPTIONS)
 
     def frozen_part():
-        with torch.inference_mode(), made.without_layers():
+        with torch.inference_mode(), model.without_layers():
             for half in data.values():
-                made.frontend(half["waveform"].flatten(0, 1))
+                model.frontend(half["waveform"].flatten(0, 1))
 
     matrix = torch.ones(SIZE, SIZE)
     programs = {o: lambda o=o: step(o) for o in ORDERS} | {

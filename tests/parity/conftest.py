@@ -1,4 +1,4 @@
-"""The live references are an extra of their own: without them there is no parity."""
+"""Skips the parity tests unless the reference libraries are installed."""
 
 import importlib.util
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def references():
-    """Skips where torch, transformers or peft is not installed."""
+    """Skips the tests if torch, transformers or peft is not installed."""
     for name in ("torch", "transformers", "peft"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"needs {name}: pip install 'mldg_jax[parity]'")

@@ -1,8 +1,8 @@
-"""Freezes small checkpoints that torch wrote, and what is in them.
+"""Writes small torch checkpoints and their expected contents as golden files.
 
     python -m tests.parity.make_torch_files        writes tests/golden/torch/
 
-Needs torch (``make install-parity``).
+Needs torch (``make golden``).
 """
 
 from argparse import Namespace
@@ -22,7 +22,7 @@ DTYPES = [
 
 
 def state() -> OrderedDict[str, torch.Tensor]:
-    """One tensor of every dtype and every way to lie in a storage."""
+    """Returns tensors of every dtype and every layout within a storage."""
     grid = torch.arange(12.0).reshape(3, 4) / 8 - 0.5
     whole = OrderedDict((str(d).removeprefix("torch."), grid.to(d)) for d in DTYPES)
     whole["parameter"] = torch.nn.Parameter(grid + 1)
@@ -39,7 +39,7 @@ def state() -> OrderedDict[str, torch.Tensor]:
 
 
 def fairseq() -> dict[str, Any]:
-    """The layout of a fairseq training checkpoint, with its old command line."""
+    """Returns a checkpoint like fairseq's, including the old command line."""
     weight = torch.nn.Linear(2, 3).weight
     model = OrderedDict(weight=torch.arange(6.0).reshape(3, 2), bias=torch.ones(3))
     adam = {"step": 7, "exp_avg": torch.zeros_like(weight)}
@@ -54,7 +54,11 @@ def fairseq() -> dict[str, Any]:
 
 
 def arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """What ``torch_files.read`` is to give."""
+    """Returns the arrays that ``torch_files.read`` should return.
+
+    Args:
+      tensors: by name; bfloat16 becomes float32.
+    """
     plain = {name: tensor.detach() for name, tensor in tensors.items()}
     return {
         name: (x.float() if x.dtype == torch.bfloat16 else x).numpy()
@@ -63,7 +67,13 @@ def arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
 
 
 def write(value: Any, path: Path, *, legacy: bool) -> None:
-    """``torch.save`` in either format."""
+    """Saves a value with ``torch.save``.
+
+    Args:
+      value: anything that torch can pickle.
+      path: of the file.
+      legacy: use the format of torch before 1.6 instead of a zip file.
+    """
     torch.save(value, path, _use_new_zipfile_serialization=not legacy)
 
 

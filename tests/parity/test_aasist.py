@@ -1,6 +1,6 @@
-"""AASIST in training and evaluation mode against a torch model, in double precision.
+"""Tests AASIST against a torch model, in training and evaluation mode.
 
-Both without dropout, whose draws cannot agree.
+In double precision and without dropout, whose draws differ between the libraries.
 """
 
 import jax
@@ -20,9 +20,11 @@ CASES = {
 
 
 def theirs(kind, x, train):
-    """Logits, gradients by name, the input's gradient; parameters before, state after.
+    """Runs the torch model and differentiates a weighted sum of its logits.
 
-    Of the weighted sum of the logits.
+    Returns:
+      Logits, gradients by name, the gradient of the input, and the state before and
+      after the run.
     """
     import torch
 
@@ -37,7 +39,7 @@ def theirs(kind, x, train):
     with torch.no_grad():
         for name, value in model.state_dict().items():
             normalises = "running" in name or "bn" in name
-            if normalises and value.is_floating_point():  # nothing at its initial value
+            if normalises and value.is_floating_point():  # away from its initial value
                 value.add_(torch.rand(value.shape) * 0.5)
     before = {name: v.numpy().copy() for name, v in model.state_dict().items()}
     x = torch.tensor(x, requires_grad=True)
@@ -52,7 +54,7 @@ def theirs(kind, x, train):
 
 
 def weights(batch):
-    """What the logits are summed with."""
+    """Returns the weights of the sum of the logits, (batch, 2)."""
     return np.random.default_rng(1).normal(size=(batch, 2))
 
 
@@ -62,8 +64,8 @@ def test_logits_statistics_and_every_gradient(float64, kind, train):
     model, table, shape = CASES[kind]
     x = np.random.default_rng(0).normal(size=shape)
     logits, gradients, x_gradient, before, after = theirs(kind, x, train)
-    made = jax.eval_shape(model.init, jax.random.key(0), jnp.asarray(x))
-    variables = convert.to_ours(table, before, made)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.asarray(x))
+    variables = convert.to_ours(table, before, shapes)
 
     @jax.jit
     def ours(params, x):
@@ -74,16 +76,18 @@ def test_logits_statistics_and_every_gradient(float64, kind, train):
 
         return jax.grad(weighted, argnums=(0, 1), has_aux=True)(params, x)
 
-    (found, x_found), (y, state) = ours(variables["params"], jnp.asarray(x))
+    (our_gradients, our_x_gradient), (y, state) = ours(
+        variables["params"], jnp.asarray(x)
+    )
     np.testing.assert_allclose(y, logits, rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(
-        x_found, x_gradient, rtol=0, atol=1e-7 * np.abs(x_gradient).max()
+        our_x_gradient, x_gradient, rtol=0, atol=1e-7 * np.abs(x_gradient).max()
     )
     largest = max(np.abs(g).max() for g in gradients.values())
-    names = convert.to_theirs(table, {"params": found})
-    assert names.keys() == gradients.keys()
-    for name, gradient in names.items():
-        # some vanish, such as a bias's before a normalisation: absolute then
+    ours_by_name = convert.to_theirs(table, {"params": our_gradients})
+    assert ours_by_name.keys() == gradients.keys()
+    for name, gradient in ours_by_name.items():
+        # some vanish, e.g. of a bias before a normalisation: the error is then absolute
         scale = max(np.abs(gradients[name]).max(), 1e-4 * largest)
         error = np.abs(gradient - gradients[name]).max() / scale
         assert error < 1e-7, (name, error)

@@ -1,4 +1,4 @@
-"""What we export, loaded by ``peft`` and ``transformers``: the same frames."""
+"""Tests that exports load in ``peft`` and ``transformers`` and give the same frames."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from tests.signals import speech_like
 
 pytestmark = [
     pytest.mark.parity,
-    # peft 0.21 asks transformers 5.23 for it
+    # peft 0.21 reads it from transformers 5.23
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated"),
 ]
 
@@ -27,7 +27,7 @@ SMALL = {
     "num_conv_pos_embedding_groups": 4,
 }
 XLSR = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
-# attention alone; and the feed-forward of one layer with the feature projection
+# attention only; the feed-forward of one layer and the feature projection
 TARGETS = {
     "attention": [r"layers_\d+/attention/(query|key|value|out)/kernel"],
     "other": [r"layers_1/mlp_(in|out)/kernel", "projection/kernel"],
@@ -36,7 +36,7 @@ TARGETS = {
 
 @pytest.fixture(params=["xls-r", "base"])
 def encoder(request):
-    """``(torch model, ours, our variables)`` of random weights."""
+    """Returns ``(torch model, our model, our variables)`` with random weights."""
     import torch
     import transformers
 
@@ -51,7 +51,7 @@ def encoder(request):
 
 
 def random_adapters(params, targets):
-    """A and B both random: with B = 0 there would be nothing to see."""
+    """Returns adapters with random A and B; with B = 0 they would have no effect."""
     adapters = lora.init(jax.random.key(1), params, targets, rank=RANK)
     leaves, structure = jax.tree.flatten(adapters)
     keys = jax.random.split(jax.random.key(2), len(leaves))
@@ -62,7 +62,7 @@ def random_adapters(params, targets):
 
 
 def frames(model, waveform):
-    """(batch, frames, dim) of a torch model."""
+    """Returns the frames (batch, frames, dim) of a torch model."""
     import torch
 
     with torch.inference_mode():
@@ -70,7 +70,7 @@ def frames(model, waveform):
 
 
 def write(adapters, table, folder, use_rslora):
-    """Exports and returns the scale that the reader of it finds."""
+    """Exports adapters, checks them by reading them back and returns the scale."""
     torch_export.peft(
         adapters,
         table,
@@ -80,8 +80,8 @@ def write(adapters, table, folder, use_rslora):
         folder=folder,
         use_rslora=use_rslora,
     )
-    found, rank, scale = torch_export.read_peft(folder, table)
-    jax.tree.map(np.testing.assert_array_equal, found, adapters)
+    loaded, rank, scale = torch_export.read_peft(folder, table)
+    jax.tree.map(np.testing.assert_array_equal, loaded, adapters)
     assert rank == RANK
     return scale
 
@@ -101,15 +101,15 @@ def test_peft_loads_our_adapters(encoder, tmp_path, targets, use_rslora):
     adapted = peft.PeftModel.from_pretrained(theirs, tmp_path).eval()
     layers = [name for name, _ in adapted.named_modules() if name.endswith(".lora_A")]
     assert len(layers) == len(jax.tree.leaves(adapters)) // 2
-    found = frames(adapted, waveform)
+    peft_frames = frames(adapted, waveform)
     merged = lora.merge(variables["params"], adapters, scale=scale)
     expected = ours.apply({"params": merged}, jnp.asarray(waveform))
-    assert np.abs(found - plain).max() > 0.1
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+    assert np.abs(peft_frames - plain).max() > 0.1
+    np.testing.assert_allclose(peft_frames, expected, rtol=0, atol=2e-5)
 
 
 def test_peft_on_whisper(tmp_path):
-    """Merged by us and loaded strictly, against merged by peft."""
+    """Compares adapters merged by us and loaded strictly with those merged by peft."""
     import peft
     import torch
     import transformers
@@ -162,8 +162,8 @@ def test_we_read_what_peft_writes(encoder, tmp_path):
     assert (rank, scale) == (RANK, ALPHA / RANK)
     merged = {"params": lora.merge(variables["params"], adapters, scale=scale)}
     waveform = speech_like(8_000)
-    found = ours.apply(merged, jnp.asarray(waveform))
-    np.testing.assert_allclose(found, frames(model, waveform), rtol=0, atol=2e-5)
+    our_frames = ours.apply(merged, jnp.asarray(waveform))
+    np.testing.assert_allclose(our_frames, frames(model, waveform), rtol=0, atol=2e-5)
 
 
 def test_transformers_loads_our_encoder_strictly(encoder, tmp_path):
@@ -183,8 +183,8 @@ def test_transformers_loads_our_encoder_strictly(encoder, tmp_path):
     np.testing.assert_allclose(
         frames(model.eval(), waveform), expected, rtol=0, atol=2e-5
     )
-    # and the way back, from what transformers writes of it
+    # and back again, from the files that transformers writes
     model.save_pretrained(tmp_path / "again")
     state = torch_files.read(tmp_path / "again")
-    found = convert.to_ours(key_tables.WAV2VEC2_HF, state, merged)
-    jax.tree.map(np.testing.assert_array_equal, found, merged)
+    restored = convert.to_ours(key_tables.WAV2VEC2_HF, state, merged)
+    jax.tree.map(np.testing.assert_array_equal, restored, merged)

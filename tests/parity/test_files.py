@@ -1,4 +1,4 @@
-"""Files that torch writes today, read without it; and what torch makes of odd ones."""
+"""Tests of reading current and unusual torch files without torch, against torch."""
 
 import io
 import zipfile
@@ -12,11 +12,12 @@ from tests.models.pretrained import torch_bytes
 pytestmark = pytest.mark.parity
 
 
-def equal(found, expected):
-    assert found.keys() == expected.keys()
+def equal(arrays, expected):
+    """Asserts that names, dtypes, shapes and values are equal."""
+    assert arrays.keys() == expected.keys()
     for name, value in expected.items():
-        assert (found[name].dtype, found[name].shape) == (value.dtype, value.shape)
-        np.testing.assert_array_equal(found[name], value)
+        assert (arrays[name].dtype, arrays[name].shape) == (value.dtype, value.shape)
+        np.testing.assert_array_equal(arrays[name], value)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -34,7 +35,7 @@ def test_both_formats(tmp_path, legacy):
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("seed", range(5))
 def test_any_view_of_a_storage(tmp_path, legacy, seed):
-    """Sliced, transposed, expanded, shared, in every dtype."""
+    """Checks sliced, transposed and shared views in every dtype."""
     import torch
 
     from tests.parity import make_torch_files
@@ -53,7 +54,7 @@ def test_any_view_of_a_storage(tmp_path, legacy, seed):
 
 
 def test_every_optional_record(tmp_path):
-    """Without a byte order it is little; "big" turns every element round."""
+    """Checks byte orders: little by default; "big" swaps the bytes of every element."""
     import torch
 
     state = {"a": torch.arange(6.0), "b": torch.arange(6.0).to(torch.bfloat16)}
@@ -88,7 +89,7 @@ def test_old_files_are_little_endian_whatever_they_say(tmp_path):
 
 
 def test_views_of_torch_before_0_4(tmp_path):
-    """A storage that is a part of another one."""
+    """Checks a storage that is part of another one."""
     import torch
 
     store = torch_bytes.storage("7", 6, view=torch_bytes.lit(("8", 2, 3)))
@@ -103,7 +104,7 @@ def test_views_of_torch_before_0_4(tmp_path):
 
 
 def test_no_more_is_permitted_than_torch_permits():
-    """The names are among those of its own safe loader."""
+    """Compares the permitted names with those of torch's own safe loader."""
     import torch
 
     from mldg_jax.models.pretrained import pickles

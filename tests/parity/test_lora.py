@@ -1,4 +1,4 @@
-"""LoRA against ``peft`` with random A and B: frames, and the gradients of A and B."""
+"""Tests LoRA against ``peft``: frames and gradients, with random A and B."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from tests.signals import speech_like
 
 pytestmark = [
     pytest.mark.parity,
-    # peft 0.21 asks transformers 5.23 for it
+    # peft 0.21 reads it from transformers 5.23
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated"),
 ]
 RANK, ALPHA = 4, 6.0
@@ -26,7 +26,7 @@ TARGETS = {
 
 
 def theirs_of(name):
-    """``layers_0/attention/query/lora_a`` → the parameter's name in ``peft``."""
+    """Returns the name in ``peft`` of, e.g., ``layers_0/attention/query/lora_a``."""
     layer, *_, projection, factor = name.split("/")
     block = "feed_forward" if projection.startswith("mlp") else "attention"
     return (
@@ -38,7 +38,7 @@ def theirs_of(name):
 @pytest.mark.parametrize("use_rslora", [False, True])
 @pytest.mark.parametrize("targets", TARGETS.values(), ids=TARGETS)
 def test_frames_and_gradients(targets, use_rslora, float64):
-    """In double precision: in single, rounding alone is 2e-5 of a gradient."""
+    """Compares in double precision: in single, rounding alone is 2e-5 of a gradient."""
     import peft
     import torch
 
@@ -49,7 +49,7 @@ def test_frames_and_gradients(targets, use_rslora, float64):
     scale = lora.scale(RANK, ALPHA, rank_stabilised=use_rslora)
     model = models.build("wav2vec2", config).clone(lora_scale=scale)
     frozen = pretrained.from_torch("wav2vec2", state, config)["params"]
-    frozen = jax.tree.map(lambda x: x.astype(np.float64), frozen)  # (exact)
+    frozen = jax.tree.map(lambda x: x.astype(np.float64), frozen)  # exact
     pattern = rf"layers_\d+/(attention/)?({'|'.join(targets)})/kernel"
     adapters = lora.init(jax.random.key(0), frozen, [pattern], rank=RANK)
     rng = np.random.default_rng(0)

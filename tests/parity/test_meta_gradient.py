@@ -1,6 +1,7 @@
-"""The meta-gradient of the whole detector against torch, both orders, double precision.
+"""Tests the meta-gradient of the whole detector against torch, in both orders.
 
-wav2vec 2.0 with LoRA on q, k, v and out, both heads, no dropout.
+The detector is wav2vec 2.0 with LoRA on q, k, v and out and either head, without
+dropout, in double precision.
 """
 
 import functools
@@ -20,7 +21,7 @@ from tests.signals import speech_like
 
 pytestmark = [
     pytest.mark.parity,
-    # peft 0.21 asks transformers 5.23 for it
+    # peft 0.21 reads it from transformers 5.23
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated"),
 ]
 FRONT_END = Wav2Vec2(
@@ -41,14 +42,14 @@ SAMPLES, EXAMPLES = 4_000, 2
 
 
 def parts(head):
-    """A detector and its parameters, none of them at its initial value."""
+    """Returns a detector and its parameters, moved away from their initial values."""
     detector = Detector(FRONT_END, HEADS[head])
     waveform = speech_like(SAMPLES)
     frontend = FRONT_END.init(jax.random.key(0), waveform)["params"]
-    made = init_parameters(jax.random.key(1), detector, frontend, waveform, rank=3)
+    initial = init_parameters(jax.random.key(1), detector, frontend, waveform, rank=3)
     rng = np.random.default_rng(0)
     return detector, jax.tree.map(
-        lambda x: np.asarray(x + 0.1 * rng.uniform(size=x.shape)), made
+        lambda x: np.asarray(x + 0.1 * rng.uniform(size=x.shape)), initial
     )
 
 
@@ -65,18 +66,18 @@ def theirs(head, order):
 
     from tests.parity import torch_detector
 
-    detector, made = parts(head)
-    model = torch_detector.detector(detector, *made)
+    detector, parameters = parts(head)
+    model = torch_detector.detector(detector, *parameters)
     episode = jax.tree.map(torch.tensor, EPISODE)
-    found = torch_detector.meta_gradient(model, episode, order=order, **OPTIONS)
-    return model.table, {name: value.numpy() for name, value in found.items()}
+    gradient = torch_detector.meta_gradient(model, episode, order=order, **OPTIONS)
+    return model.table, {name: value.numpy() for name, value in gradient.items()}
 
 
 EPISODE = {"meta_train": half(2, 0), "meta_test": half(1, 2)}
 
 
 def distance(one, other):
-    """Of two gradients, as a fraction of the second."""
+    """Returns the distance of two gradients, as a fraction of the second."""
     squares = [(((one[k] - v) ** 2).sum(), (v**2).sum()) for k, v in other.items()]
     difference, size = np.sum(squares, axis=0)
     return (difference / size) ** 0.5
@@ -102,10 +103,10 @@ def test_meta_gradient(head, order, float64):
     assert ours.keys() == expected.keys()
     largest = max(np.abs(g).max() for g in expected.values())
     for name, gradient in expected.items():
-        # some vanish, such as a bias's before a normalisation: absolute then
+        # some vanish, e.g. of a bias before a normalisation: the error is then absolute
         scale = max(np.abs(gradient).max(), 1e-4 * largest)
         error = np.abs(ours[name] - gradient).max() / scale
         assert error < 1e-9, (name, error)
-    # With the orders mixed up the above could not hold.
+    # The orders differ, so the check above would fail if they were mixed up.
     other = theirs(head, {"first": "second", "second": "first"}[order])[1]
     assert distance(other, expected) > 1e-3

@@ -1,4 +1,4 @@
-"""wav2vec 2.0 against torch ``Wav2Vec2Model`` on random weights."""
+"""Tests wav2vec 2.0 against torch's ``Wav2Vec2Model`` with random weights."""
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.parity
 
 
 def compare(options, samples, tolerance):
-    """Loads a torch model's parameters and compares every state."""
+    """Loads the parameters of a torch model and compares every hidden state."""
     from tests.parity import wav2vec2
 
     theirs = wav2vec2.model(**options)
@@ -48,7 +48,7 @@ def test_full_size(shape):
 
 
 def test_mask_is_the_attention_mask():
-    """Mixed lengths: what ``transformers`` computes from its attention mask."""
+    """Compares mixed lengths with the attention mask of ``transformers``."""
     import torch
 
     from tests.parity import wav2vec2
@@ -66,21 +66,21 @@ def test_mask_is_the_attention_mask():
         ).last_hidden_state.numpy()
     ours = model.apply(variables, waveform, lengths)
     for row, length in enumerate(lengths):
-        kept = model.frame_count(length)
+        frames = model.frame_count(length)
         np.testing.assert_allclose(
-            ours[row, :kept], expected[row, :kept], rtol=0, atol=2e-5
+            ours[row, :frames], expected[row, :frames], rtol=0, atol=2e-5
         )
 
 
 def write(made, form, folder):
-    """Writes a torch model in one of the formats it is published in."""
+    """Writes a torch model in one of the formats in which models are published."""
     import torch
     from safetensors.torch import save_file
 
     state = made.state_dict()
     if form == "safetensors":
         save_file(state, folder / "model.safetensors")
-    elif form == "old weight norm":  # pytorch_model.bin of the hub, with its prefix
+    elif form == "old weight norm":  # as on the hub, with a prefix
         old = {"original0": "weight_g", "original1": "weight_v"}
         named = {}
         for name, value in state.items():
@@ -114,12 +114,12 @@ def write(made, form, folder):
     "form", ["safetensors", "old weight norm", "legacy bin", "fairseq"]
 )
 def test_loads_from_every_format(form, options, tmp_path):
-    """To the last bit what the torch model holds."""
+    """Checks that the loaded parameters equal those of the torch model bit for bit."""
     from tests.parity import wav2vec2
 
     shape = wav2vec2.SMALL if options == "small" else wav2vec2.FULL["large"]
-    made = wav2vec2.model(**shape, **wav2vec2.LAYER_NORM)
-    module = models.build("wav2vec2", made.config)
-    expected = pretrained.from_torch("wav2vec2", wav2vec2.state(made), made.config)
-    loaded = pretrained.load(str(write(made, form, tmp_path)), "wav2vec2", module)
+    theirs = wav2vec2.model(**shape, **wav2vec2.LAYER_NORM)
+    module = models.build("wav2vec2", theirs.config)
+    expected = pretrained.from_torch("wav2vec2", wav2vec2.state(theirs), theirs.config)
+    loaded = pretrained.load(str(write(theirs, form, tmp_path)), "wav2vec2", module)
     jax.tree.map(np.testing.assert_array_equal, loaded, expected["params"])

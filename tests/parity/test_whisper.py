@@ -1,6 +1,6 @@
-"""Live parity of the front-end with torch ``transformers``, same weights.
+"""Tests the Whisper front-end against ``transformers`` with the same weights.
 
-Real clips are taken from DebSpoof where it has been built (data/ or $MLDG_DATA_DIR).
+Uses utterances of DebSpoof if it has been built (in data/ or $MLDG_DATA_DIR).
 """
 
 import os
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parity
 
 @pytest.fixture(scope="module")
 def clips():
-    """(n, samples) real clips of one length, or signals where there is no corpus."""
+    """Returns real utterances (n, samples), or test signals if there is no corpus."""
     try:
         folder = find_corpus("debspoof", "small", os.getenv("MLDG_DATA_DIR", "data"))
     except UserError:
@@ -49,14 +49,14 @@ def test_every_layer(clips, frontend, samples):
     )
     theirs = hidden_states(clips)
     for ours, expected in zip([*hidden, final], theirs, strict=True):
-        # The last layer has activations of ±250, where float32 resolves 1.5e-5.
+        # The last layer has activations of ±250, where float32 resolves only 1.5e-5.
         atol = max(1e-4, 2e-6 * np.abs(expected).max())
         np.testing.assert_allclose(ours, expected, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("samples", [20_480, 480_000])
 def test_every_layer_in_float64(samples, clips, frontend, monkeypatch, float64):
-    """Equal but for rounding, up to the 30 s that ``transformers`` itself demands."""
+    """Compares up to rounding, also at the 30 s that ``transformers`` requires."""
     from tests.parity import whisper as reference
 
     clips = clips[:, :samples] if samples < 480_000 else speech_like(samples)[:1]

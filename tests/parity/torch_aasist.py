@@ -2,7 +2,7 @@
 
 Written for this project from the papers' equations and the published parameter names,
 in torch's native layout and layers; tests/models compares our own model with numbers
-of the published code. Dropout is there on request: its draws cannot agree.
+of the published code. Dropout is optional, as its draws differ between the libraries.
 """
 
 import torch
@@ -13,7 +13,7 @@ from mldg_jax.models.aasist import sinc_filters
 
 
 class Block(nn.Module):
-    """A residual block; ``bn1`` has parameters and statistics and no effect."""
+    """A residual block; ``bn1`` has parameters and statistics but no effect."""
 
     def __init__(self, inputs, outputs, first=False):
         super().__init__()
@@ -27,7 +27,7 @@ class Block(nn.Module):
 
     def forward(self, x):
         if self.training and hasattr(self, "bn1"):
-            self.bn1(x)  # moves its statistics
+            self.bn1(x)  # only to update its statistics
         y = self.conv2(F.selu(self.bn2(self.conv1(x)), inplace=True))
         if hasattr(self, "conv_downsample"):
             x = self.conv_downsample(x)
@@ -42,7 +42,7 @@ def encoder(channels):
 
 
 def normalised(bn, x):
-    """Batch normalisation of (batch, nodes, dim), then SELU."""
+    """Applies batch normalisation and SELU to (batch, nodes, dim)."""
     return F.selu(bn(x.flatten(0, 1)).view_as(x))
 
 

