@@ -141,7 +141,7 @@ def mldg(
     if inner_steps < 1:
         raise ValueError(f"inner_steps is {inner_steps}; it must be at least 1")
     if (inner_lr is None) == (inner_optimizer is None):
-        raise ValueError("give either inner_lr or inner_optimizer, not both or neither")
+        raise ValueError("give either inner_lr or inner_optimizer, not both")
     optimizer = inner_optimizer or optax.sgd(inner_lr)
     value_and_grad = _value_and_grad(loss_fn, axis_name)
 

@@ -254,7 +254,7 @@ def test_speakers_unknown_to_some_and_single_voices():
     label = np.array([1, 1, 1, 1, 0, 0, 0])
     keys = evaluate.Keys(np.arange(7).astype(str), label, {"speaker": speakers}, "")
     ids, kind = evaluate.cluster_ids(keys)
-    assert kind == "speakers (spoof: utterances, of one voice)"
+    assert kind == "speakers (spoof: utterances of one speaker)"
     assert len(set(ids.tolist())) == 6 and ids[0] == ids[1]
     ids, kind = evaluate.cluster_ids(keys._replace(columns={}))
     assert kind == "utterances" and len(set(ids.tolist())) == 7
