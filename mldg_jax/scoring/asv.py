@@ -106,9 +106,9 @@ def rates(
     for number, (cells, kind) in enumerate(zip(lines, kinds, strict=True), 1):
         if not kind or not is_number(cells[-1]):
             raise UserError(
-                f"{path}: entry {number:,} is {' '.join(cells)[:80]!r}, which does not "
-                f"name a class ({', '.join(CLASSES)}) or does not end with a score; the "
-                "files of ASVspoof 2021 need --asv-keys keys/LA/ASV/trial_metadata.txt"
+                f"{path}: entry {number:,} is {' '.join(cells)[:80]!r}, which names "
+                f"none of {', '.join(CLASSES)} or does not end with a score; the files of "
+                "ASVspoof 2021 need --asv-keys keys/LA/ASV/trial_metadata.txt"
             )
     scores = np.array([float(cells[-1]) for cells in lines])
     if keys_path is not None and subset != "all":

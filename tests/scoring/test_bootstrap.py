@@ -203,7 +203,8 @@ def coverage(systems, unit, *, speakers=60, clips=10, correlation=-0.5, replicat
     """Returns how often the 95 % interval contains the population's EER.
 
     A speaker shifts the scores of their bona fide trials and of the spoofs of their
-    speech by correlated amounts; scores are ±1 + N(0, 1) + N(0, 1), so the EER is Φ(−1 / √2).
+    speech by correlated amounts; scores are ±1 + N(0, 1) + N(0, 1), so the EER is Φ(−1
+    / √2).
     """
     truth, covered = norm.cdf(-1 / np.sqrt(2)), 0
     labels = np.tile(np.repeat([1, 0], clips), speakers)
