@@ -107,7 +107,7 @@ def rates(
         if not kind or not is_number(cells[-1]):
             raise UserError(
                 f"{path}: entry {number:,} is {' '.join(cells)[:80]!r}, which names "
-                f"none of {', '.join(CLASSES)} or does not end with a score; the files of "
+                f"none of {', '.join(CLASSES)} or does not end with a score; files of "
                 "ASVspoof 2021 need --asv-keys keys/LA/ASV/trial_metadata.txt"
             )
     scores = np.array([float(cells[-1]) for cells in lines])

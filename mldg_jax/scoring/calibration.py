@@ -68,8 +68,8 @@ def fit_calibration(scores: Array, labels: Array, prior: float = 0.5) -> Calibra
     if bonafide.min() > spoof.max():
         raise UserError(
             f"a threshold separates all {scores.size:,} trials of the dev split (bona "
-            f"fide scores ≥ {bonafide.min():g}, spoof scores ≤ {spoof.max():g}), so the "
-            "scale has no optimum; calibrate on more or harder trials"
+            f"fide ≥ {bonafide.min():g}, spoof ≤ {spoof.max():g}), so the scale has no "
+            "optimum; calibrate on more or harder trials"
         )
     centre, spread = scores.mean(), scores.std()
     if spread == 0:

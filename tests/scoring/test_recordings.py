@@ -90,7 +90,7 @@ def test_lists_and_standard_input_name_recordings(
 def test_nothing_to_score_is_refused(smoke_run, tmp_path):
     with pytest.raises(UserError, match="nothing to score in it"):
         recordings.collect([str(tmp_path)])
-    with pytest.raises(UserError, match=r"overlap of 1\.0 windows"):
+    with pytest.raises(UserError, match=r"overlap is 1\.0 windows"):
         recordings.score(smoke_run, ["a.wav"], output=sys.stdout, overlap=1.0)
 
 
