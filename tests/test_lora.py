@@ -1,4 +1,4 @@
-"""The parameter split, on our models and on one that is not ours."""
+"""The parameter split, on our models and on a foreign one."""
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,7 @@ from mldg_jax import lora
 
 
 class Foreign(nn.Module):
-    """A model that knows nothing of LoRA."""
+    """A model without LoRA."""
 
     @nn.compact
     def __call__(self, x):

@@ -1,4 +1,4 @@
-"""The meta-objective against the MLDG authors' code and its own identities."""
+"""The meta-objectives against the MLDG authors' code and their own identities."""
 
 from pathlib import Path
 
@@ -154,8 +154,8 @@ def test_gradient_cosine_is_that_of_two_separate_gradients(oracle):
         for t in (f_grad, g_grad)
     )
     expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-    found = mldg.gradient_cosine(gradient, aux.inner_gradient, 0.7)
-    assert found == pytest.approx(float(expected), abs=1e-12)
+    actual = mldg.gradient_cosine(gradient, aux.inner_gradient, 0.7)
+    assert actual == pytest.approx(float(expected), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -281,14 +281,16 @@ def test_impossible_inner_steps_are_refused(options, message):
 def two_gradients(oracle):
     """∇F and ∇G at φ, as flat vectors, and the losses."""
     params, halves = parameters(oracle), episode(oracle)
-    found = [
+    losses_and_gradients = [
         jax.value_and_grad(lambda p, half=half: summed_loss(p, halves[half], KEY)[0])(
             params
         )
         for half in ("meta_train", "meta_test")
     ]
-    losses = [loss for loss, _ in found]
-    return losses, [jax.flatten_util.ravel_pytree(g)[0] for _, g in found]
+    losses = [loss for loss, _ in losses_and_gradients]
+    return losses, [
+        jax.flatten_util.ravel_pytree(g)[0] for _, g in losses_and_gradients
+    ]
 
 
 def test_mldg_gc_is_its_equation(oracle):
@@ -357,13 +359,13 @@ def test_variants_refuse_what_mldg_refuses(variant):
 
 def test_pairs_hold_every_domain_once_on_each_side():
     halves = {"meta_train": {"x": jnp.arange(4)}, "meta_test": {"x": jnp.arange(4, 6)}}
-    found = mldg.pairs(halves)
-    assert found["meta_train"]["x"][:, 0].tolist() == [0, 1, 2, 3, 4, 5]
-    assert found["meta_test"]["x"][:, 0].tolist() == [1, 2, 3, 4, 5, 0]
+    paired = mldg.pairs(halves)
+    assert paired["meta_train"]["x"][:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert paired["meta_test"]["x"][:, 0].tolist() == [1, 2, 3, 4, 5, 0]
 
 
 def test_no_objective_has_state(oracle):
-    """The same arguments give the same bits, whatever was computed in between."""
+    """The same arguments give the same bits, whatever ran in between."""
     objective = mldg.mldg(summed_loss, inner_lr=0.3, inner_optimizer=None)
     first = value_and_grad(objective, oracle)
     objective(parameters(oracle), episode(oracle), jax.random.key(7))

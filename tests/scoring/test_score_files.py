@@ -28,13 +28,13 @@ def test_written_scores_are_read_back_to_the_bit(format, tmp_path):
     path = tmp_path / "new" / "scores.txt"
     score_files.write(path, NAMES, SCORES, format, labels=LABELS, attacks=ATTACKS)
     for name in (format, "auto"):
-        found = score_files.read(path, name)
-        assert found.format == format
-        assert found.utterance.tolist() == NAMES
-        np.testing.assert_array_equal(found.score, SCORES)
+        read_back = score_files.read(path, name)
+        assert read_back.format == format
+        assert read_back.utterance.tolist() == NAMES
+        np.testing.assert_array_equal(read_back.score, SCORES)
     if format == "asvspoof2019":
-        np.testing.assert_array_equal(found.label, LABELS)
-        assert found.attack.tolist() == ATTACKS
+        np.testing.assert_array_equal(read_back.label, LABELS)
+        assert read_back.attack.tolist() == ATTACKS
 
 
 def test_the_2019_script_reads_our_file(tmp_path):
@@ -84,10 +84,10 @@ def test_single_separators_as_the_packages_of_2021_and_5_want_them(
 def test_formats_are_told_apart(text, format, tmp_path):
     path = tmp_path / "scores"
     path.write_text(text, newline="")
-    found = score_files.read(path)
-    assert found.format == format
-    assert found.utterance.tolist() == ["a.wav", "b.wav"]
-    np.testing.assert_array_equal(found.score, [0.5, np.nan])
+    read_back = score_files.read(path)
+    assert read_back.format == format
+    assert read_back.utterance.tolist() == ["a.wav", "b.wav"]
+    np.testing.assert_array_equal(read_back.score, [0.5, np.nan])
 
 
 @pytest.mark.parametrize(
