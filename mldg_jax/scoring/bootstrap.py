@@ -119,8 +119,7 @@ def units(
     utterances: Array | None = None,
     unknown: str | None = None,
 ) -> tuple[Array, str]:
-    """Returns the units of resampling: speakers, or utterances where speakers do not
-    apply.
+    """Returns the units of resampling: speakers, or utterances.
 
     Args:
       labels: (trials,) of 0 and 1.

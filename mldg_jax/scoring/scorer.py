@@ -191,8 +191,7 @@ def load_parameters(run: str | Path) -> RunParameters:
 
 
 def starts(length: int, samples: int, overlap: float = 0.0) -> np.ndarray:
-    """Returns where the windows of a recording start: the fewest that cover it, evenly
-    spread.
+    """Returns the starts of the fewest, evenly spread windows that cover a recording.
 
     Args:
       length: of the recording in samples, ≥ 1.
