@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # at run time: __getattr__
+if TYPE_CHECKING:  # at run time __getattr__ imports them
     from mldg_jax import lora, metrics, mldg, models
     from mldg_jax.common.errors import UserError
     from mldg_jax.models import pretrained
@@ -20,19 +20,31 @@ __all__ = [
     "pretrained",
 ]
 
-_MODULES = {  # imported when they are asked for: `import mldg_jax` imports no JAX
+# Imported on first use, so that `import mldg_jax` does not import JAX.
+_MODULES = {
     "lora": "mldg_jax.lora",
     "metrics": "mldg_jax.metrics",
     "mldg": "mldg_jax.mldg",
     "models": "mldg_jax.models",
     "pretrained": "mldg_jax.models.pretrained",
-    # users' config files import it; until 0.2
+    # The old name, which users' config files import; kept until 0.2.
     "configs": "mldg_jax.training.config_files",
 }
 
 
 def load(run):
-    """Loads a finished run; see ``mldg_jax.scoring.scorer.load``."""
+    """Loads a finished run for scoring; see ``mldg_jax.scoring.scorer.load``.
+
+    Args:
+      run: the run's folder.
+
+    Returns:
+      A ``Scorer``.
+
+    Raises:
+      UserError: the folder is not a finished run, or its parameters do not fit its
+        model.
+    """
     from mldg_jax.scoring import scorer
 
     return scorer.load(run)

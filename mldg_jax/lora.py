@@ -1,19 +1,19 @@
-"""The parameter split: which leaves are frozen, which are trained, and LoRA.
+"""Splits parameters into frozen and trained leaves, and adds low-rank adapters (LoRA).
 
-Pure functions on nested dictionaries of arrays (Flax ``params``). Nothing here knows
-a model: leaves are named by their path, ``"encoder/layers_0/attention/query/kernel"``,
-and chosen by regular expressions that must match the whole path.
+Pure functions on nested dictionaries of arrays (Flax ``params``). They do not depend on
+a model: a leaf is named by its path, ``"encoder/layers_0/attention/query/kernel"``, and
+selected by regular expressions that must match the whole path.
 
 Low-rank adaptation (Hu et al. 2022, arXiv 2106.09685) of a kernel W (in, out) is
 ``W + scale · A @ B`` with A (in, rank), B (rank, out) and ``scale = alpha / rank``.
-A starts Kaiming-uniform, B at zero (the convention of ``peft``), so a fresh adapter
-changes nothing.
+A starts Kaiming-uniform, B at zero (the convention of ``peft``), so new adapters do not
+change the model.
 
-Two ways to apply adapters:
+There are two ways to apply adapters:
 
 * a model whose dense layers take the factors (``models.layers.LoRADense``) reads them
-  from ``join(frozen, adapters)`` and computes ``x @ W + scale · (x @ A) @ B``: no
-  gradient of W is ever formed;
+  from ``join(frozen, adapters)`` and computes ``x @ W + scale · (x @ A) @ B``, so the
+  gradient with respect to W is never computed;
 * any other Flax model is given ``merge(frozen, adapters, scale=scale)``.
 """
 
@@ -39,7 +39,14 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
-    """Returns a predicate: does any pattern match the whole path?"""
+    """Returns a predicate that matches paths against regular expressions.
+
+    Args:
+      patterns: regular expressions.
+
+    Returns:
+      ``path -> bool``, true if any pattern matches the whole path.
+    """
     compiled = [re.compile(p) for p in patterns]
     return lambda path: any(p.fullmatch(path) for p in compiled)
 
@@ -49,15 +56,15 @@ def split(params: Params, patterns: Iterable[str]) -> tuple[dict, dict]:
 
     Args:
       params: nested dictionary of arrays.
-      patterns: regular expressions; a leaf whose whole path matches one is selected.
+      patterns: regular expressions; a leaf is selected if one matches its whole path.
 
     Returns:
       ``(selected, rest)``, two nested dictionaries without empty branches;
-      ``join(selected, rest)`` is the input.
+      ``join(selected, rest)`` restores the input.
 
     Raises:
-      ValueError: a pattern matches no leaf (a typing error would otherwise silently
-        freeze what should be trained).
+      ValueError: a pattern matches no leaf (a typo would otherwise silently freeze
+        parameters that should be trained).
     """
     patterns, flat = list(patterns), _flat(params)
     for pattern in patterns:
@@ -67,33 +74,42 @@ def split(params: Params, patterns: Iterable[str]) -> tuple[dict, dict]:
                 f"(the first is {next(iter(flat), 'nothing')!r}); patterns must match "
                 "the whole path"
             )
-    chosen = matcher(patterns)
+    is_selected = matcher(patterns)
     return (
-        _nest({k: v for k, v in flat.items() if chosen(k)}),
-        _nest({k: v for k, v in flat.items() if not chosen(k)}),
+        _nest({k: v for k, v in flat.items() if is_selected(k)}),
+        _nest({k: v for k, v in flat.items() if not is_selected(k)}),
     )
 
 
 def join(*trees: Params) -> dict:
-    """Unites nested dictionaries that share no leaf.
+    """Joins nested dictionaries that have no leaf in common.
+
+    Args:
+      *trees: nested dictionaries of arrays.
+
+    Returns:
+      One nested dictionary with all leaves.
 
     Raises:
-      ValueError: two trees hold the same path.
+      ValueError: a path occurs in more than one tree.
     """
-    united: dict[str, Any] = {}
+    joined: dict[str, Any] = {}
     for tree in trees:
         flat = _flat(tree)
-        both = sorted(united.keys() & flat.keys())
-        if both:
-            raise ValueError(f"{len(both)} paths are in two trees, first {both[0]!r}")
-        united.update(flat)
-    return _nest(united)
+        shared = sorted(joined.keys() & flat.keys())
+        if shared:
+            raise ValueError(
+                f"{len(shared)} paths occur in more than one tree (the first is "
+                f"{shared[0]!r}); join trees that have no leaf in common"
+            )
+        joined.update(flat)
+    return _nest(joined)
 
 
 def init(
     key: jax.Array, params: Params, targets: Iterable[str], *, rank: int
 ) -> dict[str, Any]:
-    """Makes fresh adapters for every targeted kernel.
+    """Initialises adapters for every targeted kernel.
 
     Args:
       key: PRNG key.
@@ -108,14 +124,14 @@ def init(
       (rank, out), zero.
 
     Raises:
-      ValueError: rank < 1, a target that is no matrix or not named ``kernel``, or a
-        pattern without a match.
+      ValueError: the rank is below 1, a target is not a matrix named ``kernel``, or a
+        pattern matches no leaf.
     """
     if rank < 1:
         raise ValueError(f"rank is {rank}; it must be at least 1")
     flat = _flat(split(params, targets)[0])
     adapters = {}
-    for path, part in zip(flat, jax.random.split(key, len(flat)), strict=True):
+    for path, subkey in zip(flat, jax.random.split(key, len(flat)), strict=True):
         kernel = flat[path]
         owner, _, name = path.rpartition("/")
         if name != "kernel" or kernel.ndim != 2:
@@ -125,17 +141,23 @@ def init(
             )
         bound = kernel.shape[0] ** -0.5
         shape = (kernel.shape[0], rank)
-        a = jax.random.uniform(part, shape, kernel.dtype, -bound, bound)
+        a = jax.random.uniform(subkey, shape, kernel.dtype, -bound, bound)
         adapters[f"{owner}/{A}"] = a
         adapters[f"{owner}/{B}"] = jnp.zeros((rank, kernel.shape[1]), kernel.dtype)
     return _nest(adapters)
 
 
 def scale(rank: int, alpha: float, *, rank_stabilised: bool = False) -> float:
-    """What multiplies A @ B: alpha / rank, or alpha / √rank (rsLoRA).
+    """Returns the factor that multiplies A @ B.
 
-    Rank-stabilised scaling is Kalajdzievski 2023 (arXiv 2312.03732). Rank 0 (no
-    adapters) gives 1.
+    Args:
+      rank: rank of the adapters; 0 for no adapters.
+      alpha: scaling numerator.
+      rank_stabilised: divide by √rank instead of rank (rsLoRA, Kalajdzievski 2023,
+        arXiv 2312.03732).
+
+    Returns:
+      alpha / rank or alpha / √rank; 1 for rank 0.
     """
     if not rank:
         return 1.0
@@ -143,12 +165,20 @@ def scale(rank: int, alpha: float, *, rank_stabilised: bool = False) -> float:
 
 
 def merge(params: Params, adapters: Params, *, scale: float) -> dict[str, Any]:
-    """Returns ``params`` with ``kernel + scale · A @ B`` at every adapted kernel.
+    """Returns the parameters with the adapters added to their kernels.
 
-    Differentiable in both arguments.
+    Differentiable with respect to both trees.
+
+    Args:
+      params: nested dictionary of arrays.
+      adapters: ``…/lora_a`` (in, rank) and ``…/lora_b`` (rank, out), as from ``init``.
+      scale: factor of A @ B.
+
+    Returns:
+      ``params`` with ``kernel + scale · A @ B`` in place of every adapted kernel.
 
     Raises:
-      ValueError: an adapter without its kernel or with other shapes.
+      ValueError: an adapter's kernel is missing or has a different shape.
     """
     flat, factors = dict(_flat(params)), _flat(adapters)
     for path, a in factors.items():
@@ -157,20 +187,40 @@ def merge(params: Params, adapters: Params, *, scale: float) -> dict[str, Any]:
             continue
         b, kernel = factors[f"{owner}/{B}"], flat.get(f"{owner}/kernel")
         if kernel is None or kernel.shape != (a.shape[0], b.shape[1]):
-            found = "missing" if kernel is None else kernel.shape
+            actual = "is missing" if kernel is None else f"has shape {kernel.shape}"
             raise ValueError(
-                f"adapter {owner} is for a kernel {(a.shape[0], b.shape[1])}; the "
-                f"parameters' kernel is {found}: adapters of another model?"
+                f"adapter {owner} fits a kernel of shape {(a.shape[0], b.shape[1])}, "
+                f"but the parameters' kernel {actual}; were the adapters made for "
+                "another model?"
             )
         flat[f"{owner}/kernel"] = kernel + scale * (a @ b)
     return _nest(flat)
 
 
 def unmerge(params: Params, adapters: Params, *, scale: float) -> dict[str, Any]:
-    """Undoes ``merge`` (exact up to the rounding of one addition)."""
+    """Reverses ``merge``, exactly up to the rounding of one addition.
+
+    Args:
+      params: the result of ``merge``.
+      adapters: the adapters that were merged.
+      scale: the scale they were merged with.
+
+    Returns:
+      The parameters before ``merge``.
+
+    Raises:
+      ValueError: as for ``merge``.
+    """
     return merge(params, adapters, scale=-scale)
 
 
 def count(tree: Params) -> int:
-    """Number of scalar parameters in a tree."""
+    """Counts the scalar parameters of a tree.
+
+    Args:
+      tree: nested dictionary of arrays.
+
+    Returns:
+      The sum of the leaves' sizes.
+    """
     return sum(x.size for x in jax.tree.leaves(tree))

@@ -1,10 +1,10 @@
 """Detection metrics of the ASVspoof challenges.
 
-A score is higher for bona fide. Labels are 1 = bona fide, 0 = spoof; scores are finite,
-(trials,) unless stated. Bad input (an empty class, NaN, shapes that differ) raises
-`ValueError`. Conventions are those of the ASVspoof 5 and 2021 evaluation packages
-(github.com/asvspoof-challenge); tests/golden/metrics.npz holds what they compute.
-Confidence intervals: `mldg_jax.scoring.bootstrap`.
+A score is higher for bona fide. Labels are 1 for bona fide and 0 for spoof; scores are
+finite, (trials,) unless stated otherwise. Invalid input (an empty class, NaN, shapes
+that differ) raises ``ValueError``. Conventions follow the evaluation packages of
+ASVspoof 5 and 2021 (github.com/asvspoof-challenge); tests/golden/metrics.npz holds
+their results. For confidence intervals see ``mldg_jax.scoring.bootstrap``.
 """
 
 from collections.abc import Callable
@@ -13,87 +13,43 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
+from mldg_jax.common.trial_arrays import (
+    MACRO_CLIPS,
+    class_scores,
+    codes,
+    ids,
+    is_bonafide,
+    macro_pairs,
+    require,
+    scored,
+)
+
 # Cost model of ASVspoof 5, track 1: prior probability of a spoofing attack, cost of
 # rejecting bona fide speech, cost of accepting a spoof.
 P_SPOOF, C_MISS, C_FALSE_ALARM = 0.05, 1.0, 10.0
 MISS_COST, FALSE_ALARM_COST = C_MISS * (1 - P_SPOOF), C_FALSE_ALARM * P_SPOOF
 
-# Log-likelihood ratio (nats) at or above which accepting is the cheaper decision.
+# Log-likelihood ratio (nats) at or above which accepting costs less than rejecting.
 BAYES_THRESHOLD = -np.log(MISS_COST / FALSE_ALARM_COST)
 
-# Tandem cost model of ASVspoof 2021: of what is not a spoof 99 % are target speakers;
-# the speaker verifier's false alarm costs as much as the countermeasure's.
+# Tandem cost model of ASVspoof 2021: 99 % of the trials that are not spoof are target
+# trials; a false alarm of the speaker verifier costs as much as the countermeasure's.
 P_TARGET, P_NONTARGET = (1 - P_SPOOF) * 0.99, (1 - P_SPOOF) * 0.01
-MACRO_CLIPS = 5  # bona fide trials that a speaker needs to count in macro EER
-
-
-def require(condition: bool, message: str) -> None:
-    """Raises `ValueError(message)` unless the condition holds."""
-    if not condition:
-        raise ValueError(message)
-
-
-def class_scores(scores: Array) -> Array:
-    """Scores of one class as float64 (n,), n > 0, all finite."""
-    scores = np.asarray(scores, np.float64)
-    found = f"scores of a class are {scores.shape}"
-    require(
-        scores.ndim == 1 and scores.size > 0, f"{found}, need (n,), n > 0; add some"
-    )
-    bad = scores[~np.isfinite(scores)][:1]
-    require(bad.size == 0, f"a score is {bad}, must be finite; drop or rescore it")
-    return scores
-
-
-def is_bonafide(labels: Array) -> Array:
-    """Labels of 0 and 1 (trials,), both present, as bool: True is bona fide."""
-    labels, values = np.asarray(labels), np.unique(labels)
-    right = labels.ndim == 1 and np.array_equal(values, [0, 1])
-    found = f"labels are {labels.shape} with values {values[:5]}"
-    require(right, f"{found}, must be (trials,) with both 0 and 1; map spoof to 0")
-    return labels == 1
-
-
-def scored(scores: Array, labels: Array) -> tuple[Array, Array]:
-    """Scores float64 and labels bool, both (trials,)."""
-    scores, real = class_scores(scores), is_bonafide(labels)
-    found = f"scores are {scores.shape} and labels {real.shape}"
-    require(scores.shape == real.shape, f"{found}, must match; pass one label each")
-    return scores, real
-
-
-def ids(values: Array | None, size: int, name: str) -> Array:
-    """Ids of any type as (size,) of str; `name` is the argument's, for the message."""
-    values = np.asarray(values)
-    require(
-        values.shape == (size,), f"{name} is {values.shape}, must be ({size},); pass it"
-    )
-    return values.astype(str)
-
-
-def codes(values: Array) -> tuple[list[str], Array]:
-    """Sorted names and, for each value (n,), the place of its name (n,) int.
-
-    As `np.unique(return_inverse=True)`, which sorts every string: 1 s a million.
-    """
-    places: dict[str, int] = {}
-    listed = values.tolist()
-    code = np.fromiter(
-        (places.setdefault(x, len(places)) for x in listed), np.intp, len(listed)
-    )
-    names = sorted(places)
-    rank = np.empty(len(names), np.intp)
-    rank[[places[name] for name in names]] = np.arange(len(names))
-    return names, rank[code]
 
 
 def det_curve(bonafide_scores: Array, spoof_scores: Array) -> tuple[Array, ...]:
-    """`(miss, false_alarm, threshold)`, float64 (n + m + 1,), by increasing threshold.
+    """Computes the error rates at every threshold.
 
-    Miss is the fraction of the n bona fide trials rejected, false alarm that of the m
-    spoof trials accepted, in [0, 1]; point i rejects the i lowest scores. Among equal
-    scores bona fide is rejected first, one trial at a time: ties give points that no
-    threshold attains, and the challenge's EER depends on them.
+    Among equal scores bona fide is rejected first, one trial at a time: ties give
+    points that no threshold attains, and the challenge's EER depends on them.
+
+    Args:
+      bonafide_scores, spoof_scores: (n,) and (m,).
+
+    Returns:
+      ``(miss, false_alarm, threshold)``, float64 (n + m + 1,), by increasing threshold.
+      Miss is the fraction of bona fide trials that are rejected, false alarm the
+      fraction of spoof trials that are accepted; point i rejects the i lowest scores.
     """
     bonafide, spoof = class_scores(bonafide_scores), class_scores(spoof_scores)
     scores = np.concatenate([bonafide, spoof])
@@ -102,46 +58,59 @@ def det_curve(bonafide_scores: Array, spoof_scores: Array) -> tuple[Array, ...]:
     accepted = spoof.size - (np.arange(1, scores.size + 1) - rejected)
     miss = np.concatenate([[0.0], rejected / bonafide.size])
     false_alarm = np.concatenate([[1.0], accepted / spoof.size])
-    # The package's threshold that accepts everything: the lowest score - 0.001.
+    # The package accepts everything at the lowest score - 0.001.
     return miss, false_alarm, np.r_[scores[order[0]] - 0.001, scores[order]]
 
 
 def eer(
     bonafide_scores: Array, spoof_scores: Array, *, attainable: bool = False
 ) -> tuple[float, float]:
-    """Equal error rate (a fraction in [0, 1]) and its threshold.
+    """Computes the equal error rate and its threshold.
 
-    The mean of the two rates at the first point of `det_curve` where they differ
-    least; nothing is interpolated.
+    The rate is the mean of miss and false alarm at the first point of ``det_curve``
+    where they differ least, without interpolation.
 
     Args:
-        bonafide_scores, spoof_scores: (n,) and (m,).
-        attainable: look only at points that a threshold attains, for scores with few
-            distinct values: if all are equal, this EER is 1/2 and the challenge's 1.
+      bonafide_scores, spoof_scores: (n,) and (m,).
+      attainable: use only points that a threshold attains, for scores with few distinct
+        values: if all are equal, this EER is 1/2 and the challenge's 1.
+
+    Returns:
+      ``(eer, threshold)``; the EER is a fraction in [0, 1].
     """
     points = det_curve(bonafide_scores, spoof_scores)
     if attainable:
         threshold = points[2]
-        ends = np.r_[True, threshold[1:-1] != threshold[2:], True]  # of equal scores
+        # A threshold attains the point after the last of a run of equal scores.
+        ends = np.r_[True, threshold[1:-1] != threshold[2:], True]
         points = tuple(x[ends] for x in points)
     return _equal(*points)
 
 
 def min_dcf(bonafide_scores: Array, spoof_scores: Array) -> float:
-    """Smallest detection cost over all thresholds, in [0, 1].
+    """Computes the smallest detection cost over all thresholds.
 
-    The cost is C_MISS (1 − P_SPOOF) miss + C_FALSE_ALARM P_SPOOF false_alarm, divided
-    by that of the better trivial decision (accept or reject everything).
+    Args:
+      bonafide_scores, spoof_scores: (n,) and (m,).
+
+    Returns:
+      The minimum of ``normalised_cost``, in [0, 1].
     """
     miss, false_alarm, _ = det_curve(bonafide_scores, spoof_scores)
     return float(normalised_cost(miss, false_alarm).min())
 
 
 def act_dcf(bonafide_scores: Array, spoof_scores: Array) -> float:
-    """The cost of `min_dcf` at the Bayes threshold, >= 0; above 1 if badly calibrated.
+    """Computes the detection cost of ``min_dcf`` at the Bayes threshold.
 
-    Scores are read as natural log-likelihood ratios; a trial is accepted at or above
-    −log(C_MISS (1 − P_SPOOF) / (C_FALSE_ALARM P_SPOOF)) = −0.642.
+    A trial is accepted at or above −log(C_MISS (1 − P_SPOOF) / (C_FALSE_ALARM P_SPOOF))
+    = −0.642.
+
+    Args:
+      bonafide_scores, spoof_scores: (n,) and (m,) natural log-likelihood ratios.
+
+    Returns:
+      The cost, ≥ 0; above 1 if the scores are badly calibrated.
     """
     bonafide, spoof = class_scores(bonafide_scores), class_scores(spoof_scores)
     miss, false_alarm = bonafide < BAYES_THRESHOLD, spoof >= BAYES_THRESHOLD
@@ -149,9 +118,15 @@ def act_dcf(bonafide_scores: Array, spoof_scores: Array) -> float:
 
 
 def cllr(bonafide_scores: Array, spoof_scores: Array) -> float:
-    """Cost of natural log-likelihood ratios in bits, >= 0; 1 if every score is 0.
+    """Computes the cost of log-likelihood ratios.
 
     Brümmer and du Preez 2006, Application-independent evaluation of speaker detection.
+
+    Args:
+      bonafide_scores, spoof_scores: (n,) and (m,) natural log-likelihood ratios.
+
+    Returns:
+      The cost in bits, ≥ 0; 1 if every score is 0.
     """
     bonafide, spoof = class_scores(bonafide_scores), class_scores(spoof_scores)
     nats = np.logaddexp(0, -bonafide).mean() + np.logaddexp(0, spoof).mean()
@@ -159,7 +134,17 @@ def cllr(bonafide_scores: Array, spoof_scores: Array) -> float:
 
 
 def normalised_cost(miss: Any, false_alarm: Any) -> Any:
-    """The detection cost of `min_dcf` at error rates, arrays or fractions."""
+    """Computes the normalised detection cost at given error rates.
+
+    The cost C_MISS (1 − P_SPOOF) miss + C_FALSE_ALARM P_SPOOF false_alarm is divided by
+    that of the better trivial decision (accept or reject everything).
+
+    Args:
+      miss, false_alarm: fractions, or arrays of them.
+
+    Returns:
+      The cost, of the same shape.
+    """
     cost = MISS_COST * miss + FALSE_ALARM_COST * false_alarm
     return cost / min(MISS_COST, FALSE_ALARM_COST)
 
@@ -172,17 +157,20 @@ def min_tdcf(
     asv_pmiss: float,
     asv_pmiss_spoof: float,
 ) -> float:
-    """Smallest normalised tandem detection cost, in [0, 1]; model of ASVspoof 2021.
+    """Computes the smallest normalised tandem detection cost of ASVspoof 2021.
 
-    The countermeasure sits before a fixed speaker verifier (ASV). With a perfect
+    The countermeasure precedes a fixed speaker verifier (ASV). With a perfect
     countermeasure the cost is that of the verifier's own errors, not 0. Kinnunen et
     al. 2020, Tandem Assessment of Spoofing Countermeasures …, equations 10 and 11.
 
     Args:
-        bonafide_scores, spoof_scores: of the countermeasure, as in `eer`.
-        asv_pfa: fraction of nontarget trials that the verifier accepts.
-        asv_pmiss: fraction of target trials that it rejects.
-        asv_pmiss_spoof: fraction of spoof trials that it rejects.
+      bonafide_scores, spoof_scores: (n,) and (m,), of the countermeasure.
+      asv_pfa: fraction of nontarget trials that the verifier accepts.
+      asv_pmiss: fraction of target trials that it rejects.
+      asv_pmiss_spoof: fraction of spoof trials that it rejects.
+
+    Returns:
+      The cost, in [0, 1].
     """
     cost = tandem_cost(asv_pfa, asv_pmiss, asv_pmiss_spoof)
     miss, false_alarm, _ = det_curve(bonafide_scores, spoof_scores)
@@ -192,26 +180,45 @@ def min_tdcf(
 def tandem_cost(
     asv_pfa: float, asv_pmiss: float, asv_pmiss_spoof: float
 ) -> Callable[[Array, Array], Array]:
-    """The normalised cost of `min_tdcf` as a function of (miss, false alarm)."""
+    """Returns the normalised cost of ``min_tdcf`` as a function of error rates.
+
+    Args:
+      asv_pfa, asv_pmiss, asv_pmiss_spoof: as for ``min_tdcf``.
+
+    Returns:
+      ``(miss, false_alarm) -> cost``, on arrays of one shape.
+
+    Raises:
+      ValueError: a rate outside [0, 1], or rates for which the cost is undefined.
+    """
     for name, rate in (
         ("asv_pfa", asv_pfa),
         ("asv_pmiss", asv_pmiss),
         ("asv_pmiss_spoof", asv_pmiss_spoof),
     ):
-        fix = "give a fraction, not per cent"
+        fix = "give a fraction, not a percentage"
         require(0 <= rate <= 1, f"{name} is {rate}, must be in [0, 1]; {fix}")
     c0 = P_TARGET * C_MISS * asv_pmiss + P_NONTARGET * C_FALSE_ALARM * asv_pfa
     c1 = P_TARGET * C_MISS - c0
     c2 = P_SPOOF * C_FALSE_ALARM * (1 - asv_pmiss_spoof)
-    found = f"asv_pfa {asv_pfa}, asv_pmiss {asv_pmiss}: rejecting everyone costs less"
-    require(c1 >= 0, f"{found} than this verifier; are the two swapped?")
+    rates = f"asv_pfa {asv_pfa} and asv_pmiss {asv_pmiss}"
+    problem = "rejecting everyone costs less than this verifier"
+    require(c1 >= 0, f"{rates}: {problem}; are the two swapped?")
     default = c0 + min(c1, c2)
-    require(default > 0, "all three rates are perfect: nothing can cost; check them")
+    require(default > 0, "all three rates are perfect, so every cost is 0; check them")
     return lambda miss, false_alarm: (c0 + c1 * miss + c2 * false_alarm) / default
 
 
 def detection_metrics(bonafide_scores: Array, spoof_scores: Array) -> dict[str, float]:
-    """`eer`, `eer_threshold`, `min_dcf`, `act_dcf`, `cllr`, `n_bonafide`, `n_spoof`."""
+    """Computes every metric of a set of scores.
+
+    Args:
+      bonafide_scores, spoof_scores: (n,) and (m,).
+
+    Returns:
+      ``eer``, ``eer_threshold``, ``min_dcf``, ``act_dcf``, ``cllr``, ``n_bonafide`` and
+      ``n_spoof``.
+    """
     scores = bonafide_scores, spoof_scores
     miss, false_alarm, threshold = det_curve(*scores)
     result: dict[str, float] = dict(
@@ -223,38 +230,50 @@ def detection_metrics(bonafide_scores: Array, spoof_scores: Array) -> dict[str, 
 
 
 def groups(labels: Array, values: Array) -> dict[str, Array]:
-    """The trials that judge each condition, as indices, by the condition's name.
+    """Returns the trials that each value of a condition is evaluated on.
 
-    A condition that no bona fide trial has (an attack, a vocoder) is judged against
-    all bona fide trials; one that both classes have (a codec, a language, a speaker) by
-    its own trials of both. `values` (trials,) names each trial's condition. A
-    condition without a trial of each class is left out.
+    If bona fide and spoof trials share values (codec, language, speaker), a value is
+    evaluated on its own trials of both classes. Otherwise (attack, vocoder) its spoof
+    trials are evaluated against all bona fide trials. Values that lack trials of one
+    class are excluded.
+
+    Args:
+      labels: (trials,).
+      values: (trials,) the condition's value in each trial.
+
+    Returns:
+      Indices of trials, bona fide first, by value.
     """
     real = is_bonafide(labels)
     names, code = codes(ids(values, real.size, "values"))
-    everyone, found = np.flatnonzero(real), {}
+    all_bonafide, trials_by_value = np.flatnonzero(real), {}
     shared = np.intersect1d(code[real], code[~real]).size > 0
     order = np.argsort(code, kind="stable")
     parts = np.split(order, np.cumsum(np.bincount(code, minlength=len(names)))[:-1])
     for name, own in zip(names, parts, strict=True):
         spoof = own[~real[own]]
-        bonafide = own[real[own]] if shared else everyone
+        bonafide = own[real[own]] if shared else all_bonafide
         if spoof.size and bonafide.size:
-            found[name] = np.r_[bonafide, spoof]
-    return found
+            trials_by_value[name] = np.r_[bonafide, spoof]
+    return trials_by_value
 
 
 def by_attack(scores: Array, labels: Array, attacks: Array) -> dict[str, dict]:
-    """`{attack: {"eer", "n"}}`: each attack's n spoof trials against all bona fide.
+    """Computes the EER of each attack's spoof trials against all bona fide trials.
 
-    `attacks` (trials,) holds names; those of bona fide trials are ignored.
+    Args:
+      scores, labels: (trials,).
+      attacks: (trials,) names; those of bona fide trials are ignored.
+
+    Returns:
+      ``{attack: {"eer", "n"}}`` with the number n of spoof trials.
     """
     scores, real = scored(scores, labels)
     spoof = np.flatnonzero(~real)
     names, code = codes(ids(attacks, real.size, "attacks")[spoof])
     result = {}
-    for place, attack in enumerate(names):
-        own = scores[spoof[code == place]]
+    for i, attack in enumerate(names):
+        own = scores[spoof[code == i]]
         result[attack] = {"eer": eer(scores[real], own)[0], "n": own.size}
     return result
 
@@ -266,35 +285,26 @@ def macro_eer(
     speakers: Array,
     min_bonafide: int = MACRO_CLIPS,
 ) -> float:
-    """EER averaged over (speaker, attack) pairs, so that none dominates by its size.
+    """Computes the mean EER over (speaker, attack) pairs.
 
-    A pair is a speaker with at least `min_bonafide` bona fide trials and an attack; its
-    EER is that of the speaker's bona fide trials against ALL of the attack's spoof
-    trials, whichever speaker they imitate. Every pair has the same weight. `attacks`
-    (trials,) is ignored where bona fide, `speakers` (trials,) where spoof.
+    No pair dominates by its size. A pair's EER is that of the speaker's bona fide
+    trials against ALL spoof trials of the attack, whichever speaker they imitate.
+
+    Args:
+      scores, labels: (trials,).
+      attacks: (trials,) names; those of bona fide trials are ignored.
+      speakers: (trials,) names; those of spoof trials are ignored.
+      min_bonafide: fewest bona fide trials of a speaker.
+
+    Returns:
+      The mean EER, a fraction in [0, 1].
     """
     scores, _ = scored(scores, labels)
     pairs = macro_pairs(labels, attacks, speakers, min_bonafide)
-    return float(np.mean([eer(scores[own], scores[its])[0] for own, its in pairs]))
-
-
-def macro_pairs(
-    labels: Array, attacks: Array, speakers: Array, min_bonafide: int = MACRO_CLIPS
-) -> list[tuple[Array, Array]]:
-    """Of each pair of `macro_eer` the indices of its bona fide and spoof trials."""
-    real = is_bonafide(labels)
-    attacks = ids(attacks, real.size, "attacks")
-    speakers = ids(speakers, real.size, "speakers")
-    names, counts = np.unique(speakers[real], return_counts=True)
-    most = f"a speaker has at most {counts.max()} bona fide trials"
-    fix = f"need {min_bonafide}; lower min_bonafide"
-    require(counts.max() >= min_bonafide, f"{most}, {fix}")
-    spoofs = [np.flatnonzero(~real & (attacks == a)) for a in np.unique(attacks[~real])]
-    enough = names[counts >= min_bonafide]
-    owns = [np.flatnonzero(real & (speakers == name)) for name in enough]
-    return [(own, spoof) for own in owns for spoof in spoofs]
+    return float(np.mean([eer(scores[own], scores[fake])[0] for own, fake in pairs]))
 
 
 def _equal(miss: Array, false_alarm: Array, threshold: Array) -> tuple[float, float]:
+    """Returns the EER and its threshold from the points of a DET curve."""
     best = np.argmin(np.abs(miss - false_alarm))
     return float((miss[best] + false_alarm[best]) / 2), float(threshold[best])

@@ -1,10 +1,10 @@
-"""The training step: a state and an episode in, the next state and metrics out.
+"""The training step: maps a state and an episode to the next state and metrics.
 
     step(state, frozen, episode) -> (state, metrics)
 
-The frozen parameters are an argument, never part of the state or of the compiled
-program. Nothing here reads a config: what a step does is given to it as functions, and
-``training.build`` makes those of a config.
+The frozen parameters are an argument, not part of the state or of the compiled program.
+This module does not read configs: ``training.build`` makes the functions that a step
+is composed of.
 """
 
 from collections.abc import Callable
@@ -19,16 +19,16 @@ from mldg_jax.mldg import Aux, LossFn
 
 
 class TrainState(NamedTuple):
-    """Everything that a step changes.
+    """Everything that a step updates.
 
     Attributes:
       trainable: φ, the trained parameters.
-      ema: exponential moving average of φ; the detector is made of it.
+      ema: exponential moving average (EMA) of φ; the detector uses it.
       batch_stats: running statistics of BatchNorm, see ``models.loss``.
-      objective_state: what the objective remembers; ``()`` for a stateless one.
-      opt_state: of the outer optimiser.
-      step: () int32, steps done.
-      key: PRNG key of the run; a step folds its number into it.
+      objective_state: state of the objective; ``()`` for a stateless one.
+      opt_state: state of the outer optimiser.
+      step: () int32, number of completed steps.
+      key: PRNG key of the run; each step folds its number into it.
     """
 
     trainable: Any
@@ -41,7 +41,7 @@ class TrainState(NamedTuple):
 
 
 class LossAux(NamedTuple):
-    """What a loss returns besides its value, for ``make_step``.
+    """The auxiliary output of a loss, as ``make_step`` needs it.
 
     Attributes:
       by_domain: (domains,) the loss of each domain of the batch.
@@ -53,7 +53,7 @@ class LossAux(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """An objective that may remember something from step to step.
+    """An objective that may carry state from step to step.
 
     Attributes:
       init: ``trainable -> objective_state``.
@@ -70,10 +70,13 @@ Loss = Callable[[Any, Any], LossFn]
 
 
 def stateless(objective: mldg.Objective) -> Objective:
-    """Lifts an objective without memory, such as those of ``mldg``.
+    """Wraps an objective without state, such as those of ``mldg``.
 
     Args:
       objective: ``(trainable, episode, key) -> (value, Aux)``.
+
+    Returns:
+      The objective, with an empty state.
     """
 
     def apply(trainable, objective_state, episode, key):
@@ -95,10 +98,13 @@ def init_state(
 
     Args:
       key: PRNG key of the run.
-      trainable: φ at the start.
-      batch_stats: at the start.
-      objective_state: of ``Objective.init``.
-      optimizer: the outer one.
+      trainable: initial φ.
+      batch_stats: initial statistics of BatchNorm.
+      objective_state: from ``Objective.init``.
+      optimizer: the outer optimiser.
+
+    Returns:
+      The state at step 0; ``ema`` is a copy of φ.
     """
     return TrainState(
         trainable=trainable,
@@ -124,23 +130,25 @@ def make_step(
 ) -> Step:
     """Returns the pure training step for ``parallel.compile_step``.
 
-    Its metrics are averaged over devices: the objective's losses, the norms of
-    gradients, update and parameters, the loss ``by_domain`` (domains,), those of
-    meta-train (at φ) before those of meta-test (at φ'), and for meta-objectives the
-    cosine between the meta-train gradient at φ and the meta-test gradient at φ'.
-
     Args:
       loss: ``(batch_stats, frozen) -> loss_fn``; the loss's aux is a ``LossAux``.
-      objective: makes the objective of a ``loss_fn``; it averages gradients over
-        ``axis_name`` itself where it uses them.
-      optimizer: the outer one.
-      ema_decay: of the moving average of φ, in [0, 1); its start is forgotten.
-      augment: ``(keys, waveform) -> waveform`` of (domains, examples) clips.
+      objective: makes the objective of a ``loss_fn``; where it uses gradients, it must
+        average them over ``axis_name`` itself.
+      optimizer: the outer optimiser.
+      ema_decay: decay of the EMA of φ, in [0, 1); lower in the first steps.
+      augment: ``(keys, waveform) -> waveform``, both (domains, examples, …).
       axis_name: the pmap axis; None on one device.
       first_order_beta: beta of a first-order meta-objective, whose gradient is ∇F(φ) +
-        beta · ∇G(φ'), so that the cosine is free. None: it costs a backward pass, made
-        in the steps that are logged (NaN in the others).
-      is_logged: of the number of the step, from 1.
+        beta · ∇G(φ'), which gives the cosine at no cost. If None, the cosine takes a
+        backward pass, run only in logged steps (NaN in the others).
+      is_logged: ``number -> bool``, with steps numbered from 1.
+
+    Returns:
+      ``(state, frozen, episode) -> (state, metrics)``. The metrics are averaged over
+      devices: the objective's losses; the norms of gradients, update and parameters;
+      ``by_domain`` (domains,), the losses of meta-train (at φ) before those of
+      meta-test (at φ'); and for meta-objectives the cosine between the meta-train
+      gradient at φ and the meta-test gradient at φ'.
     """
 
     def mean(tree):
@@ -190,7 +198,7 @@ def make_step(
         state = TrainState(
             trainable=trainable,
             ema=_ema(ema_decay, state.ema, trainable, state.step),
-            # Those of meta-train at φ: what φ' saw is discarded.
+            # Only meta-train at φ updates them; those of meta-test at φ' are dropped.
             batch_stats=mean(aux.train_aux.batch_stats),
             objective_state=objective_state,
             opt_state=opt_state,
@@ -203,16 +211,16 @@ def make_step(
 
 
 def _augmented(augment: Callable, half: dict[str, Any]) -> dict[str, Any]:
-    """A half of an episode with its clips augmented, each from its own seed.
+    """Augments the waveforms of half an episode, each with its own seed.
 
-    So what a clip becomes does not depend on the number of devices.
+    Seeds belong to utterances, so the result does not depend on the number of devices.
     """
     keys = jax.vmap(jax.vmap(jax.random.key))(half["seed"])
     return {**half, "waveform": augment(keys, half["waveform"])}
 
 
 def _metrics(aux: Aux, mean: Callable) -> dict[str, jax.Array]:
-    """The losses: of the episode, of its halves, of its domains in their order."""
+    """Returns the losses of the episode, of its halves and of its domains, in order."""
     losses = {"loss": aux.loss}
     by_domain = aux.train_aux.by_domain
     if aux.test_aux is not None:
@@ -227,6 +235,9 @@ def _metrics(aux: Aux, mean: Callable) -> dict[str, jax.Array]:
 
 
 def _ema(decay: float, average: Any, trainable: Any, step: jax.Array) -> Any:
-    """One step of the exponential moving average of φ, its start forgotten."""
-    now = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return optax.incremental_update(trainable, average, 1.0 - now)
+    """Updates the EMA of φ.
+
+    The decay grows from 0.1 to ``decay``, so that the initial φ is soon forgotten.
+    """
+    current_decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return optax.incremental_update(trainable, average, 1.0 - current_decay)

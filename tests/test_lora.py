@@ -1,4 +1,4 @@
-"""Tests of the parameter split and of LoRA, on a model that knows nothing of either."""
+"""The parameter split, on our models and on a foreign one."""
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,7 @@ from mldg_jax import lora
 
 
 class Foreign(nn.Module):
-    """A plain Flax model without support for LoRA."""
+    """A model without LoRA."""
 
     @nn.compact
     def __call__(self, x):
@@ -76,9 +76,7 @@ def test_any_flax_model_trains_through_merge(params):
         return jnp.sum(Foreign().apply({"params": merged}, x) ** 2)
 
     gradient = jax.grad(loss)(adapters)
-    assert (
-        np.abs(gradient["second"]["lora_b"]).max() > 0
-    )  # with B = 0, A has no gradient
+    assert np.abs(gradient["second"]["lora_b"]).max() > 0  # B moves first: A·0 = 0
     assert not gradient["second"]["lora_a"].any()
 
 

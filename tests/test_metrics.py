@@ -1,4 +1,4 @@
-"""Tests of the metrics against reference packages and hand counts."""
+"""Metrics against the challenge's numbers, scikit-learn and counts by hand."""
 
 import json
 from pathlib import Path
@@ -12,8 +12,6 @@ from mldg_jax.scoring import asv
 from tests.signals import random_trials
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "metrics.npz")
-
-
 REFERENCE = json.loads(str(GOLDEN["reference"]))
 
 
@@ -60,7 +58,7 @@ def test_det_curve_contains_that_of_sklearn():
         ([0, 1], [2, 3], 1.0, 1),
         # One of three bona fide rejected, one of three spoof accepted.
         ([1, 4, 5], [0, 1.5, 2], 1 / 3, 1.5),
-        # A constant detector: among ties, bona fide sorts first, as in the package.
+        # A constant detector: bona fide goes first among equals, as in the package.
         ([7, 7], [7, 7], 1.0, 7),
     ],
 )
@@ -88,8 +86,8 @@ def test_attainable_points_are_those_of_thresholds(decimals):
         (np.mean(real < t), np.mean(fake >= t)) for t in [*np.unique(scores), np.inf]
     ]
     nearest = min(rates, key=lambda rate: abs(rate[0] - rate[1]))
-    attained = metrics.eer(real, fake, attainable=True)[0]
-    assert attained == pytest.approx(np.mean(nearest))
+    found = metrics.eer(real, fake, attainable=True)[0]
+    assert found == pytest.approx(np.mean(nearest))
 
 
 def test_costs_by_hand():
@@ -99,7 +97,7 @@ def test_costs_by_hand():
         (np.log2(4 / 3) + 2) / 2
     )
     assert metrics.cllr([1000.0], [-1000.0]) == 0  # no overflow
-    # Everything accepted, including all spoof: 10 × 0.05 over min(0.95, 0.5).
+    # Everything accepted: all spoof pass, 10 × 0.05 over min(0.95, 0.5).
     assert metrics.act_dcf([0, 1], [0, 1]) == pytest.approx(1)
     # Everything rejected: 0.95 / 0.5.
     assert metrics.act_dcf([-1, -2], [-1, -2]) == pytest.approx(1.9)
@@ -119,13 +117,13 @@ def test_by_attack_by_hand():
 
 def test_conditions_of_one_class_and_of_both():
     labels = [1, 1, 1, 0, 0, 0, 0]
-    # An attack has no bona fide trials of its own: it is compared with all of them.
+    # An attack has no bona fide trials, so it is compared with all of them.
     attacks = metrics.groups(labels, ["-", "-", "-", "A", "B", "A", "B"])
     assert {k: v.tolist() for k, v in attacks.items()} == {
         "A": [0, 1, 2, 3, 5],
         "B": [0, 1, 2, 4, 6],
     }
-    # A codec has both classes; "gsm" has no spoof and is excluded.
+    # A codec has both; "gsm" has no spoof and is excluded.
     codecs = metrics.groups(labels, ["pcm", "gsm", "alaw", "pcm", "pcm", "alaw", "pcm"])
     assert {k: v.tolist() for k, v in codecs.items()} == {
         "alaw": [2, 5],
@@ -158,7 +156,10 @@ SCORES, LABELS, ATTACKS, SPEAKERS = random_trials()
         (lambda: metrics.cllr([np.inf], [1.0]), "inf.*finite"),
         (lambda: metrics.det_curve([[1.0]], [1.0]), r"\(1, 1\)"),
         (lambda: metrics.by_attack([1.0, 2], [1, 1], ["a", "b"]), "both 0 and 1"),
-        (lambda: metrics.by_attack([1.0, 2], [1, 0], ["a"]), r"attacks is \(1,\)"),
+        (
+            lambda: metrics.by_attack([1.0, 2], [1, 0], ["a"]),
+            r"attacks has shape \(1,\)",
+        ),
         (lambda: metrics.by_attack([1.0, 2, 3], [1, 0], ["a", "b"]), r"\(3,\).*\(2,\)"),
         (
             lambda: metrics.macro_eer(SCORES, LABELS, ATTACKS, SPEAKERS, 100),

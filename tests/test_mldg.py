@@ -1,4 +1,4 @@
-"""Tests of the objectives against the MLDG authors' code and their own identities."""
+"""The meta-objectives against the MLDG authors' code and their own identities."""
 
 from pathlib import Path
 
@@ -25,15 +25,15 @@ def parameters(oracle):
 
 
 def summed_loss(params, batch, key):
-    """Sums the cross-entropy of the oracle's 5 → 8 → 2 tanh net over domains."""
+    """Cross-entropy of the oracle's 5 → 8 → 2 tanh net, summed over domains."""
     del key
 
-    def domain_loss(x, y):
+    def one(x, y):
         hidden = jnp.tanh(x @ params["W1"].T + params["b1"])
         log_p = jax.nn.log_softmax(hidden @ params["W2"].T + params["b2"])
         return -jnp.mean(jnp.take_along_axis(log_p, y[:, None], 1))
 
-    return jnp.sum(jax.vmap(domain_loss)(batch["x"], batch["y"])), {}
+    return jnp.sum(jax.vmap(one)(batch["x"], batch["y"])), {}
 
 
 def episode(oracle):
@@ -70,13 +70,13 @@ def test_equals_the_authors_code(oracle, order):
 
 
 def test_orders_differ(oracle):
-    """Makes sure that the test above can tell the orders apart."""
+    """Otherwise the test above could pass with one of them broken."""
     first, second = (oracle[f"{o}_order/grad_W1"] for o in ("first", "second"))
     assert np.abs(first - second).max() > 1e-4
 
 
 def test_first_order_is_second_order_with_a_constant_inner_gradient(oracle):
-    """Compares with d/dφ [F(φ) + β G(φ − α c)] at c = ∇F(φ)."""
+    """d/dφ [F(φ) + β G(φ − α c)] at c = ∇F(φ)."""
     params, halves = parameters(oracle), episode(oracle)
     constant = jax.grad(lambda p: summed_loss(p, halves["meta_train"], KEY)[0])(params)
 
@@ -99,10 +99,10 @@ def test_first_order_is_second_order_with_a_constant_inner_gradient(oracle):
 def test_beta_zero_is_erm_on_meta_train(oracle):
     objective = mldg.mldg(summed_loss, inner_lr=0.3, beta=0.0, order="second")
     (value, _), gradient = value_and_grad(objective, oracle)
-    train_only = {"meta_train": episode(oracle)["meta_train"]}
+    only = {"meta_train": episode(oracle)["meta_train"]}
     (expected, _), expected_gradient = jax.value_and_grad(
         mldg.erm(summed_loss), has_aux=True
-    )(parameters(oracle), train_only, KEY)
+    )(parameters(oracle), only, KEY)
     assert value == expected
     jax.tree.map(np.testing.assert_array_equal, gradient, expected_gradient)
 
@@ -125,7 +125,7 @@ def test_second_order_gradient_agrees_with_finite_differences(oracle):
 
 
 def test_taylor_remainder_shrinks_with_the_square_of_inner_lr(oracle):
-    """Checks G(φ') = G(φ) − α F'·G' + O(α²)."""
+    """G(φ') = G(φ) − α F'·G' + O(α²)."""
     params, halves = parameters(oracle), episode(oracle)
     f_grad = jax.grad(lambda p: summed_loss(p, halves["meta_train"], KEY)[0])(params)
     g, g_grad = jax.value_and_grad(
@@ -154,8 +154,8 @@ def test_gradient_cosine_is_that_of_two_separate_gradients(oracle):
         for t in (f_grad, g_grad)
     )
     expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-    cosine = mldg.gradient_cosine(gradient, aux.inner_gradient, 0.7)
-    assert cosine == pytest.approx(float(expected), abs=1e-12)
+    actual = mldg.gradient_cosine(gradient, aux.inner_gradient, 0.7)
+    assert actual == pytest.approx(float(expected), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_impossible_options_are_refused(options):
 
 
 def domainbed_oracle():
-    """Returns the golden file, its initial parameters, loss and episode of pairs."""
+    """The golden file, its initial parameters, loss and episode of stacked pairs."""
     golden = np.load(GOLDEN.with_name("mldg_domainbed.npz"))
     params = {
         k.removeprefix("before/"): jnp.asarray(golden[k])
@@ -204,7 +204,7 @@ def domainbed_oracle():
 
 
 def test_equals_domainbed():
-    """Compares the loss, the accumulated gradient and the result of one Adam step."""
+    """Loss, accumulated gradient and the parameters after one Adam step."""
     golden, params, loss_fn, pairs = domainbed_oracle()
     # torch adds epsilon outside the square root, as optax does
     adam = optax.adam(float(golden["lr"]))
@@ -279,20 +279,22 @@ def test_impossible_inner_steps_are_refused(options, message):
 
 
 def two_gradients(oracle):
-    """Returns the losses F and G at φ, and ∇F and ∇G as flat vectors."""
+    """∇F and ∇G at φ, as flat vectors, and the losses."""
     params, halves = parameters(oracle), episode(oracle)
-    evaluated = [
+    losses_and_gradients = [
         jax.value_and_grad(lambda p, half=half: summed_loss(p, halves[half], KEY)[0])(
             params
         )
         for half in ("meta_train", "meta_test")
     ]
-    losses = [loss for loss, _ in evaluated]
-    return losses, [jax.flatten_util.ravel_pytree(g)[0] for _, g in evaluated]
+    losses = [loss for loss, _ in losses_and_gradients]
+    return losses, [
+        jax.flatten_util.ravel_pytree(g)[0] for _, g in losses_and_gradients
+    ]
 
 
 def test_mldg_gc_is_its_equation(oracle):
-    """Checks F + β G − β α F'·G' / (‖F'‖ ‖G'‖)."""
+    """F + β G − β α F'·G' / (‖F'‖ ‖G'‖)."""
     (f, g), (f_grad, g_grad) = two_gradients(oracle)
     objective = mldg.mldg_gc(summed_loss, inner_lr=0.3, beta=0.7)
     (value, aux), gradient = value_and_grad(objective, oracle)
@@ -304,7 +306,7 @@ def test_mldg_gc_is_its_equation(oracle):
 
 
 def test_mldg_gn_is_its_equation(oracle):
-    """Checks F + β ‖G'(φ − α F')‖²."""
+    """F + β ‖G'(φ − α F')‖²."""
     objective = mldg.mldg_gn(summed_loss, inner_lr=0.3, beta=0.7)
     (value, aux), gradient = value_and_grad(objective, oracle)
     (f, _), _ = two_gradients(oracle)
@@ -321,7 +323,7 @@ def test_mldg_gn_is_its_equation(oracle):
 
 
 def test_mldg_gc_is_the_expansion_of_mldg_when_gradients_are_unit(oracle):
-    """Checks that inner_lr = |F'| |G'| · α gives the value of MLDG at α, up to α²."""
+    """At inner_lr = |F'| |G'| · α its value is that of MLDG at α, up to α²."""
     _, (f_grad, g_grad) = two_gradients(oracle)
     scale = float(jnp.linalg.norm(f_grad) * jnp.linalg.norm(g_grad))
     rates, remainders = np.array([1e-2, 1e-3]), []
@@ -357,13 +359,13 @@ def test_variants_refuse_what_mldg_refuses(variant):
 
 def test_pairs_hold_every_domain_once_on_each_side():
     halves = {"meta_train": {"x": jnp.arange(4)}, "meta_test": {"x": jnp.arange(4, 6)}}
-    pairs = mldg.pairs(halves)
-    assert pairs["meta_train"]["x"][:, 0].tolist() == [0, 1, 2, 3, 4, 5]
-    assert pairs["meta_test"]["x"][:, 0].tolist() == [1, 2, 3, 4, 5, 0]
+    paired = mldg.pairs(halves)
+    assert paired["meta_train"]["x"][:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert paired["meta_test"]["x"][:, 0].tolist() == [1, 2, 3, 4, 5, 0]
 
 
 def test_no_objective_has_state(oracle):
-    """Checks that equal arguments give equal bits, whatever is computed in between."""
+    """The same arguments give the same bits, whatever ran in between."""
     objective = mldg.mldg(summed_loss, inner_lr=0.3, inner_optimizer=None)
     first = value_and_grad(objective, oracle)
     objective(parameters(oracle), episode(oracle), jax.random.key(7))

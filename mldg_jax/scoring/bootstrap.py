@@ -1,8 +1,8 @@
-"""Confidence intervals and paired tests that respect who speaks.
+"""Confidence intervals and paired tests by resampling speakers.
 
-Trials of one speaker fail together, so trials are not independent and an interval from
-resampling them is too narrow. Here whole clusters (speakers) are resampled, as a
-`Scheme` says. Labels are 1 = bona fide, 0 = spoof. Bad input raises `ValueError`.
+Errors on trials of one speaker are correlated, so an interval from resampling trials is
+too narrow. Here whole clusters (speakers) are resampled, following a ``Scheme``. Labels
+are 1 for bona fide and 0 for spoof. Invalid input raises ``ValueError``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,13 +26,14 @@ class Scheme:
 
     Attributes:
       classes: "together": a speaker is drawn with the bona fide trials and the spoofs
-        of that voice, for corpora whose spoof trials name the speaker they imitate (a
-        voice is easy or hard in both classes). "apart": the speakers of either class
-        are drawn independently, for corpora whose synthesisers have their own voices.
-      seeds: training seeds are drawn as well, see `over_seeds`.
-      replicates: how many; 0 stands for no intervals.
-      seed: of the random numbers, >= 0.
-      level: of the percentile intervals, in (0, 1).
+        of that speaker, for corpora whose spoof trials name the speaker they imitate (a
+        speaker is easy or hard in both classes). "apart": the speakers of the two
+        classes are drawn independently, for corpora whose synthesisers have voices of
+        their own.
+      seeds: whether training seeds are drawn as well, see ``over_seeds``.
+      replicates: number of bootstrap replicates; 0 for no intervals.
+      seed: seed of the random numbers, ≥ 0.
+      level: coverage of the percentile intervals, in (0, 1).
     """
 
     classes: Literal["together", "apart"]
@@ -42,7 +43,14 @@ class Scheme:
     level: float = 0.95
 
     def resampled(self, units: str = "speakers") -> str:
-        """Says what is drawn; `units` are those of `units`, in words."""
+        """Describes what is drawn.
+
+        Args:
+          units: description of the units, as from ``units``.
+
+        Returns:
+          A phrase for "bootstrap replicates of …".
+        """
         drawn = f"seeds and of {units}" if self.seeds else units
         if self.classes == "apart":
             return (
@@ -54,7 +62,14 @@ class Scheme:
         return f"{drawn}, each drawn with the trials of both classes"
 
     def sentence(self, units: str = "speakers") -> str:
-        """Says where the intervals of a table come from."""
+        """Describes where the intervals of a table come from.
+
+        Args:
+          units: description of the units, as from ``units``.
+
+        Returns:
+          One sentence.
+        """
         if not self.replicates:
             return "Without intervals."
         return (
@@ -63,7 +78,14 @@ class Scheme:
         )
 
     def to_json(self, units: str = "speakers") -> dict[str, Any]:
-        """Returns what a file of results says of its intervals."""
+        """Returns the description of the intervals for a results file.
+
+        Args:
+          units: description of the units, as from ``units``.
+
+        Returns:
+          What is resampled, the number of replicates, the seed and the level.
+        """
         return {
             "resampled": self.resampled(units),
             "replicates": self.replicates,
@@ -74,11 +96,12 @@ class Scheme:
 
 
 class Clusters(NamedTuple):
-    """Which trials are drawn together.
+    """The trials that are drawn together.
 
     Attributes:
-        index: (trials,) int, the cluster of each trial.
-        strata: numbers of clusters; the first strata[0] are drawn among themselves, …
+      index: (trials,) int, the cluster of each trial.
+      strata: numbers of clusters; the first strata[0] clusters are drawn among
+        themselves, then the next strata[1], ….
     """
 
     index: Array
@@ -86,7 +109,7 @@ class Clusters(NamedTuple):
 
     @property
     def count(self) -> int:
-        """How many clusters there are."""
+        """The number of clusters."""
         return sum(self.strata)
 
 
@@ -96,50 +119,57 @@ def units(
     utterances: Array | None = None,
     unknown: str | None = None,
 ) -> tuple[Array, str]:
-    """Returns what is drawn as a whole: speakers, or utterances where that is no unit.
+    """Returns the units of resampling: speakers, or utterances.
 
     Args:
-        labels: (trials,) of 0 and 1.
-        speakers: (trials,) names. A class in which all trials have one speaker (a
-            single synthetic voice) is drawn by utterance.
-        utterances: (trials,) names; None: every trial is an utterance.
-        unknown: the name of unknown speakers, whose trials are drawn by utterance.
+      labels: (trials,) of 0 and 1.
+      speakers: (trials,) names. A class whose trials are all of one speaker (a single
+        synthetic voice) is drawn by utterance.
+      utterances: (trials,) names; if None, every trial is an utterance.
+      unknown: name that stands for unknown speakers, whose trials are drawn by
+        utterance.
 
     Returns:
-        Ids (trials,) int, speakers by name before utterances by name; and what they
-        are in words.
+      Ids (trials,) int, speakers in the order of their names before utterances in the
+      order of theirs; and a description, e.g. "speakers".
     """
     real = metrics.is_bonafide(labels)
     names, ids = metrics.codes(speakers)
-    alone, kinds = speakers == unknown, "speakers"
-    for name, its in (("bona fide", real), ("spoof", ~real)):
-        if np.all(ids[its] == ids[its][0]):
-            alone = alone | its
-            kinds += f" ({name}: utterances, of one voice)"
+    by_utterance, description = speakers == unknown, "speakers"
+    for name, in_class in (("bona fide", real), ("spoof", ~real)):
+        if np.all(ids[in_class] == ids[in_class][0]):
+            by_utterance = by_utterance | in_class
+            description += f" ({name}: utterances of one speaker)"
     own = np.arange(len(ids)) if utterances is None else metrics.codes(utterances)[1]
-    return np.where(alone, len(names) + own, ids), kinds
+    return np.where(by_utterance, len(names) + own, ids), description
 
 
 def cluster(labels: Array, ids: Array, scheme: Scheme) -> Clusters:
     """Returns the clusters of trials that a scheme draws.
 
     Args:
-        labels: (trials,) of 0 and 1.
-        ids: (trials,) strings or integers; at least two in each class.
-        scheme: an id that both classes have is one cluster if they are drawn together,
-            two if they are drawn apart.
+      labels: (trials,) of 0 and 1.
+      ids: (trials,) strings or integers; at least two in each class.
+      scheme: an id that occurs in both classes is one cluster if classes are drawn
+        together, two if they are drawn apart.
+
+    Returns:
+      The clusters; drawn apart, those of bona fide come first.
+
+    Raises:
+      ValueError: ids of another shape, or a class with a single cluster.
     """
     real, ids = metrics.is_bonafide(labels), np.asarray(ids)
-    require(ids.shape == real.shape, f"clusters are {ids.shape}, not {real.shape}")
-    for name, its in (("bona fide", real), ("spoof", ~real)):
-        found = f"{name} trials form 1 cluster, need 2"
-        several = bool(np.any(ids[its] != ids[its][0]))
-        require(several, f"{found}; use finer ids, such as utterances")
+    require(ids.shape == real.shape, f"ids have shape {ids.shape}, not {real.shape}")
+    for name, in_class in (("bona fide", real), ("spoof", ~real)):
+        several = bool(np.any(ids[in_class] != ids[in_class][0]))
+        problem = f"{name} trials form 1 cluster, need 2"
+        require(several, f"{problem}; use finer ids, such as utterances")
     together = scheme.classes == "together"
     index, strata = np.empty(real.size, np.intp), []
-    for its in [np.ones_like(real)] if together else [real, ~real]:
-        names, group = metrics.codes(ids[its])
-        index[its] = group + sum(strata)
+    for in_stratum in [np.ones_like(real)] if together else [real, ~real]:
+        names, group = metrics.codes(ids[in_stratum])
+        index[in_stratum] = group + sum(strata)
         strata.append(len(names))
     return Clusters(index, tuple(strata))
 
@@ -152,33 +182,43 @@ def replicate(
     *,
     block: int = _BLOCK,
 ) -> Array:
-    """Returns statistics in the same replicates, float64 (statistics, replicates).
+    """Computes statistics on the same bootstrap replicates.
 
-    A replicate draws as many clusters as there are, with replacement. A statistic of
-    `mldg_jax.scoring.bootstrap_statistics` is NaN where a class is not drawn at all.
+    A replicate draws as many clusters as there are, with replacement. The statistics of
+    ``mldg_jax.scoring.bootstrap_statistics`` are NaN if a class is not drawn at all.
 
     Args:
-        statistics: of the clusters' counts.
-        clusters: of `cluster`.
-        scheme: its replicates and seed.
-        stream: tells the random numbers of several tests apart.
-        block: counts held at once, which limits memory.
+      statistics: functions of the clusters' counts.
+      clusters: from ``cluster``.
+      scheme: its replicates and seed are used.
+      stream: distinguishes the random numbers of different tests.
+      block: number of counts held at once, which limits memory.
+
+    Returns:
+      (statistics, replicates) float64.
+
+    Raises:
+      ValueError: the scheme has no replicates.
     """
     replicates = scheme.replicates
     require(replicates >= 1, f"replicates is {replicates}, must be >= 1; try 1000")
     rng = np.random.default_rng(np.random.SeedSequence((scheme.seed, *stream)))
     rows = max(1, block // clusters.count)
     blocks = _counts(clusters.strata, replicates, rows, rng)
-    found = [np.stack([one(counts) for one in statistics]) for counts in blocks]
-    return np.concatenate(found, axis=1)
+    values = [np.stack([f(counts) for f in statistics]) for counts in blocks]
+    return np.concatenate(values, axis=1)
 
 
 def over_seeds(values: Array, scheme: Scheme) -> Array:
-    """Returns the mean over training seeds, drawn with replacement if the scheme says.
+    """Averages over training seeds, drawn with replacement if the scheme says so.
 
     Args:
-        values: (replicates, seeds); systems with as many seeds get the same draws.
-        scheme: of `replicate`.
+      values: (replicates, seeds); systems with the same number of seeds get the same
+        draws.
+      scheme: the scheme of ``replicate``.
+
+    Returns:
+      (replicates,) means.
     """
     if scheme.seeds:
         rng = np.random.default_rng(scheme.seed)
@@ -188,34 +228,62 @@ def over_seeds(values: Array, scheme: Scheme) -> Array:
 
 
 def interval(values: Array, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval `(low, high)` of replicates (r,); NaN ones are dropped."""
+    """Returns the percentile interval of bootstrap replicates.
+
+    Args:
+      values: (r,) replicates; NaN are dropped.
+      level: coverage, in (0, 1).
+
+    Returns:
+      ``(low, high)``.
+
+    Raises:
+      ValueError: a level outside (0, 1), or every replicate is NaN.
+    """
     require(0 < level < 1, f"level is {level}, must be in (0, 1); try 0.95")
-    kept = values[~np.isnan(values)]
-    require(kept.size > 0, f"0 of {values.size} replicates are defined; add speakers")
-    low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
+    defined = values[~np.isnan(values)]
+    require(
+        defined.size > 0, f"0 of {values.size} replicates are defined; add speakers"
+    )
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def difference(point: float, replicates: Array, level: float = 0.95) -> Difference:
-    """Returns a difference with its interval and p; replicates are (r,), paired."""
+    """Returns a difference with its interval and p-value.
+
+    Args:
+      point: the difference itself.
+      replicates: (r,) differences of paired replicates.
+      level: coverage of the interval, in (0, 1).
+
+    Returns:
+      The difference, its interval and its p-value.
+    """
     return Difference(point, *interval(replicates, level), p_value(replicates))
 
 
 def p_value(differences: Array) -> float:
-    """Two-sided p of "no difference" from replicates (r,) of a difference, in (0, 1].
+    """Computes the two-sided p-value of "no difference" from bootstrap replicates.
 
-    The smallest 1 − level at which `interval` would exclude zero (Efron and Tibshirani
-    1993, 15.4), with one added to each count so that it is never 0.
+    It is the smallest 1 − level at which ``interval`` would exclude zero (Efron and
+    Tibshirani 1993, 15.4), with one added to each count so that it is never 0.
+
+    Args:
+      differences: (r,) replicates of a difference; NaN are dropped.
+
+    Returns:
+      The p-value, in (0, 1].
     """
-    kept = differences[~np.isnan(differences)]
-    tail = min(np.sum(kept <= 0), np.sum(kept >= 0))
-    return float(min(1.0, 2 * (tail + 1) / (kept.size + 1)))
+    defined = differences[~np.isnan(differences)]
+    tail = min(np.sum(defined <= 0), np.sum(defined >= 0))
+    return float(min(1.0, 2 * (tail + 1) / (defined.size + 1)))
 
 
 def _counts(
     strata: Sequence[int], replicates: int, rows: int, rng: np.random.Generator
 ) -> Iterator[Array]:
-    """Blocks (r, clusters) int64: how often each was drawn in r replicates."""
+    """Yields blocks (r, clusters) int64: how often each cluster was drawn."""
     for start in range(0, replicates, rows):
         r, parts = min(rows, replicates - start), []
         for size in strata:

@@ -1,16 +1,16 @@
-"""Metrics of trials that are repeated: the statistics of a cluster bootstrap.
+"""Metrics of repeated trials: the statistics of a cluster bootstrap.
 
-A replica draws clusters of trials (speakers) with replacement, so it is a vector of
-counts, one a cluster, and every trial has its cluster's count. Each function here
-sorts the trials of one system once and returns a statistic `counts (r, clusters) ->
-(r,)` that equals the metric of the repeated arrays, for r replicas at once; NaN where a
-class is not drawn at all.
+A bootstrap replicate draws clusters of trials (speakers) with replacement. It is a
+vector of counts, one for each cluster, and every trial has its cluster's count. Each
+function here sorts the trials of one system once and returns a statistic
+``counts (r, clusters) -> (r,)`` that equals the metric of the repeated arrays, for r
+replicates at once. It is NaN where a class is not drawn at all.
 
-A million trials and a thousand replicas are 10⁹ weights, too many to add up. So the
-sorted trials are cut into about √n bins; a sparse matrix holds how many trials of each
-cluster a bin has, its product with the counts gives the error counts at every bin's
-edge, and only bins that can hold the answer are looked into trial by trial. All
-counts are integers: nothing is approximated.
+A million trials and a thousand replicates have 10⁹ weights, too many to sum. The sorted
+trials are therefore split into about √n bins. A sparse matrix holds the number of
+trials of each cluster in each bin; its product with the counts gives the error counts
+at every bin's edge, and only bins that can contain the result are evaluated trial by
+trial. All counts are integers: nothing is approximated.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,17 +23,18 @@ from numpy import ndarray as Array
 from mldg_jax import metrics
 
 Statistic = Callable[[Array], Array]
-_BLOCK = 4_000_000  # weights looked at together (32 MB)
+_BLOCK = 4_000_000  # weights held at once (32 MB)
 
 
 class _Path(NamedTuple):
-    """Trials along the path of `metrics.det_curve`, in bins of equal width.
+    """Trials in the order of ``metrics.det_curve``, in bins of equal width.
 
     Attributes:
-        real: (bins, width) bool, bona fide.
-        cluster: (bins, width) int.
-        present: (bins, width) bool; false where the last bin is padded.
-        totals: of bona fide and of spoof, (bins, clusters) sparse int64: trials.
+      real: (bins, width) bool, bona fide.
+      cluster: (bins, width) int.
+      present: (bins, width) bool; false where the last bin is padded.
+      totals: numbers of bona fide and of spoof trials, each (bins, clusters) sparse
+        int64.
     """
 
     real: Array
@@ -42,26 +43,28 @@ class _Path(NamedTuple):
     totals: tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]
 
     def edges(self, counts: Array) -> tuple[Array, Array]:
-        """Bona fide and spoof trials before each bin's edge, each (r, bins + 1)."""
+        """Returns bona fide and spoof trials before each edge, each (r, bins + 1)."""
         weights = np.ascontiguousarray(counts.T)
-        found = []
+        before_edges = []
         for totals in self.totals:
             sums = np.cumsum(totals @ weights, axis=0).T
-            found.append(np.pad(sums, ((0, 0), (1, 0))))
-        return found[0], found[1]
+            before_edges.append(np.pad(sums, ((0, 0), (1, 0))))
+        return before_edges[0], before_edges[1]
 
     def inside(
         self, counts: Array, rows: Array, bins: Array, *before: Array
     ) -> tuple[Array, ...]:
-        """The trials of some bins, each in some replica.
+        """Evaluates chosen bins trial by trial, each in one replicate.
 
         Args:
-            counts: (r, clusters).
-            rows, bins: (k,) each.
-            before: what `edges` has there, bona fide and spoof, each (k,).
+          counts: (r, clusters).
+          rows, bins: (k,) replicate and bin of each.
+          *before: bona fide and spoof trials before each bin, from ``edges``, each
+            (k,).
 
         Returns:
-            Each trial's own weight, and bona fide and spoof up to it, each (k, width).
+          Each trial's own weight, and bona fide and spoof up to and including it, each
+          (k, width).
         """
         own = counts[rows[:, None], self.cluster[bins]] * self.present[bins]
         missed = np.cumsum(own * self.real[bins], axis=1)
@@ -70,6 +73,7 @@ class _Path(NamedTuple):
 
 
 def _path(scores: Array, real: Array, cluster: Array, clusters: int) -> _Path:
+    """Sorts trials by score, bona fide first among equals, and bins them."""
     order = np.lexsort((~real, scores))
     width = max(1, round(np.sqrt(order.size)))
     bins = -(-order.size // width)
@@ -78,29 +82,33 @@ def _path(scores: Array, real: Array, cluster: Array, clusters: int) -> _Path:
     def shaped(column: Array) -> Array:
         return np.pad(column[order], padding).reshape(bins, width)
 
-    place = np.empty(order.size, np.intp)
-    place[order] = np.arange(order.size) // width
+    bin_of_trial = np.empty(order.size, np.intp)
+    bin_of_trial[order] = np.arange(order.size) // width
     totals = []
-    for its in (real, ~real):
-        ones = np.ones(np.sum(its), np.int64)
-        where = (place[its], cluster[its])
+    for in_class in (real, ~real):
+        ones = np.ones(np.sum(in_class), np.int64)
+        positions = (bin_of_trial[in_class], cluster[in_class])
         totals.append(
-            scipy.sparse.coo_array((ones, where), (bins, clusters)).tocsr()
-        )  # (coo to csr adds duplicates)
+            scipy.sparse.coo_array((ones, positions), (bins, clusters)).tocsr()
+        )  # coo to csr adds duplicates
     present = shaped(np.ones(order.size, bool))
     return _Path(shaped(real), shaped(cluster), present, (totals[0], totals[1]))
 
 
 def eer(scores: Array, real: Array, cluster: Array, clusters: int) -> Statistic:
-    """`metrics.eer` of the repeated trials, to the bit.
+    """Returns the statistic ``metrics.eer`` of the repeated trials, exact to the bit.
 
-    miss − false_alarm increases along the path of `metrics.det_curve`, so only the two
-    points around its zero matter; they may lie between the repeats of one trial.
+    miss − false_alarm increases along the points of ``metrics.det_curve``, so only the
+    two points around its zero matter; they may lie between the repeats of one trial.
 
     Args:
-        scores: (trials,) finite.
-        real: (trials,) bool, bona fide.
-        cluster: (trials,) int in [0, clusters).
+      scores: (trials,) finite.
+      real: (trials,) bool, bona fide.
+      cluster: (trials,) int in [0, clusters).
+      clusters: number of clusters.
+
+    Returns:
+      ``counts (r, clusters) -> (r,)``.
     """
     path = _path(scores, real, cluster, clusters)
 
@@ -137,14 +145,19 @@ def min_dcf(
     clusters: int,
     cost: Callable[[Array, Array], Array] = metrics.normalised_cost,
 ) -> Statistic:
-    """`metrics.min_dcf` of the repeated trials; other arguments as in `eer`.
+    """Returns the statistic ``metrics.min_dcf`` of the repeated trials.
 
-    Within a bin miss is at least that at its left edge, false alarm at least that at
-    its right: bins whose bound is not below the best edge are not looked into.
+    Within a bin, miss is at least that at its left edge and false alarm at least that
+    at its right edge. Bins whose bound is not below the lowest cost at the edges are
+    skipped.
 
     Args:
-        cost: of (miss, false alarm), increasing in both; `metrics.tandem_cost(…)` makes
-            it `metrics.min_tdcf`.
+      scores, real, cluster, clusters: as for ``eer``.
+      cost: ``(miss, false_alarm) -> cost``, increasing in both;
+        ``metrics.tandem_cost(…)`` gives ``metrics.min_tdcf``.
+
+    Returns:
+      ``counts (r, clusters) -> (r,)``.
     """
     path = _path(scores, real, cluster, clusters)
 
@@ -158,8 +171,8 @@ def min_dcf(
         candidates = np.nonzero(defined[:, None] & (bound < best[:, None]))
         for rows, bins in _blocks(candidates, path.real.shape[1]):
             before = missed[rows, bins], refused[rows, bins]
-            _, lost, kept_out = path.inside(counts, rows, bins, *before)
-            inside = cost(lost / n[rows], (m[rows] - kept_out) / m[rows])
+            _, missed_inside, refused_inside = path.inside(counts, rows, bins, *before)
+            inside = cost(missed_inside / n[rows], (m[rows] - refused_inside) / m[rows])
             np.minimum.at(best, rows, inside.min(axis=1))
         return np.where(defined, best, np.nan)
 
@@ -167,13 +180,21 @@ def min_dcf(
 
 
 def _blocks(pairs: tuple[Array, ...], width: int) -> Iterator[tuple[Array, ...]]:
+    """Yields the pairs in blocks that limit memory."""
     size = max(1, _BLOCK // width)
     for start in range(0, len(pairs[0]), size):
         yield tuple(part[start : start + size] for part in pairs)
 
 
 def act_dcf(scores: Array, real: Array, cluster: Array, clusters: int) -> Statistic:
-    """`metrics.act_dcf` of the repeated trials; arguments as in `eer`."""
+    """Returns the statistic ``metrics.act_dcf`` of the repeated trials.
+
+    Args:
+      scores, real, cluster, clusters: as for ``eer``.
+
+    Returns:
+      ``counts (r, clusters) -> (r,)``.
+    """
     accepted = scores >= metrics.BAYES_THRESHOLD
     miss = metrics.normalised_cost(1.0, 0.0) * (real & ~accepted)
     false_alarm = metrics.normalised_cost(0.0, 1.0) * (~real & accepted)
@@ -181,17 +202,24 @@ def act_dcf(scores: Array, real: Array, cluster: Array, clusters: int) -> Statis
 
 
 def cllr(scores: Array, real: Array, cluster: Array, clusters: int) -> Statistic:
-    """`metrics.cllr` of the repeated trials; arguments as in `eer`."""
+    """Returns the statistic ``metrics.cllr`` of the repeated trials.
+
+    Args:
+      scores, real, cluster, clusters: as for ``eer``.
+
+    Returns:
+      ``counts (r, clusters) -> (r,)``.
+    """
     bits = np.logaddexp(0, np.where(real, -scores, scores)) / (2 * np.log(2))
     return _class_means(bits, real, cluster, clusters)
 
 
 def _class_means(cost: Array, real: Array, cluster: Array, clusters: int) -> Statistic:
-    """The mean cost of a bona fide trial plus the mean cost of a spoof trial."""
+    """Returns the mean cost of bona fide trials plus that of spoof trials."""
     sums = [
-        np.bincount(cluster[its], weights, clusters)
-        for its in (real, ~real)
-        for weights in (cost[its], np.ones(np.sum(its)))
+        np.bincount(cluster[in_class], weights, clusters)
+        for in_class in (real, ~real)
+        for weights in (cost[in_class], np.ones(np.sum(in_class)))
     ]
     columns = np.stack(sums, axis=1)
 
@@ -209,29 +237,34 @@ def macro_eer(
     pairs: list[tuple[Array, Array]],
     cluster: Array,
 ) -> Statistic:
-    """The macro EER when speakers and voices are drawn; NaN if no pair is left.
+    """Returns the statistic ``metrics.macro_eer`` when speakers are drawn.
 
     A speaker drawn k times is k speakers with the same trials: a pair of weight k, not
-    a pair whose bona fide trials are repeated. An attack of which no trial is drawn is
-    left out.
+    a pair whose bona fide trials are repeated. An attack without a drawn trial is
+    excluded; the statistic is NaN if no pair is left.
 
     Args:
-        scores: (trials,) finite.
-        pairs: of `metrics.macro_pairs`.
-        cluster: (trials,) int; the bona fide trials of a pair share one.
+      scores: (trials,) finite.
+      pairs: from ``metrics.macro_pairs``.
+      cluster: (trials,) int; the bona fide trials of a pair share one.
+
+    Returns:
+      ``counts (r, clusters) -> (r,)``.
     """
     parts = []
     for own, spoof in pairs:
-        voices, place = np.unique(cluster[spoof], return_inverse=True)
-        local = np.r_[np.zeros(own.size, np.intp), place + 1]  # 0: drawn once
+        spoof_clusters, position = np.unique(cluster[spoof], return_inverse=True)
+        local = np.r_[np.zeros(own.size, np.intp), position + 1]  # 0: drawn once
         real = np.arange(local.size) < own.size
-        rate = eer(scores[np.r_[own, spoof]], real, local, voices.size + 1)
-        parts.append((cluster[own[0]], voices, rate))
+        rate = eer(scores[np.r_[own, spoof]], real, local, spoof_clusters.size + 1)
+        parts.append((cluster[own[0]], spoof_clusters, rate))
 
     def statistic(counts: Array) -> Array:
         total, count = np.zeros(len(counts)), np.zeros(len(counts))
-        for speaker, voices, rate in parts:
-            value = rate(np.pad(counts[:, voices], ((0, 0), (1, 0)), constant_values=1))
+        for speaker, spoof_clusters, rate in parts:
+            value = rate(
+                np.pad(counts[:, spoof_clusters], ((0, 0), (1, 0)), constant_values=1)
+            )
             weight = np.where(np.isnan(value), 0, counts[:, speaker])
             total, count = total + weight * np.nan_to_num(value), count + weight
         return np.where(count > 0, total, np.nan) / np.maximum(count, 1)

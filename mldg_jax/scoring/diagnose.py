@@ -1,4 +1,4 @@
-"""What is wrong with a score file, and how to mend it."""
+"""Finds problems of a score file, each with its fix."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,18 +13,18 @@ from mldg_jax.scoring import key_files, score_files
 from mldg_jax.scoring.key_files import Keys
 from mldg_jax.scoring.score_files import Scores
 
-TIED_EER = 0.001  # how much ties may move the EER
-CHANCE = 0.001  # a p-value above it: scores and labels may well be unrelated
+TIED_EER = 0.001  # largest effect of ties on the EER that is not reported
+CHANCE = 0.001  # p-value above which scores and labels may be unrelated
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong, or (a note) only looks it.
+    """A problem, or a note on something that only looks like one.
 
     Attributes:
       name: a word or two, e.g. "missing".
-      problem: what was found, with numbers.
+      problem: the problem, with numbers.
       fix: what to do.
-      note: true if it changes no result.
+      note: true if it does not affect any result.
     """
 
     name: str
@@ -47,25 +47,25 @@ def check(
 
     Args:
       path: the score file.
-      keys_path: the key file, see `key_files`.
-      format: of the score file, see `score_files.read`.
-      subset: see `key_files.subset`.
+      keys_path: the keys, see ``key_files``.
+      format: of the score file, see ``score_files.read``.
+      subset: see ``key_files.subset``.
 
     Returns:
-      A line on what the two files are, and the findings.
+      A line that describes the two files, and the findings.
 
     Raises:
-      UserError: a file cannot be read, or the key file is no key file.
+      UserError: a file cannot be read, or the keys have no known format.
     """
     scores, problems = score_files.parse(path, format)
     everything = key_files.read(keys_path)
     keys = key_files.subset(everything, subset)
-    rows, found = match(scores, everything, keys)
-    found = _malformed(problems, len(scores.score)) + found
-    there = rows >= 0
-    score, label = scores.score[rows[there]], keys.label[there]
+    rows, mismatches = match(scores, everything, keys)
+    findings = _malformed(problems, len(scores.score)) + mismatches
+    has_score = rows >= 0
+    score, label = scores.score[rows[has_score]], keys.label[has_score]
     finite = np.isfinite(score)
-    found += judge(score[finite], label[finite])
+    findings += judge(score[finite], label[finite])
     real = int(np.sum(keys.label == BONAFIDE))
     which = ""
     if len(keys.label) < len(everything.label):
@@ -75,7 +75,7 @@ def check(
         f"{keys.format}, {len(keys.label):,} trials{which} ({real:,} bona fide, "
         f"{len(keys.label) - real:,} spoof)"
     )
-    return summary, found
+    return summary, findings
 
 
 def match(
@@ -83,200 +83,204 @@ def match(
 ) -> tuple[np.ndarray, list[Finding]]:
     """Finds the score of every trial, by name.
 
-    Where no name of the two files agrees, folders and extensions of both are left
-    away, if that keeps trials apart: data/0.wav is 0.
+    If the two files have no name in common, folders and extensions are ignored in both,
+    as long as that keeps trials distinct: data/0.wav matches 0.
 
     Args:
-      scores: of a file.
-      everything: of the key file; scores of its other subsets are not extra.
-      keys: the trials that are to be scored.
+      scores: of a score file.
+      everything: all trials of the keys; scores of other subsets are not extra.
+      keys: the trials that should be scored.
 
     Returns:
-      (trials,) the place of each trial in the score file, -1 where there is none, and
-      what is wrong: wrong split, truncated, missing, extra, duplicate, not finite,
-      other labels. The findings that are no notes make an evaluation impossible.
+      (trials,) int, the row of each trial in the score file, −1 if it has none; and the
+      findings: wrong split, truncated, missing, extra, duplicate, not finite, other
+      labels. Findings that are not notes rule out an evaluation.
     """
     names, known, wanted = (x.utterance.tolist() for x in (scores, everything, keys))
     trials = set(known)
     if not any(name in trials for name in names):
-        stems = [[Path(x).stem for x in its] for its in (names, known, wanted)]
+        stems = [[Path(x).stem for x in group] for group in (names, known, wanted)]
         if len(set(stems[1])) == len(known):
             (names, known, wanted), trials = stems, set(stems[1])
-    places = dict(zip(reversed(names), reversed(range(len(names))), strict=True))
-    rows = np.array([places.get(name, -1) for name in wanted], np.intp)
+    row_of = dict(zip(reversed(names), reversed(range(len(names))), strict=True))
+    rows = np.array([row_of.get(name, -1) for name in wanted], np.intp)
     if not np.any(rows >= 0):
         return rows, [_wrong_split(names, everything, known, wanted)]
-    found = _missing(wanted, rows)
-    if extra := [name for name in places if name not in trials]:
-        found.append(
+    findings = _missing(wanted, rows)
+    if extra := [name for name in row_of if name not in trials]:
+        findings.append(
             Finding(
                 "extra",
-                f"{_count(len(extra), 'utterance is', 'utterances are')} scored and no "
-                f"trial of the key file ({_first(extra)})",
-                "Drop them, or give the key file of the set that was scored",
+                f"{_count(len(extra), 'utterance is', 'utterances are')} scored but "
+                f"not in the keys ({_first(extra)})",
+                "Remove them, or use the keys of the set that was scored",
             )
         )
-    if len(places) < len(names):
-        again = [name for i, name in enumerate(names) if places[name] != i]
-        found.append(
+    if len(row_of) < len(names):
+        again = [name for i, name in enumerate(names) if row_of[name] != i]
+        findings.append(
             Finding(
                 "duplicate",
                 f"{_count(len(again), 'line repeats', 'lines repeat')} an utterance "
                 f"({_first(again)})",
-                "Keep one score an utterance: were two runs appended to one file?",
+                "Keep one score per utterance; were two runs appended to one file?",
             )
         )
-    return rows, found + _values(scores, rows, keys)
+    return rows, findings + _values(scores, rows, keys)
 
 
 def judge(score: np.ndarray, label: np.ndarray) -> list[Finding]:
-    """What scores look like that are not what they should be.
+    """Looks for signs that scores are not what they should be.
 
     Args:
       score: (trials,) finite.
       label: (trials,) 1 bona fide, 0 spoof.
 
     Returns:
-      Findings: constant, inverted, shuffled, tied.
+      The findings: constant, inverted, shuffled, tied.
     """
     bonafide, spoof = score[label == BONAFIDE], score[label != BONAFIDE]
     if not bonafide.size or not spoof.size:
         return []
-    values, place = np.unique(score, return_inverse=True)
+    values, rank = np.unique(score, return_inverse=True)
     if values.size == 1:
         return [
             Finding(
                 "constant",
                 f"every score is {values[0]:g}",
-                "Look at the detector's output before it was written",
+                "Check the detector's output before it is written",
             )
         ]
-    found = []
+    findings = []
     rate = metrics.eer(bonafide, spoof)[0]
     if 0.25 < rate < 0.75 and mannwhitneyu(bonafide, spoof).pvalue > CHANCE:
-        found.append(
+        findings.append(
             Finding(
                 "shuffled",
                 f"the EER is {100 * rate:.2f} %, no better than chance: scores and "
-                "utterances seem to have nothing to do with each other",
-                "Write each score beside the utterance it was computed from (a data "
-                "loader that shuffles is the usual cause)",
+                "utterances seem unrelated",
+                "Write each score next to the utterance it was computed from (the "
+                "usual cause is a data loader that shuffles)",
             )
         )
     elif rate > 0.5:
-        found.append(
+        findings.append(
             Finding(
                 "inverted",
-                f"the EER is {100 * rate:.2f} %, over 50 %: higher scores go with "
-                "spoof",
-                "Write the negative of each score; higher must mean bona fide",
+                f"the EER is {100 * rate:.2f} %, above 50 %: higher scores mean spoof",
+                "Negate the scores; higher must mean bona fide",
             )
         )
-    # Bona fide is rejected first among equals; here it comes last.
-    kindest = 2 * place + (label == BONAFIDE)
+    # metrics.eer rejects bona fide first among equals; these ranks reject it last.
+    kindest = 2 * rank + (label == BONAFIDE)
     best = metrics.eer(kindest[label == BONAFIDE], kindest[label != BONAFIDE])[0]
     if rate - best > TIED_EER:
-        found.append(
+        findings.append(
             Finding(
                 "tied",
-                f"{score.size:,} scores have only {values.size:,} values; the EER is "
-                f"{100 * best:.2f} to {100 * rate:.2f} % depending on which of two "
-                "equals comes first",
+                f"{score.size:,} scores have only {values.size:,} distinct values; the "
+                f"EER is {100 * best:.2f} to {100 * rate:.2f} % depending on how ties "
+                "are broken",
                 "Write more digits, and scores instead of decisions",
             )
         )
-    return found
+    return findings
 
 
 def _malformed(problems: Sequence[str], lines: int) -> list[Finding]:
+    """Returns the finding on lines that cannot be read."""
     if not problems:
         return []
-    found = f"{len(problems):,} of {lines + len(problems):,} lines cannot be read"
-    fix = "Write those lines again; a last line that is cut means a killed job"
-    return [Finding("malformed", f"{found} ({problems[0]})", fix)]
+    problem = f"{len(problems):,} of {lines + len(problems):,} lines cannot be read"
+    fix = "Write those lines again; an incomplete last line means that a job was killed"
+    return [Finding("malformed", f"{problem} ({problems[0]})", fix)]
 
 
 def _wrong_split(
     names: list[str], everything: Keys, known: list[str], wanted: list[str]
 ) -> Finding:
+    """Returns the finding for scores that match none of the wanted trials."""
     scored = set(names)
-    inside = np.array([name in scored for name in known])
-    if inside.any():
-        others = sorted(set(everything.columns["subset"][inside]))
+    has_score = np.array([name in scored for name in known])
+    if has_score.any():
+        others = sorted(set(everything.columns["subset"][has_score]))
         return Finding(
             "wrong split",
-            f"no trial of the chosen subset has a score; those of {', '.join(others)} "
-            "have",
-            f"Score the right subset, or choose with --subset {others[0]}",
+            "no trial of the chosen subset has a score, but those of "
+            f"{', '.join(others)} do",
+            f"Score the right subset, or choose it with --subset {others[0]}",
         )
     return Finding(
         "wrong split",
-        f"no trial of the key file has a score: scores are of {_first(names)}, keys of "
-        f"{_first(wanted)}",
-        "Give the key file of the set that was scored",
+        f"no trial of the keys has a score: the scores are of {_first(names)}, the "
+        f"keys of {_first(wanted)}",
+        "Use the keys of the set that was scored",
     )
 
 
 def _missing(wanted: list[str], rows: np.ndarray) -> list[Finding]:
-    lacking = np.flatnonzero(rows < 0)
-    if not lacking.size:
+    """Returns the finding on trials without a score."""
+    unscored = np.flatnonzero(rows < 0)
+    if not unscored.size:
         return []
     last = np.flatnonzero(rows >= 0)[-1]
-    what = f"{lacking.size:,} of {len(wanted):,} trials have no score"
-    names = [wanted[i] for i in lacking[:4]]
-    if lacking[0] > last:
+    problem = f"{unscored.size:,} of {len(wanted):,} trials have no score"
+    names = [wanted[i] for i in unscored[:4]]
+    if unscored[0] > last:
         return [
             Finding(
                 "truncated",
-                f"{what}, missing are all after {wanted[last]}",
-                "The scoring was cut short: run it again to its end",
+                f"{problem}, all of them after {wanted[last]}",
+                "The scoring stopped early; run it again to the end",
             )
         ]
-    return [Finding("missing", f"{what} ({_first(names)})", "Score them too")]
+    return [Finding("missing", f"{problem} ({_first(names)})", "Score them as well")]
 
 
 def _values(scores: Scores, rows: np.ndarray, keys: Keys) -> list[Finding]:
-    there = np.flatnonzero(rows >= 0)
-    score, found = scores.score[rows[there]], []
-    bad = there[~np.isfinite(score)]
+    """Returns the findings on scores, labels and order of the trials with a score."""
+    with_score = np.flatnonzero(rows >= 0)
+    score, findings = scores.score[rows[with_score]], []
+    bad = with_score[~np.isfinite(score)]
     if bad.size:
         kinds = "NaN" if np.isnan(scores.score[rows[bad]]).all() else "NaN or infinite"
-        found.append(
+        findings.append(
             Finding(
                 "not finite",
                 f"{_count(bad.size, 'score is', 'scores are')} {kinds} "
                 f"({_first(keys.utterance[bad])})",
-                "Look at those recordings (empty? silent?) and score them again",
+                "Check those recordings (empty or silent?) and score them again",
             )
         )
     if scores.label is not None:
-        other = there[scores.label[rows[there]] != keys.label[there]]
-        if other.size:
-            found.append(
+        differing = with_score[scores.label[rows[with_score]] != keys.label[with_score]]
+        if differing.size:
+            findings.append(
                 Finding(
                     "other labels",
-                    f"{_count(other.size, 'trial has', 'trials have')} another key in "
-                    f"the key file ({_first(keys.utterance[other])})",
-                    "Give the key file of the set that was scored",
+                    f"{_count(differing.size, 'trial has', 'trials have')} a different "
+                    f"label in the keys ({_first(keys.utterance[differing])})",
+                    "Use the keys of the set that was scored",
                 )
             )
-    if np.any(np.diff(rows[there]) < 0):
-        found.append(
+    if np.any(np.diff(rows[with_score]) < 0):
+        findings.append(
             Finding(
                 "shuffled lines",
-                "the trials are in another order than in the key file",
-                "Nothing to do: scores are joined by name, here and in the challenges",
+                "the trials are not in the order of the keys",
+                "No action needed: scores are joined by name, as in the challenges",
                 note=True,
             )
         )
-    return found
+    return findings
 
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
+def _count(number: int, singular: str, plural: str) -> str:
+    """Returns a number with the singular or the plural of a phrase."""
+    return f"{number:,} {singular if number == 1 else plural}"
 
 
 def _first(names: Iterable[str]) -> str:
-    """The first three names."""
+    """Returns the first three names as text."""
     shown = [str(name) for name, _ in zip(names, range(4), strict=False)]
     return ", ".join(shown[:3]) + (", …" if len(shown) > 3 else "")

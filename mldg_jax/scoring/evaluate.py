@@ -1,4 +1,4 @@
-"""Score files and keys in, every number of an evaluation out."""
+"""Evaluates score files against keys."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -23,14 +23,14 @@ from mldg_jax.scoring.calibration import min_cllr
 from mldg_jax.scoring.key_files import UNKNOWN, Keys
 from mldg_jax.scoring.outcome import Evaluation, PartRate, System, Trials
 
-CONDITIONS = ("attack", "codec", "language")  # shown where the keys have them
+CONDITIONS = ("attack", "codec", "language")  # shown by default, if the keys have them
 INTERVALS = {
     "eer": bootstrap_statistics.eer,
     "min_dcf": bootstrap_statistics.min_dcf,
     "act_dcf": bootstrap_statistics.act_dcf,
     "cllr": bootstrap_statistics.cllr,
 }
-FEWEST = 5  # speakers of a class for an interval
+FEWEST = 5  # fewest speakers of a class for an interval
 
 
 def evaluate(
@@ -48,28 +48,30 @@ def evaluate(
 
     Args:
       systems: score files by the systems' names.
-      keys_path: the key file; None where a score file carries its keys (2019).
-      format: of the score files, see `score_files.read`.
-      subset: see `key_files.subset`.
-      by: columns of the key file to break the EER down by, beside the attack;
-        `CONDITIONS` by default.
-      asv: the three rates of `metrics.min_tdcf`, for min t-DCF.
-      replicas: of the bootstrap; 0 for no intervals.
+      keys_path: the keys; None if a score file carries its keys (2019).
+      format: of the score files, see ``score_files.read``.
+      subset: see ``key_files.subset``.
+      by: columns of the keys to break the EER down by, in addition to the attack;
+        ``CONDITIONS`` if None.
+      asv: the three rates of ``metrics.min_tdcf``, for min t-DCF.
+      replicas: number of bootstrap replicates; 0 for no intervals.
       seed: of the bootstrap.
 
     Returns:
-      The numbers; intervals are of 95 %. That of a part needs 5 speakers of each class.
+      The evaluation, with 95 % intervals. A part has one if each class has at least 5
+      speakers.
 
     Raises:
-      UserError: a file that cannot be read or does not fit the keys.
+      UserError: a file cannot be read or does not fit the keys.
     """
     everything = _read_keys(systems, keys_path)
     keys = key_files.subset(everything, subset)
     real = keys.label == BONAFIDE
     if real.all() or not real.any():
         raise UserError(
-            f"all {real.size:,} trials of the key file are "
-            f"{'bona fide' if real.all() else 'spoof'}: error rates need both"
+            f"all {real.size:,} trials of the keys are "
+            f"{'bona fide' if real.all() else 'spoof'}; error rates need both: use "
+            "keys with trials of both classes"
         )
     if replicas < 0:
         raise UserError(f"replicas is {replicas}, must be 0 or more; try 1000")
@@ -82,15 +84,23 @@ def evaluate(
     scheme = Scheme("together", replicates=replicas, seed=seed)
     if not _enough(ids, real):
         scheme = replace(scheme, replicates=0)
-    found = Evaluation(trials, measured, {}, scheme, units, keys, scores)
-    return _with_intervals(found, ids, groups, asv) if scheme.replicates else found
+    evaluation = Evaluation(trials, measured, {}, scheme, units, keys, scores)
+    if not scheme.replicates:
+        return evaluation
+    return _with_intervals(evaluation, ids, groups, asv)
 
 
 def named(arguments: Sequence[str]) -> dict[str, str]:
-    """Score files by name from ``NAME=FILE`` or ``FILE``, whose stem is its name.
+    """Parses the score files of a command line.
+
+    Args:
+      arguments: ``NAME=FILE``, or ``FILE``, which is named by its stem.
+
+    Returns:
+      Files by name.
 
     Raises:
-      UserError: two have one name.
+      UserError: two files have the same name.
     """
     systems: dict[str, str] = {}
     for argument in arguments:
@@ -99,16 +109,21 @@ def named(arguments: Sequence[str]) -> dict[str, str]:
             name, path = Path(argument).stem, argument
         if name in systems:
             raise UserError(
-                f"two score files are called {name!r}: name them, --scores NAME=FILE"
+                f"two score files are called {name!r}: tell them apart with "
+                "--scores NAME=FILE"
             )
         systems[name] = path
     return systems
 
 
 def cluster_ids(keys: Keys) -> tuple[np.ndarray, str]:
-    """Returns what is resampled together, (trials,) ids, and what they are in words.
+    """Returns the units that are resampled: speakers, or utterances if none are known.
 
-    They are speakers, or utterances where none are known; see `bootstrap.units`.
+    Args:
+      keys: the trials.
+
+    Returns:
+      (trials,) ids and their description; see ``bootstrap.units``.
     """
     if "speaker" not in keys.columns:
         return np.arange(len(keys.label)), "utterances"
@@ -117,17 +132,17 @@ def cluster_ids(keys: Keys) -> tuple[np.ndarray, str]:
 
 
 def _read_keys(systems: Mapping[str, str | Path], keys_path: str | Path | None) -> Keys:
+    """Reads the keys from their file or from a score file that carries them."""
     if keys_path is not None:
         return key_files.read(keys_path)
     first = next(iter(systems.values()))
     if score_files.read(first).label is None:
-        raise UserError(
-            f"{first} has scores and no keys: give the key file with --keys"
-        )
+        raise UserError(f"{first} has scores but no keys: add them with --keys")
     return key_files.read(first)
 
 
 def _described(path: str | Path, keys: Keys) -> Trials:
+    """Returns the facts about the trials that a report shows."""
     return Trials(
         file=str(path),
         format=keys.format,
@@ -138,24 +153,25 @@ def _described(path: str | Path, keys: Keys) -> Trials:
 
 
 def _aligned(path: str | Path, format: str, everything: Keys, keys: Keys) -> np.ndarray:
-    """The scores of the trials, in the order of the keys."""
+    """Returns the scores of the trials, in the order of the keys."""
     scores = score_files.read(path, format)
-    rows, found = diagnose.match(scores, everything, keys)
-    for one in found:
-        if not one.note:
-            raise UserError(f"{path}: {one} (`mldg check` names everything)")
+    rows, findings = diagnose.match(scores, everything, keys)
+    for finding in findings:
+        if not finding.note:
+            raise UserError(f"{path}: {finding} (`mldg check` lists every problem)")
     return scores.score[rows]
 
 
 def _conditions(keys: Keys, by: Sequence[str] | None) -> list[str]:
+    """Returns the columns to break the EER down by, the attack first."""
     for name in by or ():
         if name not in keys.columns:
-            raise UserError(
-                f"the key file has no column {name!r}; it has "
-                f"{', '.join(keys.columns) or 'only labels'}"
-            )
-    asked = by if by is not None else [n for n in CONDITIONS if n in keys.columns]
-    return list(dict.fromkeys([n for n in ("attack",) if n in keys.columns] + [*asked]))
+            fix = f"choose --by from {', '.join(keys.columns)}"
+            fix = fix if keys.columns else "they hold only labels, so omit --by"
+            raise UserError(f"the keys have no column {name!r}: {fix}")
+    columns = by if by is not None else [n for n in CONDITIONS if n in keys.columns]
+    attack = [n for n in ("attack",) if n in keys.columns]
+    return list(dict.fromkeys([*attack, *columns]))
 
 
 def _measure(
@@ -164,6 +180,7 @@ def _measure(
     groups: dict[str, dict[str, np.ndarray]],
     asv: Mapping[str, float] | None,
 ) -> System:
+    """Returns the numbers of one system, without intervals."""
     real = keys.label == BONAFIDE
     both = scores[real], scores[~real]
     measures = {**metrics.detection_metrics(*both), "min_cllr": min_cllr(*both)}
@@ -175,16 +192,16 @@ def _measure(
     parts = {
         condition: {
             value: PartRate(
-                metrics.eer(scores[its[real[its]]], scores[its[~real[its]]])[0],
-                n=int(np.sum(keys.columns[condition][its] == value)),
-                n_bonafide=int(np.sum(real[its])),
-                n_spoof=int(np.sum(~real[its])),
+                metrics.eer(scores[part[real[part]]], scores[part[~real[part]]])[0],
+                n=int(np.sum(keys.columns[condition][part] == value)),
+                n_bonafide=int(np.sum(real[part])),
+                n_spoof=int(np.sum(~real[part])),
             )
-            for value, its in trials.items()
+            for value, part in trials.items()
         }
         for condition, trials in groups.items()
     }
-    warnings = tuple(str(one) for one in diagnose.judge(scores, keys.label))
+    warnings = tuple(str(finding) for finding in diagnose.judge(scores, keys.label))
     return System(measures, warnings, parts)
 
 
@@ -194,7 +211,7 @@ def _with_intervals(
     groups: dict[str, dict[str, np.ndarray]],
     asv: Mapping[str, float] | None,
 ) -> Evaluation:
-    """Intervals of every system from the same replicates, and of their differences."""
+    """Adds intervals and differences, all from the same bootstrap replicates."""
     scheme, keys = evaluation.scheme, evaluation.keys
     clusters = bootstrap.cluster(keys.label, ids, scheme)
     real, index, size = keys.label == BONAFIDE, clusters.index, clusters.count
@@ -207,10 +224,10 @@ def _with_intervals(
         for measure, make in makers.items():
             statistics[name, measure] = make(values, real, index, size)
         for condition, parts in groups.items():
-            for value, its in parts.items():
-                if _enough(index[its], real[its]):
+            for value, part in parts.items():
+                if _enough(index[part], real[part]):
                     statistics[name, condition, value] = bootstrap_statistics.eer(
-                        values[its], real[its], index[its], size
+                        values[part], real[part], index[part], size
                     )
     drawn = bootstrap.replicate(list(statistics.values()), clusters, scheme)
     replicates = dict(zip(statistics, drawn, strict=True))
@@ -228,7 +245,9 @@ def _with_intervals(
         intervals = {measure: ends[name, measure] for measure in makers}
         return replace(system, parts=parts, intervals=intervals)
 
-    systems = {name: bounded(name, one) for name, one in evaluation.systems.items()}
+    systems = {
+        name: bounded(name, system) for name, system in evaluation.systems.items()
+    }
     differences = {
         (a, b): bootstrap.difference(
             systems[a].eer.eer - systems[b].eer.eer,
@@ -241,5 +260,5 @@ def _with_intervals(
 
 
 def _enough(index: np.ndarray, real: np.ndarray) -> bool:
-    """Whether both classes have clusters to speak of: two speakers tell little."""
-    return all(len(np.unique(index[its])) >= FEWEST for its in (real, ~real))
+    """Returns whether both classes have enough clusters for an interval."""
+    return all(len(np.unique(index[in_class])) >= FEWEST for in_class in (real, ~real))

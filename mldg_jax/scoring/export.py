@@ -1,6 +1,6 @@
-"""A trained run for the torch world: its adapters, or its front-end with them merged.
+"""Exports a trained run to PyTorch: its adapters, or its front-end with them merged.
 
-The back-end stays behind: it is in the run's ``trainable.safetensors``.
+The back-end is not exported: it is in the run's ``trainable.safetensors``.
 """
 
 from pathlib import Path
@@ -19,19 +19,20 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> None:
 
     Args:
       run: a finished run with adapters or a fine-tuned front-end.
-      folder: made if it does not exist.
+      folder: created if it does not exist.
       form: "peft": ``adapter_model.safetensors`` and ``adapter_config.json``, for
         ``peft.PeftModel.from_pretrained``; "merged": ``model.safetensors`` and
         ``config.json``, for ``from_pretrained`` of ``transformers``.
 
     Raises:
-      UserError: no such run, not finished, or one that trained neither.
+      UserError: the run does not exist, is not finished, or trained neither adapters
+        nor the front-end.
     """
     parts = load_parameters(run)
     model = parts.config.model
     kind, options, tuned = model.frontend["kind"], model.lora, model.full
     if not options.rank and not (tuned and form == "merged"):
-        other = "; --format merged exports its fine-tuned front-end" if tuned else ""
+        other = "; use --format merged for its fine-tuned front-end" if tuned else ""
         raise UserError(f"{run} trained no adapters (LoRA rank 0){other}")
     if form == "peft":
         torch_export.peft(

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation, for the report (SVG) and for papers (SVG, PDF)."""
+"""Figures of an evaluation, for the report (SVG) and for papers (SVG, PDF)."""
 
 import io
 from collections.abc import Sequence
@@ -18,11 +18,17 @@ from mldg_jax.data.corpus import BONAFIDE
 from mldg_jax.scoring.calibration import reliability
 from mldg_jax.scoring.outcome import Evaluation
 
-TICKS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80)  # of DET axes, per cent
+TICKS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 40, 60, 80)  # of DET axes, in per cent
 
 
 class Curve(NamedTuple):
-    """A system as pictures show it: its name, `STYLES` and scores by class."""
+    """A system as figures show it.
+
+    Attributes:
+      title: its name.
+      style: colour and marker, of ``plots.style``.
+      bonafide, spoof: (n,) and (m,) scores.
+    """
 
     title: str
     style: tuple[str, str]
@@ -33,7 +39,16 @@ class Curve(NamedTuple):
 def det(
     curves: Sequence[Curve], title: str, low: float = 0.005, high: float = 0.9
 ) -> Figure:
-    """DET curves on probit axes between two error rates; the marker is the EER."""
+    """Draws DET curves on probit axes, with a marker at each EER.
+
+    Args:
+      curves: the systems.
+      title: title of the figure.
+      low, high: ends of both axes, error rates in (0, 1).
+
+    Returns:
+      The figure.
+    """
     figure = Figure(figsize=(4.8, 4.9), layout="constrained")
     ax = figure.subplots()
     for _, (colour, marker), bonafide, spoof in curves:
@@ -54,26 +69,26 @@ def det(
     ax.set_ylabel("bona fide rejected, %")
     ax.set_title(title, loc="left")
     ax.grid(color=GRID, lw=0.8)
-    legend = [legend_line(one.title, *one.style) for one in curves]
+    legend = [legend_line(curve.title, *curve.style) for curve in curves]
     ax.legend(handles=legend, loc="upper right", framealpha=0.9, frameon=True)
     return figure
 
 
 COLOURS = ("#0072B2", "#D55E00")  # bona fide, spoof
-ROWS = 30  # conditions in a picture
-BINS = 80
+ROWS = 30  # most values of a condition in a figure
+BINS = 80  # of the histograms of scores
 
 
 def draw(evaluation: Evaluation, *, rows: int = ROWS) -> dict[str, tuple[str, bytes]]:
-    """Draws every picture that there are numbers for.
+    """Draws every figure of an evaluation.
 
     Args:
-      evaluation: of one system or several.
-      rows: values of a condition in a picture at most, the hardest.
+      evaluation: of one or more systems.
+      rows: largest number of values of a condition in a figure; the hardest are drawn.
 
     Returns:
       SVG text and PDF bytes by name: ``det``, ``scores``, ``reliability`` and, for each
-      condition of the evaluation, ``by_attack``, …
+      condition of the evaluation, ``by_attack``, ….
     """
     curves = _curves(evaluation)
     drawn = {}
@@ -88,7 +103,15 @@ def draw(evaluation: Evaluation, *, rows: int = ROWS) -> dict[str, tuple[str, by
 
 
 def write(folder: str | Path, drawn: dict[str, tuple[str, bytes]]) -> list[Path]:
-    """Writes each picture as SVG and as PDF; returns the files."""
+    """Writes each figure as SVG and as PDF.
+
+    Args:
+      folder: where to write.
+      drawn: from ``draw``.
+
+    Returns:
+      The files.
+    """
     files = []
     for name, (svg, pdf) in drawn.items():
         for suffix, content in (("svg", svg.encode()), ("pdf", pdf)):
@@ -99,35 +122,38 @@ def write(folder: str | Path, drawn: dict[str, tuple[str, bytes]]) -> list[Path]
 
 
 def _both(name: str, figure: Figure) -> tuple[str, bytes]:
+    """Returns a figure as SVG text and PDF bytes."""
     file = io.BytesIO()
-    # No date: the same numbers give the same bytes.
+    # Without a date the same numbers give the same bytes.
     figure.savefig(file, format="pdf", metadata={"CreationDate": None})
     return plots.svg(name, figure), file.getvalue()
 
 
 def _curves(evaluation: Evaluation) -> list[Curve]:
+    """Returns the systems of an evaluation as curves."""
     real = evaluation.keys.label == BONAFIDE
     return [
-        Curve(name, plots.style(place), scores[real], scores[~real])
-        for place, (name, scores) in enumerate(evaluation.scores.items())
+        Curve(name, plots.style(i), scores[real], scores[~real])
+        for i, (name, scores) in enumerate(evaluation.scores.items())
     ]
 
 
 def _det(curves: list[Curve]) -> Figure:
-    rates = [metrics.eer(one.bonafide, one.spoof)[0] for one in curves]
+    """Draws DET curves on axes that suit their error rates."""
+    rates = [metrics.eer(curve.bonafide, curve.spoof)[0] for curve in curves]
     low = next((x for x in (0.005, 0.0005) if min(rates) > 4 * x), 0.00005)
     high = 0.5 if max(rates) < 0.2 else 0.9
     return det(curves, "Detection errors at every threshold", low, high)
 
 
 def _scores(curves: list[Curve]) -> Figure:
-    """Densities of both classes, a panel a system, with the two thresholds."""
+    """Draws the densities of both classes and the thresholds, one panel per system."""
     figure = Figure(figsize=(6.2, 0.9 + 1.9 * len(curves)), layout="constrained")
     axes = figure.subplots(len(curves), 1, squeeze=False)[:, 0]
-    for ax, one in zip(axes, curves, strict=True):
-        both = one.bonafide, one.spoof
+    for ax, curve in zip(axes, curves, strict=True):
+        both = curve.bonafide, curve.spoof
         inner = [np.quantile(scores, [0.001, 0.999]) for scores in both]
-        ends = np.min(inner), np.max(inner)  # a stray score squeezes the picture
+        ends = np.min(inner), np.max(inner)  # a single outlier would squeeze the panel
         margin = 1e-6 * max(1.0, *np.abs(ends))  # constant scores have no width
         edges = np.linspace(ends[0] - margin, ends[1] + margin, BINS + 1)
         for scores, colour, label in zip(
@@ -143,7 +169,7 @@ def _scores(curves: list[Curve]) -> Figure:
             ax.axvline(
                 metrics.BAYES_THRESHOLD, color=CHANCE, ls=":", lw=1.6, label=label
             )
-        ax.set_title(one.title, loc="left")
+        ax.set_title(curve.title, loc="left")
         ax.set_ylabel("density")
         ax.set_ylim(bottom=0)
     axes[-1].set_xlabel("score (higher: bona fide)")
@@ -153,21 +179,21 @@ def _scores(curves: list[Curve]) -> Figure:
 
 
 def _reliability(curves: list[Curve]) -> Figure:
-    """What a score claims against what is the case, at equal priors."""
+    """Draws the claimed against the observed probability of bona fide."""
     figure = Figure(figsize=(4.8, 5.2), layout="constrained")
     ax = figure.subplots()
     ax.plot([0, 1], [0, 1], color=CHANCE, ls=":", lw=1, label="calibrated")
-    for one in curves:
-        claimed, observed = reliability(one.bonafide, one.spoof)
+    for curve in curves:
+        claimed, observed = reliability(curve.bonafide, curve.spoof)
         every = max(1, len(claimed) // 12)
-        colour, marker = one.style
+        colour, marker = curve.style
         ax.plot(
             claimed, observed, color=colour, marker=marker, markevery=every,
-            lw=1.6, ms=5, mec="white", mew=0.5, label=one.title,
+            lw=1.6, ms=5, mec="white", mew=0.5, label=curve.title,
         )  # fmt: skip
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     ax.set_xlabel("probability of bona fide that the score claims")
-    ax.set_ylabel("fraction of bona fide among such trials")
+    ax.set_ylabel("fraction of bona fide among these trials")
     ax.set_title("Reliability at equal priors", loc="left")
     ax.grid(color=GRID, lw=0.8)
     figure.legend(loc="outside upper center", ncols=3, fontsize=9, columnspacing=1.2)
@@ -177,9 +203,9 @@ def _reliability(curves: list[Curve]) -> Figure:
 def _conditions(
     evaluation: Evaluation, name: str, curves: list[Curve], rows: int
 ) -> Figure:
-    """The EER of every system on every value of a condition, hardest first."""
+    """Draws every system's EER by the values of a condition, hardest first."""
     systems = list(evaluation.systems.values())
-    parts = [one.parts[name] for one in systems]
+    parts = [system.parts[name] for system in systems]
     hardest = sorted(parts[0], key=lambda v: (-np.mean([p[v].eer for p in parts]), v))
     shown = hardest[:rows]
     labels = ["all"] + [f"{value} ({parts[0][value].n:,})" for value in shown]
@@ -188,10 +214,10 @@ def _conditions(
     ax, highest = figure.subplots(), 0.0
     left = f", the {rows} hardest of {len(hardest)}" if len(hardest) > rows else ""
     plots.rate_rows(ax, f"EER by {name}{left}", labels)
-    for place, (one, part) in enumerate(zip(systems, parts, strict=True)):
-        offset = (place - (len(systems) - 1) / 2) * 0.75 / len(systems)
-        for y, error in enumerate([one.eer, *(part[value] for value in shown)]):
-            drawn = plots.error_rate(ax, error, y + offset, *curves[place].style)
+    for i, (system, part) in enumerate(zip(systems, parts, strict=True)):
+        offset = (i - (len(systems) - 1) / 2) * 0.75 / len(systems)
+        for y, error in enumerate([system.eer, *(part[value] for value in shown)]):
+            drawn = plots.error_rate(ax, error, y + offset, *curves[i].style)
             highest = max(highest, drawn)
     right = min(102, max(1, 1.06 * highest))
     ax.set_xlim(-0.012 * right, right)
@@ -199,7 +225,7 @@ def _conditions(
     ax.set_xlabel(f"equal error rate, %{with_interval}")
     if len(curves) > 1:
         figure.legend(
-            handles=[plots.legend_line(one.title, *one.style) for one in curves],
+            handles=[plots.legend_line(curve.title, *curve.style) for curve in curves],
             loc="outside upper center",
             ncols=min(4, len(curves)),
             fontsize=9,

@@ -1,4 +1,4 @@
-"""Key files: what each trial is, in the formats of ``data.protocols``."""
+"""Keys: the label and the conditions of each trial, in ``data.protocols`` formats."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ UNKNOWN = NOT_STATED
 
 
 class Keys(NamedTuple):
-    """Trials in the order of the key file.
+    """Trials in the order of their file.
 
     Attributes:
       utterance: (n,) str.
       label: (n,) int32, 1 bona fide, 0 spoof.
-      columns: what else is known, by name, each (n,) str: attack ("-" for bona fide),
-        speaker, codec, language, subset, …; a column that says nothing is left out.
+      columns: further columns by name, each (n,) str: attack ("-" for bona fide),
+        speaker, codec, language, subset, …; columns without information are excluded.
       format: for messages, e.g. "ASVspoof 2021 LA".
     """
 
@@ -32,20 +32,30 @@ class Keys(NamedTuple):
     format: str
 
     def take(self, rows: np.ndarray) -> "Keys":
-        """Selects rows by a mask or by indices."""
+        """Selects trials.
+
+        Args:
+          rows: a mask or indices.
+
+        Returns:
+          The keys of these trials.
+        """
         columns = {name: values[rows] for name, values in self.columns.items()}
         return Keys(self.utterance[rows], self.label[rows], columns, self.format)
 
 
 def read(path: str | Path) -> Keys:
-    """Reads a key file, whose format is told by its first line.
+    """Reads keys from a file; its first line determines the format.
 
     Args:
       path: a protocol or a table in one of ``protocols.FORMATS``.
 
+    Returns:
+      The keys.
+
     Raises:
-      UserError: no such file, no format it could be, a line that does not fit, or a
-        trial that is listed twice.
+      UserError: the file cannot be read, has no known format or a line that does not
+        fit it, or lists a trial twice.
     """
     text = read_text(path)
     first = next(line for line in text.splitlines() if line.strip())
@@ -54,22 +64,22 @@ def read(path: str | Path) -> Keys:
         known = [x.name for x in protocols.FORMATS if x is not protocols.TABLE]
         raise UserError(
             f"{path} starts with {first.strip()[:80]!r}, which is neither "
-            f"a line of a key file ({', '.join(known)}) nor a header with a column "
+            f"a line of a protocol ({', '.join(known)}) nor a header with a column "
             "for the utterance and one for the label. A list of ids alone is not "
             "enough: the keys of ASVspoof 2021 are in keys/LA/CM/trial_metadata.txt"
         )
     label, cells, problems = protocols.read_columns(format, text)
     if problems:
         raise UserError(
-            f"{path}, {problems[0]}. The file was read as {format.name}: mend that "
+            f"{path}, {problems[0]}. The file was read as {format.name}: correct that "
             "line, or get the file again"
         )
     names = cells.pop("utterance")
     if len(set(names)) < len(names):
         name, times = Counter(names).most_common(1)[0]
         raise UserError(
-            f"{path} has {len(names) - len(set(names)):,} trials more than once "
-            f"({name}: {times} times); keep one line an utterance"
+            f"{path} repeats {len(names) - len(set(names)):,} trials "
+            f"({name}: {times} times); keep one line per utterance"
         )
     codes = np.array(label, np.int32)
     columns = _known(cells, codes == BONAFIDE)
@@ -77,23 +87,26 @@ def read(path: str | Path) -> Keys:
 
 
 def subset(keys: Keys, name: str | None = None) -> Keys:
-    """The trials of one subset; by default "eval" where there are several.
+    """Selects the trials of one subset.
 
     Args:
-      keys: of `read`.
-      name: a subset, or "all".
+      keys: from ``read``.
+      name: a subset, or "all"; if None, "eval" if the keys have several subsets.
+
+    Returns:
+      The keys of its trials.
 
     Raises:
-      UserError: there is no such subset, or none is called eval and one must be named.
+      UserError: the subset does not exist.
     """
-    there = sorted(set(keys.columns.get("subset", np.array([])).tolist()))
-    if name == "all" or (name is None and len(there) < 2):
+    names = sorted(set(keys.columns.get("subset", np.array([])).tolist()))
+    if name == "all" or (name is None and len(names) < 2):
         return keys
-    if (name or "eval") not in there:
-        has = f"the subsets {', '.join(there)}" if there else "no subsets"
+    if (name or "eval") not in names:
+        available = f"the subsets {', '.join(names)}" if names else "no subsets"
         raise UserError(
-            f"the key file has {has}, so not {name or 'eval'!r}: choose one with "
-            "--subset, or --subset all"
+            f"there is no subset {name or 'eval'!r}: the keys have {available}; choose "
+            "one with --subset, or --subset all"
         )
     return keys.take(keys.columns["subset"] == (name or "eval"))
 
@@ -101,7 +114,7 @@ def subset(keys: Keys, name: str | None = None) -> Keys:
 def _known(
     table: Mapping[str, Sequence[str]], real: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The columns that say something."""
+    """Returns the columns that hold information."""
     columns = {}
     for name, values in table.items():
         if name in ("", "_", UNKNOWN):

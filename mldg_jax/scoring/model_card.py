@@ -1,7 +1,8 @@
 """The model card of a run: MODEL_CARD.md, Markdown under a YAML heading.
 
-The heading follows the Hugging Face hub's (``model-index`` holds the error rates). The
-card is written when training ends, and again with every evaluation or calibration.
+The heading follows that of the Hugging Face hub (``model-index`` holds the error
+rates). The card is written at the end of training, and again with every evaluation or
+calibration.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from mldg_jax.scoring.outcome import System
 
 CARD = "MODEL_CARD.md"
 EVALUATIONS = "evaluations.json"
-LICENCES = {  # of front-ends whose weights come with one
+LICENCES = {  # of the front-ends' weights, where known
     "whisper-tiny.en": "mit",
     "facebook/wav2vec2-xls-r-300m": "apache-2.0",
 }
@@ -28,15 +29,15 @@ NAMES = {"eer": "EER", "min_dcf": "minDCF", "act_dcf": "actDCF", "cllr": "Cllr"}
 
 @dataclasses.dataclass(frozen=True)
 class CardEvaluation:
-    """An evaluation as ``evaluations.json`` keeps it.
+    """An evaluation as ``evaluations.json`` stores it.
 
     Attributes:
       name: of the trials.
-      n_bonafide, n_spoof: trials.
-      metrics: of ``NAMES``.
-      intervals: low and high by metric, of 95 %; empty without.
-      by_attack: EER, a fraction.
-      resampled: what the intervals come from.
+      n_bonafide, n_spoof: numbers of trials.
+      metrics: value by metric, see ``NAMES``.
+      intervals: low and high of the 95 % interval by metric; may be empty.
+      by_attack: EER by attack, fractions.
+      resampled: description of the units that were resampled.
       trained_on: attacks of the evaluation that the run was trained on.
     """
 
@@ -51,26 +52,36 @@ class CardEvaluation:
 
 
 def write(run: str | Path) -> None:
-    """Writes a run's card from what is in its folder.
+    """Writes a run's card from the contents of its folder.
+
+    Args:
+      run: the run's folder.
 
     Raises:
-      UserError: the folder is no run.
+      UserError: the folder is not a run.
     """
     run = Path(run)
     config = run_folder.read_config(run)
-    fitted = run / CALIBRATION_FILE
+    calibration_file = run / CALIBRATION_FILE
     text = render(
         run.name,
         config,
         run_folder.read_provenance(run),
-        load_calibration(fitted) if fitted.exists() else None,
+        load_calibration(calibration_file) if calibration_file.exists() else None,
         [CardEvaluation(**entry) for entry in read_evaluations(run)],
     )
     files.write_text(run / CARD, text)
 
 
 def read_evaluations(run: Path) -> list[dict[str, Any]]:
-    """What ``add_evaluation`` has kept so far."""
+    """Reads the evaluations that ``add_evaluation`` has stored.
+
+    Args:
+      run: the run's folder.
+
+    Returns:
+      The attributes of each ``CardEvaluation``; empty if there are none.
+    """
     path = run / EVALUATIONS
     return json.loads(path.read_text()) if path.exists() else []
 
@@ -78,40 +89,40 @@ def read_evaluations(run: Path) -> list[dict[str, Any]]:
 def add_evaluation(
     run: str | Path, name: str, system: System, resampled: str
 ) -> list[str]:
-    """Keeps the numbers of an evaluation in a run's folder, and writes its card.
+    """Stores the numbers of an evaluation in a run's folder, and writes its card.
 
     Args:
       run: the run whose scores were evaluated.
-      name: of the trials, such as their key file; an earlier one is replaced.
-      system: its numbers, of ``evaluate.evaluate``.
-      resampled: what its intervals come from, "speakers" or "utterances".
+      name: of the trials, e.g. their file; replaces an earlier evaluation of this name.
+      system: its numbers, from ``evaluate.evaluate``.
+      resampled: description of the units that were resampled, e.g. "speakers".
 
     Returns:
       Attacks of the evaluation that the run was trained on, for a warning.
 
     Raises:
-      UserError: the folder is no run.
+      UserError: the folder is not a run.
     """
     run = Path(run)
     facts = run_folder.read_provenance(run).get("trained_on", {})
-    trained = facts.get("spoof", {})
+    trained_attacks = facts.get("spoof", {})
     by_attack = system.parts.get("attack", {})
-    met = sorted(set(by_attack) & set(trained))
-    kept = [one for one in read_evaluations(run) if one["name"] != name]
+    known_attacks = sorted(set(by_attack) & set(trained_attacks))
+    others = [other for other in read_evaluations(run) if other["name"] != name]
     entry = {
         "name": name,
         "n_bonafide": system.measures["n_bonafide"],
         "n_spoof": system.measures["n_spoof"],
         "metrics": {k: system.measures[k] for k in NAMES},
         "intervals": system.intervals,
-        "by_attack": {a: one.eer for a, one in by_attack.items()},
+        "by_attack": {attack: part.eer for attack, part in by_attack.items()},
         "resampled": resampled,
-        "trained_on": met,
+        "trained_on": known_attacks,
     }
-    text = json.dumps([*kept, entry], indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps([*others, entry], indent=1, ensure_ascii=False) + "\n"
     files.write_text(run / EVALUATIONS, text)
     write(run)
-    return met
+    return known_attacks
 
 
 def render(
@@ -121,14 +132,17 @@ def render(
     calibration: Calibration | None,
     evaluations: Sequence[CardEvaluation],
 ) -> str:
-    """The card's text.
+    """Renders the card.
 
     Args:
       name: of the run.
-      config: the run's.
+      config: the run's config.
       provenance: see ``provenance.collect``; may be empty.
-      calibration: of its scores, if they are calibrated.
+      calibration: of its scores; None if they are not calibrated.
       evaluations: see ``add_evaluation``.
+
+    Returns:
+      The card's text.
     """
     sections = [
         _heading(name, config, evaluations),
@@ -140,8 +154,8 @@ def render(
         _training(config, provenance),
         _evaluations(evaluations),
         LIMITS,
-        "## Everything else\n\nEvery value of the config and the versions are in "
-        "`config.json`, the course of training in `metrics.jsonl`.\n",
+        "## Everything else\n\n`config.json` has every value of the config and the "
+        "versions, `metrics.jsonl` the metrics during training.\n",
     ]
     return "\n\n".join(sections)
 
@@ -149,25 +163,27 @@ def render(
 LIMITS = """\
 ## Limits
 
-It was trained on the attacks listed above and can fail on others, on other languages,
-microphones and codecs, and on recordings that are partly synthetic. A score is
-evidence, not a verdict: do not decide about a person on it alone. Its licence follows
-from the front-end's weights and from the training corpus, whose terms are its own."""
+The model was trained on the attacks listed above. It can fail on other attacks,
+languages, microphones and codecs, and on recordings that are partly synthetic. A score
+is evidence, not a verdict: do not make decisions about a person on a score alone. The
+model's licence depends on those of the front-end's weights and of the training
+corpus."""
 TASK = {"type": "audio-classification", "name": "speech deepfake detection"}
 
 
 def _heading(name: str, config: Config, evaluations: Sequence[CardEvaluation]) -> str:
+    """Returns the YAML heading."""
     weights = config.model.weights
     results = [
         {
             "task": dict(TASK),
-            "dataset": {"name": one.name, "type": "custom"},
+            "dataset": {"name": evaluation.name, "type": "custom"},
             "metrics": [
                 {"type": k, "name": NAMES[k], "value": float(f"{v:.6g}")}
-                for k, v in one.metrics.items()
+                for k, v in evaluation.metrics.items()
             ],
         }
-        for one in evaluations
+        for evaluation in evaluations
     ]
     heading = {
         "library_name": "mldg_jax",
@@ -183,27 +199,31 @@ def _heading(name: str, config: Config, evaluations: Sequence[CardEvaluation]) -
 
 
 def _adapters(model) -> str:
+    """Returns how the front-end was adapted, in words."""
     if model.full:
-        return "no adapters, all of it fine-tuned"
+        return "full fine-tuning"
     return f"rank-{model.lora.rank} LoRA" if model.lora.rank else "no adapters"
 
 
 def _scores(calibration) -> str:
+    """Returns the section on the meaning of scores."""
     text = "## Scores\n\n**A higher score means bona fide (human) speech.** "
     if calibration is None:
         return text + (
-            "It is the difference of two logits and not calibrated: compare scores, do "
-            "not read them as probabilities; 0 is no threshold."
+            "It is the difference of two logits and not calibrated: compare scores "
+            "with each other, but do not read them as probabilities or use 0 as a "
+            "threshold."
         )
     return text + (
-        "It is a natural-logarithm likelihood ratio, bona fide over spoof, calibrated "
-        f"on {calibration.n_bonafide:,} bona fide and {calibration.n_spoof:,} spoof "
-        "utterances that training did not see: at 0 the two are equally likely for a "
-        "prior of one half."
+        "It is the natural logarithm of a likelihood ratio, bona fide over spoof, "
+        f"calibrated on {calibration.n_bonafide:,} bona fide and "
+        f"{calibration.n_spoof:,} spoof utterances that were not used for training: at "
+        "0 both are equally likely for a prior of one half."
     )
 
 
 def _training(config, provenance) -> str:
+    """Returns the section on training."""
     facts, corpus = provenance.get("trained_on", {}), config.corpus
     lines = [
         "## Training",
@@ -218,9 +238,9 @@ def _training(config, provenance) -> str:
             f"speakers; languages {', '.join(facts['languages'])}",
             f"- attacks (utterances): {spoof}",
         ]
-    left_out = config.episode.exclude
-    if left_out:
-        lines.append(f"- left out of training: {', '.join(left_out)}")
+    excluded = config.episode.exclude
+    if excluded:
+        lines.append(f"- excluded from training: {', '.join(excluded)}")
     if "validation" in provenance:
         lines += _validation(provenance["validation"])
     options = config.objective.options().items()
@@ -237,17 +257,19 @@ def _training(config, provenance) -> str:
 
 
 def _validation(chosen) -> list[str]:
+    """Returns the lines on the choice of the checkpoint."""
     rate, step = f"{100 * chosen['eer']:.2f} %", f"{chosen['step']:,}"
     return [
-        f"- checkpoint: step {step}, of {chosen['validations']} validations that with "
-        f"{chosen['rule']}: EER {rate}, loss {chosen['loss']:.4f}",
+        f"- checkpoint: step {step}, chosen from {chosen['validations']} validations "
+        f"by {chosen['rule']}: EER {rate}, loss {chosen['loss']:.4f}",
         f"- validated on {chosen['bonafide']:,} bona fide and {chosen['spoof']:,} "
-        f"spoof utterances of split {chosen['split']}, attacks left out of training "
-        f"for it: {', '.join(chosen['attacks'])}",
+        f"spoof utterances of split {chosen['split']}; held-out attacks: "
+        f"{', '.join(chosen['attacks'])}",
     ]
 
 
 def _evaluations(evaluations: Sequence[CardEvaluation]) -> str:
+    """Returns the section on evaluations."""
     if not evaluations:
         return "## Evaluation\n\nNone yet: `mldg evaluate … --card RUN` adds one."
     lines = [
@@ -256,33 +278,41 @@ def _evaluations(evaluations: Sequence[CardEvaluation]) -> str:
         "| trials | bona fide | spoof | EER, % | minDCF | actDCF | Cllr, bits |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for one in evaluations:
+    for evaluation in evaluations:
         cells = [
-            _with_interval(one, k, 100 if k == "eer" else 1, 2 if k == "eer" else 3)
+            _with_interval(
+                evaluation, k, 100 if k == "eer" else 1, 2 if k == "eer" else 3
+            )
             for k in NAMES
         ]
-        counts = f"{one.n_bonafide:,} | {one.n_spoof:,}"
-        lines.append(f"| {one.name} | {counts} | {' | '.join(cells)} |")
-    for one in evaluations:
-        if one.intervals:
-            what = f"{one.name}: 95 % intervals from resampling {one.resampled}."
-            lines += ["", what]
-        if one.trained_on:
+        counts = f"{evaluation.n_bonafide:,} | {evaluation.n_spoof:,}"
+        lines.append(f"| {evaluation.name} | {counts} | {' | '.join(cells)} |")
+    for evaluation in evaluations:
+        if evaluation.intervals:
             lines += [
                 "",
-                f"**{one.name} has attacks that this model was trained on: "
-                f"{', '.join(one.trained_on)}. Its EER says nothing of new attacks; "
-                "read those of the others.**",
+                f"{evaluation.name}: 95 % intervals from resampling "
+                f"{evaluation.resampled}.",
             ]
-        rates = ", ".join(f"{a} {100 * e:.1f}" for a, e in one.by_attack.items())
+        if evaluation.trained_on:
+            lines += [
+                "",
+                f"**{evaluation.name} has attacks that this model was trained on: "
+                f"{', '.join(evaluation.trained_on)}. Its EER does not show how the "
+                "model performs on new attacks; read the EERs of the other attacks.**",
+            ]
+        rates = ", ".join(f"{a} {100 * e:.1f}" for a, e in evaluation.by_attack.items())
         if rates:
-            lines += ["", f"EER by attack, %, {one.name}: {rates}"]
+            lines += ["", f"EER by attack, %, {evaluation.name}: {rates}"]
     return "\n".join(lines)
 
 
-def _with_interval(one: CardEvaluation, metric: str, factor: float, digits: int) -> str:
-    text = f"{factor * one.metrics[metric]:.{digits}f}"
-    if metric in one.intervals:
-        low, high = (f"{factor * x:.{digits}f}" for x in one.intervals[metric])
+def _with_interval(
+    evaluation: CardEvaluation, metric: str, factor: float, digits: int
+) -> str:
+    """Returns a metric as text, with its interval if it has one."""
+    text = f"{factor * evaluation.metrics[metric]:.{digits}f}"
+    if metric in evaluation.intervals:
+        low, high = (f"{factor * x:.{digits}f}" for x in evaluation.intervals[metric])
         text += f" [{low}, {high}]"
     return text

@@ -1,4 +1,4 @@
-"""What an evaluation found: types, and the JSON that ``mldg evaluate`` prints."""
+"""The results of an evaluation, and the JSON that ``mldg evaluate`` prints."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -14,10 +14,10 @@ class Trials(NamedTuple):
     """The trials of an evaluation.
 
     Attributes:
-      file: that has their keys.
-      format: of the file.
-      subset: of the file; "" for all.
-      n_bonafide, n_spoof: how many.
+      file: the file of their keys.
+      format: format of the file.
+      subset: subset of the file; "" for all.
+      n_bonafide, n_spoof: numbers of trials.
     """
 
     file: str
@@ -29,11 +29,11 @@ class Trials(NamedTuple):
 
 @dataclass(frozen=True)
 class PartRate(ErrorRate):
-    """The error rate of the trials that have a condition's value, such as an attack.
+    """The error rate of the trials with one value of a condition, such as one attack.
 
     Attributes:
-      n: trials with the value.
-      n_bonafide, n_spoof: trials that the rate is of, see `metrics.groups`.
+      n: number of trials with the value.
+      n_bonafide, n_spoof: numbers of trials behind the rate, see ``metrics.groups``.
     """
 
     n: int = 0
@@ -41,7 +41,7 @@ class PartRate(ErrorRate):
     n_spoof: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the attributes by name, low and high if there is an interval."""
+        """Returns the attributes by name; low and high only if there is an interval."""
         return {k: v for k, v in asdict(self).items() if v is not None}
 
 
@@ -50,9 +50,10 @@ class System:
     """The numbers of one system.
 
     Attributes:
-      measures: `metrics.detection_metrics`, min_cllr, and min_tdcf if there are rates.
-      warnings: what is odd about the scores.
-      parts: by condition and value, {"attack": {"A07": …}}.
+      measures: those of ``metrics.detection_metrics``, min_cllr, and min_tdcf if the
+        rates of a speaker verifier are given.
+      warnings: signs that the scores are wrong.
+      parts: error rates by condition and value, {"attack": {"A07": …}}.
       intervals: low and high by measure.
     """
 
@@ -68,24 +69,24 @@ class System:
 
     def to_json(self) -> dict[str, Any]:
         """Returns measures, ``warnings``, ``intervals`` and ``by_attack``, …."""
-        found = {**self.measures, "warnings": list(self.warnings)}
+        numbers = {**self.measures, "warnings": list(self.warnings)}
         if self.intervals:
-            found["intervals"] = {k: list(v) for k, v in self.intervals.items()}
+            numbers["intervals"] = {k: list(v) for k, v in self.intervals.items()}
         for condition, parts in self.parts.items():
-            found[f"by_{condition}"] = {k: v.to_json() for k, v in parts.items()}
-        return found
+            numbers[f"by_{condition}"] = {k: v.to_json() for k, v in parts.items()}
+        return numbers
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was evaluated, and the numbers.
+    """An evaluation of one or more systems on the same trials.
 
     Attributes:
-      trials: about them.
+      trials: facts about the trials.
       systems: by name.
       differences: of the EER of two systems, paired.
       scheme: of the bootstrap; without replicates there are no intervals.
-      units: what it draws, in words.
+      units: description of the units that are resampled.
       keys: the trials.
       scores: of each system, (trials,) float64.
     """
@@ -100,20 +101,21 @@ class Evaluation:
 
     @property
     def conditions(self) -> list[str]:
-        """The conditions that have at least one value to show, e.g. attack."""
+        """The conditions with at least one value, e.g. attack."""
         first = next(iter(self.systems.values()))
         return [name for name, parts in first.parts.items() if parts]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what ``--json`` prints: one system's numbers are not nested."""
-        found: dict[str, Any] = {"keys": self.trials._asdict()}
+        """Returns the object that ``--json`` prints; a single system is not nested."""
+        context: dict[str, Any] = {"keys": self.trials._asdict()}
         if self.scheme.replicates:
-            found |= {"replicas": self.scheme.replicates, "clusters": self.units}
-            found["bootstrap"] = self.scheme.to_json(self.units)
-        systems = {name: one.to_json() for name, one in self.systems.items()}
+            context |= {"replicas": self.scheme.replicates, "clusters": self.units}
+            context["bootstrap"] = self.scheme.to_json(self.units)
+        systems = {name: system.to_json() for name, system in self.systems.items()}
         if len(systems) == 1:
-            return next(iter(systems.values())) | found
-        pairs = {
-            f"{a} - {b}": one.to_json() for (a, b), one in self.differences.items()
+            return next(iter(systems.values())) | context
+        differences = {
+            f"{a} - {b}": difference.to_json()
+            for (a, b), difference in self.differences.items()
         }
-        return found | {"systems": systems, "differences": pairs}
+        return context | {"systems": systems, "differences": differences}

@@ -1,8 +1,8 @@
-"""``mldg score``: files, folders and lists in, a score file out, resumable.
+"""``mldg score``: writes the scores of files, folders and lists, and can be resumed.
 
-While a score file is being made its lines are in ``FILE.part``; started again with the
-same run, what is there is not scored again. Recordings that cannot be scored are
-reported and left out.
+While a score file is being made, its lines are in ``FILE.part``. The same command
+started again does not score these recordings again. Recordings that cannot be scored
+are reported and excluded.
 """
 
 import logging
@@ -33,37 +33,41 @@ READERS = 2  # threads that decode ahead of the model
 
 
 def collect(arguments: Sequence[str]) -> list[str]:
-    """The recordings that the command line names, each once.
+    """Lists the recordings that the command line names, without duplicates.
 
     Args:
-      arguments: recordings; folders, searched through for audio files; lists (.txt,
-        .lst) with a path a line; "-" for such a list on standard input.
+      arguments: recordings; folders, which are searched for audio files; lists (.txt,
+        .lst) with one path per line; "-" for such a list on standard input.
+
+    Returns:
+      Paths, in the order of the arguments.
 
     Raises:
       UserError: a folder or a list holds nothing to score.
     """
-    found: list[str] = []
+    recordings: list[str] = []
     for argument in arguments:
         path = Path(argument)
         if argument == "-":
-            more = _lines(sys.stdin.read())
+            listed = _lines(sys.stdin.read())
         elif path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-            more = [str(p) for p in inside if p.is_file()]
+            listed = [str(p) for p in inside if p.is_file()]
         elif path.suffix.lower() in LISTS and path.is_file():
-            more = _lines(path.read_text())
+            listed = _lines(path.read_text())
         else:
-            more = [argument]
-        if not more:
+            listed = [argument]
+        if not listed:
             raise UserError(
-                f"{argument}: nothing to score in it; looked for "
-                f"{', '.join(SUFFIXES)} files in folders and for paths in lists"
+                f"{argument}: nothing to score in it; a folder must hold "
+                f"{', '.join(SUFFIXES)} files, a list must hold paths"
             )
-        found += more
-    return list(dict.fromkeys(found))
+        recordings += listed
+    return list(dict.fromkeys(recordings))
 
 
 def _lines(text: str) -> list[str]:
+    """Returns the lines that are not blank."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -80,24 +84,26 @@ def score(
     Args:
       run: a finished run.
       arguments: see ``collect``.
-      output: the score file, or an open one that gets each line when it is known.
-      timeline: a folder for the score of every window, a table and a picture for each
-        recording; none if None.
+      output: the score file, or an open file that gets each line as soon as it is
+        known.
+      timeline: a folder for the segment scores, a table and a figure for each
+        recording; not written if None.
       overlap: see ``scorer.starts``.
 
     Returns:
-      How many recordings could not be scored; a warning names each.
+      The number of recordings that could not be scored; a warning names each.
 
     Raises:
       UserError: the run cannot be loaded, or there is nothing to score.
     """
-    starts(1, 1, overlap)  # refused before anything is loaded
+    starts(1, 1, overlap)  # rejects an invalid overlap before anything is loaded
     names = collect(arguments)
     scorer = load(run)
     meaning = (
-        "not calibrated: compare them, 0 is no threshold (mldg calibrate)"
+        "not calibrated: compare them only with each other; 0 has no meaning as a "
+        "threshold (see mldg calibrate)"
         if scorer.calibration is None
-        else "log-likelihood ratios: at 0 both are equally likely"
+        else "log-likelihood ratios: at 0 both classes are equally likely"
     )
     log.info("higher is more bona fide; scores are %s", meaning)
     unit = {"total": len(names), "unit": "file", "disable": None}
@@ -126,14 +132,15 @@ def score(
 
 
 def _resume(part: Path, heading: str) -> set[str]:
-    """What an interrupted command with the same heading has scored already."""
+    """Returns the recordings that an interrupted command has already scored."""
     part.parent.mkdir(parents=True, exist_ok=True)
-    kept = part.read_text().splitlines(keepends=True) if part.exists() else []
-    kept = [line for line in kept if line.endswith("\n")]  # a kill may cut the last
-    if kept[:1] != [heading]:
-        kept = [heading]
-    files.write_text(part, "".join(kept))
-    return {line.rsplit(" ", 1)[0] for line in kept[1:]}
+    lines = part.read_text().splitlines(keepends=True) if part.exists() else []
+    # A kill may cut the last line.
+    lines = [line for line in lines if line.endswith("\n")]
+    if lines[:1] != [heading]:
+        lines = [heading]
+    files.write_text(part, "".join(lines))
+    return {line.rsplit(" ", 1)[0] for line in lines[1:]}
 
 
 def _score(
@@ -143,19 +150,19 @@ def _score(
     overlap: float,
     advance: Callable[[int], Any],
 ) -> tuple[Iterator[str], list[str]]:
-    """Lines as they are made, and a list that fills with the names that failed."""
+    """Returns an iterator of lines, and a list that it fills with names that failed."""
     failed: list[str] = []
     readable: deque[str] = deque()
 
     def waveforms():
-        for name, found in _read_ahead(names):
-            if isinstance(found, UserError):
-                log.warning("%s", found)
+        for name, result in _read_ahead(names):
+            if isinstance(result, UserError):
+                log.warning("%s", result)
                 failed.append(name)
                 advance(1)
             else:
                 readable.append(name)
-                yield found
+                yield result
 
     def lines():
         for windows in stream(scorer, waveforms(), overlap):
@@ -169,7 +176,7 @@ def _score(
 
 
 def _read_ahead(names: Iterable[str]) -> Iterator[tuple[str, np.ndarray | UserError]]:
-    """Decodes in threads, a few recordings ahead."""
+    """Decodes recordings in threads, a few ahead, and yields them in order."""
 
     def read(name):
         try:

@@ -1,4 +1,4 @@
-"""An evaluation in words and tables: for the terminal, and as one HTML page."""
+"""The report of an evaluation: as text for a terminal, and as an HTML page."""
 
 from pathlib import Path
 
@@ -20,7 +20,14 @@ MEASURES = {
 
 
 def text(evaluation: Evaluation) -> str:
-    """The tables of an evaluation for a terminal."""
+    """Returns the tables of an evaluation as text.
+
+    Args:
+      evaluation: from ``evaluate.evaluate``.
+
+    Returns:
+      The text.
+    """
     intervals = evaluation.scheme.sentence(evaluation.units)
     parts = [aligned(systems_table(evaluation)), "", intervals]
     if evaluation.differences:
@@ -33,10 +40,15 @@ def text(evaluation: Evaluation) -> str:
 def write(
     evaluation: Evaluation, page: str | Path | None, folder: str | Path | None
 ) -> None:
-    """Writes the report to a file and its pictures to a folder, where they are given.
+    """Writes the report and its figures.
+
+    Args:
+      evaluation: from ``evaluate.evaluate``.
+      page: the HTML file; not written if None.
+      folder: the folder for figures; not written if None.
 
     Raises:
-      UserError: a place that cannot be written to.
+      UserError: a file cannot be written.
     """
     from mldg_jax.scoring import figures  # two seconds to import; needed only here
 
@@ -52,11 +64,14 @@ def write(
 
 
 def html(evaluation: Evaluation, drawn: dict[str, tuple[str, bytes]]) -> str:
-    """The report: one page that needs no network.
+    """Renders the report as one page without external resources.
 
     Args:
-      evaluation: of ``evaluate.evaluate``.
-      drawn: of ``figures.draw``.
+      evaluation: from ``evaluate.evaluate``.
+      drawn: from ``figures.draw``.
+
+    Returns:
+      The HTML.
     """
     systems = evaluation.systems
     return render(
@@ -66,7 +81,7 @@ def html(evaluation: Evaluation, drawn: dict[str, tuple[str, bytes]]) -> str:
         summary=_summary(evaluation),
         warnings=[f"{k}: {text}" for k, x in systems.items() for text in x.warnings],
         systems=systems_table(evaluation),
-        tandem=any("min_tdcf" in one.measures for one in systems.values()),
+        tandem=any("min_tdcf" in system.measures for system in systems.values()),
         differences=differences_table(evaluation) if evaluation.differences else None,
         drawn={name: svg for name, (svg, _) in drawn.items()},
         conditions={
@@ -77,31 +92,55 @@ def html(evaluation: Evaluation, drawn: dict[str, tuple[str, bytes]]) -> str:
 
 
 def systems_table(evaluation: Evaluation) -> Table:
-    """A row a measure, a column a system."""
+    """Returns the table of measures: a row per measure, a column per system.
+
+    Args:
+      evaluation: from ``evaluate.evaluate``.
+
+    Returns:
+      The table.
+    """
     systems = evaluation.systems.values()
     rows = [
-        [title, *(_value(one, measure) for one in systems)]
+        [title, *(_value(system, measure) for system in systems)]
         for measure, title in MEASURES.items()
-        if all(measure in one.measures for one in systems)
+        if all(measure in system.measures for system in systems)
     ]
     for count in ("bonafide", "spoof"):
         title = "bona fide trials" if count == "bonafide" else "spoof trials"
-        rows.append([title, *(f"{one.measures[f'n_{count}']:,}" for one in systems)])
+        rows.append(
+            [title, *(f"{system.measures[f'n_{count}']:,}" for system in systems)]
+        )
     return ["", *evaluation.systems], rows
 
 
 def differences_table(evaluation: Evaluation) -> Table:
-    """A row a pair of systems: the difference of EER in points, and p."""
+    """Returns the table of EER differences, in percentage points, of pairs of systems.
+
+    Args:
+      evaluation: from ``evaluate.evaluate``.
+
+    Returns:
+      The table, a row per pair.
+    """
     rows = [
-        [f"{a} − {b}", one.text(2), f"{one.p:.3f}"]
-        for (a, b), one in evaluation.differences.items()
+        [f"{a} − {b}", pair.text(2), f"{pair.p:.3f}"]
+        for (a, b), pair in evaluation.differences.items()
     ]
     return ["difference", "EER, points", "p"], rows
 
 
 def condition_table(evaluation: Evaluation, name: str) -> Table:
-    """A row a value of a condition, with its trials and each system's EER."""
-    parts = [one.parts[name] for one in evaluation.systems.values()]
+    """Returns the table of a condition: a row per value, with its trials and EERs.
+
+    Args:
+      evaluation: from ``evaluate.evaluate``.
+      name: of the condition, e.g. attack.
+
+    Returns:
+      The table.
+    """
+    parts = [system.parts[name] for system in evaluation.systems.values()]
     rows = [
         [value, f"{first.n:,}", *(part[value].text(2) for part in parts)]
         for value, first in parts[0].items()
@@ -109,31 +148,37 @@ def condition_table(evaluation: Evaluation, name: str) -> Table:
     return [name, "trials", *(f"{x}: EER, %" for x in evaluation.systems)], rows
 
 
-def _value(one: System, measure: str) -> str:
+def _value(system: System, measure: str) -> str:
+    """Returns a measure with its interval, if it has one."""
     if measure == "eer":
-        return one.eer.text(2)
-    ends = one.intervals.get(measure)
+        return system.eer.text(2)
+    ends = system.intervals.get(measure)
     interval = f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else ""
-    return f"{one.measures[measure]:.3f}{interval}"
+    return f"{system.measures[measure]:.3f}{interval}"
 
 
 def _summary(evaluation: Evaluation) -> str:
+    """Returns the report's first paragraph."""
     trials = evaluation.trials
     n, m = trials.n_bonafide, trials.n_spoof
     subset = f", subset {trials.subset}" if trials.subset else ""
     return (
-        f"{n + m:,} trials, {n:,} bona fide and {m:,} spoof, of {trials.file} "
+        f"{n + m:,} trials, {n:,} bona fide and {m:,} spoof, from {trials.file} "
         f"({trials.format}{subset}). A score is higher for bona fide. "
         f"{evaluation.scheme.sentence(evaluation.units)}"
     )
 
 
 def _note(evaluation: Evaluation, name: str) -> str:
+    """Returns the caption of a condition's figure."""
     parts = next(iter(evaluation.systems.values())).parts[name].values()
-    shared = any(one.n_bonafide < evaluation.trials.n_bonafide for one in parts)
+    shared = any(part.n_bonafide < evaluation.trials.n_bonafide for part in parts)
     against = "its own bona fide trials" if shared else "all bona fide trials"
-    bare = evaluation.scheme.replicates and any(one.low is None for one in parts)
+    missing = " A point without a line has too few speakers for an interval."
+    incomplete = evaluation.scheme.replicates and any(
+        part.low is None for part in parts
+    )
     return (
-        f"Each {name} against {against}, hardest first; in brackets the number of its "
-        "trials." + (" A point without a line: too few speakers." if bare else "")
+        f"Each {name} against {against}, hardest first; the number of its trials is in "
+        "brackets." + (missing if incomplete else "")
     )

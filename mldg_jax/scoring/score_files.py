@@ -1,14 +1,14 @@
-"""Score files in the formats of the challenges, read and written.
+"""Reads and writes score files in the formats of the challenges.
 
     asvspoof2019   utterance attack key score     (white space, no header)
     asvspoof2021   utterance score                (white space, no header)
     asvspoof5      filename<TAB>cm-score          (header)
     csv            utterance,score                (header; commas or tabs)
 
-A score is higher for bona fide. Files written here are read by the challenges' own
-scripts as they are: tDCF_python_v2 (2019) reads columns 2 to 4 with numpy.genfromtxt,
-the 2021 package splits at single blanks, that of ASVspoof 5 reads `filename` and
-`cm-score` by name and wants exactly the trials of its key file.
+A score is higher for bona fide. The challenges' own scripts read the files written
+here: tDCF_python_v2 (2019) reads columns 2 to 4 with numpy.genfromtxt, the 2021 package
+splits at single spaces, and that of ASVspoof 5 reads ``filename`` and ``cm-score`` by
+name and requires exactly the trials of its keys.
 """
 
 import csv
@@ -33,10 +33,10 @@ class Scores(NamedTuple):
 
     Attributes:
       utterance: (n,) str.
-      score: (n,) float64, perhaps not finite.
-      label: (n,) int32, 1 bona fide, 0 spoof, or None where the format has no keys.
-      attack: (n,) str, "-" for bona fide, or None.
-      format: one of `FORMATS`.
+      score: (n,) float64, may contain NaN or infinities.
+      label: (n,) int32, 1 bona fide, 0 spoof; None if the format has no keys.
+      attack: (n,) str, "-" for bona fide; None if the format has no keys.
+      format: one of ``FORMATS``.
     """
 
     utterance: np.ndarray
@@ -51,10 +51,14 @@ def read(path: str | Path, format: str = "auto") -> Scores:
 
     Args:
       path: the file.
-      format: one of `FORMATS`, or "auto" to tell it by the first line.
+      format: one of ``FORMATS``, or "auto" to detect it from the first line.
+
+    Returns:
+      The scores.
 
     Raises:
-      UserError: no such file, an unknown format, or a line that does not fit it.
+      UserError: the file cannot be read, its format is unknown, or a line does not fit
+        it.
     """
     scores, problems = parse(path, format)
     if problems:
@@ -63,15 +67,22 @@ def read(path: str | Path, format: str = "auto") -> Scores:
 
 
 def parse(path: str | Path, format: str = "auto") -> tuple[Scores, list[str]]:
-    """As `read`, but leaves out lines that do not fit and says what is wrong with them.
+    """Reads a score file, and collects the lines that do not fit instead of raising.
+
+    Args:
+      path: the file.
+      format: as for ``read``.
+
+    Returns:
+      The scores of the other lines, and a message for each line that does not fit.
 
     Raises:
-      UserError: no such file, empty, an unknown format.
+      UserError: the file cannot be read or is empty, or its format is unknown.
     """
     lines = read_lines(path)
     if format not in (*FORMATS, "auto"):
         raise UserError(
-            f"there is no score format {format!r}: use {', '.join(FORMATS)} or auto"
+            f"{format!r} is not a score format: use {', '.join(FORMATS)} or auto"
         )
     format = _detected(path, lines[0]) if format == "auto" else format
     if format in ("asvspoof5", "csv"):
@@ -85,8 +96,9 @@ def parse(path: str | Path, format: str = "auto") -> tuple[Scores, list[str]]:
         header, places = [*names.split()], [0, 3, 2] if labelled else [0, 1]
         table, problems = split_columns(lines, len(header)), []
         if table is None or not _fits(table, places):
-            cut = -1 if labelled else 1  # where names come first they may hold blanks
-            rows = [line.rsplit(maxsplit=cut) for line in lines]
+            # A name that is followed only by a score may contain spaces.
+            maxsplit = -1 if labelled else 1
+            rows = [line.rsplit(maxsplit=maxsplit) for line in lines]
             table, problems = _good_rows(format, header, places, rows)
     utterance, score = np.array(table[places[0]], str), np.array(table[places[1]])
     label = attack = None
@@ -99,19 +111,21 @@ def parse(path: str | Path, format: str = "auto") -> tuple[Scores, list[str]]:
 def _good_rows(
     format: str, header: list[str], places: list[int], rows: list[list[str]]
 ) -> tuple[list[Sequence[str]], list[str]]:
-    """Columns of the rows that fit, and what is wrong with the others."""
+    """Returns the columns of the rows that fit, and a message for each other row."""
     good, problems = [], []
-    wanted = f"{format} has {len(header)} columns: {' '.join(header)}"
+    expected = f"{format} has {len(header)} columns: {' '.join(header)}"
     for number, row in enumerate(rows, 1):
         if len(row) == len(header) and _fits([[cell] for cell in row], places):
             good.append(row)
         else:
-            problems.append(f"entry {number:,} is {' '.join(row)[:60]!r}, but {wanted}")
+            problems.append(
+                f"entry {number:,} is {' '.join(row)[:60]!r}, but {expected}"
+            )
     return list(zip(*good, strict=True)) or [()] * len(header), problems
 
 
 def _fits(table: Sequence[Sequence[str]], places: list[int]) -> bool:
-    """Whether scores are numbers, finite or not, and labels labels."""
+    """Returns whether all scores are numbers, finite or not, and all labels valid."""
     try:
         for text in table[places[1]]:
             float(text)
@@ -129,24 +143,24 @@ def write(
     labels: np.ndarray | None = None,
     attacks: Sequence[str] | np.ndarray | None = None,
 ) -> None:
-    """Writes a score file, whole or not at all; every digit of a score is kept.
+    """Writes a score file atomically, with every digit of the scores.
 
     Args:
       path: the file.
       utterances: n names.
       scores: (n,) higher for bona fide.
-      format: one of `FORMATS`.
-      labels: (n,) 1 bona fide, 0 spoof; only asvspoof2019 needs them.
-      attacks: n names; only asvspoof2019 needs them.
+      format: one of ``FORMATS``.
+      labels: (n,) 1 bona fide, 0 spoof; only for asvspoof2019.
+      attacks: n names; only for asvspoof2019.
 
     Raises:
-      UserError: a score that is not finite, a name that the format cannot hold.
+      UserError: a score is not finite, or the format cannot hold a name.
     """
     scores = np.asarray(scores, np.float64)
     for bad in np.flatnonzero(~np.isfinite(scores))[:1]:
         raise UserError(
             f"the score of {utterances[bad]} is {scores[bad]}: scores must be finite; "
-            "look at that recording, or leave it out"
+            "check that recording, or exclude it"
         )
     numbers = [repr(x).removesuffix(".0") for x in scores.tolist()]
     if format == "asvspoof2019":
@@ -163,6 +177,7 @@ def write(
 
 
 def _joined(rows: Iterable[Sequence[str]], separator: str) -> str:
+    """Returns the text of rows; refuses cells that would change its columns."""
     if separator == ",":
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
@@ -172,7 +187,7 @@ def _joined(rows: Iterable[Sequence[str]], separator: str) -> str:
         if any(not cell or len(cell.split()) != 1 or "#" in cell for cell in row):
             raise UserError(
                 f"{' '.join(row)!r} has an empty cell, a blank or a # in a name, which "
-                "the challenge's scripts take for a column or a comment: rename it, or "
+                "the challenge's scripts read as a column or a comment: rename it, or "
                 "choose the format csv"
             )
         lines.append(separator.join(row) + "\n")
@@ -182,25 +197,48 @@ def _joined(rows: Iterable[Sequence[str]], separator: str) -> str:
 def read_text(path: str | Path) -> str:
     """Reads a text file.
 
+    Args:
+      path: the file, in UTF-8.
+
+    Returns:
+      Its text.
+
     Raises:
-      UserError: no such file, not text, or nothing in it.
+      UserError: the file cannot be read, is not text, or is empty.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as text ({error})") from None
     if not text.strip():
-        raise UserError(f"{path} is empty: it should hold a line an utterance")
+        raise UserError(f"{path} is empty: it must hold one line per utterance")
     return text
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """The lines of a text file that are not blank; raises as ``read_text``."""
+    """Reads the lines of a text file that are not blank.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The lines.
+
+    Raises:
+      UserError: as for ``read_text``.
+    """
     return [line for line in read_text(path).split("\n") if line.strip()]
 
 
 def split_rows(lines: list[str]) -> tuple[list[str], list[list[str]]]:
-    """A file with a header, separated by tabs, commas or blanks: names and rows."""
+    """Splits a table with a header, separated by tabs, commas or white space.
+
+    Args:
+      lines: the header first.
+
+    Returns:
+      The column names in lower case, and the cells of each other line.
+    """
     if "\t" in lines[0] or "," in lines[0]:
         rows = list(csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ","))
     else:
@@ -209,10 +247,18 @@ def split_rows(lines: list[str]) -> tuple[list[str], list[list[str]]]:
 
 
 def column(header: list[str], names: Sequence[str], path: str | Path) -> int:
-    """The place of the first of some names in a header.
+    """Returns the position of a column.
+
+    Args:
+      header: the file's column names.
+      names: possible names of the column, the preferred first.
+      path: the file, for the message.
+
+    Returns:
+      The index of the first of ``names`` that the header contains.
 
     Raises:
-      UserError: it has none of them.
+      UserError: it contains none of them.
     """
     for name in names:
         if name in header:
@@ -224,7 +270,14 @@ def column(header: list[str], names: Sequence[str], path: str | Path) -> int:
 
 
 def is_number(text: str) -> bool:
-    """Whether a score can be read from it, finite or not."""
+    """Returns whether a text is a number, finite or not.
+
+    Args:
+      text: a cell.
+
+    Returns:
+      Whether ``float`` accepts it.
+    """
     try:
         float(text)
     except ValueError:
@@ -233,7 +286,7 @@ def is_number(text: str) -> bool:
 
 
 def _with_header(lines: list[str]) -> list[str]:
-    """A CSV file may lack its header: name and score are then first and last."""
+    """Adds a header to a CSV file without one: the name is first, the score last."""
     separator = "\t" if "\t" in lines[0] else ","
     *rest, last = lines[0].strip().split(separator)
     if not is_number(last):
@@ -242,6 +295,7 @@ def _with_header(lines: list[str]) -> list[str]:
 
 
 def _detected(path: str | Path, first: str) -> str:
+    """Returns the format that a file's first line determines."""
     cells = first.split()
     if "\t" in first and "cm-score" in cells:
         return "asvspoof5"
@@ -252,8 +306,8 @@ def _detected(path: str | Path, first: str) -> str:
     if len(cells) >= 2 and is_number(cells[-1]):
         return "asvspoof2021"
     raise UserError(
-        f"{path} starts with {first.strip()[:80]!r}, which is no line of a score file: "
-        "'utterance attack key score' (asvspoof2019), 'utterance score' "
-        "(asvspoof2021), the header 'filename<TAB>cm-score' (asvspoof5) or "
-        "'utterance,score' (csv)"
+        f"{path} starts with {first.strip()[:80]!r}, which does not fit any "
+        "score format: expected 'utterance attack key score' (asvspoof2019), "
+        "'utterance score' (asvspoof2021), the header 'filename<TAB>cm-score' "
+        "(asvspoof5) or 'utterance,score' (csv)"
     )

@@ -1,10 +1,10 @@
-"""Scores: a trained run and recordings in, one number an utterance out.
+"""Scores recordings with a trained run.
 
-A score is higher for bona fide: the difference of the two logits, or, once the run is
-calibrated, a log-likelihood ratio. A recording is cut
-into windows as long as the training crops, spread evenly so that they cover it; its
-score is the mean over its windows. One window shape means one compiled program for
-recordings of every length, and windows of several recordings share a batch.
+A score is higher for bona fide: the difference of the two logits or, if the run is
+calibrated, a log-likelihood ratio. A recording is split into windows of the length of
+the training crops, evenly spread to cover it, and its score is the mean over its
+windows. As all windows have one shape, one compiled program scores recordings of every
+length, and windows of several recordings share a batch.
 """
 
 import functools
@@ -40,12 +40,12 @@ BATCH = 16
 
 
 class Windows(NamedTuple):
-    """The scores of a recording's windows.
+    """The segment scores of a recording.
 
     Attributes:
       start: (windows,) float64, seconds.
       end: (windows,) float64, seconds, at most the recording's length.
-      score: (windows,) float64, higher is more bona fide.
+      score: (windows,) float64, higher for bona fide.
     """
 
     start: np.ndarray
@@ -61,7 +61,7 @@ class Scorer(NamedTuple):
       variables: its parameters and statistics.
       samples: window length at 16 kHz.
       config: the run's config.
-      calibration: makes its scores log-likelihood ratios; None if it has none.
+      calibration: maps scores to log-likelihood ratios; None if not calibrated.
     """
 
     detector: Detector
@@ -71,35 +71,47 @@ class Scorer(NamedTuple):
     calibration: Calibration | None = None
 
     def score(self, waveform: np.ndarray, sample_rate: int) -> float:
-        """Scores one recording; higher is more bona fide.
+        """Scores one recording.
 
         Args:
           waveform: (samples,) or (channels, samples), any real dtype.
           sample_rate: in Hz.
 
+        Returns:
+          The score, higher for bona fide.
+
         Raises:
-          UserError: empty, too short, silent or not finite.
+          UserError: the recording is empty, too short, silent or not finite.
         """
         return float(self.timeline(waveform, sample_rate).score.mean())
 
     def timeline(
         self, waveform: np.ndarray, sample_rate: int, overlap: float = 0.0
     ) -> Windows:
-        """Scores the windows of one recording; arguments as ``score`` and ``stream``.
+        """Scores the windows of one recording.
 
-        ``score`` is the mean over the windows with no more overlap than it takes.
+        Args:
+          waveform, sample_rate: as for ``score``.
+          overlap: see ``starts``; at 0, the mean over windows is ``score``.
+
+        Returns:
+          The segment scores.
+
+        Raises:
+          UserError: as for ``score``, or an overlap outside [0, 1).
         """
         prepared = audio.prepare(waveform, sample_rate)
         return next(stream(self, [prepared], overlap))
 
 
 class RunParameters(NamedTuple):
-    """What a finished run scores with, in parts.
+    """The parameters of a finished run, in parts.
 
     Attributes:
       config: the run's config.
       detector: the model, computing in float32.
-      trainable: ``head`` and, of a front-end with adapters or fine-tuned, ``frontend``.
+      trainable: ``head`` and, if the front-end has adapters or is fine-tuned,
+        ``frontend``.
       batch_stats: the head's statistics.
       frontend: the pretrained front-end's own parameters.
     """
@@ -111,7 +123,7 @@ class RunParameters(NamedTuple):
     frontend: dict[str, Any]
 
     def merged_frontend(self) -> dict[str, Any]:
-        """Returns the front-end as it was trained, adapters merged into it."""
+        """Returns the trained front-end, with adapters merged into it."""
         trained = self.trainable.get("frontend", {})
         if not self.config.model.lora.rank:
             return trained or self.frontend  # fine-tuned, or frozen
@@ -120,36 +132,43 @@ class RunParameters(NamedTuple):
 
 
 def load(run: str | Path) -> Scorer:
-    """Loads a finished run, its adapters merged into the front-end.
+    """Loads a finished run, with its adapters merged into the front-end.
 
-    If it was calibrated, its scores are log-likelihood ratios.
+    The scores of a calibrated run are log-likelihood ratios.
 
     Args:
       run: the run's folder.
 
+    Returns:
+      The scorer.
+
     Raises:
-      UserError: no such run, not finished, or its parameters fit another model.
+      UserError: the run does not exist or is not finished, or its parameters do not fit
+        its model.
     """
     parts = load_parameters(run)
     params = {**parts.trainable, "frontend": parts.merged_frontend()}
-    fitted = Path(run) / CALIBRATION_FILE
+    calibration_file = Path(run) / CALIBRATION_FILE
     return Scorer(
         parts.detector,
         {"params": params, "batch_stats": parts.batch_stats},
         parts.config.crop_samples,
         parts.config,
-        load_calibration(fitted) if fitted.exists() else None,
+        load_calibration(calibration_file) if calibration_file.exists() else None,
     )
 
 
 def load_parameters(run: str | Path) -> RunParameters:
-    """Loads what a finished run trained, and the front-end that it started from.
+    """Loads the trained parameters of a finished run and its pretrained front-end.
 
     Args:
       run: the run's folder.
 
+    Returns:
+      The parameters.
+
     Raises:
-      UserError: as ``load``.
+      UserError: as for ``load``.
     """
     config = run_folder.read_config(run)
     trained = run_folder.read_trainable(run)
@@ -165,31 +184,32 @@ def load_parameters(run: str | Path) -> RunParameters:
     if jax.tree.map(np.shape, tuple(expected)) != jax.tree.map(np.shape, trained):
         raise UserError(
             f"{run}: {run_folder.TRAINABLE} does not fit the model in "
-            f"{run_folder.CONFIG}: they come from different runs; copy the whole "
-            "folder again, or train the run again"
+            f"{run_folder.CONFIG}, so they come from different runs: copy the whole "
+            "folder again, or repeat the training"
         )
     return RunParameters(config, detector, *trained, frontend)
 
 
 def starts(length: int, samples: int, overlap: float = 0.0) -> np.ndarray:
-    """Where the windows of a recording begin: the fewest, evenly spread, that cover it.
+    """Returns the starts of the fewest, evenly spread windows that cover a recording.
 
     Args:
       length: of the recording in samples, ≥ 1.
       samples: of a window.
-      overlap: neighbours share at least this part of a window, in [0, 1).
+      overlap: smallest fraction of a window that neighbours share, in [0, 1).
 
     Returns:
-      (windows,) int64, from 0 to length − samples; [0] for a recording that is shorter.
+      (windows,) int64, from 0 to length − samples; [0] for a recording shorter than a
+      window.
 
     Raises:
       UserError: an overlap outside [0, 1).
     """
     if not 0 <= overlap < 1:
-        raise UserError(f"an overlap of {overlap} windows; it must be in [0, 1)")
+        raise UserError(f"overlap is {overlap} windows; it must be in [0, 1)")
     spare = max(0, length - samples)
     count = 1 + int(np.ceil(spare / max(1, samples * (1 - overlap))))
-    # 1.0 would be one past the last start
+    # At 1.0 the rounding below would give one past the last start.
     spread = np.minimum(np.arange(count) / max(1, count - 1), 1 - 1e-9)
     return (spread * (spare + 1)).astype(np.int64)
 
@@ -205,8 +225,8 @@ def stream(
 ) -> Iterator[Windows]:
     """Scores prepared recordings one after the other, several in a batch.
 
-    A recording is asked for when the batches before it are done, so that any number of
-    them fits in memory.
+    A recording is requested only when the previous batches are done, so that memory
+    does not limit their number.
 
     Args:
       scorer: from ``load``.
@@ -215,7 +235,7 @@ def stream(
       overlap: see ``starts``.
 
     Yields:
-      The windows of each recording, in order.
+      The segment scores of each recording, in order.
     """
     samples, scale = scorer.samples, 1.0 / audio.SAMPLE_RATE
     unscored: deque[tuple[np.ndarray, np.ndarray]] = deque()  # starts, ends
@@ -224,10 +244,10 @@ def stream(
         for waveform in waveforms:
             first = starts(len(waveform), samples, overlap)
             unscored.append((first, np.minimum(first + samples, len(waveform))))
-            for at in first:
-                yield crop(waveform[at : at + samples], samples, 0.0)
+            for begin in first:
+                yield crop(waveform[begin : begin + samples], samples, 0.0)
 
-    # Scores come in the order of the windows, and every recording has one at least.
+    # Scores arrive in the order of the windows; every recording has at least one.
     scores: list[float] = []
     for score in _score_windows(scorer, windows()):
         scores.append(score)
@@ -240,7 +260,7 @@ def stream(
 def _score_windows(
     scorer: Scorer, windows: Iterator[np.ndarray]
 ) -> Iterator[np.float64]:
-    """Scores windows, each (samples,) float32, a batch at a time and in order."""
+    """Scores windows, each (samples,) float32, in batches and in order."""
     while batch := list(itertools.islice(windows, BATCH)):
         padded = np.zeros((BATCH, scorer.samples), np.float32)
         padded[: len(batch)] = batch
@@ -254,29 +274,32 @@ def _score_windows(
 def score_waveforms(
     scorer: Scorer, waveforms: Iterable[np.ndarray], overlap: float = 0.0
 ) -> np.ndarray:
-    """Scores prepared recordings; arguments as ``stream``.
+    """Scores prepared recordings.
+
+    Args:
+      scorer, waveforms, overlap: as for ``stream``.
 
     Returns:
-      (n,) float64, higher is more bona fide.
+      (n,) float64, higher for bona fide.
     """
     return np.array([w.score.mean() for w in stream(scorer, waveforms, overlap)])
 
 
 def calibrate(run: str | Path, corpus: Corpus, *, utterances: int) -> Path:
-    """Scores part of a split, fits the calibration and keeps it in the run's folder.
+    """Fits a run's calibration on part of a split and stores it in the run's folder.
 
-    From then on ``mldg score`` and ``load(run)`` give calibrated scores.
+    Afterwards ``mldg score`` and ``load(run)`` give calibrated scores.
 
     Args:
       run: a finished run.
       corpus: a dev split.
-      utterances: at most so many of each class, the same each time; 0 for all.
+      utterances: largest number of each class, the same ones each time; 0 for all.
 
     Returns:
-      The file.
+      The calibration file.
 
     Raises:
-      UserError: no finished run, or scores that cannot be calibrated.
+      UserError: the run is not finished, or its scores cannot be calibrated.
     """
     path = Path(run) / CALIBRATION_FILE
     raw = load(run)._replace(calibration=None)

@@ -1,4 +1,4 @@
-"""Where in a recording is the fake? The score of every window, as table and picture."""
+"""Segment scores: the score of every window of a recording, as table and figure."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ import numpy as np
 from mldg_jax.common import files
 from mldg_jax.scoring.scorer import Windows
 
-CROWDED = 200  # windows that a picture can show apart
+CROWDED = 200  # most segments that a figure shows without a running mean
 
 
 def write(folder: Path, name: str, windows: Windows) -> None:
     """Writes ``<name>.tsv`` and ``<name>.svg`` into a folder.
 
     Args:
-      folder: made if it does not exist.
+      folder: created if it does not exist.
       name: of the recording; a path becomes ``folder_file.wav``.
       windows: from ``scorer.stream``.
     """
@@ -28,10 +28,17 @@ def write(folder: Path, name: str, windows: Windows) -> None:
 
 
 def picture(name: str, windows: Windows) -> str:
-    """The scores over time, as an SVG document.
+    """Draws the scores over time.
 
-    Every moment has the mean score of the windows that cover it; the dashed line is the
-    recording's score. Where there are many windows, a running mean is drawn over them.
+    Each moment has the mean score of the windows that cover it; the dashed line is the
+    recording's score. If there are many windows, a running mean is drawn as well.
+
+    Args:
+      name: of the recording, for the title.
+      windows: from ``scorer.stream``.
+
+    Returns:
+      An SVG document.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Rates of a speaker verifier by hand, and a-DCF against its authors' package."""
+"""Error rates of a verifier by hand, and a-DCF against its authors' package."""
 
 import json
 from pathlib import Path

@@ -35,9 +35,9 @@ def test_weighted_replicates_equal_resampled_arrays(seed, block):
         *(lambda counts, one=one: one(counts[:, clusters.index]) for one in explicit),
     ]
     scheme = drawn(APART, 60, seed)
-    found = bootstrap.replicate(statistics, clusters, scheme, block=block)
-    np.testing.assert_array_equal(found[0], found[2])
-    np.testing.assert_allclose(found[1], found[3], rtol=0, atol=1e-12)
+    values = bootstrap.replicate(statistics, clusters, scheme, block=block)
+    np.testing.assert_array_equal(values[0], values[2])
+    np.testing.assert_allclose(values[1], values[3], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("decimals", [0, 1, 9])
@@ -137,7 +137,7 @@ def test_a_speaker_is_drawn_with_all_his_trials():
     both = bootstrap.replicate([statistic] * 2, clusters, drawn(TOGETHER, 500, 1))
     weights = np.concatenate(seen[::2])
     assert both.shape == (2, 500)
-    np.testing.assert_array_equal(both[0], both[1])  # the same replicas
+    np.testing.assert_array_equal(both[0], both[1])  # the same replicates
     for trial, same in ((1, 0), (3, 0), (5, 2)):
         np.testing.assert_array_equal(weights[:, trial], weights[:, same])
     np.testing.assert_array_equal(weights[:, [0, 2, 4]].sum(axis=1), 3)
@@ -170,7 +170,7 @@ def test_units_of_a_single_voice_are_its_utterances():
     speakers = np.array(["b", "a", "b", "tts", "tts", "tts"])
     utterances = np.array(["u1", "u2", "u3", "u6", "u5", "u4"])
     ids, kinds = bootstrap.units(labels, speakers, utterances)
-    assert kinds == "speakers (spoof: utterances, of one voice)"
+    assert kinds == "speakers (spoof: utterances of one speaker)"
     assert ids.tolist() == [1, 0, 1, 3 + 5, 3 + 4, 3 + 3]
     speakers[3] = "other"
     ids, kinds = bootstrap.units(labels, speakers, utterances)
@@ -190,16 +190,21 @@ def test_a_scheme_says_what_it_draws():
     )
     assert TOGETHER.sentence("utterances").endswith("replicates of utterances.")
     assert drawn(APART, 0).sentence() == "Without intervals."
-    told = drawn(APART, 7, 3).to_json()
-    assert (told["replicates"], told["seed"], told["level"]) == (7, 3, 0.95)
-    assert told["resampled"] == APART.resampled()
+    described = drawn(APART, 7, 3).to_json()
+    assert (described["replicates"], described["seed"], described["level"]) == (
+        7,
+        3,
+        0.95,
+    )
+    assert described["resampled"] == APART.resampled()
 
 
 def coverage(systems, unit, *, speakers=60, clips=10, correlation=-0.5, replicates=400):
-    """How often the 95 % interval holds the population's EER.
+    """Returns how often the 95 % interval contains the population's EER.
 
-    A speaker shifts his bona fide trials and the spoofs of his voice, by correlated
-    amounts; scores are ±1 + N(0, 1) + N(0, 1), so the EER is Φ(−1 / √2).
+    A speaker shifts the scores of their bona fide trials and of the spoofs of their
+    speech by correlated amounts; scores are ±1 + N(0, 1) + N(0, 1), so the EER is Φ(−1
+    / √2).
     """
     truth, covered = norm.cdf(-1 / np.sqrt(2)), 0
     labels = np.tile(np.repeat([1, 0], clips), speakers)
@@ -258,7 +263,7 @@ def test_p_is_uniform_without_a_difference_and_small_with_one():
 
 
 def test_p_by_hand():
-    # One of nine replicas at or below zero: 2 × 2 / 10.
+    # One of nine replicates at or below zero: 2 × 2 / 10.
     assert bootstrap.p_value(np.array([-1.0, *range(1, 9)])) == pytest.approx(0.4)
     assert bootstrap.p_value(np.zeros(9)) == 1
     assert bootstrap.p_value(np.r_[np.nan, np.arange(1.0, 10)]) == pytest.approx(0.2)
@@ -302,11 +307,11 @@ CLUSTERS = bootstrap.cluster(LABELS, range(4), APART)
         ),
         (
             lambda: bootstrap.cluster(LABELS, range(3), APART),
-            r"clusters are \(3,\), not \(4,\)",
+            r"ids have shape \(3,\), not \(4,\)",
         ),
         (
             lambda: bootstrap.cluster(LABELS, range(3), TOGETHER),
-            r"clusters are \(3,\), not \(4,\)",
+            r"ids have shape \(3,\), not \(4,\)",
         ),
     ],
 )

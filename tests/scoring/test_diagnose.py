@@ -1,4 +1,4 @@
-"""Every way to spoil a score file, and its name."""
+"""Every way to spoil a score file, and its finding."""
 
 import numpy as np
 import pytest
@@ -126,7 +126,7 @@ def test_the_command_names_the_fix_and_fails(tmp_path, keys, capsys):
     score_files.write(path, NAMES[:-1], -SCORES[:-1], "asvspoof2021")
     assert cli.main(command) == 2
     out = capsys.readouterr().out
-    assert f"1 of 400 trials have no score, missing are all after {NAMES[-2]}" in out
+    assert f"1 of 400 trials have no score, all of them after {NAMES[-2]}" in out
     assert "inverted: the EER is 9" in out and "higher must mean bona fide" in out
     assert "100 bona fide, 300 spoof" in out
     assert cli.main(["check", "none.txt", "--keys", str(keys)]) == 2

@@ -15,7 +15,7 @@ from mldg_jax.scoring import asv, bootstrap, evaluate, score_files
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics.npz")
 REFERENCE = json.loads(str(GOLDEN["reference"]))
 ASV = dict(zip(("pfa", "pmiss", "pmiss-spoof"), GOLDEN["asv_rates"], strict=True))
-ASV["pmiss-spoof"] = 1 - ASV["pmiss-spoof"]  # the file has what is accepted
+ASV["pmiss-spoof"] = 1 - ASV["pmiss-spoof"]  # the file has the accepted fraction
 MEASURES = ("eer", "eer_threshold", "min_dcf", "act_dcf", "cllr")
 
 
@@ -204,8 +204,8 @@ def test_tables_show_the_numbers(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--by", "team"], "no column 'team'; it has speaker, codec"),
-        (["--subset", "x"], "subsets eval, so not 'x'"),
+        (["--by", "team"], "no column 'team': choose --by from speaker, codec"),
+        (["--subset", "x"], "no subset 'x': the keys have the subsets eval"),
         (["--asv-pfa", "0.1"], "add --asv-pmiss, --asv-pmiss-spoof"),
         (
             ["--asv-pfa", "5", "--asv-pmiss", "0", "--asv-pmiss-spoof", "0"],
@@ -246,7 +246,7 @@ def test_spoiled_scores_are_refused_or_warned_of(tmp_path, capsys):
     (tmp_path / "keys.txt").write_text("LA_1 LA_E_1 - A07 spoof\n")
     path.write_text("LA_E_1 0.5\n")
     assert cli.main(command) == 2
-    assert "all 1 trials of the key file are spoof" in capsys.readouterr().err
+    assert "all 1 trials of the keys are spoof" in capsys.readouterr().err
 
 
 def test_speakers_unknown_to_some_and_single_voices():
@@ -254,7 +254,7 @@ def test_speakers_unknown_to_some_and_single_voices():
     label = np.array([1, 1, 1, 1, 0, 0, 0])
     keys = evaluate.Keys(np.arange(7).astype(str), label, {"speaker": speakers}, "")
     ids, kind = evaluate.cluster_ids(keys)
-    assert kind == "speakers (spoof: utterances, of one voice)"
+    assert kind == "speakers (spoof: utterances of one speaker)"
     assert len(set(ids.tolist())) == 6 and ids[0] == ids[1]
     ids, kind = evaluate.cluster_ids(keys._replace(columns={}))
     assert kind == "utterances" and len(set(ids.tolist())) == 7

@@ -1,4 +1,4 @@
-"""The model card: where a model comes from, what its scores mean, where it fails."""
+"""The model card: how a model was trained, what its scores mean, how it can fail."""
 
 import json
 
@@ -24,7 +24,7 @@ def test_a_finished_run_has_a_card(own_smoke_run):
     assert heading["license"] == "mit" and heading["base_model"] == "whisper-tiny.en"
     assert "model-index" not in heading  # nothing was evaluated
     assert "**A higher score means bona fide (human) speech.**" in text
-    assert "A01 (10), A03 (10)" in text and "- left out of training: A02" in text
+    assert "A01 (10), A03 (10)" in text and "- excluded from training: A02" in text
     assert "70 bona fide utterances" in text and "- seed: 7" in text
     assert (
         "objective: mldg, inner_lr 0.01, beta 1.0, order first, inner_steps 1" in text

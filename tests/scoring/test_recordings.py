@@ -1,4 +1,4 @@
-"""Scoring recordings: what is accepted, resumed, refused, and that batching is free."""
+"""Scoring recordings: formats, resuming, refusals; batching changes no score."""
 
 import io
 import os
@@ -39,7 +39,7 @@ def scores(text: str) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Recordings as people have them, good and bad."""
+    """Recordings of many formats, good and bad."""
     folder = tmp_path_factory.mktemp("audio")
     (folder / "sub").mkdir()
     stereo = np.stack([speech(1.0, 44_100), speech(1.0, 44_100, 1)], 1)
@@ -90,7 +90,7 @@ def test_lists_and_standard_input_name_recordings(
 def test_nothing_to_score_is_refused(smoke_run, tmp_path):
     with pytest.raises(UserError, match="nothing to score in it"):
         recordings.collect([str(tmp_path)])
-    with pytest.raises(UserError, match=r"overlap of 1\.0 windows"):
+    with pytest.raises(UserError, match=r"overlap is 1\.0 windows"):
         recordings.score(smoke_run, ["a.wav"], output=sys.stdout, overlap=1.0)
 
 
@@ -196,7 +196,7 @@ def test_a_killed_command_goes_on_where_it_was(smoke_run, tmp_path):
     if process.returncode:  # killed in time
         assert not output.exists()
         with part.open("a") as file:
-            file.write(str(audio / "39.wav"))  # a line that the kill cut short
+            file.write(str(audio / "39.wav"))  # an incomplete last line
     kept = part.read_text() if part.exists() else ""
     recordings.score(smoke_run, [str(audio)], output=output)
     assert not part.exists()

@@ -133,4 +133,4 @@ def test_chromium_opens_it_without_a_request_or_a_message(page, tmp_path):
     assert said == []
     path.write_text(page + '<script>console.error("x")</script><img src="http://a.b/">')
     urls, said = webpages.opened_in_chromium(path, tmp_path / "profile")
-    assert len(urls) == 2 and said  # what it is there to find, it finds
+    assert len(urls) == 2 and said  # the check itself finds what it should

@@ -1,4 +1,4 @@
-"""Score and key files of every format; the official readers' own calls read ours."""
+"""Score files and keys of every format; the official readers' calls read ours."""
 
 import csv
 
@@ -28,13 +28,13 @@ def test_written_scores_are_read_back_to_the_bit(format, tmp_path):
     path = tmp_path / "new" / "scores.txt"
     score_files.write(path, NAMES, SCORES, format, labels=LABELS, attacks=ATTACKS)
     for name in (format, "auto"):
-        found = score_files.read(path, name)
-        assert found.format == format
-        assert found.utterance.tolist() == NAMES
-        np.testing.assert_array_equal(found.score, SCORES)
+        read_back = score_files.read(path, name)
+        assert read_back.format == format
+        assert read_back.utterance.tolist() == NAMES
+        np.testing.assert_array_equal(read_back.score, SCORES)
     if format == "asvspoof2019":
-        np.testing.assert_array_equal(found.label, LABELS)
-        assert found.attack.tolist() == ATTACKS
+        np.testing.assert_array_equal(read_back.label, LABELS)
+        assert read_back.attack.tolist() == ATTACKS
 
 
 def test_the_2019_script_reads_our_file(tmp_path):
@@ -84,23 +84,23 @@ def test_single_separators_as_the_packages_of_2021_and_5_want_them(
 def test_formats_are_told_apart(text, format, tmp_path):
     path = tmp_path / "scores"
     path.write_text(text, newline="")
-    found = score_files.read(path)
-    assert found.format == format
-    assert found.utterance.tolist() == ["a.wav", "b.wav"]
-    np.testing.assert_array_equal(found.score, [0.5, np.nan])
+    read_back = score_files.read(path)
+    assert read_back.format == format
+    assert read_back.utterance.tolist() == ["a.wav", "b.wav"]
+    np.testing.assert_array_equal(read_back.score, [0.5, np.nan])
 
 
 @pytest.mark.parametrize(
     ("text", "format", "words"),
     [
         ("", "auto", "is empty"),
-        ("LA_E_1\nLA_E_2\n", "auto", "no line of a score file"),
+        ("LA_E_1\nLA_E_2\n", "auto", "does not fit any score format"),
         ("LA_E_1 0.5\nLA_E_2\n", "auto", "entry 2 is 'LA_E_2', but asvspoof2021 has 2"),
         ("LA_E_1 A07 spoof 0.5\n", "asvspoof5", "none of which is"),
         ("LA_E_1 A07 maybe 0.5\n", "asvspoof2019", "entry 1 is 'LA_E_1 A07 maybe"),
         ("LA_E_1 half\n", "asvspoof2021", "entry 1"),
         ("a,b\nx,0.5\n", "csv", "rename one in its first line"),
-        ("LA_E_1 0.5\n", "asvspoof2023", "there is no score format 'asvspoof2023'"),
+        ("LA_E_1 0.5\n", "asvspoof2023", "'asvspoof2023' is not a score format"),
     ],
 )
 def test_what_is_no_score_file_is_named(text, format, words, tmp_path):
@@ -262,7 +262,7 @@ def test_2021_pa_and_names_of_fakeavceleb(tmp_path):
         ("a,b,c\n1,2,3\n", "nor a header with a column"),
         (
             KEYS_2019 + "LA_0040 LA_E_5 - - maybe\n",
-            "line 5: 'maybe'; bonafide or spoof .*mend that line",
+            "line 5: 'maybe'; bonafide or spoof .*correct that line",
         ),
         (KEYS_2019 + "LA_0040 LA_E_1 - - bonafide\n", r"LA_E_1: 2 times"),
         (
@@ -287,8 +287,10 @@ def test_the_eval_subset_is_the_default(tmp_path):
     assert key_files.subset(keys).utterance.tolist() == ["LA_E_9332881", "LA_E_2"]
     assert key_files.subset(keys, "progress").utterance.tolist() == ["LA_E_1"]
     assert len(key_files.subset(keys, "all").label) == 3
-    with pytest.raises(UserError, match="the subsets eval, progress, so not 'hidden'"):
+    with pytest.raises(
+        UserError, match="no subset 'hidden': the keys have the subsets eval, progress"
+    ):
         key_files.subset(keys, "hidden")
     path.write_text(KEYS_2019)
-    with pytest.raises(UserError, match="no subsets, so not 'eval'"):
+    with pytest.raises(UserError, match="no subset 'eval': the keys have no subsets"):
         key_files.subset(key_files.read(path), "eval")

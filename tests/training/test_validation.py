@@ -80,9 +80,9 @@ def test_the_card_and_the_config_say_what_was_chosen(run):
     assert (chosen["eer"], chosen["loss"]) == history[chosen["step"]]
     assert chosen["attacks"] == ["A02", "A05"] and chosen["split"] == "dev"
     card = (run / "MODEL_CARD.md").read_text()
-    assert f"- checkpoint: step {chosen['step']}, of 4 validations" in card
+    assert f"- checkpoint: step {chosen['step']}, chosen from 4 validations" in card
     assert "8 bona fide and 8 spoof utterances of split dev" in card
-    assert "left out of training for it: A02, A05" in card
+    assert "held-out attacks: A02, A05" in card
 
 
 def test_a_killed_run_chooses_the_same(run, tmp_path):
