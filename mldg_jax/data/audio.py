@@ -2,28 +2,33 @@
 
 import importlib.util
 import io
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import librosa
 import numpy as np
 import soundfile
 
 from mldg_jax.common.errors import UserError
+from mldg_jax.data.decoding import INSTALL_PYAV, Undecodable, open_stream
+from mldg_jax.data.mixdown import SAMPLE_RATE, Levels, Waveform, mix
 
-SAMPLE_RATE = 16_000
+log = logging.getLogger(__name__)
+
+SLOWEST, FASTEST = 1_000, 1_000_000  # Hz, of a source
 SHORTEST = 0.2  # seconds
 LONGEST = 600.0  # seconds, in a corpus
+LOST = 0.1  # seconds that a header may announce and a stream lack
+LOUDEST = 8.0  # decoders overshoot 1 a little; 16-bit values as floats lie far above
 CLIPPED = 0.1  # share of samples at full scale; loud masters of the web stay below it
-CONTAINERS = (".m4a", ".mp4", ".aac", ".mov", ".mkv", ".webm", ".wma")
+CHANNELS = 64
+CONTAINERS = (".m4a", ".mp4", ".aac", ".mov", ".mka", ".mkv", ".webm", ".wma")
 """Suffixes that PyAV decodes; libsndfile decodes WAV, FLAC, OGG, OPUS, MP3, …"""
 REASONS = (
-    *("unreadable", "empty", "not-finite", "too-short", "too-long"),
-    *("constant", "clipped"),
+    *("unreadable", "empty", "truncated", "too-short", "too-long"),
+    *("not-finite", "out-of-range", "constant", "clipped"),
 )
-
-_FULL_SCALE = 32_767 / 32_768
 
 
 class Unusable(UserError):
@@ -48,17 +53,27 @@ class AudioClip(NamedTuple):
     rate: int
 
 
-def read(path: str | Path) -> np.ndarray:
-    """Reads a recording.
+def read(path: str | Path) -> Waveform:
+    """Reads a recording of any length.
+
+    A stream that ends before its header says, or is damaged from some point on, is read
+    up to there, and a warning names the seconds that are lost.
+
+    Args:
+      path: of the recording.
 
     Returns:
-      (samples,) float32, mono, 16 kHz, within [-1, 1].
+      (samples,) float32, mono, 16 kHz, within [-1, 1]; more than ten minutes of it are
+      in a temporary file.
 
     Raises:
-      UserError: missing, unreadable, empty, not finite, silent or shorter than 0.2 s.
+      Unusable: missing, unreadable, empty, not finite, out of range, silent or shorter
+        than 0.2 s.
     """
-    path = Path(path)
-    return prepare(*_decode(path, _bytes(path)), name=str(path))
+    recording = _read(path, float("inf"))
+    if recording.lost:
+        log.warning("%s; it is read as far as it goes", recording.lost)
+    return recording.waveform
 
 
 def clip(path: str | Path, *, longest: float = LONGEST) -> AudioClip:
@@ -68,23 +83,27 @@ def clip(path: str | Path, *, longest: float = LONGEST) -> AudioClip:
       path: of the recording.
       longest: seconds it may last.
 
+    Returns:
+      The recording.
+
     Raises:
-      Unusable: as ``read``, or longer than that, or more than 10 % of its samples are
-        at full scale.
+      Unusable: as ``read``; or it is longer than that, not whole, or more than 10 % of
+        its samples are at full scale.
     """
-    path = Path(path)
-    data = _bytes(path)
-    waveform, rate = _decode(path, data, longest)
-    clipped = np.mean(np.abs(waveform) >= _FULL_SCALE) if waveform.size else 0.0
-    mono = prepare(waveform, rate, name=str(path))
+    recording = _read(path, longest)
+    if recording.lost:
+        raise Unusable("truncated", f"{recording.lost}: copy or export it again")
+    clipped = recording.levels.clipped / recording.levels.values
     if clipped > CLIPPED:
         raise Unusable(
             "clipped",
             f"{path}: {clipped:.0%} of the samples are at full scale; at most "
             f"{CLIPPED:.0%} may be",
         )
-    samples = to_int16(mono)
-    return AudioClip(samples, data if _is_ours(data) else to_flac(samples), rate)
+    samples = to_int16(recording.waveform[:])
+    ours = _is_ours(path, len(samples))
+    flac = Path(path).read_bytes() if ours else to_flac(samples)
+    return AudioClip(samples, flac, recording.rate)
 
 
 def to_int16(waveform: np.ndarray) -> np.ndarray:
@@ -114,144 +133,165 @@ def check_decoders(paths: Iterable[str]) -> None:
     """
     need = next((p for p in paths if Path(p).suffix.lower() in CONTAINERS), None)
     if need is not None and importlib.util.find_spec("av") is None:
-        raise UserError(f"{need}: {_no_pyav(Path(need).suffix)}")
+        raise UserError(f"{need}: {Path(need).suffix} files need PyAV: {INSTALL_PYAV}")
 
 
-def prepare(waveform: np.ndarray, rate: int, *, name: str = "waveform") -> np.ndarray:
+def prepare(waveform: np.ndarray, rate: float, *, name: str = "waveform") -> np.ndarray:
     """Mixes to mono and resamples (soxr) to 16 kHz.
 
     Args:
-      waveform: (samples,) or (channels, samples), any real dtype; integers are scaled
-        by their full range.
-      rate: sampling rate in Hz, ≥ 1.
+      waveform: (samples,), (channels, samples) or (samples, channels): the longer axis
+        is time. Floats within [-1, 1]; int8, int16 or int32, which are scaled by their
+        full range; or uint8 around 128, as in 8-bit WAV.
+      rate: sampling rate in Hz, 1,000 … 1,000,000.
       name: how to call it in messages.
 
+    Returns:
+      (samples,) float32 within [-1, 1].
+
     Raises:
-      UserError: as ``read``.
+      Unusable: as ``read``, or an array that cannot be a recording.
     """
-    waveform = np.asarray(waveform)
-    if waveform.dtype.kind == "i":
-        waveform = waveform / -float(np.iinfo(waveform.dtype).min)
-    waveform = np.asarray(waveform, np.float32)
-    if waveform.ndim not in (1, 2):
-        raise UserError(
-            f"{name}: an array of shape {waveform.shape}; it must be (samples,) or "
-            "(channels, samples)"
+    _check_rate(rate, name)
+    levels, blocks = Levels(), [_as_floats(np.asarray(waveform), name)]
+    mono = mix(blocks, rate, levels, in_memory=float("inf"))
+    _check(levels, rate, name)
+    return mono[:]
+
+
+class _Recording(NamedTuple):
+    """A waveform, its levels, its source's rate; what is lost of it, in words."""
+
+    waveform: Waveform
+    levels: Levels
+    rate: int
+    lost: str
+
+
+def _read(path: str | Path, longest: float) -> _Recording:
+    levels, lost = Levels(), ""
+    try:
+        with open_stream(path) as stream:
+            _check_rate(stream.rate, str(path))
+            damage: list[str] = []
+            blocks = _until_damage(stream.blocks, damage)
+            limited = _limited(blocks, longest * stream.rate, path, longest)
+            waveform = mix(limited, stream.rate, levels)
+            if damage and not levels.frames:
+                raise Undecodable(damage[0])
+    except Undecodable as error:
+        raise Unusable("unreadable", f"{path}: {error}") from None
+    _check(levels, stream.rate, str(path))
+    seconds = levels.frames / stream.rate
+    if stream.announced is not None and stream.announced - seconds > LOST:
+        lost = f"{seconds:.2f} s of the {stream.announced:.2f} s that it announces"
+        lost = f"{path}: cut off or damaged: only {lost} can be decoded"
+    elif damage or stream.incomplete:
+        lost = (
+            f"{path}: cut off or damaged: nothing can be decoded after {seconds:.2f} s"
         )
-    if rate < 1:
-        raise UserError(f"{name}: a sampling rate of {rate} Hz; it must be positive")
-    if waveform.ndim == 2:
-        waveform = waveform.mean(axis=0)
-    _check(waveform, len(waveform) / rate, name)
-    if rate != SAMPLE_RATE:
-        waveform = librosa.resample(waveform, orig_sr=rate, target_sr=SAMPLE_RATE)
-    return np.clip(waveform, -1.0, 1.0)
+    return _Recording(waveform, levels, stream.rate, lost)
 
 
-def _check(waveform: np.ndarray, seconds: float, name: str) -> None:
+def _until_damage(blocks: Iterator[np.ndarray], damage: list[str]):
+    """Yields blocks up to where decoding fails; the reason is put into ``damage``."""
+    try:
+        yield from blocks
+    except Undecodable as error:
+        damage.append(str(error))
+
+
+def _limited(blocks, frames: float, path: str | Path, longest: float):
+    """Yields blocks; refuses a recording once it is longer than allowed."""
+    total = 0
+    for block in blocks:
+        total += len(block)
+        if total > frames:
+            raise Unusable(
+                "too-long",
+                f"{path}: more than {longest:.0f} s long, the most that a corpus keeps",
+            )
+        yield block
+
+
+def _as_floats(waveform: np.ndarray, name: str) -> np.ndarray:
+    """An array of any kind as (samples, channels) float32."""
+    kind, shape = waveform.dtype, waveform.shape
+    few = min(shape) if len(shape) == 2 else 1
+    if len(shape) not in (1, 2) or few > CHANNELS or shape in ((2, 2), (few, few)):
+        raise Unusable(
+            "unreadable",
+            f"{name}: an array of shape {shape}; it must be (samples,), (channels, "
+            f"samples) or (samples, channels) with at most {CHANNELS} channels",
+        )
+    if kind == np.uint8:
+        waveform = (waveform.astype(np.float32) - 128) / 128
+    elif kind in (np.int8, np.int16, np.int32):
+        peak = int(np.abs(waveform.astype(np.int64)).max(initial=0))
+        if kind == np.int32 and 0 < peak < 2**15:
+            raise Unusable(
+                "out-of-range",
+                f"{name}: int32 samples that reach {peak} of 2,147,483,647; if they "
+                "are 16-bit values, convert them to int16",
+            )
+        waveform = waveform / -float(np.iinfo(kind).min)
+    elif kind.kind != "f":
+        raise Unusable(
+            "unreadable",
+            f"{name}: an array of {kind}; samples must be int16, int32, uint8 or "
+            "floats within [-1, 1]",
+        )
+    waveform = np.asarray(waveform, np.float32)
+    if waveform.ndim == 1:
+        return waveform[:, None]
+    return waveform if waveform.shape[1] == few else waveform.T
+
+
+def _check_rate(rate: float, name: str) -> None:
+    if not SLOWEST <= rate <= FASTEST:
+        raise Unusable(
+            "out-of-range",
+            f"{name}: a sampling rate of {rate} Hz; it must be {SLOWEST:,} to "
+            f"{FASTEST:,} Hz",
+        )
+
+
+def _check(levels: Levels, rate: float, name: str) -> None:
+    seconds = levels.frames / rate
     if seconds < SHORTEST:
         raise Unusable(
-            "too-short" if len(waveform) else "empty",
+            "too-short" if levels.frames else "empty",
             f"{name}: {seconds:.2f} s long; a score needs at least {SHORTEST} s of "
             "speech, and is more certain from 1.3 s",
         )
-    if not np.isfinite(waveform).all():
+    if not levels.finite:
         raise Unusable(
             "not-finite", f"{name}: holds NaN or infinite samples; re-export the file"
         )
-    if not waveform.any():
+    if levels.peak > LOUDEST:
+        raise Unusable(
+            "out-of-range",
+            f"{name}: samples reach {levels.peak:,.1f}; floating-point samples must be "
+            "within [-1, 1]: divide 16-bit values by 32,768",
+        )
+    if levels.peak == 0:
         raise Unusable(
             "constant", f"{name}: every sample is zero; there is nothing to score"
         )
-    if np.ptp(waveform) < 2 / 32_768:
-        raise Unusable(
-            "constant",
-            f"{name}: every sample is {waveform[0]:.4f}, a constant voltage; there is "
-            "nothing to score",
-        )
+    if levels.high - levels.low < 2 / 32_768:
+        what = f"every sample is {levels.low:.4f}, a constant voltage"
+        if levels.peak >= 2 / 32_768 and abs(levels.low) < 1 / 32_768:
+            what = "the channels cancel each other when they are mixed to mono"
+        raise Unusable("constant", f"{name}: {what}; there is nothing to score")
 
 
-def _bytes(path: Path) -> bytes:
-    if not path.exists():
-        raise Unusable("unreadable", f"{path}: there is no such file")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Unusable("unreadable", f"{path}: cannot be read ({error})") from None
-
-
-def _decode(
-    path: Path, data: bytes, longest: float = float("inf")
-) -> tuple[np.ndarray, int]:
-    """(channels, samples) float32 and the rate; ``longest`` in seconds."""
-    decode = _with_pyav if path.suffix.lower() in CONTAINERS else _with_libsndfile
-    try:
-        return decode(data, longest)
-    except _TooLong as error:
-        raise Unusable(
-            "too-long",
-            f"{path}: {error.args[0]:.0f} s long; at most {longest:.0f} s are kept",
-        ) from None
-    except (soundfile.LibsndfileError, OSError, RuntimeError, ValueError) as error:
-        words = getattr(error, "error_string", None) or str(error)
-        raise Unusable(
-            "unreadable",
-            f"{path}: cannot be read as audio ({words}); WAV, FLAC, OGG, OPUS and MP3 "
-            "files can, and M4A and MP4 with PyAV",
-        ) from None
-
-
-class _TooLong(Exception):
-    """Its argument is the length in seconds, known before anything is decoded."""
-
-
-def _with_libsndfile(data: bytes, longest: float) -> tuple[np.ndarray, int]:
-    with soundfile.SoundFile(io.BytesIO(data)) as file:
-        if file.frames > longest * file.samplerate:
-            raise _TooLong(file.frames / file.samplerate)
-        # libsndfile reads what is left of a truncated WAV and only remarks on it
-        if file.format.startswith("WAV") and "(should be" in file.extra_info:
-            raise ValueError("the file is shorter than its header says")
-        waveform = file.read(dtype="float32", always_2d=True)
-        return waveform.T, file.samplerate
-
-
-def _with_pyav(data: bytes, longest: float) -> tuple[np.ndarray, int]:
-    try:
-        import av.error
-    except ModuleNotFoundError:
-        raise ValueError(_no_pyav("such")) from None
-
-    try:
-        with av.open(io.BytesIO(data), "r") as container:
-            if not container.streams.audio:
-                raise ValueError("there is no sound track in it")
-            stream = container.streams.audio[0]
-            seconds = float((stream.duration or 0) * (stream.time_base or 0))
-            if seconds > longest:
-                raise _TooLong(seconds)
-            planar = av.AudioResampler(format="fltp")  # the layout and the rate stay
-            frames = [*container.decode(stream), None]
-            parts = [
-                out.to_ndarray() for frame in frames for out in planar.resample(frame)
-            ]
-            if not parts:
-                raise ValueError("its sound track is empty")
-            # the encoder fills its last frame up; the container says where it ends
-            samples = round(seconds * stream.rate) or None
-            return np.concatenate(parts, axis=1)[:, :samples], stream.rate
-    except av.error.FFmpegError as error:
-        raise ValueError(error.strerror or str(error)) from None
-
-
-def _no_pyav(what: str) -> str:
-    return f"{what} files need PyAV: pip install 'mldg_jax[av]'"
-
-
-def _is_ours(data: bytes) -> bool:
+def _is_ours(path: str | Path, length: int) -> bool:
     """Whether a file already is what a corpus keeps: 16-bit mono FLAC at 16 kHz."""
-    if not data.startswith(b"fLaC"):
-        return False
-    with soundfile.SoundFile(io.BytesIO(data)) as file:
-        form = (file.format, file.subtype, file.samplerate, file.channels)
-        return form == ("FLAC", "PCM_16", SAMPLE_RATE, 1)
+    with open(path, "rb") as file:
+        if file.read(4) != b"fLaC":
+            return False
+        file.seek(0)
+        with soundfile.SoundFile(file) as sound:
+            form = (sound.format, sound.subtype, sound.samplerate, sound.channels)
+            whole = sound.frames == length  # a pipe writes no count
+            return whole and form == ("FLAC", "PCM_16", SAMPLE_RATE, 1)
