@@ -1,8 +1,10 @@
 """Shows the library's log on a terminal: one line ``mldg: message`` each on stderr."""
 
+import contextlib
 import logging
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 LIBRARY = logging.getLogger("mldg_jax")
 
@@ -42,3 +44,32 @@ def show_log() -> Callable[[], None]:
     # An import may have given the root logger a handler: do not log twice.
     LIBRARY.propagate = False
     return undo
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps off the terminal what C libraries write to it, such as decoders' warnings.
+
+    They write to file descriptor 2; Python's own stderr still reaches the terminal.
+    """
+    python, terminal = sys.stderr, os.dup(2)
+    try:
+        shared = python.fileno() == 2
+    except (OSError, ValueError, AttributeError):
+        shared = False
+    if shared:
+        python.flush()
+        sys.stderr = os.fdopen(
+            os.dup(2), "w", buffering=1, encoding=python.encoding, errors=python.errors
+        )
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        if shared:
+            sys.stderr.close()
+            sys.stderr = python

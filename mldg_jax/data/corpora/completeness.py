@@ -16,7 +16,7 @@ class Skipped(NamedTuple):
       split: split of the utterance.
       utterance: name of the utterance.
       path: path of the recording, relative to the source folder.
-      reason: one of ``audio.REASONS``.
+      reason: one of ``audio_checks.REASONS``.
       detail: the error message.
     """
 

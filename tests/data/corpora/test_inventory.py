@@ -102,7 +102,7 @@ def test_build_reports_on_stderr(tmp_path, capsys, monkeypatch):
     ("arguments", "words"),
     [
         (("build", "asvspoof5"), "asvspoof5 needs --source"),
-        (("build", "debspoof", "--source", "x"), "debspoof needs no --source"),
+        (("build", "debspoof", "--source", "x"), "debspoof takes neither --source"),
         (("build", "manifest", "--source", "no.csv"), "there is no such file"),
         (("info", "asvspoof2019_la"), "corpus build asvspoof2019_la --source"),
     ],

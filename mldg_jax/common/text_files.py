@@ -1,0 +1,247 @@
+"""Text that users give: decoded strictly, split at newlines alone, checked.
+
+Every table, list, protocol, score file and JSON file that may come from outside is read
+here, so that a byte-order mark, another encoding or a file that is no text means the
+same everywhere: it is understood, or refused in one line.
+"""
+
+import codecs
+import csv
+import gzip
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mldg_jax.common.errors import UserError
+
+LARGEST = 2**30  # bytes; the protocols of ASVspoof 5 have 60 million
+LONGEST_LINE = 2**20  # characters
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+Kind = TypeVar("Kind")
+
+
+def read_text(path: str | Path, *, largest: int = LARGEST) -> str:
+    """Reads a text file: UTF-8, or UTF-16 with a byte-order mark; ``.gz`` is unpacked.
+
+    Args:
+      path: of a regular file.
+      largest: bytes that it may have, unpacked.
+
+    Returns:
+      The text, without the mark; line ends are as they are.
+
+    Raises:
+      UserError: no such file, no regular one, too large, or no text of that kind.
+    """
+    return decode(read_bytes(path, largest=largest), path)
+
+
+def read_bytes(path: str | Path, *, largest: int = LARGEST) -> bytes:
+    """Reads a file whole.
+
+    Args:
+      path: see ``read_text``.
+      largest: see ``read_text``.
+
+    Returns:
+      Its bytes, unpacked if the name ends in ``.gz``.
+
+    Raises:
+      UserError: no such file, no regular one, or too large.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UserError(f"{path} is not a file")
+        with _opened(path) as file:
+            data = file.read(largest + 1)
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file") from None
+    except (OSError, EOFError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path} cannot be read ({reason})") from None
+    if len(data) > largest:
+        raise UserError(
+            f"{path} has more than {largest:,} bytes, the most that is read"
+        )
+    return data
+
+
+def _opened(path: str | Path):
+    return gzip.open(path) if str(path).endswith(".gz") else open(path, "rb")
+
+
+def decode(data: bytes, name: str | Path) -> str:
+    """Decodes text as ``read_text`` does.
+
+    Args:
+      data: the bytes of a file.
+      name: the file, for messages.
+
+    Returns:
+      The text without a byte-order mark.
+
+    Raises:
+      UserError: another encoding, or no text.
+    """
+    kind = next((kind for mark, kind in _BOMS if data.startswith(mark)), "")
+    try:
+        text = data.decode(kind or "utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"{name} is not UTF-8 text (byte 0x{data[error.start]:02x}, line {line}): "
+            "save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        raise UserError(f"{name} is not text: it has zero bytes")
+    return text
+
+
+def split_lines(text: str) -> list[str]:
+    """Splits text at newlines alone, with or without a carriage return before them.
+
+    ``str.splitlines`` also splits at form feeds, U+0085 and U+2028, which names and
+    transcripts may have.
+
+    Args:
+      text: of a file.
+
+    Returns:
+      The lines without their ends; after the last newline there is none.
+    """
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def read_lines(path: str | Path) -> list[tuple[int, str]]:
+    """Reads the lines of a text file that are not blank.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      Each with its number, from 1.
+
+    Raises:
+      UserError: as ``read_text``, or a line is longer than ``LONGEST_LINE``.
+    """
+    numbered = enumerate(split_lines(read_text(path)), 1)
+    lines = [(number, line) for number, line in numbered if line.strip()]
+    for number, line in lines:
+        if len(line) > LONGEST_LINE:
+            raise UserError(
+                f"{path}, line {number} has {len(line):,} characters; at most "
+                f"{LONGEST_LINE:,} are read: is it a table?"
+            )
+    return lines
+
+
+def split_cells(
+    lines: Sequence[str], delimiter: str, *, name: str | Path
+) -> list[list[str]]:
+    """Splits lines into cells, each without blanks around it.
+
+    Commas: a cell that begins with a double quote ends with one, and holds a double
+    quote as two (RFC 4180), but no newline. Tabs: quotes mean nothing, as in the tables
+    of corpora, whose transcripts have stray ones.
+
+    Args:
+      lines: without their ends.
+      delimiter: a comma, or another single character.
+      name: of the file, for messages.
+
+    Returns:
+      A list of cells for every line.
+
+    Raises:
+      UserError: a quote that does not end in its line, or a cell too long for ``csv``.
+    """
+    quoted = delimiter == ","
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            (row,) = csv.reader(
+                [line],
+                delimiter=delimiter,
+                quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+                skipinitialspace=quoted,
+                strict=True,
+            )
+        except (csv.Error, ValueError) as error:
+            raise UserError(f"{name}, line {number}: {error}: {line[:60]!r}") from None
+        rows.append([cell.strip() for cell in row])
+    return rows
+
+
+def read_json(path: str | Path, kind: type[Kind]) -> Kind:
+    """Reads a JSON file.
+
+    Args:
+      path: of the file.
+      kind: what it must hold: dict or list.
+
+    Returns:
+      What it holds. Numbers may be NaN or infinite.
+
+    Raises:
+      UserError: as ``read_text``, or it is not JSON, or holds something else.
+    """
+    return parse_json(read_text(path), kind, path)
+
+
+def parse_json(text: str, kind: type[Kind], name: str | Path) -> Kind:
+    """Parses JSON as ``read_json`` does.
+
+    Args:
+      text: of the file, or of a line of it.
+      kind: what it must hold: dict or list.
+      name: the file, for messages.
+
+    Returns:
+      What it holds.
+
+    Raises:
+      UserError: it is not JSON, or holds something else.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = str(error).partition(";")[0]
+        raise UserError(f"{name} is damaged: it is not JSON ({reason})") from None
+    if not isinstance(content, kind):
+        raise UserError(
+            f"{name} is damaged: it holds {type(content).__name__} and not "
+            f"{kind.__name__}"
+        )
+    return content
+
+
+def read_json_lines(
+    path: str | Path, *, check: Callable[[dict[str, Any]], bool] = bool
+) -> Iterator[dict[str, Any]]:
+    """Reads a file with a JSON object on every line.
+
+    Args:
+      path: of the file.
+      check: whether an object is one that belongs there.
+
+    Yields:
+      The objects. A last line without its newline is left out: a kill cut it short.
+
+    Raises:
+      UserError: as ``read_text``, or a line that is no such object.
+    """
+    text = read_text(path)
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        if line.strip():
+            entry = parse_json(line, dict, f"{path}, line {number}")
+            if not check(entry):
+                raise UserError(f"{path}, line {number} is damaged: {line[:60]!r}")
+            yield entry

@@ -1,0 +1,125 @@
+"""What a recording must be to be used: shape, rate, length and levels."""
+
+import numpy as np
+
+from mldg_jax.common.errors import UserError
+from mldg_jax.data.mixdown import Levels
+
+SLOWEST, FASTEST = 1_000, 1_000_000  # Hz, of a source
+SHORTEST = 0.2  # seconds
+LOUDEST = 8.0  # decoders overshoot 1 a little; 16-bit values as floats lie far above
+CHANNELS = 64
+REASONS = (
+    *("unreadable", "empty", "truncated", "too-short", "too-long"),
+    *("not-finite", "out-of-range", "constant", "clipped"),
+)
+
+
+class Unusable(UserError):
+    """The recording cannot be used; ``reason`` is one of ``REASONS``."""
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
+def as_floats(waveform: np.ndarray, name: str) -> np.ndarray:
+    """Converts an array of any kind to floating point.
+
+    Args:
+      waveform: see ``audio.prepare``.
+      name: name of the waveform in error messages.
+
+    Returns:
+      (samples, channels) float32.
+
+    Raises:
+      Unusable: the shape or the dtype is none that a recording has, or int32 samples
+        are so small that they must be 16-bit values.
+    """
+    kind, shape = waveform.dtype, waveform.shape
+    few = min(shape) if len(shape) == 2 else 1
+    if len(shape) not in (1, 2) or few > CHANNELS or shape in ((2, 2), (few, few)):
+        raise Unusable(
+            "unreadable",
+            f"{name}: an array of shape {shape}; it must be (samples,), (channels, "
+            f"samples) or (samples, channels) with at most {CHANNELS} channels",
+        )
+    if kind == np.uint8:
+        waveform = (waveform.astype(np.float32) - 128) / 128
+    elif kind in (np.int8, np.int16, np.int32):
+        peak = int(np.abs(waveform.astype(np.int64)).max(initial=0))
+        if kind == np.int32 and 0 < peak < 2**15:
+            raise Unusable(
+                "out-of-range",
+                f"{name}: int32 samples that reach {peak} of 2,147,483,647; if they "
+                "are 16-bit values, convert them to int16",
+            )
+        waveform = waveform / -float(np.iinfo(kind).min)
+    elif kind.kind != "f":
+        raise Unusable(
+            "unreadable",
+            f"{name}: an array of {kind}; samples must be int16, int32, uint8 or "
+            "floats within [-1, 1]",
+        )
+    waveform = np.asarray(waveform, np.float32)
+    if waveform.ndim == 1:
+        return waveform[:, None]
+    return waveform if waveform.shape[1] == few else waveform.T
+
+
+def check_rate(rate: float, name: str) -> None:
+    """Checks a sampling rate.
+
+    Args:
+      rate: in Hz.
+      name: name of the recording in the error message.
+
+    Raises:
+      Unusable: no recording has such a rate.
+    """
+    if not SLOWEST <= rate <= FASTEST:
+        raise Unusable(
+            "out-of-range",
+            f"{name}: a sampling rate of {rate} Hz; it must be {SLOWEST:,} to "
+            f"{FASTEST:,} Hz",
+        )
+
+
+def check_levels(levels: Levels, rate: float, name: str) -> None:
+    """Checks that a recording has something to score.
+
+    Args:
+      levels: of all its samples.
+      rate: sampling rate in Hz.
+      name: name of the recording in the error message.
+
+    Raises:
+      Unusable: it is empty, not finite, out of range, constant or shorter than 0.2 s.
+    """
+    seconds = levels.frames / rate
+    if seconds < SHORTEST:
+        raise Unusable(
+            "too-short" if levels.frames else "empty",
+            f"{name}: {seconds:.2f} s long; a score needs at least {SHORTEST} s of "
+            "speech and is more reliable from 1.3 s",
+        )
+    if not levels.finite:
+        raise Unusable(
+            "not-finite", f"{name}: has NaN or infinite samples; re-export the file"
+        )
+    if levels.peak > LOUDEST:
+        raise Unusable(
+            "out-of-range",
+            f"{name}: samples reach {levels.peak:,.1f}; floating-point samples must be "
+            "within [-1, 1]: divide 16-bit values by 32,768",
+        )
+    if levels.peak == 0:
+        raise Unusable(
+            "constant", f"{name}: every sample is zero; there is nothing to score"
+        )
+    if levels.high - levels.low < 2 / 32_768:
+        what = f"every sample is {levels.low:.4f}, a constant offset"
+        if levels.peak >= 2 / 32_768 and abs(levels.low) < 1 / 32_768:
+            what = "the channels cancel each other when they are mixed to mono"
+        raise Unusable("constant", f"{name}: {what}; there is nothing to score")

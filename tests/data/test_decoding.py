@@ -1,0 +1,241 @@
+"""Decoding to the end of the stream, whatever headers and names say.
+
+Each wrong header is one that recorders, pipes and browsers of the real world write.
+"""
+
+import io
+import os
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from mldg_jax.data import audio
+from mldg_jax.data.decoding import Undecodable, open_stream
+
+RATE, FRAMES = 16_000, 48_000
+FORMATS = {
+    "wav": ("WAV", "PCM_16"), "float.wav": ("WAV", "FLOAT"),
+    "gsm.wav": ("WAV", "GSM610"),
+    "rf64": ("RF64", "PCM_16"), "w64": ("W64", "PCM_16"), "aiff": ("AIFF", "PCM_16"),
+    "au": ("AU", "PCM_16"), "caf": ("CAF", "PCM_16"), "flac": ("FLAC", "PCM_16"),
+    "ogg": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS"), "mp3": ("MP3", None),
+}  # fmt: skip
+
+
+def noise() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.round(rng.normal(0, 0.1, FRAMES) * 32_768).astype(np.int16)
+
+
+def encoded(name: str) -> bytes:
+    file, (format, subtype) = io.BytesIO(), FORMATS[name]
+    rate = 8_000 if subtype == "GSM610" else RATE
+    soundfile.write(file, noise() / 32_768, rate, format=format, subtype=subtype)
+    return file.getvalue()
+
+
+def decode(path):
+    """The stream's facts, its samples, and why it ended early."""
+    with open_stream(path) as stream:
+        blocks, reason = [], ""
+        try:
+            blocks.extend(stream.blocks)
+        except Undecodable as error:
+            reason = str(error)
+        return stream, np.concatenate(blocks), reason
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_whole_stream_is_as_long_as_it_announces(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(encoded(name))
+    stream, samples, reason = decode(path)
+    assert samples.shape[1] == stream.channels == 1 and samples.dtype == np.float32
+    assert len(samples) / stream.rate == pytest.approx(stream.announced, abs=0.05)
+    assert abs(len(samples) - FRAMES) <= 320 and not reason and not stream.incomplete
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("part", [0.5, 0.9])
+def test_a_stream_that_was_cut_off_is_told_from_a_whole_one(
+    tmp_path, name, part, caplog
+):
+    """It is scored as far as it goes, with a warning; a corpus does not take it."""
+    path, data = tmp_path / name, encoded(name)
+    path.write_bytes(data[: int(part * len(data))])
+    waveform = audio.read(path)
+    seconds = 6.0 if name == "gsm.wav" else 3.0
+    # (Vorbis has pages of a second)
+    assert part - 0.35 < len(waveform) / RATE / seconds < part + 0.02
+    (warning,) = caplog.messages
+    assert str(path) in warning and "cut off or damaged" in warning
+    if name not in ("ogg", "opus", "caf"):  # they do not say how long they should be
+        assert f"of the {seconds:.1f}"[:-2] in warning and "announces" in warning
+    with pytest.raises(audio.Unusable, match="cut off or damaged") as refusal:
+        audio.clip(path)
+    assert refusal.value.reason == "truncated"
+
+
+def wav_header(riff: int | None = None, data: int | None = None) -> bytes:
+    """A whole WAV whose sizes say something else."""
+    file = bytearray(encoded("wav"))
+    if riff is not None:
+        file[4:8] = struct.pack("<I", riff)
+    if data is not None:
+        file[40:44] = struct.pack("<I", data)
+    return bytes(file)
+
+
+def flac_header(samples: int) -> bytes:
+    """A whole FLAC that announces another number of samples (36 bits)."""
+    file = bytearray(encoded("flac"))
+    word = int.from_bytes(file[18:26], "big") >> 36 << 36 | samples
+    file[18:26] = word.to_bytes(8, "big")
+    return bytes(file)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(wav_header(0xFFFFFFFF, 0xFFFFFFFF), id="ffmpeg to a pipe"),
+        pytest.param(wav_header(0x7FFFFFFF, 0x7FFFFFDB), id="Android recorder"),
+        pytest.param(wav_header(96_044), id="RIFF size 8 too large"),
+        pytest.param(wav_header(0), id="RIFF size never written"),
+        pytest.param(flac_header(0), id="FLAC of unknown length"),
+        pytest.param(encoded("flac"), id="whole"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".m4a", ".txt", ""])
+def test_every_sample_is_read(tmp_path, caplog, data, suffix):
+    """The content decides, not the name."""
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(data)
+    np.testing.assert_array_equal(audio.read(path), noise() / np.float32(32_768))
+    assert not caplog.messages
+    np.testing.assert_array_equal(audio.from_flac(audio.clip(path).flac), noise())
+
+
+@pytest.mark.parametrize("samples", [2**36 - 1, 2**34, 49_000_000])
+def test_a_flac_that_announces_gigabytes_takes_no_more_than_it_has(tmp_path, samples):
+    path = tmp_path / "a.flac"
+    path.write_bytes(flac_header(samples))
+    _, read, _ = decode(path)
+    np.testing.assert_array_equal(read[:, 0], noise() / np.float32(32_768))
+
+
+def without_count(data: bytes) -> bytes:
+    """An MP3 without its first frame, which says how many there are."""
+    second = data.index(data[:2], 4)
+    assert b"Xing" in data[:second] or b"Info" in data[:second]
+    return data[second:]
+
+
+def test_an_mp3_of_variable_bit_rate_without_a_count_is_read_to_its_end(tmp_path):
+    """libsndfile estimates its length and stops there (libsndfile#1001)."""
+    loud = np.random.default_rng(0).normal(0, 0.2, 12 * RATE)
+    loud[: 2 * RATE] = 0  # the estimate is made of the first frame
+    for seed, silence in ((0, slice(0, 2 * RATE)), (1, slice(10 * RATE, None))):
+        wave = np.random.default_rng(seed).normal(0, 0.2, 12 * RATE)
+        wave[silence] = 0
+        file = io.BytesIO()
+        soundfile.write(file, wave, RATE, format="MP3", bitrate_mode="VARIABLE")
+        whole, bare = tmp_path / "whole.mp3", tmp_path / "bare.mp3"
+        whole.write_bytes(file.getvalue())
+        bare.write_bytes(without_count(file.getvalue()))
+        assert abs(len(audio.read(bare)) - 12 * RATE) < 4 * 1_152
+        assert abs(len(audio.read(whole)) - 12 * RATE) < 2
+
+
+def test_it_needs_pyav_for_that(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    wave = np.random.default_rng(0).normal(0, 0.2, 12 * RATE)
+    wave[10 * RATE :] = 0
+    file = io.BytesIO()
+    soundfile.write(file, wave, RATE, format="MP3", bitrate_mode="VARIABLE")
+    path = tmp_path / "a.mp3"
+    path.write_bytes(without_count(file.getvalue()))
+    if soundfile.info(path).frames < 11 * RATE:
+        with pytest.raises(audio.Unusable, match=r"longer than its header says.*PyAV"):
+            audio.read(path)
+
+
+def test_names_may_have_any_bytes(tmp_path):
+    path = os.fsencode(tmp_path) + b"/\xff\n\x1b.wav"
+    with open(path, "wb") as file:
+        file.write(encoded("wav"))
+    assert len(audio.read(os.fsdecode(path))) == FRAMES
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/tmp", "/no/such", "a\0b"])
+def test_only_files_are_opened(path):
+    with pytest.raises(audio.Unusable, match=r"not a regular file|no such file"):
+        audio.read(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(audio.Unusable, match="not a regular file"):
+        audio.read(tmp_path / "pipe.wav")
+
+
+@pytest.mark.parametrize("rate", [1, 999, 2_000_000])
+def test_rates_that_no_recording_has_are_refused(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", noise(), rate)
+    with pytest.raises(audio.Unusable, match=f"rate of {rate} Hz; it must be 1,000 to"):
+        audio.read(tmp_path / "a.wav")
+
+
+def damaged(rng: np.random.Generator, count: int):
+    """Truncations and byte flips of every format, and for each its name."""
+    files = {name: encoded(name) for name in FORMATS}
+    for turn in range(count):
+        for name, data in files.items():
+            if turn % 3 == 0:
+                yield f"{name} cut", data[: rng.integers(len(data))]
+                continue
+            changed = np.frombuffer(data, np.uint8).copy()
+            last = 200 if turn % 2 else len(data)  # headers half of the time
+            places = rng.integers(last, size=rng.choice([1, 1, 4, 20]))
+            changed[places] = rng.integers(256, size=len(places))
+            yield f"{name} {places.tolist()}", changed.tobytes()
+
+
+@pytest.mark.parametrize(
+    "count", [30, pytest.param(2_000, marks=pytest.mark.full)]
+)  # times twelve formats
+def test_damaged_files_end_with_a_waveform_or_one_line(tmp_path, count):
+    path = tmp_path / "damaged"
+    outcomes = set()
+    for what, data in damaged(np.random.default_rng(0), count):
+        path.write_bytes(data)
+        try:
+            waveform = audio.read(path)
+        except audio.Unusable as error:
+            assert str(path) in str(error) and "\n" not in str(error), what
+            outcomes.add(error.reason)
+        else:
+            assert np.abs(waveform[:]).max() <= 1, what
+            outcomes.add("read")
+    assert {"read", "unreadable"} <= outcomes
+
+
+def test_damage_does_not_reach_the_users_terminal(tmp_path):
+    """C libraries write warnings of their own to standard error."""
+    path = tmp_path / "a.mp3"
+    data = encoded("mp3")
+    path.write_bytes(data[: len(data) // 2])
+    code = (
+        "from mldg_jax.common.console import quiet_libraries\n"
+        "from mldg_jax.data import audio\n"
+        "import sys\n"
+        "with quiet_libraries():\n"
+        f"    audio.read({str(path)!r})\n"
+        "    print('still heard', file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Xing" not in done.stderr and "still heard" in done.stderr
