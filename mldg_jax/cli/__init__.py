@@ -15,6 +15,7 @@ from mldg_jax.cli import (
 )
 from mldg_jax.common.console import show_log
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.text_files import visible
 
 DESCRIPTION = """\
 Train detectors of synthetic speech that generalise to unseen attacks, score recordings
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except UserError as error:
-        print(f"mldg: {error}", file=sys.stderr)
+        print(f"mldg: {visible(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(

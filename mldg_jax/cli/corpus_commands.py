@@ -9,6 +9,7 @@ from typing import Any
 
 from mldg_jax.cli.arguments import add_command, add_data_dir
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.text_files import visible
 
 CORPORA = (
     *("asvspoof2019_la", "asvspoof2021_la", "asvspoof2021_df", "asvspoof5"),
@@ -113,7 +114,7 @@ def _build(arguments: argparse.Namespace) -> None:
     if report is None:
         print(f"{folder} already exists; delete it to build it again")
         return
-    print(report.short(), file=sys.stderr)
+    print(visible(report.short()), file=sys.stderr)
     print(f"{folder}: built; see {folder.parent / 'report.txt'} for its content")
 
 
@@ -135,7 +136,7 @@ def build_debspoof(arguments: argparse.Namespace) -> Path:
         arguments.size or "small", Path(arguments.data_dir), workers=arguments.workers
     )
     if report is not None:
-        print(report)
+        print(visible(str(report)))
     return folder
 
 
@@ -150,6 +151,6 @@ def _info(arguments: argparse.Namespace) -> None:
         plot = str(picture) if picture else None
         print(json.dumps({**numbers, "plot": plot}, ensure_ascii=False))
         return
-    print(inventory.table(numbers))
+    print(visible(inventory.table(numbers)))
     if picture:
         print(f"figure: {picture}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from mldg_jax.cli.arguments import add_command
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.text_files import visible
 
 SCORE = "Score recordings: prints a line 'name score' for each; higher is bona fide."
 SCORE_DETAILS = """\
@@ -197,13 +198,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         report.write(evaluation, arguments.html, arguments.figures)
     for name, system in evaluation.systems.items():
         for warning in system.warnings:
-            print(f"mldg: {name}: {warning}", file=sys.stderr)
+            print(visible(f"mldg: {name}: {warning}"), file=sys.stderr)
     if arguments.card:
         _add_to_card(arguments, evaluation)
     if arguments.json:
         print(json.dumps(evaluation.to_json(), allow_nan=False))
     else:
-        print(report.text(evaluation))
+        print(visible(report.text(evaluation)))
 
 
 def _add_to_card(arguments: argparse.Namespace, evaluation: Any) -> None:
@@ -253,9 +254,9 @@ def _check(arguments: argparse.Namespace) -> int:
         format=arguments.format,
         subset=arguments.subset,
     )
-    print(summary)
+    print(visible(summary))
     for finding in findings:
-        print(f"  {finding}")
+        print(visible(f"  {finding}"))
     problems = sum(not finding.note for finding in findings)
     print(f"{problems} problem{'s' * (problems > 1)}" if problems else "no problems")
     return 2 if problems else 0

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+from mldg_jax.common.text_files import visible
+
 LIBRARY = logging.getLogger("mldg_jax")
 
 
@@ -21,7 +23,7 @@ class ConsoleHandler(logging.Handler):
         from tqdm import tqdm  # slow to import, and most commands log nothing
 
         try:
-            tqdm.write(f"mldg: {self.format(record)}", file=sys.stderr)
+            tqdm.write(f"mldg: {visible(self.format(record))}", file=sys.stderr)
         except Exception:
             self.handleError(record)
 

@@ -21,7 +21,23 @@ def write_text(path: Path, text: str) -> None:
       UserError: the file system refuses the write.
     """
     with writing(path.parent), replacing(path) as part:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")
+
+
+def check_output(path: str | Path) -> None:
+    """Checks, before work starts, that a result can be put at a path.
+
+    Args:
+      path: of the file to be.
+
+    Raises:
+      UserError: it is empty, or a folder, device or pipe is there.
+    """
+    if not str(path):
+        raise UserError("an empty path to write to; name a file")
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a file and cannot be replaced; name another")
 
 
 # The texts of a file system's refusals, to be searched for in any exception's message:
@@ -36,6 +52,8 @@ REFUSALS = tuple(
         errno.EACCES,
         errno.EPERM,
         errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
         errno.EEXIST,
     )
 )

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from mldg_jax.common.tables import Table
+from mldg_jax.common.text_files import visible
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("mldg_jax.common"),
@@ -29,7 +30,7 @@ def render(template: str, **values: Any) -> str:
     Returns:
       The HTML page.
     """
-    return _TEMPLATES.get_template(template).render(values)
+    return visible(_TEMPLATES.get_template(template).render(values))
 
 
 def html_table(table: Table) -> str:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mldg_jax.common.error_rates import ErrorRate
+from mldg_jax.common.text_files import visible
 
 # Okabe and Ito's colours, safe for the colour-blind; markers differ too, for print.
 STYLES = (
@@ -75,7 +76,7 @@ def svg(name: str, figure: Figure) -> str:
     buffer = io.StringIO()
     no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=no_metadata)
-    text = buffer.getvalue()
+    text = visible(buffer.getvalue())  # XML cannot hold control characters
     text = text[text.index("<svg") :].strip()
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)

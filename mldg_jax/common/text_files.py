@@ -10,6 +10,7 @@ import csv
 import gzip
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,7 +25,43 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_UNPRINTABLE = re.compile(
+    # backslash, control characters, line separators, bidirectional overrides, halves of
+    # surrogate pairs: bytes of a file name that are not UTF-8
+    "[\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 Kind = TypeVar("Kind")
+
+
+def printable(name: str) -> str:
+    """Escapes what a line of text or a terminal cannot hold.
+
+    Args:
+      name: of a file, for example.
+
+    Returns:
+      The name with Python's escapes for control characters, line separators,
+      bidirectional overrides, surrogates and the backslash. Different names stay
+      different; ordinary ones are unchanged.
+    """
+    return _UNPRINTABLE.sub(
+        lambda found: found.group().encode("unicode_escape").decode(), name
+    )
+
+
+def visible(text: str) -> str:
+    """Makes text safe to show on a terminal, in a page or in a figure.
+
+    Args:
+      text: lines of text, with names from files in it.
+
+    Returns:
+      The text with ``�`` for what ``printable`` escapes, except newlines, tabs and
+      backslashes.
+    """
+    return _UNPRINTABLE.sub(
+        lambda found: found.group() if found.group() in "\n\t\\" else "�", text
+    )
 
 
 def read_text(path: str | Path, *, largest: int = LARGEST) -> str:

@@ -6,28 +6,32 @@ are reported and excluded.
 """
 
 import logging
+import os
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-import numpy as np
 from tqdm import tqdm
 
-from mldg_jax.common import files
+from mldg_jax.common import console, files, text_files
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import audio
-from mldg_jax.scoring.scorer import Scorer, load, starts, stream
-from mldg_jax.scoring.timeline import write
+from mldg_jax.data.mixdown import Waveform
+from mldg_jax.scoring.scorer import Scorer, Windows, load, starts, stream
+from mldg_jax.scoring.timeline import file_stems, write
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = (
-    *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"),
-    *audio.CONTAINERS,
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc"),
+    *(".au", ".snd", ".caf", ".w64", ".rf64", ".sph", ".mp2", ".spx", ".amr", ".3gp"),
+    *(*audio.CONTAINERS, ".m4b", ".weba", ".ac3"),
 )
+"""Of the files that are looked for in folders; a file that is named may have any."""
 LISTS = (".txt", ".lst")
 READERS = 2  # threads that decode ahead of the model
 
@@ -48,13 +52,15 @@ def collect(arguments: Sequence[str]) -> list[str]:
     recordings: list[str] = []
     for argument in arguments:
         path = Path(argument)
+        if not argument:
+            raise UserError("an empty path; name a recording, a folder or a list")
         if argument == "-":
-            listed = _lines(sys.stdin.read())
+            text = text_files.decode(sys.stdin.buffer.read(), "standard input")
+            listed = _paths(text)
         elif path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-            listed = [str(p) for p in inside if p.is_file()]
-        elif path.suffix.lower() in LISTS and path.is_file():
-            listed = _lines(path.read_text())
+            listed = _search(path)
+        elif path.suffix.lower() in LISTS and path.exists():
+            listed = _paths(text_files.read_text(path))
         else:
             listed = [argument]
         if not listed:
@@ -66,9 +72,33 @@ def collect(arguments: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(recordings))
 
 
-def _lines(text: str) -> list[str]:
-    """Returns the lines that are not blank."""
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def _paths(text: str) -> list[str]:
+    """Returns the lines of a list that are not blank."""
+    lines = (line.strip(" \t") for line in text_files.split_lines(text))
+    return [line for line in lines if line]
+
+
+def _search(folder: Path) -> list[str]:
+    """Finds audio files by suffix, and says how many others are passed over.
+
+    A folder that cannot be listed is returned itself: reading it says why.
+    """
+    listed, others = [], Counter()
+    walk = os.walk(folder, onerror=lambda error: listed.append(error.filename))
+    for place, _, names in walk:
+        for name in names:
+            suffix = Path(name).suffix.lower()
+            if suffix in SUFFIXES:
+                listed.append(os.path.join(place, name))
+            else:
+                others[suffix or "no suffix"] += 1
+    if others:
+        kinds = ", ".join(f"{suffix}: {n}" for suffix, n in others.most_common(5))
+        log.info(
+            "passed over in %s: %d without an audio file's suffix (%s)",
+            *(folder, others.total(), kinds),
+        )
+    return sorted(listed)
 
 
 def score(
@@ -97,7 +127,16 @@ def score(
       UserError: the run cannot be loaded, or there is nothing to score.
     """
     starts(1, 1, overlap)  # rejects an invalid overlap before anything is loaded
+    part, heading = (
+        Path(f"{output}.part"),
+        f"# {Path(run).resolve()} overlap {overlap:g}",
+    )
+    done = set[str]()
+    if isinstance(output, str | Path):
+        files.check_output(output)
+        done = _resume(part, heading)
     names = collect(arguments)
+    stems = file_stems(names) if timeline is not None else {}
     scorer = load(run)
     meaning = (
         "not calibrated: compare them only with each other; 0 has no meaning as a "
@@ -106,76 +145,73 @@ def score(
         else "log-likelihood ratios: at 0 both classes are equally likely"
     )
     log.info("higher is more bona fide; scores are %s", meaning)
-    unit = {"total": len(names), "unit": "file", "disable": None}
-    if not isinstance(output, str | Path):
-        with tqdm(**unit) as bar:
-            lines, failed = _score(scorer, names, timeline, overlap, bar.update)
-            for line in lines:
-                bar.clear()
-                output.write(line)
-        return len(failed)
-
-    part = Path(f"{output}.part")
-    heading = f"# {Path(run).resolve()} overlap {overlap:g}\n"
-    done = _resume(part, heading)
-    todo = [name for name in names if name not in done]
-    with part.open("a") as file, tqdm(initial=len(names) - len(todo), **unit) as bar:
-        lines, failed = _score(scorer, todo, timeline, overlap, bar.update)
-        for line in lines:
-            file.write(line)
-            file.flush()
-    scored = dict(line.rsplit(" ", 1) for line in part.read_text().splitlines()[1:])
-    text = "".join(f"{name} {scored[name]}\n" for name in names if name in scored)
-    files.write_text(Path(output), text)
-    part.unlink()
-    return len(failed)
+    todo = [name for name in names if text_files.printable(name) not in done]
+    with ExitStack() as stack:
+        stack.enter_context(console.quiet_libraries())
+        bar = stack.enter_context(
+            tqdm(total=len(names), initial=len(names) - len(todo), unit="file",
+                 disable=None)
+        )  # fmt: skip
+        target = output
+        if isinstance(target, str | Path):
+            target = stack.enter_context(part.open("a", encoding="utf-8"))
+        failed = 0
+        for name, result in _score(scorer, todo, overlap):
+            bar.update()
+            if isinstance(result, UserError):
+                log.warning("%s", result)
+                failed += 1
+                continue
+            if timeline is not None:
+                write(Path(timeline), name, result, stem=stems[name])
+            bar.clear()
+            target.write(f"{text_files.printable(name)} {result.score.mean():.6f}\n")
+            target.flush()
+    if isinstance(output, str | Path):
+        lines = text_files.split_lines(part.read_text("utf-8"))[1:]
+        scored = dict(line.rsplit(" ", 1) for line in lines)
+        wanted = [text_files.printable(name) for name in names]
+        text = "".join(f"{name} {scored[name]}\n" for name in wanted if name in scored)
+        files.write_text(Path(output), text)
+        part.unlink()
+    return failed
 
 
 def _resume(part: Path, heading: str) -> set[str]:
     """Returns the recordings that an interrupted command has already scored."""
-    part.parent.mkdir(parents=True, exist_ok=True)
-    lines = part.read_text().splitlines(keepends=True) if part.exists() else []
-    # A kill may cut the last line.
-    lines = [line for line in lines if line.endswith("\n")]
-    if lines[:1] != [heading]:
+    lines: list[str] = []
+    if part.exists():
+        # A kill may cut the last line.
+        lines = text_files.read_text(part).split("\n")[:-1]
+    if lines[:1] != [heading] or not all(" " in line for line in lines):
         lines = [heading]
-    files.write_text(part, "".join(lines))
+    files.write_text(part, "".join(f"{line}\n" for line in lines))
     return {line.rsplit(" ", 1)[0] for line in lines[1:]}
 
 
 def _score(
-    scorer: Scorer,
-    names: Sequence[str],
-    timeline: str | Path | None,
-    overlap: float,
-    advance: Callable[[int], Any],
-) -> tuple[Iterator[str], list[str]]:
-    """Returns an iterator of lines, and a list that it fills with names that failed."""
-    failed: list[str] = []
+    scorer: Scorer, names: Sequence[str], overlap: float
+) -> Iterator[tuple[str, Windows | UserError]]:
+    """Yields every recording with its windows' scores, or why it has none."""
     readable: deque[str] = deque()
+    failed: deque[tuple[str, UserError]] = deque()
 
     def waveforms():
         for name, result in _read_ahead(names):
             if isinstance(result, UserError):
-                log.warning("%s", result)
-                failed.append(name)
-                advance(1)
+                failed.append((name, result))
             else:
                 readable.append(name)
                 yield result
 
-    def lines():
-        for windows in stream(scorer, waveforms(), overlap):
-            name = readable.popleft()
-            if timeline is not None:
-                write(Path(timeline), name, windows)
-            advance(1)
-            yield f"{name} {windows.score.mean():.6f}\n"
-
-    return lines(), failed
+    for windows in stream(scorer, waveforms(), overlap):
+        while failed:
+            yield failed.popleft()
+        yield readable.popleft(), windows
+    yield from failed
 
 
-def _read_ahead(names: Iterable[str]) -> Iterator[tuple[str, np.ndarray | UserError]]:
+def _read_ahead(names: Iterable[str]) -> Iterator[tuple[str, Waveform | UserError]]:
     """Decodes recordings in threads, a few ahead, and yields them in order."""
 
     def read(name):
@@ -183,6 +219,9 @@ def _read_ahead(names: Iterable[str]) -> Iterator[tuple[str, np.ndarray | UserEr
             return name, audio.read(name)
         except UserError as problem:
             return name, problem
+        except Exception as error:  # a decoder's: it is this recording's alone
+            reason = f"{type(error).__name__}: {error}"
+            return name, UserError(f"{name}: cannot be read ({reason})")
 
     with ThreadPoolExecutor(READERS) as threads:
         ahead: deque = deque()

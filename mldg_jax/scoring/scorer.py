@@ -24,6 +24,7 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.data import audio
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus, spread
 from mldg_jax.data.episodes import crop
+from mldg_jax.data.mixdown import Waveform
 from mldg_jax.models import pretrained, split
 from mldg_jax.models.detector import Detector, create_detector, score_logits
 from mldg_jax.scoring import model_card
@@ -221,7 +222,7 @@ def _score(variables: Any, waveform: jax.Array, *, detector: Detector):
 
 
 def stream(
-    scorer: Scorer, waveforms: Iterable[np.ndarray], overlap: float = 0.0
+    scorer: Scorer, waveforms: Iterable[Waveform], overlap: float = 0.0
 ) -> Iterator[Windows]:
     """Scores prepared recordings one after the other, several in a batch.
 
@@ -272,7 +273,7 @@ def _score_windows(
 
 
 def score_waveforms(
-    scorer: Scorer, waveforms: Iterable[np.ndarray], overlap: float = 0.0
+    scorer: Scorer, waveforms: Iterable[Waveform], overlap: float = 0.0
 ) -> np.ndarray:
     """Scores prepared recordings.
 

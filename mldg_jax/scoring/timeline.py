@@ -1,24 +1,52 @@
 """Segment scores: the score of every window of a recording, as table and figure."""
 
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mldg_jax.common import files
+from mldg_jax.common.text_files import printable
 from mldg_jax.scoring.scorer import Windows
 
+LONGEST = 150  # bytes of a file's name, which most file systems limit to 255
 CROWDED = 200  # most segments that a figure shows without a running mean
 
 
-def write(folder: Path, name: str, windows: Windows) -> None:
-    """Writes ``<name>.tsv`` and ``<name>.svg`` into a folder.
+def file_stems(names: Sequence[str]) -> dict[str, str]:
+    """Names the files of each recording.
+
+    Args:
+      names: of the recordings, without duplicates.
+
+    Returns:
+      For each the name of its files without suffix: ``folder_file.wav`` of a path, and
+      a part of its SHA-256 where two would have the same or the name is very long.
+    """
+    stems = {name: printable(name.strip("./").replace("/", "_")) for name in names}
+    counts = Counter(stem.casefold() for stem in stems.values())
+
+    def unique(name: str, stem: str) -> str:
+        short = stem.encode()[:LONGEST].decode(errors="ignore")
+        if counts[stem.casefold()] == 1 and short == stem and stem:
+            return stem
+        digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+        return f"{short}-{digest[:12]}"
+
+    return {name: unique(name, stem) for name, stem in stems.items()}
+
+
+def write(folder: Path, name: str, windows: Windows, *, stem: str) -> None:
+    """Writes ``STEM.tsv`` and ``STEM.svg`` into a folder.
 
     Args:
       folder: created if it does not exist.
-      name: of the recording; a path becomes ``folder_file.wav``.
+      name: of the recording, for the figure's title.
       windows: from ``scorer.stream``.
+      stem: see ``file_stems``.
     """
-    stem = name.strip("./").replace("/", "_")
     rows = zip(windows.start, windows.end, windows.score, strict=True)
     table = "start\tend\tscore\n" + "".join(
         f"{start:.3f}\t{end:.3f}\t{score:.6f}\n" for start, end, score in rows
@@ -65,7 +93,7 @@ def picture(name: str, windows: Windows) -> str:
         axes.set(
             xlabel="time (s)",
             ylabel="score\n(higher: bona fide)",
-            title=Path(name).name,
+            title=printable(Path(name).name),
             xlim=(0, edges[-1]),
         )
         return plots.svg("timeline", figure)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,8 @@ def test_a_folder_is_searched_and_what_cannot_be_scored_is_named(
         "empty.wav", "silence.wav", "text.wav"
     ]  # fmt: skip
     assert found["deep.wav"] == pytest.approx(found["float.wav"], abs=1e-3)
+    assert f"passed over in {folder}: 1 without an audio file's" in captured.err
+    assert "(.doc: 1)" in captured.err
 
 
 def test_lists_and_standard_input_name_recordings(
@@ -79,7 +82,8 @@ def test_lists_and_standard_input_name_recordings(
     paths = [str(folder / "deep.wav"), str(folder / "phone.wav")]
     listed = tmp_path / "some.txt"
     listed.write_text("\n".join(paths) + "\n\n")
-    monkeypatch.setattr("sys.stdin", io.StringIO(paths[0] + "\n"))
+    given = io.TextIOWrapper(io.BytesIO(f"{paths[0]}\n".encode()))
+    monkeypatch.setattr("sys.stdin", given)
     assert recordings.collect([str(listed)]) == paths
     assert recordings.collect(["-"]) == paths[:1]
     # each once, in the order of the command line
@@ -215,3 +219,103 @@ def test_a_part_of_another_run_is_not_continued(smoke_run, folder, tmp_path):
     part.write_text(f"# another/run overlap 0\n{name} 99.0\n")
     recordings.score(smoke_run, [name], output=output)
     assert scores(output.read_text())["deep.wav"] != 99.0
+
+
+ODD = ("a b.wav", "é.wav", "new\nline.wav", "tab\t.wav", "u\u2028x.wav",
+       "n\x85.wav", "\x1b[31mred.wav", "back\\slash.wav", "back\\nslash.wav",
+       "\udcff.wav")  # fmt: skip
+
+
+def test_a_name_may_be_anything(smoke_run, tmp_path, capsys):
+    """One line a recording, which resumes, whatever its name is made of."""
+    folder, output = tmp_path / "in", tmp_path / "scores.txt"
+    folder.mkdir()
+    for name in ODD:
+        soundfile.write(tmp_path / "one.wav", speech(0.3), 16_000)
+        os.rename(tmp_path / "one.wav", folder / name)
+    command = ["score", str(smoke_run), str(folder), "--output", str(output)]
+    assert cli.main([*command, "--timeline", str(tmp_path / "segments")]) == 0
+    lines = output.read_text().split("\n")[:-1]
+    assert len(lines) == len(set(lines)) == len(ODD)
+    assert len({line.rsplit(" ", 1)[1] for line in lines}) == 1
+    assert any(r"new\nline.wav" in line for line in lines)
+    assert len(list((tmp_path / "segments").glob("*.tsv"))) == len(ODD)
+    for picture in (tmp_path / "segments").glob("*.svg"):
+        ET.parse(picture)
+    part = Path(f"{output}.part")  # as if it had been stopped before its end
+    part.write_text(
+        f"# {smoke_run.resolve()} overlap 0\n" + "\n".join(lines[:7]) + "\n"
+    )
+    output.unlink()
+    assert cli.main(command) == 0
+    assert output.read_text().split("\n")[:-1] == lines
+    capsys.readouterr()
+    assert cli.main(["score", str(smoke_run), str(folder)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.split("\n")[:-1] == lines and "\x1b" not in captured.err
+
+
+def test_segment_scores_have_files_of_their_own(smoke_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["a/b.wav", "a_b.wav", "a_B.wav", "c.wav", f"{'x' * 120}/{'y' * 120}.wav"]
+    for folder in ("a", "x" * 120):
+        (tmp_path / folder).mkdir()
+    for name in names:
+        soundfile.write(name, speech(0.3), 16_000)
+    recordings.score(smoke_run, [*names, "./c.wav"], output=io.StringIO(), timeline="t")
+    written = sorted(path.name for path in Path("t").glob("*.tsv"))
+    assert len(written) == 6 and len(list(Path("t").glob("*.svg"))) == 6
+    assert sum(name.startswith("a_") for name in written) == 3
+    assert all(path.parent == Path("t") for path in Path("t").rglob("*.tsv"))
+
+
+@pytest.mark.parametrize("output", ["", "/dev/full", "folder", "file/below.txt"])
+def test_an_output_that_cannot_be_is_refused_before_work(tmp_path, output, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("file").write_text("kept")
+    with pytest.raises(UserError, match=r"empty path|not a file|cannot write"):
+        recordings.score("no/such/run", ["a.wav"], output=output)
+    assert Path("file").read_text() == "kept" and not Path("/dev/full").is_file()
+
+
+def test_an_empty_path_is_not_this_folder(tmp_path):
+    with pytest.raises(UserError, match="an empty path"):
+        recordings.collect([""])
+
+
+@pytest.mark.parametrize("mark", ["utf-8-sig", "utf-16"])
+def test_lists_of_windows_are_read(tmp_path, mark):
+    path = tmp_path / "list.txt"
+    path.write_bytes("a.wav\r\n b\u2028.wav \r\n\r\nc d.wav".encode(mark))
+    assert recordings.collect([str(path)]) == ["a.wav", "b\u2028.wav", "c d.wav"]
+
+
+def test_lists_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes("é.wav\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"list.txt is not UTF-8 text \(byte 0xe9"):
+        recordings.collect([str(path)])
+    path.write_bytes(bytes(64))
+    with pytest.raises(UserError, match="not text"):
+        recordings.collect([str(path)])
+
+
+def test_one_bad_recording_never_stops_the_others(
+    smoke_run, tmp_path, monkeypatch, capsys
+):
+    """Whatever a decoder raises is the line of its recording."""
+    for name in ("a.wav", "b.wav", "c.wav"):
+        soundfile.write(tmp_path / name, speech(0.3), 16_000)
+    read = recordings.audio.read
+
+    def broken(path):
+        if str(path).endswith("b.wav"):
+            raise MemoryError("4 TiB")
+        return read(path)
+
+    monkeypatch.setattr(recordings.audio, "read", broken)
+    assert cli.main(["score", str(smoke_run), str(tmp_path)]) == 2
+    captured = capsys.readouterr()
+    assert scores(captured.out).keys() == {"a.wav", "c.wav"}
+    assert "b.wav: cannot be read (MemoryError: 4 TiB)" in captured.err

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from mldg_jax.common.files import replacing
 from mldg_jax.common.plots import GRID
+from mldg_jax.common.text_files import visible
 from mldg_jax.data.corpus import read_columns, split_names
 from mldg_jax.data.schema import BONAFIDE, NO_ATTACK
 
@@ -202,4 +203,4 @@ def plot(numbers: dict[str, Any]) -> str:
         # Without metadata, such as the date, the file depends on the numbers alone.
         no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(text, format="svg", metadata=no_metadata)
-    return text.getvalue()
+    return visible(text.getvalue())  # XML cannot hold control characters
