@@ -113,6 +113,8 @@ def build_objective(
     try:
         part = options.pop("adapt", "all")
         if part != "all":
+            if "inner_lr" not in options:
+                raise ValueError(f"adapt {part} needs inner_lr, the step size of mldg")
             options["inner_optimizer"] = _sgd_of(part, options.pop("inner_lr"))
         if name == "domainbed":
             options["inner_optimizer"] = build_optimizer(config.optimizer, warmup=0)

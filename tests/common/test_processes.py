@@ -25,6 +25,16 @@ def who(seconds):
     return told, os.environ["OMP_NUM_THREADS"], os.getpid()
 
 
+def meet(folder):
+    """``who``, once two processes have come into the folder."""
+    (folder / str(os.getpid())).touch()
+    for _ in range(600):
+        if len(list(folder.iterdir())) == 2:
+            break
+        time.sleep(0.1)
+    return who(0)
+
+
 def end():
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -36,10 +46,10 @@ def assert_ended():
     assert not multiprocessing.active_children()
 
 
-def test_two_workers_start_alike_and_work_side_by_side(monkeypatch):
+def test_two_workers_start_alike_and_work_side_by_side(monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     with processes.pool(2, remember, ("a word",)) as workers:
-        tasks = [workers.submit(who, 0.3) for _ in range(4)]
+        tasks = [workers.submit(meet, tmp_path) for _ in range(4)]
         words, threads, numbers = zip(*(task.result() for task in tasks), strict=True)
     assert list(words) == [["a word"]] * 4 and set(threads) == {"1"}
     assert len(set(numbers)) == 2 and os.getpid() not in numbers

@@ -280,3 +280,9 @@ def test_an_impossible_objective_is_refused_before_anything_is_loaded(
     config = with_values(small.config(), {"objective": objective})
     with pytest.raises(UserError, match=message):
         build_step(config, small.detector())
+
+
+def test_part_of_phi_can_only_be_adapted_with_a_step_size():
+    config = small.config("objective.adapt=head", "objective.inner_lr=null")
+    with pytest.raises(UserError, match="objective: adapt head needs inner_lr"):
+        build_objective(config)
