@@ -11,7 +11,20 @@ where nothing is stated. Every default without a tag is [ours].
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple
+
+
+class Within(NamedTuple):
+    """The range of a number, ends included."""
+
+    least: float
+    most: float
+
+
+Count = Annotated[int, Within(0, 10**9)]
+Positive = Annotated[int, Within(1, 10**9)]
+Workers = Annotated[int, Within(0, 256)]
+Rate = Annotated[float, Within(0, 10)]  # a learning rate
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class CorpusSection:
     name: str = "debspoof"
     config: str = ""
     sha256: str = ""
-    fold: int | None = None
+    fold: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -39,15 +52,15 @@ class LoraSection:
     Attributes:
       rank: rank of the adapters; 0 for none. 16 on XLS-R [derived].
       alpha: numerator of the adapters' scale, alpha / rank.
-      dropout: dropout rate at the input of the adapters, in [0, 1).
+      dropout: dropout rate at the input of the adapters, in [0, 0.99].
       rank_stabilised: scale by alpha / √rank instead of alpha / rank.
       targets: projections that get an adapter, in every layer: query, key, value, out
         [known], mlp_in, mlp_out.
     """
 
-    rank: int = 0
-    alpha: float = 16.0
-    dropout: float = 0.0
+    rank: Annotated[int, Within(0, 4_096)] = 0
+    alpha: Annotated[float, Within(0, 10**6)] = 16.0
+    dropout: Annotated[float, Within(0, 0.99)] = 0.0
     rank_stabilised: bool = False
     targets: tuple[str, ...] = ("query", "key", "value", "out")
 
@@ -114,13 +127,13 @@ class EpisodeSection:
       crop: where crops start: "random", or "first": at the start of the utterance.
     """
 
-    num_meta_test: int = 2
-    examples_per_attack: int = 4
+    num_meta_test: Positive = 2
+    examples_per_attack: Positive = 4
     exclude: tuple[str, ...] = ()
-    attacks_per_episode: int = 0
+    attacks_per_episode: Count = 0
     weights: Mapping[str, float] = field(default_factory=dict)
-    domains: str = "attack"
-    crop: str = "random"
+    domains: Literal["attack", "speaker"] = "attack"
+    crop: Literal["random", "first"] = "random"
 
 
 @dataclass(frozen=True)
@@ -136,12 +149,12 @@ class AugmentSection:
       gain: on the device: maximum random gain, ± dB.
     """
 
-    speed: float = 0.0
-    equaliser: float = 0.0
+    speed: Annotated[float, Within(0, 0.5)] = 0.0
+    equaliser: Annotated[float, Within(0, 40)] = 0.0
     codec: tuple[str, ...] = ()
-    rawboost: int = 0
+    rawboost: Annotated[int, Within(0, 8)] = 0
     noise_snr: tuple[float, ...] = ()
-    gain: float = 0.0
+    gain: Annotated[float, Within(0, 60)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -155,9 +168,9 @@ class OptimizerSection:
       warmup: length of the linear warm-up, in steps.
     """
 
-    lr: float = 1e-4
-    head_lr: float = 1e-4
-    warmup: int = 0
+    lr: Rate = 1e-4
+    head_lr: Rate = 1e-4
+    warmup: Count = 0
 
 
 @dataclass(frozen=True)
@@ -170,7 +183,7 @@ class CalibrationSection:
     """
 
     split: str = "dev"
-    utterances: int = 1000
+    utterances: Count = 1000
 
 
 @dataclass(frozen=True)
@@ -188,10 +201,10 @@ class ValidationSection:
 
     attacks: tuple[str, ...] = ()
     split: str = "dev"
-    every: int = 0
-    utterances: int = 200
-    keep: int = 2
-    patience: int = 0
+    every: Count = 0
+    utterances: Count = 200
+    keep: Positive = 2
+    patience: Count = 0
 
 
 @dataclass(frozen=True)
@@ -203,8 +216,8 @@ class LoaderSection:
       workers: worker processes; 0 for none.
     """
 
-    threads: int = 2
-    workers: int = 0
+    threads: Workers = 2
+    workers: Workers = 0
 
 
 @dataclass(frozen=True)
@@ -219,10 +232,10 @@ class ComputeSection:
         episode; more parts need less memory.
     """
 
-    dtype: str = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     remat: bool = False
     scan: bool = False
-    micro_batches: int = 1
+    micro_batches: Annotated[int, Within(1, 4_096)] = 1
 
 
 @dataclass(frozen=True)
@@ -238,11 +251,11 @@ class SelectionSection:
     """
 
     held_out: tuple[str, ...] = ()
-    num_meta_test: int = 1
-    steps: int = 200
-    seeds: int = 1
-    head_lr: tuple[float, ...] = ()
-    lr: tuple[float, ...] = ()
+    num_meta_test: Positive = 1
+    steps: Positive = 200
+    seeds: Positive = 1
+    head_lr: tuple[Rate, ...] = ()
+    lr: tuple[Rate, ...] = ()
     inner_lr: tuple[float, ...] = ()
 
 
@@ -254,7 +267,8 @@ class Config:
       method: name of the method, shown in tables.
       seed: seed of all randomness.
       steps: number of training steps.
-      crop_samples: length of a training crop in samples at 16 kHz; 64,600 [base].
+      crop_samples: length of a training crop in samples at 16 kHz, 400 (what
+        wav2vec 2.0 needs) … 9,600,000 (ten minutes); 64,600 [base].
       checkpoint_every: steps between checkpoints.
       keep_every: keep the checkpoints at multiples of this step permanently, in
         addition to the last two; 0 for none.
@@ -271,15 +285,15 @@ class Config:
     """
 
     method: str = ""
-    seed: int = 0
-    steps: int = 1000
-    crop_samples: int = 64_600
-    checkpoint_every: int = 100
-    keep_every: int = 0
-    log_every: int = 10
-    ema_decay: float = 0.99
+    seed: Annotated[int, Within(0, 2**32 - 1)] = 0
+    steps: Positive = 1000
+    crop_samples: Annotated[int, Within(400, 9_600_000)] = 64_600
+    checkpoint_every: Positive = 100
+    keep_every: Count = 0
+    log_every: Positive = 10
+    ema_decay: Annotated[float, Within(0, 0.999_999)] = 0.99
     tensorboard: bool = False
-    components: int = 64
+    components: Annotated[int, Within(1, 4_096)] = 64
     feature_cache: str = ""
     tests: tuple[str, ...] = ()
     corpus: CorpusSection = CorpusSection()

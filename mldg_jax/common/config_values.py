@@ -3,14 +3,16 @@
 import dataclasses
 import difflib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 
+LARGEST = 10**6  # attribute of a module
 RENAMED = {
     "arm": "method",
     "averaging": "ema_decay",
@@ -130,7 +132,7 @@ def _get(values: Any, name: str) -> tuple[Any, bool]:
 def _section(kind: type, values: Any, prefix: str) -> Any:
     if not isinstance(values, Mapping):
         raise UserError(f"{prefix[:-1]} is {values!r}; it must be a section")
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     for name in values:
         if name not in hints:
             raise UserError(_unknown(prefix + name, [prefix + x for x in hints]))
@@ -144,7 +146,14 @@ def _value(hint: Any, value: Any, name: str) -> Any:
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _section(hint, value, name + ".")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is types.UnionType:
+    if origin is Annotated:
+        number, within = _value(arguments[0], value, name), arguments[1]
+        if not within.least <= number <= within.most:
+            raise UserError(
+                f"{name} is {number!r}; it must be {within.least:,} … {within.most:,}"
+            )
+        return number
+    if origin in (types.UnionType, typing.Union):
         options = [x for x in arguments if x is not type(None)]
         return None if value is None else _value(options[0], value, name)
     if origin is tuple and isinstance(value, list | tuple):
@@ -152,20 +161,49 @@ def _value(hint: Any, value: Any, name: str) -> Any:
     if origin is Mapping and isinstance(value, Mapping):
         return {k: _value(arguments[1], x, f"{name}.{k}") for k, x in value.items()}
     if hint is Any:
-        return tuple(value) if isinstance(value, list) else value
-    if hint is float and type(value) in (int, float):
+        return _attribute(value, name)
+    if hint is float and type(value) in (int, float) and math.isfinite(value):
         return float(value)
-    if origin is None and type(value) is hint:
+    if origin is None and type(value) is hint and hint is not float:
         return value
-    raise UserError(f"{name} is {value!r}; it must be {_description(hint)}")
+    if origin is Literal and isinstance(value, str) and value in arguments:
+        return value
+    raise UserError(f"{name} is {_shown(value)}; it must be {_description(hint)}")
+
+
+def _attribute(value: Any, name: str) -> Any:
+    """Checks an attribute of a module: text, a number of moderate size, or a list."""
+    if isinstance(value, list | tuple):
+        return tuple(_attribute(x, name) for x in value)
+    if isinstance(value, str | bool) or value is None:
+        return value
+    if isinstance(value, int | float) and abs(value) <= LARGEST:  # not NaN either
+        return value
+    raise UserError(
+        f"{name} is {_shown(value)}; it must be text, true, false, a number of at most "
+        f"{LARGEST:,} or a list of these"
+    )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:76]} …"
 
 
 def _description(hint: Any) -> str:
     names = {
-        **{int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
     }
-    if typing.get_origin(hint) is tuple:
-        return f"a list ({names[typing.get_args(hint)[0]]} each), e.g. [] or [a, b]"
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _description(arguments[0])
+    if origin is Literal:
+        return " or ".join(arguments)
+    if origin is tuple:
+        return f"a list ({_description(arguments[0])} each), e.g. [] or [a, b]"
     return names.get(hint, "a section")
 
 

@@ -103,8 +103,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
+    # Some writers (safetensors) make files that nobody else can read.
+    part.touch()
+    mode = part.stat().st_mode
+    part.unlink()
     try:
         yield part
+        if part.is_file():
+            part.chmod(mode)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

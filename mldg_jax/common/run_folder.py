@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import traverse_util
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from mldg_jax.common.config import Config
@@ -18,6 +19,7 @@ from mldg_jax.common.config_values import complete, to_dict
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing, write_text, writing
 from mldg_jax.common.provenance import fingerprint
+from mldg_jax.common.text_files import read_json
 
 CONFIG, PROVENANCE = "config.json", "provenance"
 TRAINABLE = "trainable.safetensors"
@@ -102,7 +104,12 @@ def read_provenance(workdir: str | Path) -> dict[str, Any]:
     Raises:
       UserError: the folder is not a run folder.
     """
-    return _read(workdir).get(PROVENANCE, {})
+    facts = _read(workdir).get(PROVENANCE, {})
+    if not isinstance(facts, dict):
+        raise UserError(
+            f"{Path(workdir) / CONFIG} is damaged: {PROVENANCE} is {facts!r}"
+        )
+    return facts
 
 
 def _read(workdir: str | Path) -> dict[str, Any]:
@@ -112,7 +119,7 @@ def _read(workdir: str | Path) -> dict[str, Any]:
             f"{workdir} is not a run folder (it has no {CONFIG}); create one with "
             "`mldg demo` or `mldg train`"
         )
-    return json.loads(path.read_text())
+    return read_json(path, dict)
 
 
 def flat_config(config: Config) -> dict[str, Any]:
@@ -139,7 +146,7 @@ def add_provenance(workdir: Path, name: str, value: Any) -> None:
       UserError: the folder is not a run folder, or cannot be written to.
     """
     content = _read(workdir)
-    content[PROVENANCE] = {**content.get(PROVENANCE, {}), name: value}
+    content[PROVENANCE] = {**read_provenance(workdir), name: value}
     text = json.dumps(content, indent=1, ensure_ascii=False)
     write_text(workdir / CONFIG, text + "\n")
 
@@ -172,7 +179,7 @@ def write_trainable(workdir: Path, trainable: Any, batch_stats: Any) -> None:
     # save_file writes the raw memory, which must be in C order.
     arrays = {name: np.ascontiguousarray(value) for name, value in flat.items()}
     with writing(workdir), replacing(workdir / TRAINABLE) as part:
-        save_file(arrays, part)
+        save_file(arrays, part, metadata={"sha256": fingerprint(arrays)})
 
 
 def read_trainable(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -194,9 +201,17 @@ def read_trainable(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]
             "training command again to continue it"
         )
     try:
-        tree = traverse_util.unflatten_dict(load_file(path), sep="/")
+        arrays = load_file(path)
+        with safe_open(path, "numpy") as file:
+            expected = (file.metadata() or {}).get("sha256")  # 0.1 wrote none
+        if expected not in (None, fingerprint(arrays)):
+            raise ValueError("its content differs from what was saved")
+        for name, array in arrays.items():
+            if array.dtype != np.float32 or not np.isfinite(array).all():
+                raise ValueError(f"{name} is {array.dtype}, or not finite")
+        tree = traverse_util.unflatten_dict(arrays, sep="/")
         return tree, tree.pop("batch_stats")
-    except Exception as error:
+    except Exception as error:  # a damaged file makes its reader raise all kinds
         raise UserError(f"{path} is damaged ({error}); train the run again") from None
 
 
@@ -220,7 +235,12 @@ def check_frozen(workdir: Path, weights: str, params: Any, *, write: bool) -> st
     """
     path, sha256 = workdir / FROZEN, fingerprint(params)
     if path.exists():
-        old = json.loads(path.read_text())["sha256"]
+        old = read_json(path, dict).get("sha256")
+        if not isinstance(old, str):
+            raise UserError(
+                f"{path} is damaged: it has no sha256. If {weights} is what the run "
+                "began with, delete the file"
+            )
         if old != sha256:
             raise UserError(
                 f"{workdir} was started with other frozen weights: {weights} now has "

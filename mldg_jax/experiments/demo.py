@@ -26,12 +26,14 @@ from typing import Any
 from mldg_jax.common import files
 from mldg_jax.common.config import Config
 from mldg_jax.common.config_values import to_dict, with_values
+from mldg_jax.common.text_files import read_json
 from mldg_jax.experiments import demo_figures, demo_page, jobs, method_tables
 from mldg_jax.experiments.compare import compare_runs
 from mldg_jax.experiments.demo_story import Story
 from mldg_jax.experiments.jobs import LFCC, Job, Test
 from mldg_jax.experiments.results import MethodResult
 from mldg_jax.experiments.selection import select
+from mldg_jax.training import log
 from mldg_jax.training.config_files import read_config_file
 
 METHODS = {
@@ -94,7 +96,7 @@ def run_demo(
     """
     started = time.monotonic()
     workers = workers or len(os.sched_getaffinity(0))
-    summary = json.loads((corpus / "corpus.json").read_text())
+    summary = read_json(corpus / "corpus.json", dict)
     corpus_values = {
         "corpus.config": corpus.parent.name,
         "corpus.sha256": summary["corpus_sha256"],
@@ -119,7 +121,7 @@ def run_demo(
     story = Story(
         comparison,
         {
-            method: [_log(job.workdir) for job in method_jobs]
+            method: [log.read(job.workdir, job.config.steps) for job in method_jobs]
             for method, method_jobs in finals.items()
         },
         selection,
@@ -170,10 +172,3 @@ def final_jobs(
                 Job(workdir / f"{method}-{seed}", config, corpus, (test,))
             )
     return finals
-
-
-def _log(workdir: Path) -> list[dict[str, Any]]:
-    path = workdir / "metrics.jsonl"
-    return (
-        [json.loads(x) for x in path.read_text().splitlines()] if path.exists() else []
-    )

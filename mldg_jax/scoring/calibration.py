@@ -24,6 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from mldg_jax import metrics
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing
+from mldg_jax.common.text_files import read_json
 
 CALIBRATION_FILE = "calibration.json"  # in a run's folder
 
@@ -128,10 +129,10 @@ def load_calibration(path: str | Path) -> Calibration:
       UserError: the file cannot be read or does not hold a calibration.
     """
     try:
-        fitted = Calibration(**json.loads(Path(path).read_text()))
+        fitted = Calibration(**read_json(path, dict))
         usable = fitted.scale > 0 and np.isfinite([fitted.scale, fitted.offset]).all()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error}); calibrate again") from None
+    except UserError as error:
+        raise UserError(f"{error}; calibrate again") from None
     except (ValueError, TypeError):
         usable = False
     if not usable:

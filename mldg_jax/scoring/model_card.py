@@ -15,6 +15,8 @@ import yaml
 
 from mldg_jax.common import files, run_folder
 from mldg_jax.common.config import Config
+from mldg_jax.common.errors import UserError
+from mldg_jax.common.text_files import read_json, visible
 from mldg_jax.scoring.calibration import CALIBRATION_FILE, Calibration, load_calibration
 from mldg_jax.scoring.outcome import System
 
@@ -63,13 +65,17 @@ def write(run: str | Path) -> None:
     run = Path(run)
     config = run_folder.read_config(run)
     calibration_file = run / CALIBRATION_FILE
-    text = render(
-        run.name,
-        config,
-        run_folder.read_provenance(run),
-        load_calibration(calibration_file) if calibration_file.exists() else None,
-        [CardEvaluation(**entry) for entry in read_evaluations(run)],
-    )
+    facts = run_folder.read_provenance(run)
+    fitted = load_calibration(calibration_file) if calibration_file.exists() else None
+    evaluations = read_evaluations(run)
+    try:
+        entries = [CardEvaluation(**entry) for entry in evaluations]
+        text = render(run.name, config, facts, fitted, entries)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{run}: no card can be written: {run_folder.CONFIG} or {EVALUATIONS} was "
+            f"edited ({type(error).__name__}: {error}); restore it from a copy"
+        ) from error
     files.write_text(run / CARD, text)
 
 
@@ -83,7 +89,7 @@ def read_evaluations(run: Path) -> list[dict[str, Any]]:
       The attributes of each ``CardEvaluation``; empty if there are none.
     """
     path = run / EVALUATIONS
-    return json.loads(path.read_text()) if path.exists() else []
+    return read_json(path, list) if path.exists() else []
 
 
 def add_evaluation(
@@ -145,7 +151,6 @@ def render(
       The card's text.
     """
     sections = [
-        _heading(name, config, evaluations),
         f"# {name}\n\nA speech-deepfake countermeasure: "
         f"{config.model.weights} with "
         f"{_adapters(config.model)} and a {config.model.head['kind']} "
@@ -157,7 +162,9 @@ def render(
         "## Everything else\n\n`config.json` has every value of the config and the "
         "versions, `metrics.jsonl` the metrics during training.\n",
     ]
-    return "\n\n".join(sections)
+    # Names may be anything, and Markdown passes tags on to the reader's browser.
+    body = visible("\n\n".join(sections)).replace("<", "&lt;")
+    return f"{_heading(name, config, evaluations)}\n\n{body}"
 
 
 LIMITS = """\
@@ -279,12 +286,7 @@ def _evaluations(evaluations: Sequence[CardEvaluation]) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for evaluation in evaluations:
-        cells = [
-            _with_interval(
-                evaluation, k, 100 if k == "eer" else 1, 2 if k == "eer" else 3
-            )
-            for k in NAMES
-        ]
+        cells = [_with_interval(evaluation, metric) for metric in NAMES]
         counts = f"{evaluation.n_bonafide:,} | {evaluation.n_spoof:,}"
         lines.append(f"| {evaluation.name} | {counts} | {' | '.join(cells)} |")
     for evaluation in evaluations:
@@ -307,10 +309,9 @@ def _evaluations(evaluations: Sequence[CardEvaluation]) -> str:
     return "\n".join(lines)
 
 
-def _with_interval(
-    evaluation: CardEvaluation, metric: str, factor: float, digits: int
-) -> str:
+def _with_interval(evaluation: CardEvaluation, metric: str) -> str:
     """Returns a metric as text, with its interval if it has one."""
+    factor, digits = (100, 2) if metric == "eer" else (1, 3)
     text = f"{factor * evaluation.metrics[metric]:.{digits}f}"
     if metric in evaluation.intervals:
         low, high = (f"{factor * x:.{digits}f}" for x in evaluation.intervals[metric])

@@ -7,6 +7,7 @@ fingerprint, by which later damage is detected.
 
 import contextlib
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,37 @@ def open_checkpoints(
     level = orbax_log.level
     orbax_log.setLevel(logging.CRITICAL)
     try:
-        with _opened(workdir, others) as manager:
+        with _quiet_readers(), _opened(workdir, others) as manager:
             yield manager
     finally:
         orbax_log.setLevel(level)
+
+
+@contextlib.contextmanager
+def _quiet_readers() -> Iterator[None]:
+    """Drops the tracebacks of readers that come too late.
+
+    After the first error in a damaged checkpoint, which is reported, tensorstore's
+    other readers find Orbax's event loop closed, and each prints a traceback.
+    """
+    hooks = sys.excepthook, sys.unraisablehook
+
+    def is_late(error: Any) -> bool:
+        return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+
+    def show(kind, error, trace):
+        if not is_late(error):
+            hooks[0](kind, error, trace)
+
+    def show_unraisable(unraisable):
+        if not is_late(unraisable.exc_value):
+            hooks[1](unraisable)
+
+    sys.excepthook, sys.unraisablehook = show, show_unraisable
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.unraisablehook = hooks
 
 
 @contextlib.contextmanager
@@ -86,7 +114,11 @@ def _opened(workdir, others):
     )
     with writing(workdir):
         manager = ocp.CheckpointManager(
-            (workdir / "checkpoints").absolute(), options=options
+            (workdir / "checkpoints").absolute(),
+            # (said here, or Orbax looks for the kind in the newest folder, which a
+            # kill or a full disk may have left empty)
+            item_handlers=ocp.StandardCheckpointHandler(),
+            options=options,
         )
     try:
         yield manager
@@ -200,6 +232,8 @@ def restore_first(
             expected = bytes(host.pop("sha256")).hex()
             if fingerprint(host) != expected:
                 raise ValueError("its content differs from what was saved")
+            if int(host["step"]) != step:
+                raise ValueError(f"it holds the state of step {host['step']}")
         except Exception as error:  # damaged files make readers raise all kinds
             reason = str(error).splitlines()[0][:200] if str(error) else repr(error)
             message = f"the checkpoint of step {step} is damaged ({reason})"

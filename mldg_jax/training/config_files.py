@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import logging
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,11 +71,28 @@ def read(reference: str) -> ml_collections.ConfigDict:
     if spec is None or spec.loader is None:
         raise UserError(f"the config file {path} is not a Python file (.py)")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     try:
-        return module.get_config(argument) if argument else module.get_config()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        spec.loader.exec_module(module)
+        config = module.get_config(argument) if argument else module.get_config()
+    except (UserError, ValueError) as error:  # what ``method_of`` says, for one
         raise UserError(f"config {reference}: {error}") from None
+    except (Exception, SystemExit) as error:
+        raise UserError(f"config {reference}: {_described(error, path)}") from None
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise UserError(
+            f"config {reference}: get_config returned {type(config).__name__}; it must "
+            "be an ml_collections.ConfigDict"
+        )
+    return config
+
+
+def _described(error: BaseException, path: str) -> str:
+    """Returns what a config file raised, with the line of the file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == path]
+    line = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
+    where = f"line {line}: " if line else ""
+    return f"{where}{type(error).__name__}: {error}"
 
 
 def method_of(argument: str) -> tuple[str, bool]:
@@ -115,8 +133,17 @@ def value_of(text: str) -> object:
 
     Returns:
       The value, with lists as tuples; "" for an empty text.
+
+    Raises:
+      ValueError: the text is not YAML, or asks for a Python object.
     """
-    return _with_numbers(yaml.safe_load(text) if text else "")
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise ValueError("it has an alias (*name)")
+        return _with_numbers(yaml.safe_load(text) if text else "")
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = getattr(error, "problem", None) or str(error)
+        raise ValueError(f"{text[:60]!r} is not a value in YAML: {reason}") from None
 
 
 def _with_numbers(parsed: object) -> object:

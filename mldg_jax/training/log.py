@@ -15,6 +15,7 @@ from tqdm import tqdm
 from mldg_jax.common import files
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import writing
+from mldg_jax.common.text_files import read_json_lines
 
 LOG, BOARD = "metrics.jsonl", "tensorboard"
 SHOWN = {  # next to the progress bar: metric → label
@@ -88,13 +89,15 @@ def read(workdir: Path, step: int) -> list[Line]:
 
     Returns:
       The lines up to that step; empty if there is no log.
+
+    Raises:
+      UserError: the file is not a log.
     """
     path = workdir / LOG
     if not path.exists():
         return []
-    complete = [x for x in path.read_text().splitlines() if x.endswith("}")]
-    lines = [json.loads(x) for x in complete]
-    return [x for x in lines if x["step"] <= step]
+    lines = read_json_lines(path, check=lambda line: type(line.get("step")) is int)
+    return [line for line in lines if line["step"] <= step]
 
 
 @contextlib.contextmanager

@@ -1,5 +1,9 @@
 """Checkpoints that fill the disk, are damaged or cannot be written."""
 
+import shutil
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -156,3 +160,47 @@ def test_a_folder_that_cannot_be_written_is_one_message(tmp_path):
         checkpoints.open_checkpoints(tmp_path / "file" / "run"),
     ):
         pass
+
+
+@pytest.mark.parametrize("what", ["empty", "without state", "junk", "copy", "file"])
+def test_anything_may_lie_among_the_checkpoints(three, caplog, what):
+    """The last whole checkpoint is restored, and the steps after it saved again."""
+    folder, restored = three / "checkpoints", 2
+    if what == "junk":
+        (folder / "5").mkdir()  # as a full disk leaves it
+        (folder / "notes.txt").write_text("mine")
+        restored = 3
+    elif what == "without state":
+        shutil.rmtree(folder / "3" / "default")
+    else:
+        shutil.rmtree(folder / "3")
+        if what == "empty":
+            (folder / "3").mkdir()
+        elif what == "copy":
+            shutil.copytree(folder / "2", folder / "3")
+        else:
+            (folder / "3").write_text("no folder")
+    with checkpoints.open_checkpoints(three) as manager:
+        assert_is(checkpoints.restore_latest(manager, state(0)), restored)
+        checkpoints.save(manager, restored + 1, state(restored + 1))
+    with checkpoints.open_checkpoints(three) as manager:
+        assert_is(checkpoints.restore_latest(manager, state(0)), restored + 1)
+    assert len(caplog.messages) == (what != "file")  # Orbax knows that it is none
+
+
+def test_a_repair_is_one_line(three):
+    """Readers of a damaged checkpoint do not each print a traceback."""
+    damage(three / "checkpoints" / "3" / "default" / "d", "deleted")
+    code = (
+        "import logging, sys, pathlib\n"
+        "from tests.training.test_checkpoints import checkpoints, state\n"
+        "logging.basicConfig(format='%(message)s')\n"
+        "with checkpoints.open_checkpoints(pathlib.Path(sys.argv[1])) as manager:\n"
+        "    print(checkpoints.restore_latest(manager, state(0)).step)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(three)], capture_output=True, text=True
+    )
+    assert done.stdout == "2\n", done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "the checkpoint of step 3 is damaged" in line

@@ -72,6 +72,50 @@ def test_old_names_are_accepted_and_said(tmp_path, caplog):
     assert "episode.without is now called episode.exclude" in said[1]
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("def get_config(:\n", "line 1: SyntaxError: invalid syntax"),
+        ("import nope\n", "line 1: ModuleNotFoundError: No module named 'nope'"),
+        ("\nx = 1 / 0\n", "line 2: ZeroDivisionError"),
+        ("def get_config():\n    return [][1]\n", "line 2: IndexError"),
+        ("def get_config():\n    raise ValueError('my words')\n", "py: my words"),
+        ("raise SystemExit(3)\n", "line 1: SystemExit: 3"),
+        ("x = 1\n", "AttributeError: .*get_config"),
+        ("def get_config():\n    return None\n", "get_config returned NoneType"),
+        ("def get_config():\n    return {}\n", "get_config returned dict"),
+    ],
+)
+def test_what_a_config_file_raises_is_one_line(tmp_path, content, message):
+    file = tmp_path / "mine.py"
+    file.write_text(content)
+    with pytest.raises(UserError, match=f"config {file}: ?.*{message}") as caught:
+        read_config_file(str(file))
+    assert "\n" not in str(caught.value)
+
+
+BOMB = "{a: &a [x, x], b: &b [*a, *a], c: &c [*b, *b], d: [*c, *c]}"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.weights=!!python/name:os.system",
+        "episode.exclude=[A05, A06",
+        "steps={",
+        f"steps={BOMB}",
+        "steps=" + "[" * 3_000,
+        "steps=2001-02-30",
+        "steps",
+        "=3",
+    ],
+)
+def test_an_override_that_is_no_value_is_one_line(override):
+    with pytest.raises(UserError, match=r"config .*(not a value|not of the form)") as e:
+        read_config_file(f"{ROOT}/configs/debspoof.py:erm", [override])
+    assert "\n" not in str(e.value) and len(str(e.value)) < 400
+
+
 def test_a_config_file_must_be_python(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("steps: 3")
