@@ -5,20 +5,21 @@ reads the columns of a key file (``read_columns``). Both report the lines that t
 cannot use.
 """
 
-import csv
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from mldg_jax.common.text_files import split_cells, split_lines
 from mldg_jax.data import fakeavceleb
 from mldg_jax.data.schema import LABELS, NOT_STATED, Row, attack_of, word
 
 LABEL_WORDS = {
     **dict.fromkeys(("bonafide", "bona-fide", "bona_fide", "bona fide"), 1),
-    **dict.fromkeys(("genuine", "real", "human", "1"), 1),
-    **dict.fromkeys(("spoof", "spoofed", "fake", "deepfake", "0"), 0),
+    **dict.fromkeys(("genuine", "real", "human"), 1),
+    **dict.fromkeys(("spoof", "spoofed", "fake", "deepfake"), 0),
 }
 """Words for the two labels, in files of unknown origin."""
+NUMERIC = "half of the field has 1 for spoof, so numbers are not read as labels"
 UTTERANCE_NAMES = (
     "utterance", "filename", "file", "trial", "trial_anon", "utt", "name", "path"
 )  # fmt: skip
@@ -208,7 +209,7 @@ def read_columns(
         accepted["label"] |= LABEL_WORDS
     elif format.subsets:
         accepted["subset"] = dict.fromkeys(format.subsets, 1)
-    lines, names, problems = text.splitlines(), format.layout.split(), []
+    lines, names, problems = split_lines(text), format.layout.split(), []
     table = None
     if not format.header:
         table = split_columns([line for line in lines if line.strip()], len(names))
@@ -278,7 +279,10 @@ def _problem(
         cell = cells[names.index(name)]
         if cell.lower() not in words:
             expected = format.labels[::-1] if name == "label" else format.subsets
-            return f"{_quote([cell])}; {' or '.join(expected)} expected as {name}"
+            numeric = f": {NUMERIC}" if name == "label" and cell in ("0", "1") else ""
+            return (
+                f"{_quote([cell])}; {' or '.join(expected)} expected as {name}{numeric}"
+            )
     return ""
 
 
@@ -306,6 +310,5 @@ def _split(lines: Sequence[str]) -> list[tuple[int, list[str]]]:
     first = next((line for line in lines if line.strip()), "")
     rows = map(str.split, lines)
     if "\t" in first or "," in first:
-        rows = csv.reader(lines, delimiter="\t" if "\t" in first else ",")
-    stripped = ([cell.strip() for cell in cells] for cells in rows)
-    return [(n, cells) for n, cells in enumerate(stripped, 1) if any(cells)]
+        rows = split_cells(lines, "\t" if "\t" in first else ",", name="the table")
+    return [(n, cells) for n, cells in enumerate(rows, 1) if any(cells)]

@@ -13,6 +13,7 @@ from mldg_jax.scoring import key_files, score_files
 from mldg_jax.scoring.key_files import Keys
 from mldg_jax.scoring.score_files import Scores
 
+DEEPEST = 8  # folders that a name is compared with
 TIED_EER = 0.001  # largest effect of ties on the EER that is not reported
 CHANCE = 0.001  # p-value above which scores and labels may be unrelated
 
@@ -83,8 +84,9 @@ def match(
 ) -> tuple[np.ndarray, list[Finding]]:
     """Finds the score of every trial, by name.
 
-    If the two files have no name in common, folders and extensions are ignored in both,
-    as long as that keeps trials distinct: data/0.wav matches 0.
+    If the two files have no name in common, extensions are ignored in both, and as few
+    leading folders as it takes, as long as that keeps trials distinct: data/0.wav
+    matches 0, and FakeAVCeleb_v1.2/A/b.mp3 matches A/b.mp4.
 
     Args:
       scores: of a score file.
@@ -99,9 +101,14 @@ def match(
     names, known, wanted = (x.utterance.tolist() for x in (scores, everything, keys))
     trials = set(known)
     if not any(name in trials for name in names):
-        stems = [[Path(x).stem for x in group] for group in (names, known, wanted)]
-        if len(set(stems[1])) == len(known):
-            (names, known, wanted), trials = stems, set(stems[1])
+        for depth in range(DEEPEST, 0, -1):
+            tails = [
+                [_tail(x, depth) for x in group] for group in (names, known, wanted)
+            ]
+            distinct = set(tails[1])
+            if len(distinct) == len(known) and not distinct.isdisjoint(tails[0]):
+                (names, known, wanted), trials = tails, distinct
+                break
     row_of = dict(zip(reversed(names), reversed(range(len(names))), strict=True))
     rows = np.array([row_of.get(name, -1) for name in wanted], np.intp)
     if not np.any(rows >= 0):
@@ -185,6 +192,12 @@ def judge(score: np.ndarray, label: np.ndarray) -> list[Finding]:
             )
         )
     return findings
+
+
+def _tail(name: str, depth: int) -> str:
+    """Returns the last parts of a path, without the extension."""
+    path = Path(name)
+    return "/".join([*path.parts[-depth:-1], path.stem])
 
 
 def _malformed(problems: Sequence[str], lines: int) -> list[Finding]:

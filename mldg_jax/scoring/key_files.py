@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.text_files import read_text
 from mldg_jax.data import protocols
 from mldg_jax.data.schema import BONAFIDE, NO_ATTACK, NOT_STATED, UNKNOWN_ATTACK
-from mldg_jax.scoring.score_files import read_text
 
 UNKNOWN = NOT_STATED
 
@@ -58,8 +58,15 @@ def read(path: str | Path) -> Keys:
         fit it, or lists a trial twice.
     """
     text = read_text(path)
-    first = next(line for line in text.splitlines() if line.strip())
+    first = next((line for line in text.split("\n") if line.strip()), None)
+    if first is None:
+        raise UserError(f"{path} is empty: it must hold one line per utterance")
     format = next((x for x in protocols.FORMATS if x.matches(first)), None)
+    if format is None and first.replace(",", " ").split()[-1] in ("0", "1"):
+        raise UserError(
+            f"{path} starts with {first.strip()[:80]!r}: {protocols.NUMERIC}; write "
+            "bonafide and spoof"
+        )
     if format is None:
         known = [x.name for x in protocols.FORMATS if x is not protocols.TABLE]
         raise UserError(

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mldg_jax.common import text_files
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing
 from mldg_jax.data.protocols import LABEL_WORDS, UTTERANCE_NAMES, split_columns
@@ -194,27 +195,6 @@ def _joined(rows: Iterable[Sequence[str]], separator: str) -> str:
     return "".join(lines)
 
 
-def read_text(path: str | Path) -> str:
-    """Reads a text file.
-
-    Args:
-      path: the file, in UTF-8.
-
-    Returns:
-      Its text.
-
-    Raises:
-      UserError: the file cannot be read, is not text, or is empty.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as text ({error})") from None
-    if not text.strip():
-        raise UserError(f"{path} is empty: it must hold one line per utterance")
-    return text
-
-
 def read_lines(path: str | Path) -> list[str]:
     """Reads the lines of a text file that are not blank.
 
@@ -222,12 +202,15 @@ def read_lines(path: str | Path) -> list[str]:
       path: the file.
 
     Returns:
-      The lines.
+      The lines, at least one.
 
     Raises:
-      UserError: as for ``read_text``.
+      UserError: the file cannot be read, is not text, or is empty.
     """
-    return [line for line in read_text(path).split("\n") if line.strip()]
+    lines = [line for _, line in text_files.read_lines(path)]
+    if not lines:
+        raise UserError(f"{path} is empty: it must hold one line per utterance")
+    return lines
 
 
 def split_rows(lines: list[str]) -> tuple[list[str], list[list[str]]]:
@@ -240,7 +223,8 @@ def split_rows(lines: list[str]) -> tuple[list[str], list[list[str]]]:
       The column names in lower case, and the cells of each other line.
     """
     if "\t" in lines[0] or "," in lines[0]:
-        rows = list(csv.reader(lines, delimiter="\t" if "\t" in lines[0] else ","))
+        separator = "\t" if "\t" in lines[0] else ","
+        rows = text_files.split_cells(lines, separator, name="the scores")
     else:
         rows = [line.split() for line in lines]
     return [name.strip().lower() for name in rows[0]], rows[1:]
@@ -288,10 +272,16 @@ def is_number(text: str) -> bool:
 def _with_header(lines: list[str]) -> list[str]:
     """Adds a header to a CSV file without one: the name is first, the score last."""
     separator = "\t" if "\t" in lines[0] else ","
-    *rest, last = lines[0].strip().split(separator)
-    if not is_number(last):
+    (cells,) = text_files.split_cells(lines[:1], separator, name="the scores")
+    numbers = [is_number(cell) for cell in cells]
+    if not any(numbers[1:]):
         return lines
-    return [separator.join(["utterance", *["-"] * (len(rest) - 1), "score"]), *lines]
+    if sum(numbers[1:]) > 1 or not numbers[-1]:
+        raise UserError(
+            f"the scores start with {lines[0].strip()[:80]!r} and have no header: "
+            "which column is the score? Add a first line: 'utterance,score,label'"
+        )
+    return [separator.join(["utterance", *["-"] * (len(cells) - 2), "score"]), *lines]
 
 
 def _detected(path: str | Path, first: str) -> str:
@@ -303,6 +293,12 @@ def _detected(path: str | Path, first: str) -> str:
         return "csv"
     if len(cells) == 4 and cells[2].lower() in LABEL_WORDS:
         return "asvspoof2019"
+    if len(cells) == 3 and (cells[1].lower() in LABEL_WORDS or is_number(cells[1])):
+        raise UserError(
+            f"{path} starts with {first.strip()[:80]!r}, three columns of which the "
+            "second may be a label or a score: write 'utterance score' only, or a header "
+            "('utterance,label,score') and commas"
+        )
     if len(cells) >= 2 and is_number(cells[-1]):
         return "asvspoof2021"
     raise UserError(

@@ -214,7 +214,7 @@ def test_tables_show_the_numbers(tmp_path, capsys):
         (["--replicas", "-1"], "must be 0 or more"),
         (["--format", "asvspoof5"], "none of which is"),
         (["--scores", "scores.txt"], "two score files are called 'scores'"),
-        (["--scores", "b=none.txt"], "none.txt cannot be read"),
+        (["--scores", "b=none.txt"], "none.txt: there is no such file"),
     ],
 )
 def test_wrong_input_is_named(options, words, tmp_path, capsys):

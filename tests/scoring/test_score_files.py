@@ -203,7 +203,8 @@ AV = (
             {"speaker": "E_9", "attack": "A3", "codec": "C01"},
         ),
         (
-            "utterance,label,attack,split\nu1,1,,dev\nu2,0,,eval\nu3,0,tts,eval\n",
+            "utterance, label,attack,split\nu1, real,,dev\nu2,fake,,eval\n"
+            "u3, Spoof,tts,eval\n",
             "table with a header",
             [1, 0, 0],
             {"attack": "- unknown tts", "subset": "dev eval eval"},
@@ -294,3 +295,27 @@ def test_the_eval_subset_is_the_default(tmp_path):
     path.write_text(KEYS_2019)
     with pytest.raises(UserError, match="no subset 'eval': the keys have no subsets"):
         key_files.subset(key_files.read(path), "eval")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("u1,0.5,1\nu2,-0.5,0\n", "which column is the score"),
+        ("u1\t0.5\t1\n", "three columns of which the second may"),
+        ("u1,0.5,bonafide\n", "which column is the score"),
+        ("u1 bonafide 0.5\n", "three columns of which the second may"),
+        ("u1 1 0.5\n", "three columns of which the second may"),
+    ],
+)
+def test_a_label_is_never_taken_for_the_score(tmp_path, text, message):
+    (tmp_path / "scores").write_text(text)
+    with pytest.raises(UserError, match=message):
+        score_files.read(tmp_path / "scores")
+
+
+@pytest.mark.parametrize("text", ["utterance,label\nu1,1\n", "u1 1\n", "u1,0\n"])
+def test_numbers_are_no_labels(tmp_path, text):
+    """Half of the field has 1 for spoof: read the wrong way, all error rates are."""
+    (tmp_path / "keys").write_text(text)
+    with pytest.raises(UserError, match="half of the field has 1 for spoof"):
+        key_files.read(tmp_path / "keys")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.text_files import read_text, split_lines
 from mldg_jax.data import protocols
 from mldg_jax.data.corpora.official_layouts import OfficialLayout, ProtocolPart
 from mldg_jax.data.schema import Row
@@ -110,24 +111,6 @@ def _read_part(
     result.extra.setdefault(split, []).extend(extra)
 
 
-def read_text(path: Path) -> str:
-    """Reads a protocol.
-
-    Args:
-      path: a UTF-8 file, with or without a byte order mark.
-
-    Returns:
-      The text.
-
-    Raises:
-      UserError: the file cannot be read or is not UTF-8 text.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-
-
 def _recordings(folders: Sequence[Path], suffix: str, root: Path) -> dict[str, str]:
     """Maps the recordings' paths relative to their folder to those from ``root``."""
     files: dict[str, str] = {}
@@ -155,7 +138,7 @@ def _check_list(
     if path is None:
         result.problems.append(f"{name} is missing. {layout.unpack}")
         return
-    listed = {line.split()[0] for line in read_text(path).splitlines() if line.strip()}
+    listed = {line.split()[0] for line in split_lines(read_text(path)) if line.strip()}
     for text, names in (
         ("has no key", listed - seen.keys()),
         (f"has a key but is not in {name}", seen.keys() - listed),

@@ -5,20 +5,18 @@ The columns ``path``, ``label`` and ``attack`` are required; ``utterance``, ``sp
 absolute or relative to the folder of the table. The default split is "eval".
 """
 
-import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.data.corpora.listing import Listing, read_text
-from mldg_jax.data.protocols import LABEL_WORDS
+from mldg_jax.common.text_files import read_lines, split_cells
+from mldg_jax.data.corpora.listing import Listing
+from mldg_jax.data.protocols import LABEL_WORDS, NUMERIC
 from mldg_jax.data.schema import NOT_STATED, Row, attack_of, word
 
 COLUMNS = ("path", "label", "attack")
 OPTIONAL = ("utterance", "speaker", "split", "codec", "language")
-LABELS = {name: code for name, code in LABEL_WORDS.items() if not name.isdigit()}
-"""Words for the two labels, without numbers: 1 is spoof in half of the literature."""
 
 
 def scan(path: str | Path) -> Listing:
@@ -35,10 +33,11 @@ def scan(path: str | Path) -> Listing:
         line is usable.
     """
     path = Path(path)
-    root = path.resolve().parent
+    # Of the path as it is given: a link may lead into a cache of nameless files.
+    root = path.absolute().parent
     result = Listing(root, [], [], {}, [], [])
     seen = set()
-    for number, cells in enumerate(_table(path), 2):  # line 1 is the header
+    for number, cells in _table(path, result.problems):
         row = _row(number, cells, result.problems)
         if row is None:
             continue
@@ -65,8 +64,8 @@ def config_of(path: str | Path) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "_", Path(path).stem).strip("_") or "corpus"
 
 
-def _table(path: Path) -> Iterator[dict[str, str]]:
-    """Yields the cells of each line by the lower-case names of the columns."""
+def _table(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yields the number of each line and its cells by the columns' lower-case names."""
     if not path.is_file():
         raise UserError(
             f"{path}: there is no such file. --source is a CSV, TSV or Parquet file "
@@ -77,8 +76,8 @@ def _table(path: Path) -> Iterator[dict[str, str]]:
         raise UserError(
             f"{path}: a manifest is a .csv, .tsv or .parquet file, not {path.suffix!r}"
         )
-    lines = [[str(cell).strip() for cell in line] for line in reader(path)]
-    names = [name.lower() for name in lines[0]] if lines else []
+    lines = reader(path)
+    names = [name.lower() for name in lines[0][1]] if lines else []
     missing = [name for name in COLUMNS if name not in names]
     if missing:
         raise UserError(
@@ -86,20 +85,29 @@ def _table(path: Path) -> Iterator[dict[str, str]]:
             f"{', '.join(names) or 'none'}. A manifest needs {', '.join(COLUMNS)} and "
             f"may have {', '.join(OPTIONAL)}"
         )
-    for line in lines[1:]:
-        yield dict(zip(names, line, strict=False))
+    if len(set(names)) < len(names):
+        raise UserError(f"{path}: a column is there twice ({', '.join(names)})")
+    for number, line in lines[1:]:
+        if len(line) == len(names):
+            yield number, dict(zip(names, line, strict=True))
+        else:
+            problems.append(
+                f"line {number}: {len(line)} cells; {len(names)} expected, as in the "
+                "header"
+            )
 
 
-def _csv(path: Path, delimiter: str = ",") -> list[list[str]]:
-    lines = read_text(path).splitlines()
-    return [line for line in csv.reader(lines, delimiter=delimiter) if any(line)]
+def _csv(path: Path, delimiter: str = ",") -> list[tuple[int, list[str]]]:
+    numbered = read_lines(path)
+    cells = split_cells([line for _, line in numbered], delimiter, name=path)
+    return [(n, row) for (n, _), row in zip(numbered, cells, strict=True) if any(row)]
 
 
-def _tsv(path: Path) -> list[list[str]]:
+def _tsv(path: Path) -> list[tuple[int, list[str]]]:
     return _csv(path, "\t")
 
 
-def _parquet(path: Path) -> list[list[str]]:
+def _parquet(path: Path) -> list[tuple[int, list[str]]]:
     import pyarrow
     import pyarrow.parquet  # half a second to import; needed only here
 
@@ -108,19 +116,21 @@ def _parquet(path: Path) -> list[list[str]]:
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: cannot be read as Parquet ({error})") from None
     columns = [
-        ["" if value is None else value for value in column.to_pylist()]
+        ["" if value is None else str(value).strip() for value in column.to_pylist()]
         for column in table.columns
     ]
-    return [table.column_names, *map(list, zip(*columns, strict=True))]
+    rows = [table.column_names, *map(list, zip(*columns, strict=True))]
+    return list(enumerate(rows, 1))
 
 
 def _row(number: int, cells: dict[str, str], problems: list[str]) -> Row | None:
-    label = LABELS.get(cells.get("label", "").lower())
+    label = LABEL_WORDS.get(cells["label"].lower())
     split = cells.get("split") or "eval"
     if label is None:
+        numeric = f": {NUMERIC}" if cells["label"] in ("0", "1") else ""
         problems.append(
-            f"line {number}: label {cells.get('label', '')!r}; one of "
-            f"{', '.join(LABELS)} expected"
+            f"line {number}: label {cells['label']!r}; one of "
+            f"{', '.join(LABEL_WORDS)} expected{numeric}"
         )
     elif not cells.get("path"):
         problems.append(f"line {number}: no path")

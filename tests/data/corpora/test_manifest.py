@@ -141,7 +141,7 @@ def test_bad_tables_are_named(tmp_path, name, text, words):
     path = tmp_path / (name or "none.csv")
     if name:
         path.write_text(text, encoding="latin-1")
-    with pytest.raises(UserError, match=words or "cannot be read"):
+    with pytest.raises(UserError, match=words or "not UTF-8 text"):
         manifest.scan(path)
 
 
@@ -159,3 +159,54 @@ def test_m4a_needs_pyav(tmp_path, monkeypatch):
     samples = load_split(folder, "eval").audio[0]
     assert samples.dtype == np.int16 and len(samples) == 4_800
     assert "av" in sys.modules
+
+
+HEADER = "path\tlabel\tattack\tspeaker\ttranscript\n"
+
+
+def test_every_line_of_a_table_is_accounted_for(tmp_path):
+    """Quotes mean nothing in a TSV, and lines end at newlines alone."""
+    for name in "abcde":
+        (tmp_path / f"{name}.wav").touch()
+    table = tmp_path / "t.tsv"
+    table.write_text(
+        HEADER
+        + 'a.wav\tspoof\tx\ts1\t"Yes", she said\n'
+        + 'b.wav\tbonafide\t-\ts1\t"a quote that never ends\n'
+        + "c.wav\tbonafide\t-\ts2\tline\u2028and\x85and\x0cend\r\n"
+        + "\n"
+        + "d.wav\tspoof\ty\n"
+        + 'e.wav\tspoof\ty\ts3\tfive "5" in. tape"\n',
+        newline="",
+    )
+    found = manifest.scan(table)
+    assert [(row.path, row.label) for row in found.rows] == [
+        ("a.wav", "spoof"), ("b.wav", "bonafide"), ("c.wav", "bonafide"),
+        ("e.wav", "spoof"),
+    ]  # fmt: skip
+    assert found.problems == ["line 6: 3 cells; 5 expected, as in the header"]
+
+
+def test_a_quote_that_never_ends_swallows_no_lines_of_a_csv(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        'path,label,attack\na.wav,spoof,"x\nb.wav,spoof,y\n'
+    )
+    with pytest.raises(UserError, match=r"t.csv, line 2: unexpected end of data"):
+        manifest.scan(tmp_path / "t.csv")
+
+
+def test_a_link_into_a_cache_counts_where_it_is(tmp_path):
+    """Hugging Face's cache: snapshots/REVISION/NAME → ../../blobs/HASH."""
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "abc"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    for name, blob in (("t.csv", "0f"), ("a.wav", "1e")):
+        (blobs / blob).write_text("path,label,attack\na.wav,spoof,x\n")
+        (snapshot / name).symlink_to(f"../../blobs/{blob}")
+    assert [row.path for row in manifest.scan(snapshot / "t.csv").rows] == ["a.wav"]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("path,label,attack,Label\na.wav,spoof,x,real\n")
+    with pytest.raises(UserError, match="a column is there twice"):
+        manifest.scan(tmp_path / "t.csv")
