@@ -296,8 +296,8 @@ def _detected(path: str | Path, first: str) -> str:
     if len(cells) == 3 and (cells[1].lower() in LABEL_WORDS or is_number(cells[1])):
         raise UserError(
             f"{path} starts with {first.strip()[:80]!r}, three columns of which the "
-            "second may be a label or a score: write 'utterance score' only, or a header "
-            "('utterance,label,score') and commas"
+            "second may be a label or a score: write 'utterance score' only, or use "
+            "commas and a header ('utterance,label,score')"
         )
     if len(cells) >= 2 and is_number(cells[-1]):
         return "asvspoof2021"
