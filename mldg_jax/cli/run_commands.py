@@ -216,7 +216,6 @@ def _train(arguments: argparse.Namespace) -> int | None:
         find_corpus,
         load_split,
         load_training,
-        split_names,
     )
     from mldg_jax.scoring import scorer
     from mldg_jax.scoring.calibration import CALIBRATION_FILE
@@ -249,8 +248,9 @@ def _train(arguments: argparse.Namespace) -> int | None:
     is_calibrated = (run / CALIBRATION_FILE).exists()
     if fold is not None:
         utterances = 0  # training used speakers of every split: none is left
-    if not is_calibrated and utterances and split in split_names(folder):
+    if not is_calibrated and utterances:
         try:
+            # (it says so if there is no such split)
             rows = load_split(folder, split)
             scorer.calibrate(run, rows, utterances=utterances)
         except UserError as error:  # the run is complete without a calibration

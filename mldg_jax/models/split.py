@@ -135,6 +135,39 @@ def split_options(config: ModelSection) -> dict[str, Any]:
     }
 
 
+def parameter_shapes(detector: Detector, config: ModelSection, samples: int) -> Any:
+    """Computes the shapes of the trained parameters, without weights.
+
+    Args:
+      detector: the model.
+      config: the ``model`` section it was built from.
+      samples: length of a crop.
+
+    Returns:
+      ``(trainable, batch_stats)`` of ``init_parameters``, as ``jax.ShapeDtypeStruct``.
+
+    Raises:
+      UserError: the config's values do not make a model.
+    """
+
+    def init(key, examples):
+        frontend = detector.frontend.init(key, examples)["params"]
+        options = split_options(config)
+        return init_parameters(key, detector, frontend, examples, **options)[:2]
+
+    examples = jax.ShapeDtypeStruct((1, samples), jnp.float32)
+    try:
+        return jax.eval_shape(init, jax.random.key(0), examples)
+    except UserError:
+        raise
+    except Exception as error:  # a module's code, given what it was not written for
+        reason = (str(error).strip() or repr(error)).split("\n")[0][:200]
+        raise UserError(
+            "the model cannot be built: check model.frontend, model.head, model.lora "
+            f"and crop_samples ({type(error).__name__}: {reason})"
+        ) from error
+
+
 def variables(
     trainable: Mapping[str, Any],
     batch_stats: Mapping[str, Any],

@@ -66,17 +66,19 @@ def fit_calibration(scores: Array, labels: Array, prior: float = 0.5) -> Calibra
     scores, real = metrics.scored(scores, labels)
     metrics.require(0 < prior < 1, f"prior is {prior}, must be in (0, 1); try 0.5")
     bonafide, spoof = scores[real], scores[~real]
-    if bonafide.min() > spoof.max():
-        raise UserError(
-            f"a threshold separates all {scores.size:,} trials of the dev split (bona "
-            f"fide ≥ {bonafide.min():g}, spoof ≤ {spoof.max():g}), so the scale has no "
-            "optimum; calibrate on more or harder trials"
-        )
     centre, spread = scores.mean(), scores.std()
     if spread == 0:
         raise UserError(
             f"every score is {centre:g}, so there is nothing to calibrate; check the "
             "detector's output"
+        )
+    # Also if the classes touch in one score: the likelihood then grows with the scale
+    # for ever (Albert & Anderson 1984, quasi-complete separation).
+    if bonafide.min() >= spoof.max():
+        raise UserError(
+            f"a threshold separates all {scores.size:,} trials of the dev split (bona "
+            f"fide ≥ {bonafide.min():g}, spoof ≤ {spoof.max():g}), so the scale has no "
+            "optimum; calibrate on more or harder trials"
         )
     weights = np.where(real, prior / bonafide.size, (1 - prior) / spoof.size)
     # An infinite C means no penalty. Standardised scores are well conditioned.

@@ -174,20 +174,14 @@ def load_parameters(run: str | Path) -> RunParameters:
     config = run_folder.read_config(run)
     trained = run_folder.read_trainable(run)
     detector = create_detector(config.model)
-    frontend = pretrained.load_frontend(config.model)
-    examples = jax.ShapeDtypeStruct((1, config.crop_samples), np.float32)
-    options = split.split_options(config.model)
-    *expected, _ = jax.eval_shape(
-        lambda key, x: split.init_parameters(key, detector, frontend, x, **options),
-        jax.random.key(0),
-        examples,
-    )
+    expected = split.parameter_shapes(detector, config.model, config.crop_samples)
     if jax.tree.map(np.shape, tuple(expected)) != jax.tree.map(np.shape, trained):
         raise UserError(
             f"{run}: {run_folder.TRAINABLE} does not fit the model in "
             f"{run_folder.CONFIG}, so they come from different runs: copy the whole "
             "folder again, or repeat the training"
         )
+    frontend = pretrained.load_frontend(config.model)
     return RunParameters(config, detector, *trained, frontend)
 
 

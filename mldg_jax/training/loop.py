@@ -31,7 +31,7 @@ from mldg_jax.data.augment.section import from_config
 from mldg_jax.data.corpus import Corpus, trained_on
 from mldg_jax.models import pretrained
 from mldg_jax.models.detector import create_detector
-from mldg_jax.models.split import measures_examples
+from mldg_jax.models.split import measures_examples, parameter_shapes
 from mldg_jax.scoring import model_card
 from mldg_jax.step import Step, TrainState
 from mldg_jax.training import checkpoints, feature_cache, parallel, validation
@@ -132,6 +132,7 @@ def train(
         feature_cache.check(config)
     axis_name = parallel.axis_name(devices)
     detector = create_detector(config.model, axis_name, config.compute)
+    parameter_shapes(detector, config.model, config.crop_samples)  # or it is refused
     step = build_step(config, detector, axis_name=axis_name)
     step = parallel.compile_step(step, devices)
     episode_of = make(devices=parallel.local_shard(devices))

@@ -112,6 +112,7 @@ def test_file_round_trip_and_damage(tmp_path):
     [
         ([-1.0, -2, 3, 4, 2.5], "spoof"),
         ([3.0, 4, -3, -4, 2.5], "a threshold separates all"),
+        ([3.0, 2.5, -3, -4, 2.5], "a threshold separates all"),  # they touch
         ([1.0, 1, 1, 1, 1], "every score is 1"),
     ],
 )
