@@ -201,7 +201,8 @@ def read_trainable(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]
             "training command again to continue it"
         )
     try:
-        arrays = load_file(path)
+        with path.open("rb"):  # safetensors does not say that it may not
+            arrays = load_file(path)
         with safe_open(path, "numpy") as file:
             expected = (file.metadata() or {}).get("sha256")  # 0.1 wrote none
         if expected not in (None, fingerprint(arrays)):
@@ -211,6 +212,8 @@ def read_trainable(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]
                 raise ValueError(f"{name} is {array.dtype}, or not finite")
         tree = traverse_util.unflatten_dict(arrays, sep="/")
         return tree, tree.pop("batch_stats")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})") from None
     except Exception as error:  # a damaged file makes its reader raise all kinds
         raise UserError(f"{path} is damaged ({error}); train the run again") from None
 

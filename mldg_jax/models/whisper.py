@@ -14,9 +14,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import librosa
 import numpy as np
 
+from mldg_jax.common.numba_cache import import_librosa
 from mldg_jax.models.layers import TransformerLayer, gelu, transformer
 
 SAMPLE_RATE = 16_000
@@ -26,7 +26,7 @@ WINDOW, HOP = 400, 160  # samples: 25 ms, 10 ms
 @functools.lru_cache
 def _filters(mels: int) -> np.ndarray:
     """Returns Slaney mel filters (window / 2 + 1, mels), float32."""
-    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=mels).T
+    return import_librosa().filters.mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=mels).T
 
 
 def log_mel(waveform: jax.Array, mels: int = 80) -> jax.Array:

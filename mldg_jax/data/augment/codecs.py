@@ -8,10 +8,10 @@ import io
 from types import ModuleType
 from typing import NamedTuple
 
-import librosa
 import numpy as np
 
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.numba_cache import import_librosa
 from mldg_jax.data.audio import SAMPLE_RATE
 
 
@@ -143,4 +143,4 @@ def _decode(av: ModuleType, file: io.BytesIO) -> tuple[np.ndarray, int]:
 def _resample(waveform: np.ndarray, rate: int, target: int) -> np.ndarray:
     if rate == target:
         return waveform
-    return librosa.resample(waveform, orig_sr=rate, target_sr=target)
+    return import_librosa().resample(waveform, orig_sr=rate, target_sr=target)
