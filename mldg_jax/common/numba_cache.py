@@ -20,11 +20,10 @@ def import_librosa() -> ModuleType:
       The module.
     """
     if not os.environ.get("NUMBA_CACHE_DIR") and not _can_cache():
-        import numba
-
         # Private, and not a fixed name in /tmp: numba runs what it finds in its cache.
-        numba.config.CACHE_DIR = tempfile.mkdtemp(prefix="mldg-numba-")
-        atexit.register(shutil.rmtree, numba.config.CACHE_DIR, ignore_errors=True)
+        folder = tempfile.mkdtemp(prefix="mldg-numba-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["NUMBA_CACHE_DIR"] = folder  # read when numba is first imported
     import librosa
 
     return librosa
