@@ -65,11 +65,6 @@ def choose(config: Any, training: Corpus, split: Corpus | None) -> Corpus | None
             f"validation.every is {config.every} and validation.attacks are "
             f"{', '.join(attacks) or 'none'}: set both, or neither"
         )
-    if config.keep < 1 or config.patience < 0 or config.utterances < 0:
-        raise UserError(
-            f"validation.keep is {config.keep}, patience {config.patience}, utterances "
-            f"{config.utterances}; keep is at least 1, the others at least 0"
-        )
     if config.split.startswith(("train", "eval", "test")):
         raise UserError(
             f"validation.split is {config.split!r}: a checkpoint must not be chosen on "
