@@ -266,7 +266,7 @@ class Config:
     Attributes:
       method: name of the method, shown in tables.
       seed: seed of all randomness.
-      steps: number of training steps.
+      steps: number of training steps, at least 1; 0 for LFCC-GMM, which takes none.
       crop_samples: length of a training crop in samples at 16 kHz, 400 (what
         wav2vec 2.0 needs) … 9,600,000 (ten minutes); 64,600 [base].
       checkpoint_every: steps between checkpoints.
@@ -286,7 +286,7 @@ class Config:
 
     method: str = ""
     seed: Annotated[int, Within(0, 2**32 - 1)] = 0
-    steps: Positive = 1000
+    steps: Count = 1000
     crop_samples: Annotated[int, Within(400, 9_600_000)] = 64_600
     checkpoint_every: Positive = 100
     keep_every: Count = 0

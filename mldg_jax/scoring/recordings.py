@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 from tqdm import tqdm
 
 from mldg_jax.common import console, files, text_files
@@ -207,7 +208,11 @@ def _score(
     for windows in stream(scorer, waveforms(), overlap):
         while failed:
             yield failed.popleft()
-        yield readable.popleft(), windows
+        name = readable.popleft()
+        if np.isfinite(windows.score).all():
+            yield name, windows
+        else:
+            yield name, UserError(f"{name}: its score is not finite: check the run")
     yield from failed
 
 

@@ -101,7 +101,7 @@ def test_old_names_are_known_nested_and_dotted():
         ({"model.lora.alpha": float("inf")}, "alpha is inf; it must be a number"),
         ({"model.lora.rank": 10**5}, "rank is 100000; it must be 0 … 4,096"),
         ({"model.lora.rank": -4}, "rank is -4; it must be 0"),
-        ({"steps": 0}, "steps is 0; it must be 1"),
+        ({"steps": -1}, "steps is -1; it must be 0"),
         ({"steps": None}, "steps is None; it must be a whole number"),
         ({"crop_samples": 10**9}, "crop_samples is 1000000000; it must be 400"),
         ({"crop_samples": -5}, "crop_samples is -5; it must be 400"),

@@ -40,9 +40,14 @@ def end():
 
 
 def assert_ended():
-    """Asserts that no worker is left, or that the last ones are just ending."""
-    for child in multiprocessing.active_children():
-        child.join(60)
+    """Asserts that no worker is left, or that the last ones are just ending.
+
+    Asking once is not enough: the pool's own thread may have waited for a worker and
+    not said so yet.
+    """
+    deadline = time.monotonic() + 60
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not multiprocessing.active_children()
 
 

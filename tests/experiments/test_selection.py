@@ -17,7 +17,8 @@ WITHOUT = {"fest_diphone", "piper_vits", "world_shift"}
 def finish(job, separation):
     """Writes the files of a finished job; less separation gives a higher EER."""
     run_folder.write_config(job.workdir, job.config)
-    run_folder.write_trainable(job.workdir, {"w": np.zeros(3)}, {"m": np.zeros(1)})
+    zero = np.zeros(1, np.float32)
+    run_folder.write_trainable(job.workdir, {"w": zero}, {"m": zero})
     (test,) = job.tests
     rows = test.rows()
     noise = np.random.default_rng(job.config.seed).normal(size=len(rows.label))

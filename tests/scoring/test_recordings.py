@@ -9,6 +9,7 @@ import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import soundfile
@@ -319,3 +320,17 @@ def test_one_bad_recording_never_stops_the_others(
     captured = capsys.readouterr()
     assert scores(captured.out).keys() == {"a.wav", "c.wav"}
     assert "b.wav: cannot be read (MemoryError: 4 TiB)" in captured.err
+
+
+def test_a_score_that_is_no_number_is_not_written(
+    smoke_run, tmp_path, monkeypatch, capsys
+):
+    soundfile.write(tmp_path / "a.wav", speech(0.3), 16_000)
+    scorer = load(smoke_run)
+    broken = jax.tree.map(lambda x: x * np.nan, scorer.variables)
+    monkeypatch.setattr(
+        recordings, "load", lambda run: scorer._replace(variables=broken)
+    )
+    assert cli.main(["score", str(smoke_run), str(tmp_path / "a.wav")]) == 2
+    captured = capsys.readouterr()
+    assert not captured.out and "a.wav: its score is not finite" in captured.err

@@ -171,6 +171,7 @@ def test_score_files_keep_name_attack_key_and_score(corpus, tmp_path):
     [
         ("episode.num_meta_test=6", r"meta_test is 6 of 6 attacks"),
         ("episode.examples_per_attack=3", r"examples_per_attack is 3; half of"),
+        ("steps=0", "steps is 0; a detector needs at least 1"),
         ("model.frontend.layers=1.5", "the model cannot be built"),
         ("model.frontend.heads=0", "the model cannot be built"),
         ("model.head.dim=-1", "the model cannot be built"),
