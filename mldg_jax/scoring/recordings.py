@@ -128,15 +128,12 @@ def score(
       UserError: the run cannot be loaded, or there is nothing to score.
     """
     starts(1, 1, overlap)  # rejects an invalid overlap before anything is loaded
-    part, heading = (
-        Path(f"{output}.part"),
-        f"# {Path(run).resolve()} overlap {overlap:g}",
-    )
-    done = set[str]()
     if isinstance(output, str | Path):
         files.check_output(output)
-        done = _resume(part, heading)
     names = collect(arguments)
+    part, done = Path(f"{output}.part"), set[str]()
+    if isinstance(output, str | Path):
+        done = _resume(part, f"# {Path(run).resolve()} overlap {overlap:g}")
     stems = file_stems(names) if timeline is not None else {}
     scorer = load(run)
     meaning = (
