@@ -3,10 +3,12 @@
 The synthesisers that run in this process are in ``neural``.
 """
 
+import functools
 import importlib.metadata
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -113,7 +115,20 @@ def espeak(text: str, language: str, variant: str, speed: float, pitch: int) -> 
     name = ESPEAK_NAMES.get(language, language) + variant
     rate = str(round(160 * speed))
     options = ["-v", name, "-s", rate, "-p", str(pitch), "--stdin"]
-    return _command(["espeak-ng", *options, "-w"], text)
+    return _command(
+        ["espeak-ng", *_espeak_seed(shutil.which("espeak-ng")), *options, "-w"], text
+    )
+
+
+@functools.cache
+def _espeak_seed(program: str | None) -> tuple[str, ...]:
+    """Returns the option without which espeak-ng 1.52 draws other noise every time.
+
+    Version 1.51 has no such option and always draws the same.
+    """
+    command = [program or "espeak-ng", "--help"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    return ("-D",) if "deterministic random" in answer.stdout else ()
 
 
 def flite(text: str, voice: str, speed: float) -> Sound:

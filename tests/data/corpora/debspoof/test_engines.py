@@ -92,6 +92,19 @@ def test_no_synthesiser_opens_the_users_pulseaudio_folder(tmp_path, monkeypatch)
     assert len(samples) == 800 and rate == 16_000
 
 
+@pytest.mark.parametrize("has_option", [True, False])
+def test_espeak_draws_the_same_noise_every_time(tmp_path, monkeypatch, has_option):
+    """Version 1.52 (Debian 13) does with -D, which 1.51 (Debian 12) does not know."""
+    fake, text = tmp_path / "espeak-ng", "-D  Enable deterministic random mode"
+    fake.write_text(f"#!/bin/sh\necho '{text if has_option else ''}'\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    seen = []
+    monkeypatch.setattr(engines, "_command", lambda command, text: seen.append(command))
+    engines.espeak("a", "fr", "+f2", 1.0, 50)
+    assert ("-D" in seen[0]) == has_option
+
+
 @pytest.mark.full
 def test_espeak_speaks_alike_for_a_new_user(tmp_path, monkeypatch):
     said = "utilisateur se joindra à la conférence."
