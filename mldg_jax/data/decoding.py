@@ -236,7 +236,7 @@ def _decode(container: Any, track: Any, said: int) -> Iterator[np.ndarray]:
     """
     import av
 
-    # Interleaved: of planes, PyAV 17 reads past the eighth. Layout and rate stay.
+    # Interleaved: of planes, PyAV 18 reads past the eighth. Layout and rate stay.
     interleaved = av.AudioResampler(format="flt")
     total, held = 0, []
     for frame in _frames(container, track):
@@ -244,7 +244,7 @@ def _decode(container: Any, track: Any, said: int) -> Iterator[np.ndarray]:
             block = out.to_ndarray().reshape(-1, out.layout.nb_channels)
             total += len(block)
             held.append(block)
-            if not said < total <= said + TRIM:
+            if not (said and said < total <= said + TRIM):
                 yield from held
                 held = []
     if held:

@@ -163,6 +163,20 @@ def test_it_needs_pyav_for_that(tmp_path, monkeypatch):
             audio.read(path)
 
 
+def test_a_short_recording_without_a_duration_is_whole(tmp_path):
+    """Matroska's tracks have no duration, so there is nothing to trim."""
+    av = pytest.importorskip("av")
+    samples = noise()[:4_000]
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        track = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.rate = RATE
+        container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    read = audio.read(tmp_path / "a.mkv")
+    np.testing.assert_array_equal(read, samples / np.float32(32_768))
+
+
 def test_names_may_have_any_bytes(tmp_path):
     path = os.fsencode(tmp_path) + b"/\xff\n\x1b.wav"
     with open(path, "wb") as file:
