@@ -180,6 +180,18 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
     return lines
 
 
+def delimiter_of(first: str) -> str | None:
+    """Returns what separates the cells of a table.
+
+    Args:
+      first: its first line.
+
+    Returns:
+      A tab if the line has one, else a comma if it has one; None for white space.
+    """
+    return next((character for character in "\t," if character in first), None)
+
+
 def split_cells(
     lines: Sequence[str], delimiter: str, *, name: str | Path
 ) -> list[list[str]]:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from mldg_jax.common.text_files import split_cells, split_lines
+from mldg_jax.common.text_files import delimiter_of, split_cells, split_lines
 from mldg_jax.data import fakeavceleb
 from mldg_jax.data.schema import LABELS, NOT_STATED, Row, attack_of, word
 
@@ -309,6 +309,6 @@ def _split(lines: Sequence[str]) -> list[tuple[int, list[str]]]:
     """Returns the numbers, from 1, and the cells of the lines that are not blank."""
     first = next((line for line in lines if line.strip()), "")
     rows = map(str.split, lines)
-    if "\t" in first or "," in first:
-        rows = split_cells(lines, "\t" if "\t" in first else ",", name="the table")
+    if delimiter := delimiter_of(first):
+        rows = split_cells(lines, delimiter, name="the table")
     return [(n, cells) for n, cells in enumerate(rows, 1) if any(cells)]

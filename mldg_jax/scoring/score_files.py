@@ -222,9 +222,8 @@ def split_rows(lines: list[str]) -> tuple[list[str], list[list[str]]]:
     Returns:
       The column names in lower case, and the cells of each other line.
     """
-    if "\t" in lines[0] or "," in lines[0]:
-        separator = "\t" if "\t" in lines[0] else ","
-        rows = text_files.split_cells(lines, separator, name="the scores")
+    if delimiter := text_files.delimiter_of(lines[0]):
+        rows = text_files.split_cells(lines, delimiter, name="the scores")
     else:
         rows = [line.split() for line in lines]
     return [name.strip().lower() for name in rows[0]], rows[1:]
@@ -271,7 +270,7 @@ def is_number(text: str) -> bool:
 
 def _with_header(lines: list[str]) -> list[str]:
     """Adds a header to a CSV file without one: the name is first, the score last."""
-    separator = "\t" if "\t" in lines[0] else ","
+    separator = text_files.delimiter_of(lines[0]) or ","
     (cells,) = text_files.split_cells(lines[:1], separator, name="the scores")
     numbers = [is_number(cell) for cell in cells]
     if not any(numbers[1:]):
