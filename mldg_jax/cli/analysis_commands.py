@@ -70,8 +70,15 @@ def add(commands: Any) -> None:
 def _analyse(arguments: argparse.Namespace) -> None:
     from mldg_jax.analysis import run_comparison, study, subjects
     from mldg_jax.analysis.report import analysis_page
+    from mldg_jax.common.files import check_folder
     from mldg_jax.data.corpus import load_test
 
+    output = arguments.output
+    if output is None and len(arguments.runs) > 1:
+        output = Path("runs") / "comparison"
+    elif output is None:
+        output = Path(arguments.runs[0]) / "analysis"
+    check_folder(output)
     loaded = [subjects.load(folder) for folder in arguments.runs]
     trained_on = loaded[0].config.corpus
     folder = corpus_folder(arguments, trained_on)
@@ -92,9 +99,7 @@ def _analyse(arguments: argparse.Namespace) -> None:
         result = study.analyse_run(
             loaded[0], examples, seed=arguments.seed, report=show
         )
-        folder = arguments.output or loaded[0].folder / "analysis"
     else:
         result = run_comparison.compare_runs(loaded, examples, report=show)
-        folder = arguments.output or Path("runs") / "comparison"
-    *_, report = analysis_page.write(result, folder)
+    *_, report = analysis_page.write(result, output)
     print(f"{report}: open it in a browser; arrays.npz next to it has every number")

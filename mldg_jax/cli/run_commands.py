@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ The back-end (the head) is not exported; it is in the run's trainable.safetensor
 examples:
   mldg export runs/mldg out                    load with peft.PeftModel
   mldg export runs/mldg out --format merged    load with transformers
+
+The command prints the lines of Python that load it; they are in out/README.md, too.
 """
 
 
@@ -278,5 +281,5 @@ def _calibrate(arguments: argparse.Namespace) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     from mldg_jax.scoring.export import export_run
 
-    export_run(arguments.run, arguments.folder, arguments.format)
-    print(f"wrote {arguments.folder}")
+    code = export_run(arguments.run, arguments.folder, arguments.format)
+    print(f"wrote {arguments.folder}; to load it:\n\n{textwrap.indent(code, '    ')}")

@@ -183,8 +183,14 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    from mldg_jax.common import files
     from mldg_jax.scoring import evaluate, report
 
+    for path in (arguments.html, arguments.card and Path(arguments.card) / "x"):
+        if path is not None:
+            files.check_output(path)
+    if arguments.figures is not None:
+        files.check_folder(arguments.figures)
     evaluation = evaluate.evaluate(
         evaluate.named(arguments.scores),
         arguments.keys,
@@ -268,7 +274,7 @@ def _score(arguments: argparse.Namespace) -> int:
     failed = recordings.score(
         arguments.run,
         arguments.audio,
-        output=arguments.output or sys.stdout,
+        output=sys.stdout if arguments.output is None else arguments.output,
         timeline=arguments.timeline,
         overlap=arguments.overlap,
     )

@@ -20,7 +20,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
       UserError: the file system refuses the write.
     """
-    with writing(path.parent), replacing(path) as part:
+    with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
@@ -31,13 +31,38 @@ def check_output(path: str | Path) -> None:
       path: of the file to be.
 
     Raises:
-      UserError: it is empty, or a folder, device or pipe is there.
+      UserError: it is empty, or a folder, device or pipe is there, or its folder does
+        not take files.
     """
     if not str(path):
         raise UserError("an empty path to write to; name a file")
     path = Path(path)
-    if path.exists() and not path.is_file():
+    check_folder(path.parent)
+    with writing(path.parent):
+        blocked = path.exists() and not path.is_file()
+    if blocked:
         raise UserError(f"{path} is not a file and cannot be replaced; name another")
+
+
+def check_folder(folder: str | Path) -> None:
+    """Checks, before work starts, that files can be put in a folder.
+
+    Args:
+      folder: may not exist; it is not created.
+
+    Raises:
+      UserError: it or the folder that it would be made in is none, or is not writable.
+    """
+    if not str(folder):
+        raise UserError("an empty path to write to; name a folder")
+    with writing(folder):
+        existing = Path(folder).absolute()
+        while not existing.exists():
+            existing = existing.parent
+        if not existing.is_dir():
+            raise NotADirectoryError(os.strerror(errno.ENOTDIR))
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise PermissionError(os.strerror(errno.EACCES))
 
 
 # The texts of a file system's refusals, to be searched for in any exception's message:
@@ -99,8 +124,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     Yields:
       The temporary path to write to, in the folder of ``path``.
+
+    Raises:
+      UserError: the file system refuses the write.
     """
     path = Path(path)
+    with writing(path.parent), _replacing(path) as part:
+        yield part
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
     # Some writers (safetensors) make files that nobody else can read.

@@ -107,6 +107,7 @@ def compare_methods(
       UserError: a config is invalid, a corpus is missing, or a run folder contains a
         run with another config.
     """
+    files.check_folder(workdir)
     rows = table_rows(config_path, methods, vary or {}, overrides, tune, data_dir)
     jobs_by_label = {
         label: [

@@ -92,8 +92,10 @@ def run_demo(
       The story, as written to results.json.
 
     Raises:
-      UserError: a run folder contains a run with another config.
+      UserError: a run folder contains a run with another config, or ``workdir`` cannot
+        be written to.
     """
+    files.check_folder(workdir)
     started = time.monotonic()
     workers = workers or len(os.sched_getaffinity(0))
     summary = read_json(corpus / "corpus.json", dict)

@@ -241,6 +241,23 @@ def standardize(waveform: jax.Array, lengths: jax.Array | None) -> jax.Array:
     return centred / jnp.sqrt(variance + 1e-7)
 
 
+# Our attribute, transformers' name for it and its default there.
+HF_NAMES: dict[str, tuple[str, Any]] = {
+    "layers": ("num_hidden_layers", 12),
+    "dim": ("hidden_size", 768),
+    "heads": ("num_attention_heads", 12),
+    "hidden": ("intermediate_size", 3072),
+    "channels": ("conv_dim", (512,) * 7),
+    "kernels": ("conv_kernel", (10, 3, 3, 3, 3, 2, 2)),
+    "strides": ("conv_stride", (5, 2, 2, 2, 2, 2, 2)),
+    "conv_bias": ("conv_bias", False),
+    "extractor_norm": ("feat_extract_norm", "group"),
+    "pre_norm": ("do_stable_layer_norm", False),
+    "positional_width": ("num_conv_pos_embeddings", 128),
+    "positional_groups": ("num_conv_pos_embedding_groups", 16),
+}
+
+
 def from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
     """Converts a ``transformers`` config to attributes of ``Wav2Vec2``.
 
@@ -267,20 +284,13 @@ def from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
             f"layer_norm_eps is {epsilon} and add_adapter is "
             f"{config.get('add_adapter', False)}; only 1e-5 and False are supported"
         )
+    values = {
+        ours: config.get(theirs, default)
+        for ours, (theirs, default) in HF_NAMES.items()
+    }
     masks = (config.get("mask_time_prob", 0.05), config.get("mask_feature_prob", 0.0))
     return {
-        "layers": config.get("num_hidden_layers", 12),
-        "dim": config.get("hidden_size", 768),
-        "heads": config.get("num_attention_heads", 12),
-        "hidden": config.get("intermediate_size", 3072),
-        "channels": tuple(config.get("conv_dim", (512,) * 7)),
-        "kernels": tuple(config.get("conv_kernel", (10, 3, 3, 3, 3, 2, 2))),
-        "strides": tuple(config.get("conv_stride", (5, 2, 2, 2, 2, 2, 2))),
-        "conv_bias": config.get("conv_bias", False),
-        "extractor_norm": config.get("feat_extract_norm", "group"),
-        "pre_norm": config.get("do_stable_layer_norm", False),
-        "positional_width": config.get("num_conv_pos_embeddings", 128),
-        "positional_groups": config.get("num_conv_pos_embedding_groups", 16),
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()},
         "mask_embedding": any(p > 0 for p in masks),
     }
 
@@ -294,21 +304,11 @@ def to_hf(model: Wav2Vec2) -> dict[str, Any]:
     Returns:
       Content of config.json; the inverse of ``from_hf``.
     """
+    values = {theirs: getattr(model, ours) for ours, (theirs, _) in HF_NAMES.items()}
     return {
         "model_type": "wav2vec2",
         "architectures": ["Wav2Vec2Model"],
-        "num_hidden_layers": model.layers,
-        "hidden_size": model.dim,
-        "num_attention_heads": model.heads,
-        "intermediate_size": model.hidden,
-        "conv_dim": list(model.channels),
-        "conv_kernel": list(model.kernels),
-        "conv_stride": list(model.strides),
         "num_feat_extract_layers": len(model.channels),
-        "conv_bias": model.conv_bias,
-        "feat_extract_norm": model.extractor_norm,
-        "do_stable_layer_norm": model.pre_norm,
-        "num_conv_pos_embeddings": model.positional_width,
-        "num_conv_pos_embedding_groups": model.positional_groups,
         "mask_time_prob": 0.05 if model.mask_embedding else 0.0,
+        **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()},
     }

@@ -135,6 +135,17 @@ def _sinusoids(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
     return jnp.asarray(np.concatenate([np.sin(angle), np.cos(angle)], 1), jnp.float32)
 
 
+# Our attribute, transformers' name for it and its value in tiny.
+HF_NAMES: dict[str, tuple[str, Any]] = {
+    "layers": ("encoder_layers", 4),
+    "dim": ("d_model", 384),
+    "heads": ("encoder_attention_heads", 6),
+    "hidden": ("encoder_ffn_dim", 1536),
+    "mels": ("num_mel_bins", 80),
+    "positions": ("max_source_positions", 1500),
+}
+
+
 def from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
     """Converts a ``transformers`` config to attributes of ``WhisperEncoder``.
 
@@ -145,18 +156,14 @@ def from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
       Keyword arguments of ``WhisperEncoder``.
 
     Raises:
-      ValueError: ``model_type`` is not "whisper".
+      ValueError: ``model_type`` is not "whisper", or the activation is not "gelu".
     """
-    kind = config.get("model_type", "whisper")
-    if kind != "whisper":
-        raise ValueError(f"model_type is {kind!r}; it must be 'whisper'")
+    for name, value in (("model_type", "whisper"), ("activation_function", "gelu")):
+        if config.get(name, value) != value:
+            raise ValueError(f"{name} is {config[name]!r}; it must be {value!r}")
     return {
-        "layers": config.get("encoder_layers", 4),
-        "dim": config.get("d_model", 384),
-        "heads": config.get("encoder_attention_heads", 6),
-        "hidden": config.get("encoder_ffn_dim", 1536),
-        "mels": config.get("num_mel_bins", 80),
-        "positions": config.get("max_source_positions", 1500),
+        ours: config.get(theirs, default)
+        for ours, (theirs, default) in HF_NAMES.items()
     }
 
 
@@ -172,10 +179,5 @@ def to_hf(model: WhisperEncoder) -> dict[str, Any]:
     return {
         "model_type": "whisper",
         "architectures": ["WhisperEncoder"],
-        "encoder_layers": model.layers,
-        "d_model": model.dim,
-        "encoder_attention_heads": model.heads,
-        "encoder_ffn_dim": model.hidden,
-        "num_mel_bins": model.mels,
-        "max_source_positions": model.positions,
+        **{theirs: getattr(model, ours) for ours, (theirs, _) in HF_NAMES.items()},
     }

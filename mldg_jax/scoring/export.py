@@ -5,46 +5,118 @@ The back-end is not exported: it is in the run's ``trainable.safetensors``.
 
 from pathlib import Path
 
+import flax.linen as nn
+
+from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.files import check_folder, write_text
 from mldg_jax.models import wav2vec2, whisper
 from mldg_jax.models.pretrained import key_tables, torch_export
+from mldg_jax.models.pretrained.whisper_tiny import HUB_NAME, WHISPER_TINY_EN
 from mldg_jax.scoring.scorer import load_parameters
 
+README = "README.md"
 _TABLES = {"wav2vec2": key_tables.WAV2VEC2_HF, "whisper": key_tables.WHISPER_HF}
 _CONFIGS = {"wav2vec2": wav2vec2.to_hf, "whisper": whisper.to_hf}
+# The class that AutoModel gives for the base model, and the encoder in it. Adapters
+# that peft does not find in a model are passed over with no more than a warning.
+_WHOLE = {"wav2vec2": ("Wav2Vec2Model", ""), "whisper": ("WhisperModel", "encoder.")}
+_ENCODERS = {
+    "wav2vec2": ("transformers", "Wav2Vec2Model"),
+    "whisper": ("transformers.models.whisper.modeling_whisper", "WhisperEncoder"),
+}
 
 
-def export_run(run: str | Path, folder: str | Path, form: str) -> None:
+def export_run(run: str | Path, folder: str | Path, form: str) -> str:
     """Writes a finished run's front-end for ``peft`` or ``transformers``.
 
     Args:
       run: a finished run with adapters or a fine-tuned front-end.
-      folder: created if it does not exist.
+      folder: created if it does not exist. ``README.md`` in it names the class to load
+        it with.
       form: "peft": ``adapter_model.safetensors`` and ``adapter_config.json``, for
         ``peft.PeftModel.from_pretrained``; "merged": ``model.safetensors`` and
         ``config.json``, for ``from_pretrained`` of ``transformers``.
 
+    Returns:
+      The lines of Python that load it.
+
     Raises:
       UserError: the run does not exist, is not finished, or trained neither adapters
-        nor the front-end.
+        nor the front-end, or the folder cannot be written to.
     """
+    check_folder(folder)
     parts = load_parameters(run)
     model = parts.config.model
     kind, options, tuned = model.frontend["kind"], model.lora, model.full
     if not options.rank and not (tuned and form == "merged"):
         other = "; use --format merged for its fine-tuned front-end" if tuned else ""
         raise UserError(f"{run} trained no adapters (LoRA rank 0){other}")
+    base = HUB_NAME if model.weights == WHISPER_TINY_EN else model.weights
     if form == "peft":
         torch_export.peft(
             parts.trainable["frontend"],
             _TABLES[kind],
             rank=options.rank,
             alpha=options.alpha,
-            base_model=model.weights,
+            base_model=base,
             folder=folder,
             use_rslora=options.rank_stabilised,
+            prefix=_WHOLE[kind][1],
         )
+        code = _peft_code(kind, base, folder)
     else:
         merged = {"params": parts.merged_frontend()}
         hf_config = _CONFIGS[kind](parts.detector.frontend)
         torch_export.hf(merged, _TABLES[kind], hf_config, folder)
+        code = _merged_code(kind, folder)
+    readme = _readme(parts.config, parts.detector.frontend, code, form)
+    write_text(Path(folder) / README, readme)
+    return code
+
+
+def _peft_code(kind: str, base: str, folder: str | Path) -> str:
+    cls, encoder = _WHOLE[kind]
+    lines = [
+        "import peft, transformers",
+        f"model = transformers.{cls}.from_pretrained({base!r})",
+        f"model = peft.PeftModel.from_pretrained(model, {str(folder)!r})",
+        *([f"encoder = model.{encoder}"[:-1]] if encoder else []),
+    ]
+    return "\n".join(lines)
+
+
+def _merged_code(kind: str, folder: str | Path) -> str:
+    package, cls = _ENCODERS[kind]
+    return (
+        f"from {package} import {cls}\nencoder = {cls}.from_pretrained({str(folder)!r})"
+    )
+
+
+def _readme(config: Config, frontend: nn.Module, code: str, form: str) -> str:
+    """Returns the exported folder's README: how to load it, and what to feed it."""
+    seconds = config.crop_samples / 16_000
+    if config.model.frontend["kind"] == "whisper":
+        traps = (
+            "`AutoModel` makes a whole `WhisperModel` of this folder and fills it with "
+            "random numbers, because the folder has the encoder alone. "
+            if form == "merged"
+            else "The adapters are named for the whole `WhisperModel`, which "
+            "`AutoModel` also gives; on the encoder alone they have no effect. "
+        )
+        traps += (
+            f"The detector was trained on {seconds:.2f} s of log-mel spectrogram, "
+            "not padded to 30 s; padded input gives other frames."
+        )
+    else:
+        standard = "" if getattr(frontend, "normalize", False) else "not "
+        traps = (
+            f"Input: 16 kHz, {standard}standardised (`do_normalize` of the feature "
+            f"extractor); the detector was trained on {seconds:.2f} s."
+        )
+    what = "LoRA adapters" if form == "peft" else "front-end, adapters merged"
+    return (
+        f"# The {what} of a speech deepfake detector\n\n"
+        "Trained with mldg_jax. The detector's back-end is not in this folder.\n\n"
+        f"```python\n{code}\n```\n\n{traps}\n"
+    )

@@ -130,6 +130,8 @@ def score(
     starts(1, 1, overlap)  # rejects an invalid overlap before anything is loaded
     if isinstance(output, str | Path):
         files.check_output(output)
+    if timeline is not None:
+        files.check_folder(timeline)
     names = collect(arguments)
     part, done = Path(f"{output}.part"), set[str]()
     if isinstance(output, str | Path):

@@ -21,6 +21,7 @@ from mldg_jax import lora
 from mldg_jax.common import run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.files import check_output
 from mldg_jax.data import audio
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus, spread
 from mldg_jax.data.episodes import crop
@@ -294,9 +295,11 @@ def calibrate(run: str | Path, corpus: Corpus, *, utterances: int) -> Path:
       The calibration file.
 
     Raises:
-      UserError: the run is not finished, or its scores cannot be calibrated.
+      UserError: the run is not finished or its folder cannot be written to, or its
+        scores cannot be calibrated.
     """
     path = Path(run) / CALIBRATION_FILE
+    check_output(path)
     raw = load(run)._replace(calibration=None)
     rows = np.concatenate(
         [spread(corpus.label == c, utterances) for c in (BONAFIDE, SPOOF)]

@@ -89,8 +89,8 @@ def test_help_teaches(capsys):
 @pytest.mark.parametrize(
     ("form", "files"),
     [
-        ("peft", {"adapter_model.safetensors", "adapter_config.json"}),
-        ("merged", {"model.safetensors", "config.json"}),
+        ("peft", {"adapter_model.safetensors", "adapter_config.json", "README.md"}),
+        ("merged", {"model.safetensors", "config.json", "README.md"}),
     ],
 )
 def test_export_writes_what_torch_loads(smoke_run, form, files, tmp_path):

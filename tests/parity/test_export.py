@@ -69,7 +69,7 @@ def frames(model, waveform):
         return model(torch.tensor(waveform)).last_hidden_state.numpy()
 
 
-def write(adapters, table, folder, use_rslora):
+def write(adapters, table, folder, use_rslora, prefix=""):
     """Exports adapters, checks them by reading them back and returns the scale."""
     torch_export.peft(
         adapters,
@@ -79,6 +79,7 @@ def write(adapters, table, folder, use_rslora):
         base_model="random",
         folder=folder,
         use_rslora=use_rslora,
+        prefix=prefix,
     )
     loaded, rank, scale = torch_export.read_peft(folder, table)
     jax.tree.map(np.testing.assert_array_equal, loaded, adapters)
@@ -144,6 +145,49 @@ def test_peft_on_whisper(tmp_path):
     adapted = peft.PeftModel.from_pretrained(theirs, tmp_path / "peft").eval()
     np.testing.assert_allclose(frames(adapted, mel), frames(whole, mel), atol=2e-5)
     assert np.abs(frames(adapted, mel) - plain).max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["WhisperModel", "WhisperForAudioClassification"])
+def test_peft_on_whole_whisper(tmp_path, name):
+    """As most load it, by AutoModel: the adapters reach the encoder and it alone."""
+    import peft
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.WhisperConfig(
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        max_source_positions=20,
+    )
+    theirs = getattr(transformers, name)(config).eval()
+    from mldg_jax.models.whisper import WhisperEncoder
+
+    ours = WhisperEncoder(layers=2, dim=32, heads=4, hidden=48, positions=20)
+    waveform = jax.ShapeDtypeStruct((1, 6_400), np.float32)
+    expected = jax.eval_shape(ours.init, jax.random.key(0), waveform)
+    # the prefix "encoder." of the names is found, and the decoder left out
+    state = {k: v.numpy().copy() for k, v in theirs.state_dict().items()}
+    params = convert.to_ours(key_tables.WHISPER_HF, state, expected)["params"]
+    adapters = random_adapters(params, TARGETS["attention"])
+    scale = write(adapters, key_tables.WHISPER_HF, tmp_path, False, "encoder.")
+
+    adapted = peft.PeftModel.from_pretrained(theirs, tmp_path).merge_and_unload()
+    merged = {"params": lora.merge(params, adapters, scale=scale)}
+    wanted = convert.to_theirs(key_tables.WHISPER_HF, merged)
+    changed = 0
+    for key, value in adapted.state_dict().items():
+        encoder = wanted.get(key.removeprefix("encoder."))
+        np.testing.assert_allclose(
+            value.numpy(), state[key] if encoder is None else encoder, atol=1e-6
+        )
+        changed += not np.array_equal(value.numpy(), state[key])
+    assert changed == len(jax.tree.leaves(adapters)) // 2
 
 
 def test_we_read_what_peft_writes(encoder, tmp_path):

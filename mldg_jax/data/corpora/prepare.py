@@ -10,6 +10,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.files import check_folder
 from mldg_jax.data.corpora import manifest, shards
 from mldg_jax.data.corpora.completeness import Report
 from mldg_jax.data.corpora.official import BUILDERS, MOST_SKIPPED, SourceBuilder
@@ -48,7 +49,7 @@ def build(
 
     Raises:
       UserError: there is no such corpus, the source is incomplete, too many recordings
-        are unusable, or a dependency is missing.
+        are unusable, a dependency is missing, or ``data_dir`` cannot be written to.
     """
     if name not in BUILDERS:
         raise UserError(f"no corpus {name!r}; choose from {', '.join(BUILDERS)}")
@@ -56,6 +57,7 @@ def build(
     folder = Path(builder.data_dir)
     if (folder / "dataset_info.json").exists():
         return folder, None
+    check_folder(folder)
     builder.allow_incomplete = allow_incomplete
     builder.most_skipped, builder.shard_rows = most_skipped, shard_rows
     planned = builder.plan(Path(source))

@@ -1,6 +1,6 @@
 """Pretrained weights: reading, strict conversion by key tables, and exporting."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -10,8 +10,15 @@ import numpy as np
 from mldg_jax import models
 from mldg_jax.common.config import ModelSection
 from mldg_jax.common.errors import UserError
+from mldg_jax.models import whisper
 from mldg_jax.models.detector import create_detector
-from mldg_jax.models.pretrained import convert, hub, key_tables, torch_files
+from mldg_jax.models.pretrained import (
+    convert,
+    hub,
+    key_tables,
+    settings,
+    torch_files,
+)
 from mldg_jax.models.pretrained.whisper_tiny import WHISPER_TINY_EN, whisper_tiny_en
 
 __all__ = ["RANDOM", "from_torch", "load", "load_frontend", "whisper_tiny_en"]
@@ -77,7 +84,8 @@ def load(source: str, kind: str, module: nn.Module) -> dict[str, Any]:
       The module's parameters, float32.
 
     Raises:
-      UserError: the source is unavailable, of another kind, or does not fit.
+      UserError: the source is unavailable, of another kind, or does not fit: by its
+        arrays, or by config.json beside it.
     """
     if source == RANDOM:
         audio = np.zeros(_AUDIO.shape, _AUDIO.dtype)
@@ -88,12 +96,10 @@ def load(source: str, kind: str, module: nn.Module) -> dict[str, Any]:
                 f"model.weights is {source!r}, but model.frontend.kind is {kind!r}; "
                 "set it to 'whisper'"
             )
+        settings.compare(module, whisper.from_hf({}), source)
         params = whisper_tiny_en()
     else:
-        state = torch_files.read(hub.locate(source, torch_files.WEIGHTS))
-        table = _table(kind, state)
-        whole = module.clone(layers=max(convert.depth(table, state), module.layers))
-        params = convert.to_ours(table, state, _expected(whole, _AUDIO))["params"]
+        params = _read(source, kind, module)
     depth = sum(name.startswith("layers_") for name in params)
     if not 1 <= module.layers <= depth:
         raise UserError(
@@ -104,13 +110,31 @@ def load(source: str, kind: str, module: nn.Module) -> dict[str, Any]:
     return {name: value for name, value in params.items() if name not in dropped}
 
 
+def _read(source: str, kind: str, module: nn.Module) -> dict[str, Any]:
+    """Reads the parameters of a checkpoint once its settings and shapes fit."""
+    path = hub.locate(source, torch_files.WEIGHTS)
+
+    def whole(names: Collection[str]) -> tuple[convert.Table, dict[str, Any]]:
+        table = _table(kind, names)
+        deep = module.clone(layers=max(convert.depth(table, names), module.layers))
+        return table, _expected(deep, _AUDIO)
+
+    def select(contents: torch_files.Contents) -> Collection[str]:
+        settings.check(path, kind, module, contents.settings)
+        return convert.fitting(*whole(contents.shapes), contents.shapes)
+
+    state = torch_files.read(path, select)
+    table, expected = whole(state)
+    return convert.to_ours(table, state, expected)["params"]
+
+
 def _expected(module: nn.Module, example: jax.ShapeDtypeStruct) -> Any:
     return jax.eval_shape(module.init, jax.random.key(0), example)
 
 
-def _table(kind: str, state: Mapping[str, Any]) -> convert.Table:
+def _table(kind: str, names: Collection[str]) -> convert.Table:
     """Returns the key table for the names of a state dict."""
-    if kind == "wav2vec2" and any("post_extract_proj" in name for name in state):
+    if kind == "wav2vec2" and any("post_extract_proj" in name for name in names):
         return key_tables.WAV2VEC2_FAIRSEQ
     return {
         "wav2vec2": key_tables.WAV2VEC2_HF,

@@ -10,7 +10,7 @@ and new spellings), ``to_ours`` accepts any of them and ``to_theirs`` writes the
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
@@ -78,11 +78,41 @@ def to_ours(
     Raises:
       UserError: arrays are missing, unexpected or misshapen; one report names them all.
     """
+    names = fitting(table, expected, {k: np.shape(v) for k, v in state.items()})
     wanted: dict[str, Any] = traverse_util.flatten_dict(dict(expected), sep="/")
+    stripped = without_prefix(table, {name: name for name in state})
     converted: dict[str, Any] = {}
-    seen: set[str] = set()
+    for name, whole in stripped.items():
+        if whole in names:
+            path, layout = translate(name, table.rules, 0, 1)
+            value = LAYOUTS[layout].ours(np.asarray(state[whole]))
+            converted[path] = np.ascontiguousarray(value, wanted[path].dtype)
+    return traverse_util.unflatten_dict(
+        {path: converted[path] for path in wanted}, sep="/"
+    )
+
+
+def fitting(
+    table: Table, expected: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> set[str]:
+    """Checks the shapes of another format's parameters before they are read.
+
+    Args:
+      table: the format.
+      expected: as for ``to_ours``.
+      shapes: the shape of every array, by name in that format.
+
+    Returns:
+      The names of the arrays that our variables are made of.
+
+    Raises:
+      UserError: arrays are missing, unexpected or misshapen; one report names them all.
+    """
+    wanted: dict[str, Any] = traverse_util.flatten_dict(dict(expected), sep="/")
+    used: dict[str, str] = {}
     unexpected, misshapen = [], []
-    for name, value in without_prefix(table, state).items():
+    named = without_prefix(table, {name: (name, shapes[name]) for name in shapes})
+    for name, (whole, shape) in named.items():
         if any(fnmatch(name, pattern) for pattern in table.ignored):
             continue
         matched = translate(name, table.rules, 0, 1)
@@ -90,24 +120,19 @@ def to_ours(
             unexpected.append(name)
             continue
         path, layout = matched
-        value = np.asarray(value)
-        seen.add(path)
-        needed = LAYOUTS[layout].theirs(np.empty(wanted[path].shape, bool)).shape
-        if value.shape == needed:
-            converted[path] = LAYOUTS[layout].ours(value)
-        else:
-            misshapen.append(f"{name} {value.shape}, expected {needed}")
+        used[path] = whole
+        # broadcast: a shape without its memory
+        ours = np.broadcast_to(np.empty((), bool), wanted[path].shape)
+        needed = LAYOUTS[layout].theirs(ours).shape
+        if tuple(shape) != needed:
+            misshapen.append(f"{name} {tuple(shape)}, expected {needed}")
     missing = [
         translate(path, table.rules, 1, 0, path)[0]
         for path in wanted
-        if path not in seen
+        if path not in used
     ]
     _report(missing, unexpected, misshapen, len(wanted))
-    cast = {
-        path: np.ascontiguousarray(converted[path], leaf.dtype)
-        for path, leaf in wanted.items()
-    }
-    return traverse_util.unflatten_dict(cast, sep="/")
+    return set(used.values())
 
 
 def to_theirs(table: Table, variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -133,18 +158,18 @@ def to_theirs(table: Table, variables: Mapping[str, Any]) -> dict[str, np.ndarra
     return state
 
 
-def depth(table: Table, state: Mapping[str, Any]) -> int:
+def depth(table: Table, names: Collection[str]) -> int:
     """Counts the transformer layers in another format's parameters.
 
     Args:
       table: the format.
-      state: arrays by name in that format; only the names are read.
+      names: of the arrays in that format.
 
     Returns:
       The number of layers.
     """
     numbers = {-1}
-    for name in without_prefix(table, state):
+    for name in without_prefix(table, dict.fromkeys(names)):
         matched = translate(name, table.rules, 0, 1)
         layer = matched and re.match(r"params/layers_(\d+)/", matched[0])
         if layer:

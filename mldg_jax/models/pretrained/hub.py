@@ -1,5 +1,6 @@
 """Locating a checkpoint: a local file or folder, or else the Hugging Face hub."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +22,9 @@ def locate(source: str | Path, filenames: Sequence[str]) -> Path:
         any name.
 
     Returns:
-      The file. Downloads lie in the cache of ``huggingface_hub``, which also works
-      offline and reads ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_TOKEN`` as usual.
+      The file; with one from the hub comes its config.json, beside it. Downloads lie in
+      the cache of ``huggingface_hub``, which also works offline and reads
+      ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_TOKEN`` as usual.
 
     Raises:
       UserError: not found; the message says what to download and where to put it.
@@ -62,6 +64,8 @@ def _fetch(name: str, filenames: Sequence[str]) -> Path:
     for filename in filenames:
         try:
             path = Path(huggingface_hub.hf_hub_download(name, filename))
+            with contextlib.suppress(EntryNotFoundError):  # not there, or not cached
+                huggingface_hub.hf_hub_download(name, "config.json")
             if filename.endswith(".index.json"):
                 for shard in torch_files.shards(path):
                     huggingface_hub.hf_hub_download(name, shard)

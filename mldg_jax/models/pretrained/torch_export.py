@@ -16,6 +16,7 @@ from flax import traverse_util
 from safetensors.numpy import save_file
 
 from mldg_jax import lora
+from mldg_jax.common import text_files
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing
 from mldg_jax.models.pretrained import convert, torch_files
@@ -58,6 +59,7 @@ def peft(
     base_model: str,
     folder: str | Path,
     use_rslora: bool = False,
+    prefix: str = "",
 ) -> None:
     """Writes adapters that ``peft.PeftModel.from_pretrained(model, folder)`` loads.
 
@@ -69,12 +71,20 @@ def peft(
       base_model: hub name or folder of the torch model, recorded in the config.
       folder: receives ``adapter_model.safetensors`` and, last, ``adapter_config.json``.
       use_rslora: whether peft multiplies by alpha / √rank instead.
+      prefix: where the encoder is in the torch model, such as "encoder." for the whole
+        ``WhisperModel``. Without it peft finds nothing there and changes nothing.
 
     Raises:
       ValueError: there are no adapters, or one has no name in the table, lacks a factor
         or has another rank.
     """
-    a, b = (_factors(adapters, table, leaf) for leaf in (lora.A, lora.B))
+    a, b = (
+        {
+            f"{prefix}{module}": x
+            for module, x in _factors(adapters, table, leaf).items()
+        }
+        for leaf in (lora.A, lora.B)
+    )
     if incomplete := sorted(a.keys() ^ b.keys()):
         raise ValueError(f"adapters without both factors: {incomplete}")
     if not a:
@@ -204,8 +214,13 @@ def _ours(
 def _peft_settings(folder: Path) -> tuple[int, float]:
     """Returns rank and scale; refuses settings that we would compute differently."""
     path = folder / PEFT_CONFIG
+    if not path.exists():
+        raise UserError(
+            f"{folder} has no {PEFT_CONFIG}; give the folder that peft's "
+            "save_pretrained wrote"
+        )
     try:
-        config = json.loads(path.read_text())
+        config = text_files.read_json(path, dict)
         unsupported = [
             f"{name} = {config[name]!r}"
             for name, neutral in _NEUTRAL.items()
@@ -213,12 +228,7 @@ def _peft_settings(folder: Path) -> tuple[int, float]:
         ]
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
         use_rslora = config.get("use_rslora", False)
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder} has no {PEFT_CONFIG}; give the folder that peft's "
-            "save_pretrained wrote"
-        ) from None
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except (UserError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise UserError(
             f"{path} is not a valid peft configuration ({error!r}); save the adapters "
             "again with peft's save_pretrained"

@@ -4,24 +4,23 @@ Supported are safetensors files, torch's zip format (``torch.save`` since 1.6), 
 older format, and folders of them as on the Hugging Face hub, whole or sharded. Torch
 files are memory-mapped and their arrays are read-only views, so a 3.7 GB checkpoint
 with an optimiser state takes memory only for the weights that are copied from it.
+
+A checkpoint is opened first, which gives names and shapes; what is read then is the
+caller's choice. A file that unpacks to gigabytes is so refused before it is unpacked.
 """
 
-import io
-import json
-import mmap
-import struct
-import sys
-import zipfile
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import jax.numpy as jnp
 import numpy as np
 from safetensors import safe_open
 
+from mldg_jax.common import text_files
 from mldg_jax.common.errors import UserError
-from mldg_jax.models.pretrained import pickles
+from mldg_jax.models.pretrained import pickles, torch_archives
+from mldg_jax.models.pretrained.torch_archives import Contents, Opened
 
 # File names to look for in a folder, best first.
 WEIGHTS = (
@@ -30,21 +29,22 @@ WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-# The numbers at the start of torch's format before 1.6.
-_LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
-_WRAPPERS = ("model", "state_dict")
 
-# Returns the bytes of a storage's record.
-Record = Callable[[pickles.Storage], memoryview | bytes]
+Select = Callable[[Contents], Collection[str]]
 
 
-def read(path: str | Path) -> dict[str, np.ndarray]:
+def _every(contents: Contents) -> Collection[str]:
+    return contents.shapes
+
+
+def read(path: str | Path, select: Select = _every) -> dict[str, np.ndarray]:
     """Reads the arrays of a checkpoint.
 
     Args:
       path: a safetensors or torch file, or a folder with one of ``WEIGHTS``. If the
         checkpoint wraps its parameters (``{"model": {…}, "cfg": …}`` of fairseq,
         ``{"state_dict": {…}}``), the wrapped dictionary is read.
+      select: names the arrays to read, before any is read; it may raise ``UserError``.
 
     Returns:
       Arrays by name. They may be views of the file; do not write to them. bfloat16 is
@@ -56,9 +56,12 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         asks for more than tensors and plain data; nothing in it is executed.
     """
     path = Path(path)
-    try:
-        if path.is_dir():
-            path = _in_folder(path)
+    opened = _open(_in_folder(path) if path.is_dir() else path)
+    return {name: opened.read(name) for name in select(opened.contents)}
+
+
+def _open(path: Path) -> Opened:
+    with _named(path):
         if not path.exists():
             raise UserError(
                 f"{path} does not exist; give a checkpoint file or its folder"
@@ -67,7 +70,20 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             return _sharded(path)
         with path.open("rb") as file:
             head = file.read(256)
-        return _reader(path, head)(path)
+        opened = _reader(path, head)(path)
+
+    def read(name: str) -> np.ndarray:
+        with _named(path):
+            return opened.read(name)
+
+    return Opened(opened.contents, read)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turns whatever a damaged or hostile file causes into one message about it."""
+    try:
+        yield
     except UserError:
         raise
     except OSError as error:
@@ -78,17 +94,13 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             "executed. If you trust its source, save only the weights: "
             "torch.save(torch.load(FILE, weights_only=False)['model'], NEW_FILE)"
         ) from None
-    # Damaged or hostile bytes can break the readers in more ways than one could list.
+    # Such bytes can break the readers in more ways than one could list.
     except Exception as error:
         raise UserError(
             f"{path} is truncated, damaged or not a checkpoint "
-            f"({_printable(error)}); download it again, as safetensors or a torch file"
+            f"({ascii(str(error))[1:-1][:200]}); download it again, as safetensors or "
+            "a torch file"
         ) from None
-
-
-def _printable(value: object) -> str:
-    """Returns text from an untrusted file in a form that is safe on a terminal."""
-    return ascii(str(value))[1:-1][:200]
 
 
 def _in_folder(folder: Path) -> Path:
@@ -101,7 +113,7 @@ def _in_folder(folder: Path) -> Path:
     )
 
 
-def _reader(path: Path, head: bytes) -> Callable[[Path], dict[str, np.ndarray]]:
+def _reader(path: Path, head: bytes) -> Callable[[Path], Opened]:
     """Chooses a reader by content; suffixes (.bin, .pt, .pth, .ckpt) say little.
 
     Raises:
@@ -122,7 +134,11 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], dict[str, np.ndarray]]:
     # safetensors files start with eight bytes of length, then a JSON object.
     if path.suffix == ".safetensors" or head[8:9] == b"{":
         return _safetensors
-    return _torch_zip if head.startswith(b"PK\x03\x04") else _torch_legacy
+    return (
+        torch_archives.open_zip
+        if head.startswith(b"PK\x03\x04")
+        else torch_archives.open_legacy
+    )
 
 
 def shards(index: Path) -> list[str]:
@@ -133,155 +149,35 @@ def shards(index: Path) -> list[str]:
 
     Returns:
       Sorted file names, without folders: the files lie next to the index.
+
+    Raises:
+      UserError: the index is not JSON, or names no files.
     """
-    names = json.loads(index.read_text())["weight_map"].values()
-    return sorted({Path(name).name for name in names})
+    names = text_files.read_json(index, dict).get("weight_map")
+    if not isinstance(names, dict) or not all(
+        isinstance(x, str) for x in names.values()
+    ):
+        raise UserError(f"{index} has no weight_map of file names; download it again")
+    return sorted({Path(name).name for name in names.values()})
 
 
-def _sharded(index: Path) -> dict[str, np.ndarray]:
-    state: dict[str, np.ndarray] = {}
+def _sharded(index: Path) -> Opened:
+    owner: dict[str, Opened] = {}
     for name in shards(index):
-        state.update(read(index.parent / name))
-    return state
+        opened = _open(index.parent / name)
+        owner.update(dict.fromkeys(opened.contents.shapes, opened))
+    shapes = {name: opened.contents.shapes[name] for name, opened in owner.items()}
+    return Opened(Contents(shapes, {}), lambda name: owner[name].read(name))
 
 
-def _safetensors(path: Path) -> dict[str, np.ndarray]:
+def _safetensors(path: Path) -> Opened:
     with safe_open(path, framework="numpy") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return {
-        name: value.astype(np.float32) if value.dtype == jnp.bfloat16 else value
-        for name, value in state.items()
-    }
+        names = list(file.keys())
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
 
+    def read(name: str) -> np.ndarray:
+        with safe_open(path, framework="numpy") as file:
+            value = file.get_tensor(name)
+        return value.astype(np.float32) if value.dtype == jnp.bfloat16 else value
 
-def _map(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _torch_zip(path: Path) -> dict[str, np.ndarray]:
-    """Reads ``ROOT/data.pkl`` and one record ``ROOT/data/KEY`` for each storage."""
-    content = memoryview(_map(path))
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        roots = [n.removesuffix("data.pkl") for n in names if _is_pickle(n)]
-        if len(roots) != 1:
-            raise UserError(
-                f"{path} is a zip archive with {len(roots)} data.pkl, but a "
-                "torch checkpoint has exactly one; unpack it, or choose another file"
-            )
-        root = roots[0]
-        if f"{root}constants.pkl" in names:
-            raise UserError(
-                f"{path} is a TorchScript program; give a checkpoint with its weights "
-                "(torch.save(model.state_dict(), FILE))"
-            )
-        order = "little"
-        if f"{root}byteorder" in names:
-            order = bytes(_entry(archive, f"{root}byteorder", content)).decode()
-        program = bytes(_entry(archive, f"{root}data.pkl", content))
-        value, _ = pickles.load(io.BytesIO(program))
-
-        def record(storage: pickles.Storage) -> memoryview | bytes:
-            return _entry(archive, f"{root}data/{storage.key}", content)
-
-        return _arrays(value, record, order, path)
-
-
-def _is_pickle(name: str) -> bool:
-    return name == "data.pkl" or (name.endswith("/data.pkl") and name.count("/") == 1)
-
-
-def _entry(
-    archive: zipfile.ZipFile, name: str, content: memoryview
-) -> memoryview | bytes:
-    """Returns an entry's bytes: a view if it is not compressed, as torch writes it."""
-    entry = archive.getinfo(name)
-    if entry.compress_type != zipfile.ZIP_STORED:
-        return archive.read(name)
-    # The name and the extra field, which torch pads to align the data, follow the
-    # local header.
-    start = entry.header_offset
-    if content[start : start + 4] != b"PK\x03\x04":
-        raise ValueError(f"no entry {name} at byte {start}")
-    lengths = struct.unpack_from("<HH", content, start + 26)
-    start += 30 + sum(lengths)
-    if start + entry.file_size > len(content):
-        raise ValueError(f"{name} ends after the end of the file")
-    return content[start : start + entry.file_size]
-
-
-def _torch_legacy(path: Path) -> dict[str, np.ndarray]:
-    """Reads five pickles, then the length and the bytes of each storage."""
-    stream = _map(path)
-    content = memoryview(stream)
-    magic, _ = pickles.load(stream)
-    if magic != _LEGACY_MAGIC:
-        raise ValueError("a pickle, but not one of torch's")
-    version, _ = pickles.load(stream)
-    if version != _LEGACY_VERSION:
-        raise ValueError(
-            f"version {version} of torch's format, only {_LEGACY_VERSION} is supported"
-        )
-    pickles.load(stream)  # facts of the machine; numbers are always little endian
-    value, storages = pickles.load(stream)
-    keys, _ = pickles.load(stream)
-    position, records = stream.tell(), {}
-    for key in keys:
-        (length,) = struct.unpack_from("<q", content, position)
-        size = length * _dtype(storages[key]).itemsize
-        position += 8
-        if length < 0 or position + size > len(content):
-            raise ValueError(f"storage {key} needs {size} bytes, the file has fewer")
-        records[key] = content[position : position + size]
-        position += size
-    return _arrays(value, lambda storage: records[storage.key], "little", path)
-
-
-def _arrays(
-    value: Any, record: Record, order: str, path: Path
-) -> dict[str, np.ndarray]:
-    """Returns the tensors of a state dict, which may be wrapped."""
-    for wrapper in _WRAPPERS:
-        if isinstance(value, Mapping) and isinstance(value.get(wrapper), Mapping):
-            value = value[wrapper]
-    entries = value if isinstance(value, Mapping) else {}
-    tensors = {k: v for k, v in entries.items() if isinstance(v, pickles.Tensor)}
-    if not tensors:
-        content = f"names {', '.join(entries)}" if entries else type(value).__name__
-        raise UserError(
-            f"{path} has no named tensors at the top level or under "
-            f"{' or '.join(_WRAPPERS)} (found: {_printable(content)}); give a state "
-            "dict"
-        )
-    return {name: _array(x, record(x.storage), order) for name, x in tensors.items()}
-
-
-def _dtype(storage: pickles.Storage) -> np.dtype:
-    return np.dtype("u2" if storage.dtype == "bfloat16" else storage.dtype)
-
-
-def _array(
-    tensor: pickles.Tensor, content: memoryview | bytes, order: str
-) -> np.ndarray:
-    """Returns a view of a storage's bytes, or a copy if they must be converted."""
-    storage, dtype = tensor.storage, _dtype(tensor.storage)
-    if 0 in tensor.shape:
-        return np.zeros(tensor.shape, "f4" if storage.dtype == "bfloat16" else dtype)
-    if storage.total * dtype.itemsize > len(content):
-        raise ValueError(
-            f"storage {storage.key} has {len(content)} bytes, "
-            f"but {storage.total * dtype.itemsize} are needed"
-        )
-    flat = np.frombuffer(
-        content,
-        dtype.newbyteorder(cast(Any, order)),
-        pickles.extent(tensor),
-        (storage.first + tensor.offset) * dtype.itemsize,
-    )
-    if order != sys.byteorder:
-        flat = flat.astype(dtype)
-    if storage.dtype == "bfloat16":  # bfloat16 is the upper half of float32
-        flat = (flat.astype(np.uint32) << 16).view(np.float32)
-    strides = [step * flat.itemsize for step in tensor.stride]
-    return np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
+    return Opened(Contents(shapes, {}), read)

