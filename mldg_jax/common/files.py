@@ -38,8 +38,10 @@ def check_output(path: str | Path) -> None:
         raise UserError("an empty path to write to; name a file")
     path = Path(path)
     check_folder(path.parent)
-    with writing(path.parent):
+    try:
         blocked = path.exists() and not path.is_file()
+    except OSError as error:
+        raise UserError(f"cannot write to {path}: {error.strerror}") from None
     if blocked:
         raise UserError(f"{path} is not a file and cannot be replaced; name another")
 
@@ -55,14 +57,22 @@ def check_folder(folder: str | Path) -> None:
     """
     if not str(folder):
         raise UserError("an empty path to write to; name a folder")
-    with writing(folder):
-        existing = Path(folder).absolute()
+    reason = ""
+    existing = Path(folder).absolute()
+    try:
         while not existing.exists():
             existing = existing.parent
-        if not existing.is_dir():
-            raise NotADirectoryError(os.strerror(errno.ENOTDIR))
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise PermissionError(os.strerror(errno.EACCES))
+    except OSError as error:  # a name may be too long, or not be looked for
+        reason = os.strerror(error.errno or errno.EIO)
+    if not reason and not existing.is_dir():
+        reason = f"{existing} is not a folder"
+    elif not reason and not os.access(existing, os.W_OK | os.X_OK):
+        reason = os.strerror(errno.EACCES)
+    if reason:
+        raise UserError(
+            f"cannot write to {folder}: {reason}; choose another folder, or make that "
+            "one writable"
+        )
 
 
 # The texts of a file system's refusals, to be searched for in any exception's message:

@@ -6,13 +6,12 @@ same everywhere: it is understood, or refused in one line.
 """
 
 import codecs
-import csv
 import gzip
 import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -178,55 +177,6 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
                 f"{LONGEST_LINE:,} are read: is it a table?"
             )
     return lines
-
-
-def delimiter_of(first: str) -> str | None:
-    """Returns what separates the cells of a table.
-
-    Args:
-      first: its first line.
-
-    Returns:
-      A tab if the line has one, else a comma if it has one; None for white space.
-    """
-    return next((character for character in "\t," if character in first), None)
-
-
-def split_cells(
-    lines: Sequence[str], delimiter: str, *, name: str | Path
-) -> list[list[str]]:
-    """Splits lines into cells, each without blanks around it.
-
-    Commas: a cell that begins with a double quote ends with one, and holds a double
-    quote as two (RFC 4180), but no newline. Tabs: quotes mean nothing, as in the tables
-    of corpora, whose transcripts have stray ones.
-
-    Args:
-      lines: without their ends.
-      delimiter: a comma, or another single character.
-      name: of the file, for messages.
-
-    Returns:
-      A list of cells for every line.
-
-    Raises:
-      UserError: a quote that does not end in its line, or a cell too long for ``csv``.
-    """
-    quoted = delimiter == ","
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            (row,) = csv.reader(
-                [line],
-                delimiter=delimiter,
-                quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-                skipinitialspace=quoted,
-                strict=True,
-            )
-        except (csv.Error, ValueError) as error:
-            raise UserError(f"{name}, line {number}: {error}: {line[:60]!r}") from None
-        rows.append([cell.strip() for cell in row])
-    return rows
 
 
 def read_json(path: str | Path, kind: type[Kind]) -> Kind:

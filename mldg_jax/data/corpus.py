@@ -1,7 +1,6 @@
 """Reads prepared corpora: columns in memory, recordings decoded on access."""
 
 import functools
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,12 @@ import numpy as np
 
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import sequences
+from mldg_jax.data.corpus_folder import (
+    corpus_sha256,
+    find_corpus,
+    read_summary,
+    split_names,
+)
 from mldg_jax.data.schema import BONAFIDE, NO_ATTACK, SPOOF
 
 __all__ = [
@@ -24,6 +29,7 @@ __all__ = [
     "load_test",
     "load_training",
     "read_columns",
+    "read_summary",
     "split_names",
     "spread",
     "trained_on",
@@ -105,41 +111,6 @@ def spread(which: np.ndarray, count: int) -> np.ndarray:
     return rows[np.linspace(0, len(rows) - 1, count).astype(int)]
 
 
-def find_corpus(name: str, config: str, data_dir: str | Path) -> Path:
-    """Finds the folder of a prepared corpus.
-
-    Args:
-      name: name of the corpus.
-      config: size, or name of the source table; "" if only one was built.
-      data_dir: folder that holds the corpora.
-
-    Returns:
-      The folder of the latest version.
-
-    Raises:
-      UserError: the corpus has not been built, or a ``config`` must be chosen.
-    """
-    home = Path(data_dir) / name
-    infos = sorted(home.glob("*/*/dataset_info.json"))
-    configs = sorted({path.parent.parent.name for path in infos})
-    versions = sorted((home / config).glob("*/dataset_info.json"))
-    if not versions and not config and len(configs) == 1:
-        versions = infos
-    if versions:
-        return versions[-1].parent
-    if not config and configs:
-        raise UserError(
-            f"{name} was built as {' and as '.join(configs)}: name one, as in "
-            f"{name}/{configs[0]}"
-        )
-    option = f"--size {config or 'small'}" if name == "debspoof" else "--source SOURCE"
-    title = "/".join(filter(None, (name, config)))
-    raise UserError(
-        f"There is no corpus {title} under {data_dir}. Build it: "
-        f"mldg corpus build {name} {option} --data-dir {data_dir}"
-    )
-
-
 def read_columns(
     folder: str | Path, split: str, names: Sequence[str] | None = None
 ) -> dict[str, np.ndarray]:
@@ -175,32 +146,6 @@ def read_columns(
     for name in numbers.keys() & columns.keys():
         columns[name] = columns[name].astype(numbers[name])
     return columns
-
-
-def split_names(folder: str | Path) -> list[str]:
-    """Lists the splits of a prepared corpus.
-
-    Args:
-      folder: folder of the corpus, from ``find_corpus``.
-
-    Returns:
-      Names, sorted.
-    """
-    paths = sorted(Path(folder).glob("index-*.parquet"))
-    return [path.stem.removeprefix("index-") for path in paths]
-
-
-def corpus_sha256(folder: str | Path) -> str:
-    """Reads the fingerprint of a corpus.
-
-    Args:
-      folder: folder of the corpus, from ``find_corpus``.
-
-    Returns:
-      SHA-256 of its utterances in hexadecimal; "" if none was recorded.
-    """
-    path = Path(folder) / "corpus.json"
-    return json.loads(path.read_text())["corpus_sha256"] if path.exists() else ""
 
 
 def load_split(

@@ -9,7 +9,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from mldg_jax.common.text_files import delimiter_of, split_cells, split_lines
+from mldg_jax.common.columns import (
+    ambiguous,
+    delimiter_of,
+    split_cells,
+    split_columns,
+)
+from mldg_jax.common.text_files import split_lines
 from mldg_jax.data import fakeavceleb
 from mldg_jax.data.schema import LABELS, NOT_STATED, Row, attack_of, word
 
@@ -224,23 +230,6 @@ def read_columns(
     return ProtocolColumns(label, cells, problems)
 
 
-def split_columns(lines: Sequence[str], count: int) -> list[list[str]] | None:
-    """Splits lines at white space into columns.
-
-    Args:
-      lines: the lines.
-      count: number of columns.
-
-    Returns:
-      ``count`` columns; None if any line has another number of cells.
-    """
-    if any(len(line.split()) != count for line in lines):
-        return None
-    # One flat list: a million short lists take three times as long to make and free.
-    cells = "\n".join(lines).split()
-    return [cells[i::count] for i in range(count)]
-
-
 def _rows(
     format: ProtocolFormat, lines: Sequence[str], accepted: Mapping[str, Mapping]
 ) -> tuple[list[str], list[Sequence[str]], list[str]]:
@@ -248,6 +237,12 @@ def _rows(
     numbered = _split(lines)
     header = _header(format, numbered) if format.header and numbered else []
     names = format.layout.split() or header
+    if (
+        problem := header
+        and not format.layout
+        and ambiguous([cell.lower() for cell in numbered[0][1]], format.header)
+    ):
+        return names, [], [f"line {numbered[0][0]}: {problem}"]
     if numbered and not {"utterance", "label"} <= set(names):
         number, cells = numbered[0]
         expected = "a header with an utterance and a label expected"
@@ -310,5 +305,5 @@ def _split(lines: Sequence[str]) -> list[tuple[int, list[str]]]:
     first = next((line for line in lines if line.strip()), "")
     rows = map(str.split, lines)
     if delimiter := delimiter_of(first):
-        rows = split_cells(lines, delimiter, name="the table")
+        rows = split_cells(enumerate(lines, 1), delimiter, name="the table")
     return [(n, cells) for n, cells in enumerate(rows, 1) if any(cells)]

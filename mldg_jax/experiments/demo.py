@@ -26,7 +26,7 @@ from typing import Any
 from mldg_jax.common import files
 from mldg_jax.common.config import Config
 from mldg_jax.common.config_values import to_dict, with_values
-from mldg_jax.common.text_files import read_json
+from mldg_jax.data.corpus import read_summary
 from mldg_jax.experiments import demo_figures, demo_page, jobs, method_tables
 from mldg_jax.experiments.compare import compare_runs
 from mldg_jax.experiments.demo_story import Story
@@ -98,7 +98,7 @@ def run_demo(
     files.check_folder(workdir)
     started = time.monotonic()
     workers = workers or len(os.sched_getaffinity(0))
-    summary = read_json(corpus / "corpus.json", dict)
+    summary = read_summary(corpus)
     corpus_values = {
         "corpus.config": corpus.parent.name,
         "corpus.sha256": summary["corpus_sha256"],

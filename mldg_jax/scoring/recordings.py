@@ -11,7 +11,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -128,38 +128,32 @@ def score(
       UserError: the run cannot be loaded, or there is nothing to score.
     """
     starts(1, 1, overlap)  # rejects an invalid overlap before anything is loaded
-    if isinstance(output, str | Path):
-        files.check_output(output)
     if timeline is not None:
         files.check_folder(timeline)
     names = collect(arguments)
-    part, done = Path(f"{output}.part"), set[str]()
-    if isinstance(output, str | Path):
-        done = _resume(part, f"# {Path(run).resolve()} overlap {overlap:g}")
     stems = file_stems(names) if timeline is not None else {}
-    scorer = load(run)
-    meaning = (
-        "not calibrated: compare them only with each other; 0 has no meaning as a "
-        "threshold (see mldg calibrate)"
-        if scorer.calibration is None
-        else "log-likelihood ratios: at 0 both classes are equally likely"
-    )
-    log.info("higher is more bona fide; scores are %s", meaning)
-    todo = [name for name in names if text_files.printable(name) not in done]
+    heading = f"# {Path(run).resolve()} overlap {overlap:g}"
     with ExitStack() as stack:
+        done, target = stack.enter_context(_lines(output, names, heading))
+        scorer = load(run)
+        meaning = (
+            "not calibrated: compare them only with each other; 0 has no meaning as a "
+            "threshold (see mldg calibrate)"
+            if scorer.calibration is None
+            else "log-likelihood ratios: at 0 both classes are equally likely"
+        )
+        log.info("higher is more bona fide; scores are %s", meaning)
+        todo = [name for name in names if text_files.printable(name) not in done]
         stack.enter_context(console.quiet_libraries())
         bar = stack.enter_context(
             tqdm(total=len(names), initial=len(names) - len(todo), unit="file",
                  disable=None)
         )  # fmt: skip
-        target = output
-        if isinstance(target, str | Path):
-            target = stack.enter_context(part.open("a", encoding="utf-8"))
         failed = 0
         for name, result in _score(scorer, todo, overlap):
             bar.update()
             if isinstance(result, UserError):
-                log.warning("%s", result)
+                log.warning("%s", text_files.printable(str(result)))
                 failed += 1
                 continue
             if timeline is not None:
@@ -167,14 +161,37 @@ def score(
             bar.clear()
             target.write(f"{text_files.printable(name)} {result.score.mean():.6f}\n")
             target.flush()
-    if isinstance(output, str | Path):
-        lines = text_files.split_lines(part.read_text("utf-8"))[1:]
-        scored = dict(line.rsplit(" ", 1) for line in lines)
-        wanted = [text_files.printable(name) for name in names]
-        text = "".join(f"{name} {scored[name]}\n" for name in wanted if name in scored)
-        files.write_text(Path(output), text)
-        part.unlink()
     return failed
+
+
+@contextmanager
+def _lines(
+    output: str | Path | TextIO, names: Sequence[str], heading: str
+) -> Iterator[tuple[set[str], TextIO]]:
+    """Opens what takes the lines, and makes the score file of them at the end.
+
+    Args:
+      output: see ``score``.
+      names: all recordings, in the order of the score file.
+      heading: identifies the command whose interrupted lines are continued.
+
+    Yields:
+      ``(printable names that have their line already, file for the others' lines)``.
+    """
+    if not isinstance(output, str | Path):
+        yield set(), output
+        return
+    files.check_output(output)
+    part = Path(f"{output}.part")
+    done = _resume(part, heading)
+    with part.open("a", encoding="utf-8") as file:
+        yield done, file
+    lines = text_files.split_lines(text_files.read_text(part))[1:]
+    scored = dict(line.rsplit(" ", 1) for line in lines)
+    wanted = [text_files.printable(name) for name in names]
+    text = "".join(f"{name} {scored[name]}\n" for name in wanted if name in scored)
+    files.write_text(Path(output), text)
+    part.unlink()
 
 
 def _resume(part: Path, heading: str) -> set[str]:

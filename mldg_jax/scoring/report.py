@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from mldg_jax import __version__
-from mldg_jax.common.errors import UserError
-from mldg_jax.common.files import replacing
+from mldg_jax.common.files import write_text
 from mldg_jax.common.html import render
 from mldg_jax.common.tables import Table, aligned
 from mldg_jax.scoring.outcome import Evaluation, System
@@ -53,14 +52,10 @@ def write(
     from mldg_jax.scoring import figures  # two seconds to import; needed only here
 
     drawn = figures.draw(evaluation)
-    try:
-        if page:
-            with replacing(page) as part:
-                part.write_text(html(evaluation, drawn), encoding="utf-8")
-        if folder:
-            figures.write(folder, drawn)
-    except OSError as error:
-        raise UserError(f"the report cannot be written ({error})") from None
+    if page:
+        write_text(Path(page), html(evaluation, drawn))
+    if folder:
+        figures.write(folder, drawn)
 
 
 def html(evaluation: Evaluation, drawn: dict[str, tuple[str, bytes]]) -> str:

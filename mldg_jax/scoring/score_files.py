@@ -20,9 +20,15 @@ from typing import NamedTuple
 import numpy as np
 
 from mldg_jax.common import text_files
+from mldg_jax.common.columns import (
+    ambiguous,
+    delimiter_of,
+    split_cells,
+    split_columns,
+)
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing
-from mldg_jax.data.protocols import LABEL_WORDS, UTTERANCE_NAMES, split_columns
+from mldg_jax.data.protocols import LABEL_WORDS, UTTERANCE_NAMES
 from mldg_jax.data.schema import BONAFIDE, NO_ATTACK
 
 FORMATS = ("asvspoof2019", "asvspoof2021", "asvspoof5", "csv")
@@ -87,7 +93,8 @@ def parse(path: str | Path, format: str = "auto") -> tuple[Scores, list[str]]:
         )
     format = _detected(path, lines[0]) if format == "auto" else format
     if format in ("asvspoof5", "csv"):
-        header, rows = split_rows(_with_header(lines) if format == "csv" else lines)
+        lines = _with_header(lines, path) if format == "csv" else lines
+        header, rows = split_rows(lines, path)
         names = ("cm-score",) if format == "asvspoof5" else SCORE_NAMES
         places = [column(header, UTTERANCE_NAMES, path), column(header, names, path)]
         table, problems = _good_rows(format, header, places, rows)
@@ -213,17 +220,18 @@ def read_lines(path: str | Path) -> list[str]:
     return lines
 
 
-def split_rows(lines: list[str]) -> tuple[list[str], list[list[str]]]:
+def split_rows(lines: list[str], path: str | Path) -> tuple[list[str], list[list[str]]]:
     """Splits a table with a header, separated by tabs, commas or white space.
 
     Args:
       lines: the header first.
+      path: the file, for messages.
 
     Returns:
       The column names in lower case, and the cells of each other line.
     """
-    if delimiter := text_files.delimiter_of(lines[0]):
-        rows = text_files.split_cells(lines, delimiter, name="the scores")
+    if delimiter := delimiter_of(lines[0]):
+        rows = split_cells(enumerate(lines, 1), delimiter, name=path)
     else:
         rows = [line.split() for line in lines]
     return [name.strip().lower() for name in rows[0]], rows[1:]
@@ -238,11 +246,13 @@ def column(header: list[str], names: Sequence[str], path: str | Path) -> int:
       path: the file, for the message.
 
     Returns:
-      The index of the first of ``names`` that the header contains.
+      The index of the one of ``names`` that the header contains.
 
     Raises:
-      UserError: it contains none of them.
+      UserError: it contains none of them, or more than one.
     """
+    if problem := ambiguous(header, [names]):
+        raise UserError(f"{path}: {problem}")
     for name in names:
         if name in header:
             return header.index(name)
@@ -268,16 +278,16 @@ def is_number(text: str) -> bool:
     return True
 
 
-def _with_header(lines: list[str]) -> list[str]:
+def _with_header(lines: list[str], path: str | Path) -> list[str]:
     """Adds a header to a CSV file without one: the name is first, the score last."""
-    separator = text_files.delimiter_of(lines[0]) or ","
-    (cells,) = text_files.split_cells(lines[:1], separator, name="the scores")
+    separator = delimiter_of(lines[0]) or ","
+    (cells,) = split_cells([(1, lines[0])], separator, name=path)
     numbers = [is_number(cell) for cell in cells]
     if not any(numbers[1:]):
         return lines
     if sum(numbers[1:]) > 1 or not numbers[-1]:
         raise UserError(
-            f"the scores start with {lines[0].strip()[:80]!r} and have no header: "
+            f"{path} starts with {lines[0].strip()[:80]!r} and has no header: "
             "which column is the score? Add a first line: 'utterance,score,label'"
         )
     return [separator.join(["utterance", *["-"] * (len(cells) - 2), "score"]), *lines]

@@ -38,8 +38,8 @@ def test_a_folder_that_can_be_made_is_not_made(tmp_path):
     ("path", "words"),
     [
         ("", "empty path"),
-        ("file/out", "Not a directory"),
-        ("file/a/b", "Not a directory"),
+        ("file/out", "is not a folder"),
+        ("file/a/b", "is not a folder"),
         ("x" * 300 + "/out", "File name too long"),
     ],
 )
@@ -88,4 +88,4 @@ def test_commands_check_before_they_work(command, tmp_path, capsys):
     arguments = [out if word == "OUT" else word for word in COMMANDS[command]]
     assert cli.main(arguments) == 2
     message = capsys.readouterr().err
-    assert "Not a directory" in message and message.count("\n") == 1
+    assert "cannot write to" in message and message.count("\n") == 1

@@ -74,22 +74,6 @@ def test_a_file_of_one_endless_line_is_no_table(tmp_path):
         text_files.read_lines(tmp_path / "a.txt")
 
 
-def test_cells_of_commas_have_quotes_and_those_of_tabs_have_none():
-    commas = ['a , "b, c","d ""e"""', "1,2,3"]
-    cells = text_files.split_cells(commas, ",", name="a.csv")
-    assert cells == [["a", "b, c", 'd "e"'], ["1", "2", "3"]]
-    tabs = ['"a\tb"\tc', "\td \t"]
-    assert text_files.split_cells(tabs, "\t", name="a.tsv") == [
-        ['"a', 'b"', "c"], ["", "d", ""]
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("line", ['a,"b', 'a,"b"c', f"a,{'x' * 200_000}"])
-def test_a_quote_that_does_not_end_is_refused(line):
-    with pytest.raises(UserError, match=r"a\.csv, line 2: "):
-        text_files.split_cells(["a,b", line], ",", name="a.csv")
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

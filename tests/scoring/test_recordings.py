@@ -256,6 +256,16 @@ def test_a_name_may_be_anything(smoke_run, tmp_path, capsys):
     assert captured.out.split("\n")[:-1] == lines and "\x1b" not in captured.err
 
 
+def test_a_message_about_any_name_is_one_line(smoke_run, tmp_path, capsys):
+    for name in ODD:
+        (tmp_path / name).write_bytes(b"no sound")
+    capsys.readouterr()
+    assert cli.main(["score", str(smoke_run), str(tmp_path)]) == 2
+    lines = capsys.readouterr().err.split("\n")[:-1]
+    assert sum("cannot be read as audio" in line for line in lines) == len(ODD)
+    assert not any("\x1b" in line or "\r" in line for line in lines)
+
+
 def test_segment_scores_have_files_of_their_own(smoke_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = ["a/b.wav", "a_b.wav", "a_B.wav", "c.wav", f"{'x' * 120}/{'y' * 120}.wav"]

@@ -100,6 +100,10 @@ def test_formats_are_told_apart(text, format, tmp_path):
         ("LA_E_1 A07 maybe 0.5\n", "asvspoof2019", "entry 1 is 'LA_E_1 A07 maybe"),
         ("LA_E_1 half\n", "asvspoof2021", "entry 1"),
         ("a,b\nx,0.5\n", "csv", "rename one in its first line"),
+        ("name,score,llr\na,1,2\n", "csv", "the columns score and llr mean the same"),
+        ("file,name,score\na,b,1\n", "csv", "the columns file and name"),
+        ("file,score,score\na,2,1\n", "csv", "the columns score and score"),
+        ('file,score\n\n"a,2\n', "csv", r"scores, line 2: "),
         ("LA_E_1 0.5\n", "asvspoof2023", "'asvspoof2023' is not a score format"),
     ],
 )
@@ -265,6 +269,12 @@ def test_2021_pa_and_names_of_fakeavceleb(tmp_path):
             KEYS_2019 + "LA_0040 LA_E_5 - - maybe\n",
             "line 5: 'maybe'; bonafide or spoof .*correct that line",
         ),
+        (
+            "file,label,key\na,spoof,spoof\n",
+            "line 1: the columns label and key mean the",
+        ),
+        ("name,file,label\na,b,spoof\n", "line 1: the columns name and file"),
+        ("file,label,label\na,spoof,spoof\n", "the columns label and label"),
         (KEYS_2019 + "LA_0040 LA_E_1 - - bonafide\n", r"LA_E_1: 2 times"),
         (
             AV.replace("RealVideo-FakeAudio,", "B,"),
@@ -277,6 +287,15 @@ def test_what_is_no_key_file_is_named(text, words, tmp_path):
     path.write_text(text)
     with pytest.raises(UserError, match=words):
         key_files.read(path)
+
+
+def test_a_manifest_is_a_key_file(tmp_path):
+    """It has a path and an utterance; both are names, and the utterance counts."""
+    path = tmp_path / "keys.csv"
+    path.write_text("path,utterance,label,attack\na/b.wav,u1,spoof,A1\n")
+    keys = key_files.read(path)
+    assert keys.utterance.tolist() == ["u1"]
+    assert keys.columns["path"].tolist() == ["a/b.wav"]
 
 
 def test_the_eval_subset_is_the_default(tmp_path):

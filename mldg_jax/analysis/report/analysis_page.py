@@ -25,7 +25,6 @@ from mldg_jax.analysis.report.captions import (
 from mldg_jax.analysis.report.run_comparison_figures import run_comparison_figures
 from mldg_jax.analysis.run_comparison import RunComparison
 from mldg_jax.analysis.study import RunAnalysis
-from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing, write_text
 from mldg_jax.common.html import render
 from mldg_jax.common.tables import Table, markdown_table
@@ -49,16 +48,11 @@ def write(study: RunAnalysis | RunComparison, folder: str | Path) -> list[Path]:
     single = isinstance(study, RunAnalysis)
     page, tables = run_page(study) if single else comparison_page(study)
     text = "\n\n".join(f"## {k}\n\n{markdown_table(v)}" for k, v in tables.items())
-    try:
-        with replacing(files[0]) as part, part.open("wb") as file:
-            named: dict[str, Any] = arrays(study)
-            np.savez_compressed(file, **named)
-        write_text(files[1], text + "\n")
-        write_text(files[2], page)
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written to ({error}): choose another output folder"
-        ) from None
+    with replacing(files[0]) as part, part.open("wb") as file:
+        named: dict[str, Any] = arrays(study)
+        np.savez_compressed(file, **named)
+    write_text(files[1], text + "\n")
+    write_text(files[2], page)
     return files
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from matplotlib.figure import Figure
 
 from mldg_jax.common.files import replacing
 from mldg_jax.common.plots import GRID
-from mldg_jax.common.text_files import visible
-from mldg_jax.data.corpus import read_columns, split_names
+from mldg_jax.common.text_files import read_json, read_text, visible
+from mldg_jax.data.corpus import read_columns, read_summary, split_names
 from mldg_jax.data.schema import BONAFIDE, NO_ATTACK
 
 _COLOURS = {"bonafide": "#0072B2", "spoof": "#E69F00"}  # Okabe and Ito
@@ -36,14 +35,13 @@ def describe(folder: str | Path) -> dict[str, Any]:
       rate of the source recording, in Hz).
 
     Raises:
-      UserError: the corpus was built by an older version.
+      UserError: the corpus was built by an older version, or a file is damaged.
     """
     folder = Path(folder)
-    info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
-    path = folder / "corpus.json"
-    summary = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    with open(folder / "skipped.tsv", encoding="utf-8", newline="") as file:
-        skipped = Counter(x["reason"] for x in csv.DictReader(file, delimiter="\t"))
+    info = read_json(folder / "dataset_info.json", dict)
+    summary = read_summary(folder)
+    table = io.StringIO(read_text(folder / "skipped.tsv"), newline="")
+    skipped = Counter(x["reason"] for x in csv.DictReader(table, delimiter="\t"))
     return {
         "corpus": "/".join(filter(None, (info["name"], info.get("configName")))),
         "folder": str(folder),

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mldg_jax.common.columns import split_cells
 from mldg_jax.common.errors import UserError
-from mldg_jax.common.text_files import read_lines, split_cells
+from mldg_jax.common.text_files import read_lines
 from mldg_jax.data.corpora.listing import Listing
 from mldg_jax.data.protocols import LABEL_WORDS, NUMERIC
 from mldg_jax.data.schema import NOT_STATED, Row, attack_of, word
@@ -99,7 +100,7 @@ def _table(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, str
 
 def _csv(path: Path, delimiter: str = ",") -> list[tuple[int, list[str]]]:
     numbered = read_lines(path)
-    cells = split_cells([line for _, line in numbered], delimiter, name=path)
+    cells = split_cells(numbered, delimiter, name=path)
     return [(n, row) for (n, _), row in zip(numbered, cells, strict=True) if any(row)]
 
 

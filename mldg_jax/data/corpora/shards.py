@@ -25,6 +25,12 @@ from tqdm import tqdm
 
 from mldg_jax.common.files import replacing
 from mldg_jax.common.processes import pool
+from mldg_jax.common.text_files import (
+    parse_json,
+    read_json,
+    read_text,
+    split_lines,
+)
 from mldg_jax.data import audio
 from mldg_jax.data.corpora.completeness import Skipped
 from mldg_jax.data.schema import LABELS, Row
@@ -83,7 +89,7 @@ class Shard:
 
     def read_note(self) -> dict:
         """Reads ``index`` (a list per column), ``skipped`` (rows) and ``sha256``."""
-        return json.loads(self.note.read_text(encoding="utf-8"))
+        return read_json(self.note, dict)
 
     def __call__(self) -> Iterator[tuple[int, None]]:
         make(self)
@@ -166,7 +172,9 @@ def make(shard: Shard) -> int:
     Returns:
       The number of its rows, including those skipped.
     """
-    header, *rows = map(json.loads, shard.rows.read_text("utf-8").splitlines())
+    first, *lines = split_lines(read_text(shard.rows))
+    header = parse_json(first, dict, shard.rows)
+    rows = [parse_json(line, list, shard.rows) for line in lines]
     if shard.path.exists():
         return len(rows)
     serialize, root = _serializer(tuple(header["extra"])), Path(header["root"])

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mldg_jax.common.files import replacing
+from mldg_jax.common.text_files import read_json_lines
 from mldg_jax.data.audio import from_flac
 from mldg_jax.data.corpora.builder import CorpusBuilder, write_index
 from mldg_jax.data.corpora.completeness import Skipped
@@ -128,8 +129,7 @@ def read_rows(folder: Path) -> list[dict]:
     Returns:
       One dictionary per utterance (``assembly.row``), in corpus order.
     """
-    lines = (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    return list(read_json_lines(folder / "rows.jsonl"))
 
 
 def write_rows(folder: Path, rows: list[dict]) -> None:
