@@ -68,6 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"mldg: {visible(str(error))}", file=sys.stderr)
         return 2
+    except MemoryError:
+        print(
+            "mldg: there is not enough memory for this on this machine, or its limit "
+            "for a process is too low (ulimit -v): free some, or use a larger machine",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print(
             "mldg: interrupted; run the same command again to continue", file=sys.stderr

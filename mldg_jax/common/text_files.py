@@ -19,6 +19,7 @@ from mldg_jax.common.errors import UserError
 
 LARGEST = 2**30  # bytes; the protocols of ASVspoof 5 have 60 million
 LONGEST_LINE = 2**20  # characters
+_BLOCK = 2**20  # bytes
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -96,7 +97,10 @@ def read_bytes(path: str | Path, *, largest: int = LARGEST) -> bytes:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise UserError(f"{path} is not a file")
         with _opened(path) as file:
-            data = file.read(largest + 1)
+            # in blocks: read(largest) would take that much memory for a short file
+            data = bytearray()
+            while len(data) <= largest and (block := file.read(_BLOCK)):
+                data += block
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file") from None
     except (OSError, EOFError, ValueError) as error:
@@ -106,7 +110,7 @@ def read_bytes(path: str | Path, *, largest: int = LARGEST) -> bytes:
         raise UserError(
             f"{path} has more than {largest:,} bytes, the most that is read"
         )
-    return data
+    return bytes(data)
 
 
 def _opened(path: str | Path):

@@ -158,7 +158,7 @@ def parameter_shapes(detector: Detector, config: ModelSection, samples: int) -> 
     examples = jax.ShapeDtypeStruct((1, samples), jnp.float32)
     try:
         return jax.eval_shape(init, jax.random.key(0), examples)
-    except UserError:
+    except (UserError, MemoryError, OSError):
         raise
     except Exception as error:  # a module's code, given what it was not written for
         reason = (str(error).strip() or repr(error)).split("\n")[0][:200]

@@ -126,6 +126,16 @@ def read_some(lines, *arguments):
     return process.returncode, text.decode(), errors
 
 
+def test_too_little_memory_is_one_line(smoke_run, monkeypatch, capsys):
+    def score(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("mldg_jax.scoring.recordings.score", score)
+    assert cli.main(["score", str(smoke_run), "a.wav"]) == 2
+    message = capsys.readouterr().err
+    assert "not enough memory" in message and message.count("\n") == 1
+
+
 def test_a_reader_that_stops_reading_is_no_error(smoke_run, tmp_path):
     """15 KB of scores break the pipe while there are more to come."""
     names = [tmp_path / f"{i:0200}.wav" for i in range(60)]
