@@ -15,6 +15,7 @@ from mldg_jax.cli import (
 )
 from mldg_jax.common.console import show_log
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.files import REFUSALS
 from mldg_jax.common.text_files import visible
 
 DESCRIPTION = """\
@@ -62,9 +63,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # `mldg … | head` has read enough
-        # Python flushes again at shutdown, which must not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    except OSError as error:
+        if os.strerror(error.errno or 0) not in REFUSALS or error.filename:
+            raise
+        _drop_output()
+        print(f"mldg: cannot write the output: {error.strerror}", file=sys.stderr)
+        return 2
     except UserError as error:
         print(f"mldg: {visible(str(error))}", file=sys.stderr)
         return 2
@@ -82,6 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     finally:
         hide_log()
+
+
+def _drop_output() -> None:
+    """Python flushes again at shutdown, which must not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import shlex
 import sys
 from pathlib import Path
@@ -103,6 +104,8 @@ def _build(arguments: argparse.Namespace) -> None:
         )
     from mldg_jax.data.corpora import prepare
 
+    # TFDS warns of its own terms, which no user of this command has heard of.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     folder, report = prepare.build(
         arguments.name,
         arguments.source,

@@ -17,16 +17,21 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any
 
 from mldg_jax.common.console import show_log
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.text_files import printable
 
 log = logging.getLogger(__name__)
+# Set in the environment of a worker: the file for its note.
+_NOTE = "MLDG_JAX_NOTE"
 
 
 @contextlib.contextmanager
@@ -51,13 +56,17 @@ def pool(
       The executor.
 
     Raises:
-      UserError: a worker died, for example because memory ran out.
+      UserError: a worker died, for example because memory ran out; names what the
+        workers had said that they were ``working_on``.
     """
     # spawn: a forked child would inherit the threads of JAX and onnxruntime
     context = multiprocessing.get_context("spawn")
-    with _one_thread_each():
+    with _one_thread_each(), tempfile.TemporaryDirectory() as notes:
         workers = ProcessPoolExecutor(
-            max(1, count), context, initializer=_start, initargs=(start, arguments)
+            max(1, count),
+            context,
+            initializer=_start,
+            initargs=(notes, start, arguments),
         )
         # Start all workers with the first task. CPython's management thread waits on
         # the processes that it knows, and learns of a new one only when a result
@@ -69,10 +78,12 @@ def pool(
             workers.shutdown(cancel_futures=True)
             raise
         except BrokenProcessPool:
+            had = sorted(note.read_text("utf-8") for note in Path(notes).iterdir())
             raise UserError(
-                f"one of the {count} worker processes died, probably because memory "
-                "ran out. Start the command again with fewer workers: it continues "
-                "where it stopped"
+                f"one of the {count} worker processes died"
+                + f" (they had: {', '.join(had)})" * bool(had)
+                + ", probably because memory ran out. Start the command again with "
+                "fewer workers: it continues where it stopped"
             ) from None
         except BaseException:
             workers.shutdown(wait=False, cancel_futures=True)
@@ -82,9 +93,23 @@ def pool(
         workers.shutdown()
 
 
-def _start(start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+def working_on(what: str) -> None:
+    """Notes what a worker has in hand, for the message in case it dies.
+
+    Args:
+      what: a file, for example. Outside a worker nothing is noted.
+    """
+    note = os.environ.get(_NOTE)
+    if note:
+        Path(note).write_text(printable(what), encoding="utf-8")
+
+
+def _start(
+    notes: str, start: Callable[..., None] | None, arguments: tuple[Any, ...]
+) -> None:
     """Initialises a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ[_NOTE] = str(Path(notes) / str(os.getpid()))
     show_log()
 
     parent = multiprocessing.parent_process()

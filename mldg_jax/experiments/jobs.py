@@ -20,7 +20,7 @@ from tqdm import tqdm
 from mldg_jax.common import provenance, run_folder
 from mldg_jax.common.config import Config, CorpusSection
 from mldg_jax.common.errors import UserError
-from mldg_jax.common.processes import pool
+from mldg_jax.common.processes import pool, working_on
 from mldg_jax.data.corpus import (
     BONAFIDE,
     NO_ATTACK,
@@ -176,6 +176,7 @@ def _start(ranks: Any, cache: Path) -> None:
 
 
 def _run_in_worker(job: Job, steps: Any) -> None:
+    working_on(str(job.workdir))
     _run_job(job, steps.put, all_devices=False)
 
 

@@ -184,7 +184,7 @@ def _lines(
     files.check_output(output)
     part = Path(f"{output}.part")
     done = _resume(part, heading)
-    with part.open("a", encoding="utf-8") as file:
+    with files.writing(part.parent), part.open("a", encoding="utf-8") as file:
         yield done, file
     lines = text_files.split_lines(text_files.read_text(part))[1:]
     scored = dict(line.rsplit(" ", 1) for line in lines)

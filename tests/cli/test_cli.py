@@ -126,6 +126,19 @@ def read_some(lines, *arguments):
     return process.returncode, text.decode(), errors
 
 
+def test_an_output_that_is_full_is_one_line(tmp_path):
+    (tmp_path / "scores.txt").write_text("a 1.0\nb -1.0\n")
+    (tmp_path / "keys.csv").write_text("utterance,label\na,bonafide\nb,spoof\n")
+    files = str(tmp_path / "scores.txt"), "--keys", str(tmp_path / "keys.csv")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mldg_jax.cli", "check", *files],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "mldg: cannot write the output: No space left on device\n"
+
+
 def test_too_little_memory_is_one_line(smoke_run, monkeypatch, capsys):
     def score(*arguments, **options):
         raise MemoryError

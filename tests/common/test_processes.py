@@ -73,6 +73,17 @@ def test_a_worker_that_dies_is_noticed_at_once_and_ends_the_others():
     assert_ended()
 
 
+def test_a_worker_that_dies_is_reported_with_what_it_had():
+    with (
+        pytest.raises(UserError, match=r"died \(they had: a\\nb\.wav\), probably"),
+        processes.pool(1) as workers,
+    ):
+        workers.submit(processes.working_on, "other.wav").result()
+        workers.submit(processes.working_on, "a\nb.wav").result()
+        workers.submit(end).result()
+    processes.working_on("a.wav")  # not in a worker: nothing happens
+
+
 def test_an_error_here_ends_the_workers():
     with pytest.raises(ZeroDivisionError), processes.pool(1) as workers:
         workers.submit(who, 0).result()

@@ -24,7 +24,7 @@ from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tqdm import tqdm
 
 from mldg_jax.common.files import replacing
-from mldg_jax.common.processes import pool
+from mldg_jax.common.processes import pool, working_on
 from mldg_jax.common.text_files import (
     parse_json,
     read_json,
@@ -187,6 +187,7 @@ def make(shard: Shard) -> int:
         )
         try:
             for row in map(Row._make, rows):
+                working_on(row.path)
                 try:
                     recording = audio.clip(root / row.path)
                 except audio.Unusable as error:
@@ -248,7 +249,7 @@ def make_all(
       progress: show a progress bar.
 
     Raises:
-      UserError: a worker process died.
+      UserError: a worker process died; names the recordings that the workers had.
     """
     missing = [shard for shard in shards if not shard.path.exists()]
     bar = tqdm(total=rows, unit="utterance", disable=not progress)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing
-from mldg_jax.common.processes import pool
+from mldg_jax.common.processes import pool, working_on
 from mldg_jax.data.corpora.debspoof import neural
 from mldg_jax.data.corpora.debspoof.clip import Clip, Plan
 from mldg_jax.data.corpora.debspoof.neutralise import RATE, neutralise
@@ -178,6 +178,7 @@ def _render_task(
     task: list[Clip], cache: Path, clips: Path, model: Path
 ) -> tuple[str, int, float]:
     """Renders one task and returns (attack, number of successes, seconds)."""
+    working_on(task[0].utterance)
     started = time.perf_counter()
     successes = 0
     try:
