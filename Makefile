@@ -31,6 +31,9 @@ $(VENV)/.installed: setup.cfg constraints.txt pyproject.toml
 	  { echo "no venv module; on Debian/Ubuntu: sudo apt-get install python3-venv; then again"; exit 2; }
 	@echo "installing pinned dependencies into $(VENV) (about 1.5 GB, 1-2 minutes)"
 	@$(PIP) -e '.[whisper,debspoof,notebooks,test]'
+	@# pip compiles on one core; left out, every start costs seconds wherever Python
+	@# may not write beside its sources
+	@-$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib >/dev/null 2>&1
 	@touch $@
 
 $(VENV)/.parity: $(VENV)/.installed

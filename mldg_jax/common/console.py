@@ -29,18 +29,25 @@ class ConsoleHandler(logging.Handler):
 
 
 def show_log() -> Callable[[], None]:
-    """Shows the library's log from level INFO on; leaves other packages' logs alone.
+    """Shows the library's log from level INFO on, and no advice from matplotlib.
+
+    Where it cannot write to the home, matplotlib advises on its cache in two lines.
 
     Returns:
       A function that restores the previous state.
     """
     handler, level, propagate = ConsoleHandler(), LIBRARY.level, LIBRARY.propagate
 
+    matplotlib = logging.getLogger("matplotlib")
+    advice = matplotlib.level
+
     def undo() -> None:
+        matplotlib.setLevel(advice)
         LIBRARY.removeHandler(handler)
         LIBRARY.setLevel(level)
         LIBRARY.propagate = propagate
 
+    matplotlib.setLevel(logging.ERROR)
     LIBRARY.addHandler(handler)
     LIBRARY.setLevel(logging.INFO)
     # An import may have given the root logger a handler: do not log twice.
