@@ -38,7 +38,7 @@ class Aux(NamedTuple):
     """The auxiliary output of every objective.
 
     Attributes:
-      loss: the objective's value.
+      loss: the objective's value; for sam, sagm and fish the mean loss at φ.
       train_aux: the loss's aux at φ, of meta-train; for ``erm`` of all attacks.
       meta_train_loss: F(φ). This and the following are None for ``erm``.
       meta_test_loss: G(φ').
@@ -46,6 +46,7 @@ class Aux(NamedTuple):
       inner_gradient_norm: ‖∇F(φ)‖.
       adapted: φ', a tree like φ.
       test_aux: the loss's aux at φ', of meta-test.
+      penalty: what an objective adds to the mean loss, before its weight.
     """
 
     loss: jax.Array
@@ -56,6 +57,7 @@ class Aux(NamedTuple):
     inner_gradient_norm: jax.Array | None = None
     adapted: Any = None
     test_aux: Any = None
+    penalty: jax.Array | None = None
 
 
 Objective = Callable[[Any, dict[str, Batch], jax.Array], tuple[jax.Array, Aux]]

@@ -16,6 +16,7 @@ import optax
 
 from mldg_jax import mldg
 from mldg_jax.mldg import Aux, LossFn
+from mldg_jax.objectives.objective import Objective
 
 
 class TrainState(NamedTuple):
@@ -40,50 +41,8 @@ class TrainState(NamedTuple):
     key: jax.Array
 
 
-class LossAux(NamedTuple):
-    """The auxiliary output of a loss, as ``make_step`` needs it.
-
-    Attributes:
-      by_domain: (domains,) the loss of each domain of the batch.
-      batch_stats: the statistics after the batch.
-    """
-
-    by_domain: jax.Array
-    batch_stats: Any
-
-
-class Objective(NamedTuple):
-    """An objective that may carry state from step to step.
-
-    Attributes:
-      init: ``trainable -> objective_state``.
-      apply: ``(trainable, objective_state, episode, key) -> (value, (objective_state,
-        Aux))``; its ``jax.grad`` with respect to the first argument is the method.
-    """
-
-    init: Callable[[Any], Any]
-    apply: Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, tuple[Any, Aux]]]
-
-
 Step = Callable[[TrainState, Any, Any], tuple[TrainState, dict[str, jax.Array]]]
 Loss = Callable[[Any, Any], LossFn]
-
-
-def stateless(objective: mldg.Objective) -> Objective:
-    """Wraps an objective without state, such as those of ``mldg``.
-
-    Args:
-      objective: ``(trainable, episode, key) -> (value, Aux)``.
-
-    Returns:
-      The objective, with an empty state.
-    """
-
-    def apply(trainable, objective_state, episode, key):
-        value, aux = objective(trainable, episode, key)
-        return value, (objective_state, aux)
-
-    return Objective(lambda trainable: (), apply)
 
 
 def init_state(
@@ -146,7 +105,8 @@ def make_step(
     Returns:
       ``(state, frozen, episode) -> (state, metrics)``. The metrics are averaged over
       devices: the objective's losses; the norms of gradients, update and parameters;
-      ``by_domain`` (domains,), the losses of meta-train (at φ) before those of
+      ``penalty`` of the objectives that have one; ``by_domain`` (domains,), the losses
+      of meta-train (at φ) before those of
       meta-test (at φ'); and for meta-objectives the cosine between the meta-train
       gradient at φ and the meta-test gradient at φ'.
     """
@@ -222,6 +182,8 @@ def _augmented(augment: Callable, half: dict[str, Any]) -> dict[str, Any]:
 def _metrics(aux: Aux, mean: Callable) -> dict[str, jax.Array]:
     """Returns the losses of the episode, of its halves and of its domains, in order."""
     losses = {"loss": aux.loss}
+    if aux.penalty is not None:
+        losses["penalty"] = aux.penalty
     by_domain = aux.train_aux.by_domain
     if aux.test_aux is not None:
         losses |= {

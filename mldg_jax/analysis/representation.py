@@ -4,13 +4,12 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.decomposition import PCA
 
-from mldg_jax.models.detector import Detector
+from mldg_jax.models.detector import Detector, last_layer_inputs
 
 
 def cka(one: np.ndarray, other: np.ndarray) -> float:
@@ -122,15 +121,7 @@ def embeddings(
 
 @functools.partial(jax.jit, static_argnames="detector")
 def _embeddings(variables, waveform, *, detector):
-    inputs = []
-
-    # The layer that returns the two logits is the last Dense with two features.
-    def record_input(call, arguments, options, context):
-        if isinstance(context.module, nn.Dense) and context.module.features == 2:
-            inputs.append(arguments[0])
-        return call(*arguments, **options)
-
-    with nn.intercept_methods(record_input):
+    with last_layer_inputs() as inputs:
         detector.apply(variables, waveform)
     return inputs[-1]
 

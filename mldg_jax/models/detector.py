@@ -1,6 +1,7 @@
 """The detector: a front-end and a back-end; see ``split`` for what is trained."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import flax.linen as nn
@@ -152,6 +153,25 @@ def frontend_prefix(
     stem = detector.frontend.clone(layers=0, scan=False)
     outputs = stem.apply({"params": frontend}, waveform, hidden_states=True)
     return cast(Any, outputs)[1][0]
+
+
+@contextlib.contextmanager
+def last_layer_inputs() -> Iterator[list[jax.Array]]:
+    """Records the embeddings: what a head's last linear layer sees.
+
+    Yields:
+      A list that gets (batch, width) for every application of a detector inside; it
+      stays empty for a head that does not end in a ``Dense`` of two features.
+    """
+    inputs: list[jax.Array] = []
+
+    def record(call, arguments, options, context):
+        if isinstance(context.module, nn.Dense) and context.module.features == 2:
+            inputs.append(arguments[0])
+        return call(*arguments, **options)
+
+    with nn.intercept_methods(record):
+        yield inputs
 
 
 def score_logits(logits: jax.Array) -> jax.Array:

@@ -17,9 +17,9 @@ import jax
 import optax
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.models.detector import Detector
+from mldg_jax.models.detector import Detector, last_layer_inputs
 from mldg_jax.models.split import variables
-from mldg_jax.step import LossAux
+from mldg_jax.objectives import LossAux
 
 
 def cross_entropy(
@@ -58,19 +58,27 @@ def cross_entropy(
         model = variables(trainable, batch_stats, frozen)
         front_key, head_key = jax.random.split(key)
         features = _in_parts(front_end, micro_batches)(model["params"], flat, front_key)
-        logits, updated = detector.apply(
-            model,
-            features,
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": head_key},
-            method="classify",
-        )
+        with last_layer_inputs() as inputs:
+            logits, updated = detector.apply(
+                model,
+                features,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": head_key},
+                method="classify",
+            )
         loss = optax.softmax_cross_entropy_with_integer_labels(
             logits.reshape(*label.shape, 2), label
         )
         by_domain = loss.mean(axis=1)
-        return by_domain.mean(), LossAux(by_domain, updated["batch_stats"])
+        aux = LossAux(
+            by_domain,
+            updated["batch_stats"],
+            features=inputs[-1].reshape(*label.shape, -1) if inputs else None,
+            logits=logits.reshape(*label.shape, 2),
+            label=label,
+        )
+        return by_domain.mean(), aux
 
     return loss_fn
 

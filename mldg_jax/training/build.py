@@ -21,7 +21,8 @@ from mldg_jax.mldg import LossFn
 from mldg_jax.models.detector import Detector
 from mldg_jax.models.loss import cross_entropy
 from mldg_jax.models.split import init_parameters, split_options, store_frozen
-from mldg_jax.step import Step, TrainState, init_state, make_step, stateless
+from mldg_jax.objectives import stateless
+from mldg_jax.step import Step, TrainState, init_state, make_step
 
 
 def build_step(
