@@ -115,7 +115,8 @@ def whole(axis_name: AxisName, tree: Any) -> Any:
         return tree
 
     def gather(x):
-        x = jax.lax.all_gather(x, axis_name, axis=2)  # (domains, here, devices, …)
+        x = jnp.moveaxis(jax.lax.all_gather(x, axis_name), 0, 2)
+        # (domains, examples here, devices, …)
         return x.reshape(x.shape[0], -1, *x.shape[3:])
 
     return jax.tree.map(gather, tree)
