@@ -30,9 +30,17 @@ and the EER by attack, with 95 % confidence intervals from resampling speakers. 
 systems are compared with a paired test. Score files of ASVspoof 2019, 2021 and 5 and
 CSV are recognised by their first line; `mldg check` explains what is wrong with others.
 
+The EER stays if all scores move, but decisions at a threshold do not. With
+--threshold-from the thresholds are fixed on dev scores (that of the EER, and the Bayes
+threshold after calibration), and the table shows how much bona fide they reject and how
+much spoof they accept on the evaluated trials, HTER (the mean of both) and F1 (of
+detecting spoof).
+
 examples:
   mldg evaluate --scores scores.txt --keys trial_metadata.txt
   mldg evaluate --scores A=a.txt --scores B=b.txt --keys keys.txt --html report.html
+  mldg evaluate --scores eval.txt --keys eval_keys.txt \\
+      --threshold-from dev.txt --threshold-keys dev_keys.txt
 """
 CHECK = "Check a score file for errors, and say how to fix each."
 CHECK_DETAILS = """\
@@ -133,6 +141,20 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--figures", metavar="FOLDER", help="also write the figures as SVG and PDF"
     )
+    fixed = command.add_argument_group("thresholds that were fixed on other data")
+    fixed.add_argument(
+        "--threshold-from", action="append", metavar="[NAME=]FILE",
+        help="dev scores of the system NAME, to fix its thresholds on; repeat the "
+        "option for several systems, with the names of --scores",
+    )  # fmt: skip
+    fixed.add_argument(
+        "--threshold-keys", metavar="FILE",
+        help="the keys of the dev scores, as for --keys",
+    )  # fmt: skip
+    fixed.add_argument(
+        "--threshold-subset", metavar="SUBSET",
+        help="subset of these keys if they have several, or 'all'; default: dev",
+    )  # fmt: skip
     tandem = command.add_argument_group(
         "min t-DCF (the model of ASVspoof 2021)",
         "error rates of a speaker verifier (ASV), as fractions, or its scores:",
@@ -191,13 +213,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             files.check_output(path)
     if arguments.figures is not None:
         files.check_folder(arguments.figures)
+    systems, dev = evaluate.named(arguments.scores), arguments.threshold_from
     evaluation = evaluate.evaluate(
-        evaluate.named(arguments.scores),
+        systems,
         arguments.keys,
         format=arguments.format,
         subset=arguments.subset,
         by=arguments.by.split(",") if arguments.by else None,
         asv=_asv(arguments),
+        threshold_from=evaluate.named_dev(systems, dev) if dev else None,
+        threshold_keys=arguments.threshold_keys,
+        threshold_subset=arguments.threshold_subset,
         replicas=arguments.replicas,
     )
     if arguments.html or arguments.figures:

@@ -80,7 +80,7 @@ def check(
 
 
 def match(
-    scores: Scores, everything: Keys, keys: Keys
+    scores: Scores, everything: Keys, keys: Keys, option: str = "--subset"
 ) -> tuple[np.ndarray, list[Finding]]:
     """Finds the score of every trial, by name.
 
@@ -92,6 +92,7 @@ def match(
       scores: of a score file.
       everything: all trials of the keys; scores of other subsets are not extra.
       keys: the trials that should be scored.
+      option: of the command line that chooses the subset, for a finding.
 
     Returns:
       (trials,) int, the row of each trial in the score file, −1 if it has none; and the
@@ -112,7 +113,7 @@ def match(
     row_of = dict(zip(reversed(names), reversed(range(len(names))), strict=True))
     rows = np.array([row_of.get(name, -1) for name in wanted], np.intp)
     if not np.any(rows >= 0):
-        return rows, [_wrong_split(names, everything, known, wanted)]
+        return rows, [_wrong_split(names, everything, known, wanted, option)]
     findings = _missing(wanted, rows)
     if extra := [name for name in row_of if name not in trials]:
         findings.append(
@@ -210,7 +211,11 @@ def _malformed(problems: Sequence[str], lines: int) -> list[Finding]:
 
 
 def _wrong_split(
-    names: list[str], everything: Keys, known: list[str], wanted: list[str]
+    names: list[str],
+    everything: Keys,
+    known: list[str],
+    wanted: list[str],
+    option: str,
 ) -> Finding:
     """Returns the finding for scores that match none of the wanted trials."""
     scored = set(names)
@@ -221,7 +226,7 @@ def _wrong_split(
             "wrong split",
             "no trial of the chosen subset has a score, but those of "
             f"{', '.join(others)} do",
-            f"Score the right subset, or choose it with --subset {others[0]}",
+            f"Score the right subset, or choose it with {option} {others[0]}",
         )
     return Finding(
         "wrong split",

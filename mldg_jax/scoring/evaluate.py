@@ -1,7 +1,7 @@
 """Evaluates score files against keys."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -14,12 +14,15 @@ from mldg_jax.data.corpus import BONAFIDE
 from mldg_jax.scoring import (
     bootstrap,
     bootstrap_statistics,
+    dev_scores,
     diagnose,
+    fixed_threshold,
     key_files,
-    score_files,
+    trial_scores,
 )
 from mldg_jax.scoring.bootstrap import Scheme
 from mldg_jax.scoring.calibration import min_cllr
+from mldg_jax.scoring.fixed_threshold import DevThresholds
 from mldg_jax.scoring.key_files import UNKNOWN, Keys
 from mldg_jax.scoring.outcome import Evaluation, PartRate, System, Trials
 
@@ -41,6 +44,9 @@ def evaluate(
     subset: str | None = None,
     by: Sequence[str] | None = None,
     asv: Mapping[str, float] | None = None,
+    threshold_from: Mapping[str, str | Path] | None = None,
+    threshold_keys: str | Path | None = None,
+    threshold_subset: str | None = None,
     replicas: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
@@ -54,6 +60,11 @@ def evaluate(
       by: columns of the keys to break the EER down by, in addition to the attack;
         ``CONDITIONS`` if None.
       asv: the three rates of ``metrics.min_tdcf``, for min t-DCF.
+      threshold_from: dev scores by the systems' names, for the error rates at dev
+        thresholds, see ``fixed_threshold``; None for none.
+      threshold_keys: keys of the dev scores; None if they carry their keys (2019).
+      threshold_subset: subset of these keys, see ``key_files.subset``; "dev" if None
+        and the keys have several.
       replicas: number of bootstrap replicates; 0 for no intervals.
       seed: of the bootstrap.
 
@@ -64,21 +75,30 @@ def evaluate(
     Raises:
       UserError: a file cannot be read or does not fit the keys.
     """
-    everything = _read_keys(systems, keys_path)
+    everything = trial_scores.read_keys(systems, keys_path)
     keys = key_files.subset(everything, subset)
     real = keys.label == BONAFIDE
-    if real.all() or not real.any():
-        raise UserError(
-            f"all {real.size:,} trials of the keys are "
-            f"{'bona fide' if real.all() else 'spoof'}; error rates need both: use "
-            "keys with trials of both classes"
-        )
+    trial_scores.require_both(real, "the keys")
     if replicas < 0:
         raise UserError(f"replicas is {replicas}, must be 0 or more; try 1000")
-    scores = {k: _aligned(p, format, everything, keys) for k, p in systems.items()}
+    dev = dev_scores.fit(
+        systems,
+        threshold_from,
+        threshold_keys,
+        keys,
+        format=format,
+        subset=threshold_subset,
+    )
+    scores = {
+        name: trial_scores.read_scores(path, format, everything, keys)
+        for name, path in systems.items()
+    }
     columns = {name: keys.columns[name] for name in _conditions(keys, by)}
     groups = {name: metrics.groups(keys.label, x) for name, x in columns.items()}
-    measured = {name: _measure(x, keys, groups, asv) for name, x in scores.items()}
+    measured = {
+        name: _measure(x, keys, groups, asv, dev.get(name))
+        for name, x in scores.items()
+    }
     trials = _described(keys_path or next(iter(systems.values())), keys)
     ids, units = cluster_ids(keys)
     scheme = Scheme("together", replicates=replicas, seed=seed)
@@ -90,11 +110,12 @@ def evaluate(
     return _with_intervals(evaluation, ids, groups, asv)
 
 
-def named(arguments: Sequence[str]) -> dict[str, str]:
+def named(arguments: Sequence[str], option: str = "--scores") -> dict[str, str]:
     """Parses the score files of a command line.
 
     Args:
       arguments: ``NAME=FILE``, or ``FILE``, which is named by its stem.
+      option: that the arguments belong to, for the message.
 
     Returns:
       Files by name.
@@ -110,10 +131,31 @@ def named(arguments: Sequence[str]) -> dict[str, str]:
         if name in systems:
             raise UserError(
                 f"two score files are called {name!r}: tell them apart with "
-                "--scores NAME=FILE"
+                f"{option} NAME=FILE"
             )
         systems[name] = path
     return systems
+
+
+def named_dev(systems: Iterable[str], arguments: Sequence[str]) -> dict[str, str]:
+    """Parses the dev score files of a command line.
+
+    Args:
+      systems: names of the evaluated systems.
+      arguments: as for ``named``. If there is only one system and one ``FILE`` without
+        a name, it belongs to that system.
+
+    Returns:
+      Files by name.
+
+    Raises:
+      UserError: two files have the same name.
+    """
+    files, names = named(arguments, "--threshold-from"), list(systems)
+    unnamed = list(files.values()) == list(arguments)
+    if len(names) == len(files) == 1 and unnamed:
+        return {names[0]: arguments[0]}
+    return files
 
 
 def cluster_ids(keys: Keys) -> tuple[np.ndarray, str]:
@@ -131,16 +173,6 @@ def cluster_ids(keys: Keys) -> tuple[np.ndarray, str]:
     return bootstrap.units(keys.label, speakers, unknown=UNKNOWN)
 
 
-def _read_keys(systems: Mapping[str, str | Path], keys_path: str | Path | None) -> Keys:
-    """Reads the keys from their file or from a score file that carries them."""
-    if keys_path is not None:
-        return key_files.read(keys_path)
-    first = next(iter(systems.values()))
-    if score_files.read(first).label is None:
-        raise UserError(f"{first} has scores but no keys: add them with --keys")
-    return key_files.read(first)
-
-
 def _described(path: str | Path, keys: Keys) -> Trials:
     """Returns the facts about the trials that a report shows."""
     return Trials(
@@ -150,16 +182,6 @@ def _described(path: str | Path, keys: Keys) -> Trials:
         n_bonafide=int(np.sum(keys.label == BONAFIDE)),
         n_spoof=int(np.sum(keys.label != BONAFIDE)),
     )
-
-
-def _aligned(path: str | Path, format: str, everything: Keys, keys: Keys) -> np.ndarray:
-    """Returns the scores of the trials, in the order of the keys."""
-    scores = score_files.read(path, format)
-    rows, findings = diagnose.match(scores, everything, keys)
-    for finding in findings:
-        if not finding.note:
-            raise UserError(f"{path}: {finding} (`mldg check` lists every problem)")
-    return scores.score[rows]
 
 
 def _conditions(keys: Keys, by: Sequence[str] | None) -> list[str]:
@@ -179,6 +201,7 @@ def _measure(
     keys: Keys,
     groups: dict[str, dict[str, np.ndarray]],
     asv: Mapping[str, float] | None,
+    dev: DevThresholds | None,
 ) -> System:
     """Returns the numbers of one system, without intervals."""
     real = keys.label == BONAFIDE
@@ -202,7 +225,10 @@ def _measure(
         for condition, trials in groups.items()
     }
     warnings = tuple(str(finding) for finding in diagnose.judge(scores, keys.label))
-    return System(measures, warnings, parts)
+    if dev is None:
+        return System(measures, warnings, parts)
+    fixed = fixed_threshold.apply_thresholds(dev, scores, real, groups)
+    return System(measures, warnings + dev.warnings, parts, fixed=fixed)
 
 
 def _with_intervals(

@@ -93,12 +93,19 @@ def read(path: str | Path) -> Keys:
     return Keys(np.array(names, str), codes, columns, format.name)
 
 
-def subset(keys: Keys, name: str | None = None) -> Keys:
+def subset(
+    keys: Keys,
+    name: str | None = None,
+    default: str = "eval",
+    option: str = "--subset",
+) -> Keys:
     """Selects the trials of one subset.
 
     Args:
       keys: from ``read``.
-      name: a subset, or "all"; if None, "eval" if the keys have several subsets.
+      name: a subset, or "all"; if None, ``default`` if the keys have several subsets.
+      default: a subset.
+      option: of the command line that chooses the subset, for the message.
 
     Returns:
       The keys of its trials.
@@ -109,13 +116,14 @@ def subset(keys: Keys, name: str | None = None) -> Keys:
     names = sorted(set(keys.columns.get("subset", np.array([])).tolist()))
     if name == "all" or (name is None and len(names) < 2):
         return keys
-    if (name or "eval") not in names:
+    chosen = name or default
+    if chosen not in names:
         available = f"the subsets {', '.join(names)}" if names else "no subsets"
         raise UserError(
-            f"there is no subset {name or 'eval'!r}: the keys have {available}; choose "
-            "one with --subset, or --subset all"
+            f"there is no subset {chosen!r}: the keys have {available}; choose one "
+            f"with {option}, or {option} all"
         )
-    return keys.take(keys.columns["subset"] == (name or "eval"))
+    return keys.take(keys.columns["subset"] == chosen)
 
 
 def _known(

@@ -7,6 +7,7 @@ import numpy as np
 
 from mldg_jax.common.error_rates import Difference, ErrorRate
 from mldg_jax.scoring.bootstrap import Scheme
+from mldg_jax.scoring.fixed_threshold import FixedThresholds
 from mldg_jax.scoring.key_files import Keys
 
 
@@ -55,12 +56,14 @@ class System:
       warnings: signs that the scores are wrong.
       parts: error rates by condition and value, {"attack": {"A07": …}}.
       intervals: low and high by measure.
+      fixed: errors at thresholds that were fixed on dev scores; None without them.
     """
 
     measures: dict[str, float]
     warnings: tuple[str, ...]
     parts: dict[str, dict[str, PartRate]]
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    fixed: FixedThresholds | None = None
 
     @property
     def eer(self) -> ErrorRate:
@@ -68,12 +71,17 @@ class System:
         return ErrorRate(self.measures["eer"], *self.intervals.get("eer", ()))
 
     def to_json(self) -> dict[str, Any]:
-        """Returns measures, ``warnings``, ``intervals`` and ``by_attack``, …."""
+        """Returns measures, ``warnings``, ``intervals`` and ``by_attack``, ….
+
+        With dev scores there is also ``fixed_threshold``.
+        """
         numbers = {**self.measures, "warnings": list(self.warnings)}
         if self.intervals:
             numbers["intervals"] = {k: list(v) for k, v in self.intervals.items()}
         for condition, parts in self.parts.items():
             numbers[f"by_{condition}"] = {k: v.to_json() for k, v in parts.items()}
+        if self.fixed is not None:
+            numbers["fixed_threshold"] = self.fixed.to_json()
         return numbers
 
 
@@ -104,6 +112,15 @@ class Evaluation:
         """The conditions with at least one value, e.g. attack."""
         first = next(iter(self.systems.values()))
         return [name for name, parts in first.parts.items() if parts]
+
+    @property
+    def fixed(self) -> dict[str, FixedThresholds]:
+        """The errors at dev thresholds by system; empty without dev scores."""
+        return {
+            name: system.fixed
+            for name, system in self.systems.items()
+            if system.fixed is not None
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Returns the object that ``--json`` prints; a single system is not nested."""

@@ -1,8 +1,9 @@
 """The report of an evaluation: as text for a terminal, and as an HTML page."""
 
+import textwrap
 from pathlib import Path
 
-from mldg_jax import __version__
+from mldg_jax import __version__, metrics
 from mldg_jax.common.files import write_text
 from mldg_jax.common.html import render
 from mldg_jax.common.tables import Table, aligned
@@ -18,6 +19,19 @@ MEASURES = {
 }
 
 
+THRESHOLDS = {"eer": "dev EER", "bayes": "dev Bayes"}
+THRESHOLDS_NOTE = (
+    "Thresholds fixed on the dev scores. dev EER: that of their EER. dev Bayes: the "
+    "score whose log-likelihood ratio, calibrated on them, is the Bayes threshold "
+    f"−{-metrics.BAYES_THRESHOLD:.3f} (spoof prior {metrics.P_SPOOF:g}, costs of "
+    f"{metrics.C_MISS:g} for rejecting bona fide and {metrics.C_FALSE_ALARM:g} for "
+    "accepting spoof). A "
+    "score at or above a threshold is accepted as bona fide. FRR: bona fide rejected. "
+    "FAR: spoof accepted. HTER: the mean of FRR and FAR. F1: of detecting spoof, which "
+    "is the positive class; it depends on the proportion of spoof trials."
+)
+
+
 def text(evaluation: Evaluation) -> str:
     """Returns the tables of an evaluation as text.
 
@@ -31,8 +45,13 @@ def text(evaluation: Evaluation) -> str:
     parts = [aligned(systems_table(evaluation)), "", intervals]
     if evaluation.differences:
         parts += ["", aligned(differences_table(evaluation))]
+    if evaluation.fixed:
+        parts += ["", aligned(thresholds_table(evaluation)), ""]
+        parts += textwrap.wrap(THRESHOLDS_NOTE, 88, break_on_hyphens=False)
     for name in evaluation.conditions:
         parts += ["", aligned(condition_table(evaluation, name))]
+        if evaluation.fixed:
+            parts += ["", aligned(condition_thresholds_table(evaluation, name))]
     return "\n".join(parts)
 
 
@@ -78,9 +97,17 @@ def html(evaluation: Evaluation, drawn: dict[str, tuple[str, bytes]]) -> str:
         systems=systems_table(evaluation),
         tandem=any("min_tdcf" in system.measures for system in systems.values()),
         differences=differences_table(evaluation) if evaluation.differences else None,
+        thresholds=thresholds_table(evaluation) if evaluation.fixed else None,
+        thresholds_note=THRESHOLDS_NOTE,
         drawn={name: svg for name, (svg, _) in drawn.items()},
         conditions={
-            name: (condition_table(evaluation, name), _note(evaluation, name))
+            name: (
+                condition_table(evaluation, name),
+                condition_thresholds_table(evaluation, name)
+                if evaluation.fixed
+                else None,
+                _note(evaluation, name),
+            )
             for name in evaluation.conditions
         },
     )
@@ -141,6 +168,57 @@ def condition_table(evaluation: Evaluation, name: str) -> Table:
         for value, first in parts[0].items()
     ]
     return [name, "trials", *(f"{x}: EER, %" for x in evaluation.systems)], rows
+
+
+def thresholds_table(evaluation: Evaluation) -> Table:
+    """Returns the table of errors at dev thresholds: a row per system and threshold.
+
+    Args:
+      evaluation: from ``evaluate.evaluate``, with dev scores.
+
+    Returns:
+      The table; the rates on the dev trials come before those of the evaluated trials.
+    """
+    rows = []
+    for name, fixed in evaluation.fixed.items():
+        for threshold, at in fixed.errors.items():
+            dev = fixed.dev.errors[threshold]
+            rates = [f"{100 * x:.2f}" for x in (dev.frr, dev.far, at.frr, at.far)]
+            title, where = f"{name}: {THRESHOLDS[threshold]}", f"{at.threshold:.5g}"
+            hter = f"{100 * at.hter:.2f}"
+            rows.append([title, where, *rates, hter, f"{at.f1:.4f}"])
+    header = ["threshold", "at score", "dev FRR, %", "dev FAR, %"]
+    return [*header, "FRR, %", "FAR, %", "HTER, %", "F1 of spoof"], rows
+
+
+def condition_thresholds_table(evaluation: Evaluation, name: str) -> Table:
+    """Returns the table of a condition's errors at dev thresholds: a row per value.
+
+    Args:
+      evaluation: from ``evaluate.evaluate``, with dev scores.
+      name: of the condition, e.g. attack.
+
+    Returns:
+      The table; each cell has FRR and FAR.
+    """
+    columns = [
+        (system, threshold, fixed.parts[name])
+        for system, fixed in evaluation.fixed.items()
+        for threshold in fixed.errors
+    ]
+    rows = [
+        [
+            value,
+            *(
+                f"{100 * at.frr:.2f} / {100 * at.far:.2f}"
+                for _, threshold, part in columns
+                for at in [part[value][threshold]]
+            ),
+        ]
+        for value in columns[0][2]
+    ]
+    titles = [f"{x}: {THRESHOLDS[t]}, FRR / FAR, %" for x, t, _ in columns]
+    return [name, *titles], rows
 
 
 def _value(system: System, measure: str) -> str:
