@@ -6,9 +6,8 @@ AAAI 2018, arXiv 1710.03463), with every domain a spoofing attack:
     φ' = φ − inner_lr · ∇F(φ)                 F: loss on the meta-train attacks
     objective(φ) = F(φ) + beta · G(φ')        G: loss on the meta-test attacks
 
-There is no hand-written backward pass: the objective is a pure function of the trained
-parameters φ, and differentiating it *is* the method. First order is one
-``stop_gradient``, around ∇F in φ'.
+There is no hand-written backward pass: differentiating the objective, a pure function
+of the trained parameters φ, *is* the method. First order is one ``stop_gradient``.
 
 A ``loss_fn(trainable, batch, key) -> (loss, aux)`` returns a scalar and any pytree; an
 ``objective(trainable, episode, key)`` returns ``(value, Aux)``; an episode is
@@ -16,8 +15,8 @@ A ``loss_fn(trainable, batch, key) -> (loss, aux)`` returns a scalar and any pyt
 key and batch statistics; nothing in its aux reaches another evaluation.
 
 Under ``jax.pmap`` each device holds a slice of every domain. With ``axis_name`` set,
-gradients inside the objective are averaged over devices, so that averaging its gradient
-gives the meta-gradient of the whole episode, in both orders.
+gradients inside the objective are averaged over devices, so the mean of its gradient is
+the meta-gradient of the whole episode, in both orders.
 """
 
 from collections.abc import Callable
@@ -39,8 +38,8 @@ class Aux(NamedTuple):
 
     Attributes:
       loss: the objective's value; for sam, sagm and fish the mean loss at φ.
-      train_aux: the loss's aux at φ, of meta-train; for ``erm`` of all attacks.
-      meta_train_loss: F(φ). This and the following are None for ``erm``.
+      train_aux: the loss's aux at φ, of meta-train; without halves of all attacks.
+      meta_train_loss: F(φ). This and the following are None without halves.
       meta_test_loss: G(φ').
       inner_gradient: ∇F(φ), a tree like φ.
       inner_gradient_norm: ‖∇F(φ)‖.
@@ -77,7 +76,7 @@ def _value_and_grad(loss_fn: LossFn, axis_name: AxisName) -> Callable:
 
 
 def _check(**options: Any) -> None:
-    """Raises ``ValueError`` for negative numbers; ignores traced values."""
+    """Refuses negative numbers; ignores traced values."""
     for name, value in options.items():
         if isinstance(value, int | float) and not value >= 0:
             raise ValueError(f"{name} is {value}; it must be at least 0")
@@ -242,9 +241,8 @@ def domainbed(
 ) -> Objective:
     """Returns MLDG as in DomainBed (Gulrajani and Lopez-Paz, arXiv 2007.01434).
 
-    Unlike ``mldg``, it is first order over pairs of one meta-train and one meta-test
-    domain; its inner step is a fresh step of the outer optimiser (Adam, at the outer
-    learning rate); and it divides the sum over pairs by the number of *all* domains.
+    Unlike ``mldg``, it is first order over pairs of one domain each; its inner step is
+    a fresh step of the outer optimiser; and it divides by the number of *all* domains.
 
     Args:
       loss_fn, beta, axis_name: as for ``mldg``.
@@ -294,7 +292,7 @@ def cosine(x: Any, y: Any) -> jax.Array:
     """Computes the cosine between two trees.
 
     Args:
-      x, y: trees of the same structure and shapes.
+      x, y: of the same structure and shapes.
 
     Returns:
       () in [−1, 1]; NaN if one of them is zero.
@@ -307,8 +305,8 @@ def gradient_cosine(
 ) -> jax.Array:
     """Computes the cosine between ∇F(φ) and ∇G(φ') of a first-order ``mldg`` step.
 
-    No backward pass is needed: the first-order meta-gradient is ∇F(φ) + beta · ∇G(φ').
-    If positive, descending the meta-train loss also lowers the meta-test loss.
+    The first-order meta-gradient is ∇F(φ) + beta · ∇G(φ'). If the cosine is positive,
+    descending the meta-train loss also lowers the meta-test loss.
 
     Args:
       meta_gradient: gradient of the first-order ``mldg`` objective.

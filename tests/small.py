@@ -62,7 +62,7 @@ def detector(axis_name=None, **options):
     return Detector(WhisperEncoder(**shape, **options), Head(axis_name))
 
 
-def init(config, detector):
+def init(config, detector, num_domains=None):
     """Initialises a training state.
 
     B is not zero, as otherwise A would have no gradient.
@@ -70,12 +70,15 @@ def init(config, detector):
     Args:
       config: of the run.
       detector: of ``detector()``.
+      num_domains: see ``build_objective``.
 
     Returns:
       The state and the frozen parameters.
     """
     waveform = np.ones((1, SAMPLES), np.float32)
-    state, frozen = build_state(config, detector, _frontend(), waveform)
+    state, frozen = build_state(
+        config, detector, _frontend(), waveform, num_domains=num_domains
+    )
     return state._replace(trainable=fill(state.trainable)), frozen
 
 

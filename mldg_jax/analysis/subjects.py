@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from mldg_jax.analysis import losses
+from mldg_jax.common import run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
@@ -146,7 +147,14 @@ def initial(run: FinishedRun) -> dict[str, Any]:
 
 def _state(run: FinishedRun) -> TrainState:
     silence = np.zeros((1, run.config.crop_samples), np.float32)
-    state, _ = build_state(run.config, run.detector, run.frozen["frontend"], silence)
+    trained_on = run_folder.read_provenance(run.folder).get("trained_on", {})
+    state, _ = build_state(
+        run.config,
+        run.detector,
+        run.frozen["frontend"],
+        silence,
+        num_domains=trained_on.get("domains"),
+    )
     return state
 
 

@@ -2,10 +2,9 @@
 
 A config file (``configs/``) sets only what differs from the defaults,
 ``config_values.complete`` fills in the rest, and the ``config.json`` of a run records
-every value. Tags give the origin of a value, as everywhere in the project: [known]
-stated by the authors of arXiv 2502.10838; [derived] computed from what they state;
-[base] from the public XLS-R + AASIST code that the paper builds on; [ours] our choice
-where nothing is stated. Every default without a tag is [ours].
+every value. Tags give the origin of a value: [known] stated by the authors of arXiv
+2502.10838; [derived] computed from that; [base] from the public XLS-R + AASIST code
+that the paper builds on; [ours] our choice, as every default without a tag.
 """
 
 import dataclasses
@@ -90,12 +89,20 @@ class ObjectiveSection:
     """The function to minimise; options that are None use the objective's default.
 
     Attributes:
-      name: erm, mldg, mldg_gc, mldg_gn or domainbed, see ``mldg``.
+      name: erm, mldg, mldg_gc, mldg_gn or domainbed, see ``mldg``; sam, sagm, coral,
+        mmd, vrex, irm, group_dro, fish, fishr or mixup, see ``objectives``.
       inner_lr: learning rate of the inner step, ≥ 0.
       beta: weight of the meta-test loss, ≥ 0.
       order: order of the meta-gradient: first [known] or second.
       inner_steps: number of inner steps, ≥ 1.
       adapt: part of φ that the inner step updates: all, frontend or head.
+      rho: radius of the perturbation of sam and sagm, ≥ 0.
+      alpha: sagm: the step back, ≥ 0; mixup: of the Beta distribution, > 0.
+      penalty_weight: of coral, mmd, vrex, irm and fishr, ≥ 0.
+      anneal_steps: first steps of vrex and irm with weight 1, of fishr with 0.
+      ema: decay of fishr's average of variances, in [0, 1).
+      eta: step size of group_dro's weights, ≥ 0.
+      meta_lr: outer learning rate of fish, in (0, 1]; ``optimizer`` is its inner one.
     """
 
     name: str = "erm"
@@ -104,6 +111,13 @@ class ObjectiveSection:
     order: str | None = None
     inner_steps: int | None = None
     adapt: str | None = None
+    rho: Annotated[float, Within(0, 100)] | None = None
+    alpha: Annotated[float, Within(0, 100)] | None = None
+    penalty_weight: Annotated[float, Within(0, 10**9)] | None = None
+    anneal_steps: Count | None = None
+    ema: Annotated[float, Within(0, 0.999_999)] | None = None
+    eta: Annotated[float, Within(0, 100)] | None = None
+    meta_lr: Annotated[float, Within(1e-6, 1)] | None = None
 
     def options(self) -> dict[str, Any]:
         """Returns the options that are set, by name."""
@@ -162,9 +176,8 @@ class OptimizerSection:
     """Adam [base].
 
     Attributes:
-      lr: learning rate of the front-end's trained parameters; 1e-6 for fine-tuning
-        [base].
-      head_lr: learning rate of the head.
+      lr: of the front-end's trained parameters; 1e-6 for fine-tuning [base].
+      head_lr: of the head.
       warmup: length of the linear warm-up, in steps.
     """
 
@@ -212,8 +225,7 @@ class LoaderSection:
     """The loader, which prepares episodes ahead of the training step.
 
     Attributes:
-      threads: threads per process.
-      workers: worker processes; 0 for none.
+      threads, workers: threads per process; worker processes, 0 for none.
     """
 
     threads: Workers = 2
@@ -244,8 +256,7 @@ class SelectionSection:
 
     Attributes:
       held_out: training attacks to exclude from the tuning runs and test them on.
-      num_meta_test: ``episode.num_meta_test`` of the tuning runs.
-      steps: training steps of a tuning run.
+      num_meta_test, steps: ``episode.num_meta_test`` and steps of the tuning runs.
       seeds: runs per candidate.
       head_lr, lr, inner_lr: the candidates of ``mldg demo``.
     """
@@ -275,7 +286,7 @@ class Config:
       log_every: steps between log lines.
       ema_decay: decay of the exponential moving average (EMA) of φ; the finished
         detector uses the EMA.
-      tensorboard: write TensorBoard event files in addition to metrics.jsonl.
+      tensorboard: write TensorBoard event files too.
       components: mixture components of LFCC-GMM, whose only other setting is ``seed``.
       feature_cache: folder for the front-end's output before the first adapter,
         computed once per utterance. Requires crops that never change: ``episode.crop``

@@ -1,14 +1,13 @@
 """The sampler of attack domains: a pure function of (seed, step).
 
-An episode has two halves, ``meta_train`` and ``meta_test``. Each consists of several
-attacks (domains) with the same number of examples per attack: half of them spoof of the
-attack, half bona fide. The halves share neither attacks nor bona fide utterances.
+An episode has two halves, ``meta_train`` and ``meta_test``, of several attacks each
+(domains) with the same number of examples: half spoof of the attack, half bona fide.
+The halves share neither attacks nor bona fide utterances.
 
 Every step splits the attacks between the halves at random. By default all attacks take
 part in each step; otherwise the weights determine how often each one does. Bona fide is
-drawn by speaker first, then by utterance, so a speaker with many utterances counts no
-more than one with few. No state is kept between steps: resuming needs only the step
-number.
+drawn by speaker first, then by utterance, so that speakers count alike. No state is
+kept: resuming needs only the step number.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -117,7 +116,7 @@ def leave_attacks_out(
 
     Returns:
       For each fold, the attacks to hold out (``episode.exclude``). Every attack is in
-      exactly one fold; the sizes of folds differ by at most one.
+      one fold; the sizes differ by at most one.
 
     Raises:
       UserError: the number of folds is out of range.
@@ -260,21 +259,23 @@ def load_episode(
     samples: int,
     augment: Augment | None = None,
     feature_cache: Callable[[np.ndarray], np.ndarray] | None = None,
+    with_domain: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Loads, crops and augments the utterances of an episode.
 
     Args:
       drawn: from ``sample_episode``, or sharded by ``loader.shard_episode``.
-      corpus: the corpus that was sampled.
-      samples: length of a crop.
+      corpus, samples: the corpus that was sampled; length of a crop.
       augment: ``(waveform, samples, start, rng) -> (samples,)``; ``crop`` if None.
       feature_cache: maps row numbers to cached features of the front-end, see
         ``training.feature_cache``.
+      with_domain: whether to give the numbers of the domains too.
 
     Returns:
       For each half ``waveform`` (domains, examples, samples) float32 in [-1, 1], or
       with ``feature_cache`` instead ``prefix`` (domains, examples, frames, dim), and
-      ``label`` int32 and ``seed`` uint32 (domains, examples). If ``drawn`` is sharded,
+      ``label`` int32 and ``seed`` uint32 (domains, examples); ``with_domain`` also
+      ``domain`` (domains,) int32. If ``drawn`` is sharded,
       all arrays have a leading axis of devices.
     """
 
@@ -296,6 +297,7 @@ def load_episode(
             **speech(columns),
             "label": columns["label"],
             "seed": columns["seed"].astype(np.uint32),
+            **{name: columns[name] for name in ["domain"] if with_domain},
         }
 
     return {name: half(columns) for name, columns in drawn.items()}

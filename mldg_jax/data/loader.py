@@ -64,6 +64,7 @@ def sampler(
     samples: int,
     augment: episodes.Augment | None = None,
     feature_cache: Callable[[np.ndarray], np.ndarray] | None = None,
+    with_domain: bool = False,
     devices: tuple[int, list[int]] = (1, [0]),
 ) -> Callable[[int], tuple[dict, dict]]:
     """Returns a function that samples and loads the episode of a step.
@@ -75,7 +76,7 @@ def sampler(
       options: arguments of ``episodes.sample_episode``, see ``SAMPLED``.
       samples: length of a crop.
       augment: see ``episodes.load_episode``.
-      feature_cache: see ``episodes.load_episode``.
+      feature_cache, with_domain: see ``episodes.load_episode``.
       devices: ``count`` and ``here`` of ``shard_episode``; only the utterances of
         those devices are read.
 
@@ -93,6 +94,7 @@ def sampler(
             samples=samples,
             augment=augment,
             feature_cache=feature_cache,
+            with_domain=with_domain,
         )
         return drawn, episode
 

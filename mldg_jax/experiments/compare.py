@@ -1,7 +1,7 @@
 """The paper's table: methods, ranks and seeds, trained, scored and compared.
 
 Every run is a separate job that is done once; started again, the command continues.
-Methods get the same number of gradient evaluations (``build.gradient_evaluations``):
+Methods get the same number of gradient evaluations (``gradient_evaluations``):
 the config's ``steps`` are those of a method that differentiates the loss of every
 utterance once per step, and a method with costlier steps takes fewer of them.
 """
@@ -28,8 +28,8 @@ from mldg_jax.experiments.selection import (
     held_out_test,
 )
 from mldg_jax.experiments.statistics import Scored
-from mldg_jax.training.build import gradient_evaluations
 from mldg_jax.training.config_files import read_config_file
+from mldg_jax.training.objective_section import gradient_evaluations
 
 REFERENCE = "erm"
 

@@ -45,6 +45,7 @@ from mldg_jax.training.log import (
     open_log,
     progress_bar,
 )
+from mldg_jax.training.objective_section import BY_DOMAIN
 
 EXAMPLE_EPISODES = 4  # episodes for the statistics that standardise the head's input
 
@@ -135,7 +136,8 @@ def train(
     axis_name = parallel.axis_name(devices)
     detector = create_detector(config.model, axis_name, config.compute)
     parameter_shapes(detector, config.model, config.crop_samples)  # or it is refused
-    step = build_step(config, detector, axis_name=axis_name)
+    count = len(domains.attacks)
+    step = build_step(config, detector, axis_name=axis_name, num_domains=count)
     step = parallel.compile_step(step, devices)
     episode_of = make(devices=parallel.local_shard(devices))
     drawn = episodes.sample_episode(
@@ -145,7 +147,7 @@ def train(
     loader.shard_episode(drawn, *parallel.local_shard(devices))
 
     if is_primary:
-        facts = provenance.collect(trained_on(corpus, excluded))
+        facts = provenance.collect(trained_on(corpus, excluded) | {"domains": count})
         run_folder.write_config(workdir, config, facts)
     frontend = pretrained.load_frontend(config.model)
     fingerprint = run_folder.check_frozen(
@@ -154,7 +156,7 @@ def train(
     examples = np.zeros((1, config.crop_samples), np.float32)
     if measures_examples(detector):
         examples = _waveforms([make()(i)[1] for i in range(EXAMPLE_EPISODES)])
-    state, frozen = build_state(config, detector, frontend, examples)
+    state, frozen = build_state(config, detector, frontend, examples, num_domains=count)
     del frontend  # it is in the state or the frozen parameters: do not hold it twice
     if config.feature_cache:
         features = feature_cache.kept(
@@ -273,6 +275,7 @@ def _sampler(config: Config, domains: episodes.Domains, corpus: Corpus) -> Calla
         options=_episode_options(config),
         samples=config.crop_samples,
         augment=from_config(config.augment)[0],
+        with_domain=config.objective.name in BY_DOMAIN,
     )
 
 

@@ -1,8 +1,7 @@
 """Compiles the training step for a TPU slice, to see whether it fits and what it costs.
 
-The TPU compiler (libtpu) runs on any machine. It compiles the very step that ``mldg
-train`` runs for the chips of a slice, from shapes alone: without weights, data or an
-accelerator. The compiler reports memory and collectives. FLOPs are counted from the
+The TPU compiler (libtpu) runs on any machine. It compiles the very step of ``mldg
+train`` for the chips of a slice, from shapes alone, without an accelerator. The compiler reports memory and collectives. FLOPs are counted from the
 program (``flops``), because the compiler's cost analysis counts a loop's body once.
 """
 
@@ -21,6 +20,7 @@ from mldg_jax.data import loader
 from mldg_jax.models.detector import create_detector
 from mldg_jax.training import parallel
 from mldg_jax.training.build import build_state, build_step
+from mldg_jax.training.objective_section import BY_DOMAIN
 from mldg_jax.training.tpu_plan.chips import GIB, Chip, Collective, chip_of, collectives
 from mldg_jax.training.tpu_plan.flops import count_flops
 
@@ -190,10 +190,9 @@ def plan(
 
 def _batch(batch: int | None, unit: int, total: int, chips: int) -> int:
     """Returns the utterances per chip and step; checks that ``unit`` divides them."""
-    requested: float = total / chips if batch is None else batch
-    source = f"--batch {batch}"
+    requested, source = float(batch or 0), f"--batch {batch}"
     if batch is None:
-        source = f"the config's {total} utterances per step"
+        requested, source = total / chips, f"the config's {total} utterances per step"
     if requested < 1 or requested % unit:
         below = max(0, int(requested // unit * unit))
         nearest = " or ".join(str(n) for n in (below, below + unit) if n)
@@ -222,11 +221,10 @@ def lower(config: Any, devices: list, *, attacks: int, examples: int) -> tuple:
     waveform = jax.ShapeDtypeStruct((1, config.crop_samples), np.float32)
     key = jax.eval_shape(jax.random.key, 0)
     frontend = jax.eval_shape(detector.frontend.init, key, waveform)["params"]
-    state, frozen = jax.eval_shape(
-        functools.partial(build_state, config, detector), frontend, waveform
-    )
+    build = functools.partial(build_state, config, detector, num_domains=attacks)
+    state, frozen = jax.eval_shape(build, frontend, waveform)
     episode = _episode(config, attacks, examples, len(devices))
-    step = build_step(config, detector, axis_name=axis_name)
+    step = build_step(config, detector, axis_name=axis_name, num_domains=attacks)
     return parallel.lower_step(step, devices, state, frozen, episode)
 
 
@@ -235,7 +233,9 @@ def _episode(config: Any, attacks: int, examples: int, count: int) -> dict:
 
     def decisions(domains):
         label = np.zeros((domains, examples), np.int32)
-        return {"label": label, "seed": label.astype(np.uint32)}
+        columns = {"label": label, "seed": label.astype(np.uint32)}
+        numbered = config.objective.name in BY_DOMAIN
+        return columns | ({"domain": label[:, 0]} if numbered else {})
 
     num_meta_test = config.episode.num_meta_test
     drawn = {
