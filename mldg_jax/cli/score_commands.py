@@ -9,6 +9,7 @@ from typing import Any
 from mldg_jax.cli.arguments import add_command
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import visible
+from mldg_jax.scoring.scheme import CHOICES
 
 SCORE = "Score recordings: prints a line 'name score' for each; higher is bona fide."
 SCORE_DETAILS = """\
@@ -26,9 +27,11 @@ EVALUATE = "Evaluate score files of any detector: error rates, costs, calibratio
 EVALUATE_DETAILS = """\
 Prints the equal error rate (EER), the detection cost at the best and at the Bayes
 threshold (min and act DCF), the cost of the scores as log-likelihood ratios (Cllr)
-and the EER by attack, with 95 % confidence intervals from resampling speakers. Several
-systems are compared with a paired test. Score files of ASVspoof 2019, 2021 and 5 and
-CSV are recognised by their first line; `mldg check` explains what is wrong with others.
+and the EER by attack, with 95 % confidence intervals from resampling speakers, which
+hold for the attacks of the keys, and a wider one of the EER on new attacks, from
+resampling speakers and attacks. Several systems are compared with paired tests. Score
+files of ASVspoof 2019, 2021 and 5 and CSV are recognised by their first line; `mldg
+check` explains what is wrong with others.
 
 examples:
   mldg evaluate --scores scores.txt --keys trial_metadata.txt
@@ -117,6 +120,18 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
         "default: %(default)s",
     )  # fmt: skip
     command.add_argument(
+        "--resample", choices=tuple(CHOICES), default="speakers",
+        help="what the intervals are drawn from, and so what they hold for: speakers, "
+        "for new speakers and the same attacks; speakers-attacks, for new speakers and "
+        "new attacks; trials, for neither (too narrow, to compare with papers); "
+        "default: %(default)s",
+    )  # fmt: skip
+    command.add_argument(
+        "--families", metavar="ATTACK=FAMILY,…",
+        help="attacks of one family (such as settings of one synthesiser), which are "
+        "resampled as one; default: every attack is its own",
+    )  # fmt: skip
+    command.add_argument(
         "--json", action="store_true", help="print one JSON object instead of tables"
     )
     command.add_argument(
@@ -199,6 +214,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         by=arguments.by.split(",") if arguments.by else None,
         asv=_asv(arguments),
         replicas=arguments.replicas,
+        resample=CHOICES[arguments.resample],
+        families=_families(arguments.families),
     )
     if arguments.html or arguments.figures:
         report.write(evaluation, arguments.html, arguments.figures)
@@ -232,6 +249,20 @@ def _add_to_card(arguments: argparse.Namespace, evaluation: Any) -> None:
             "of these attacks do not tell how it performs on unseen attacks",
             file=sys.stderr,
         )
+
+
+def _families(text: str | None) -> dict[str, str]:
+    """Parses --families."""
+    families = {}
+    for entry in text.split(",") if text else ():
+        attack, equals, family = entry.partition("=")
+        if not (attack and equals and family):
+            raise UserError(
+                f"--families has {entry!r}, must be ATTACK=FAMILY, as in "
+                "--families A04=A16,A06=A19"
+            )
+        families[attack] = family
+    return families
 
 
 def _asv(arguments: argparse.Namespace) -> dict[str, float] | None:
