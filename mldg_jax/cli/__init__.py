@@ -9,6 +9,7 @@ from mldg_jax.cli import (
     analysis_commands,
     compare_commands,
     corpus_commands,
+    evaluate_commands,
     plan_commands,
     run_commands,
     score_commands,
@@ -107,6 +108,7 @@ def make_parser() -> argparse.ArgumentParser:
         compare_commands,
         corpus_commands,
         score_commands,
+        evaluate_commands,
         analysis_commands,
         plan_commands,
     ):

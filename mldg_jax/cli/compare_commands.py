@@ -1,12 +1,14 @@
 """The command ``mldg compare``."""
 
 import argparse
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
 from mldg_jax.cli.arguments import add_command, add_data_dir, add_overrides
 from mldg_jax.common.errors import UserError
+from mldg_jax.scoring.scheme import CHOICES
 
 TEXT = "Train several methods, ranks and seeds, and write a table that compares them."
 DETAILS = """\
@@ -91,6 +93,13 @@ def add(commands: Any) -> None:
         "best row of each method; test data is not used",
     )
     compare.add_argument(
+        "--resample",
+        choices=tuple(CHOICES),
+        default="speakers",
+        help="what the intervals hold for, see mldg evaluate --help; default: "
+        "%(default)s",
+    )
+    compare.add_argument(
         "--workers",
         type=int,
         metavar="N",
@@ -102,7 +111,7 @@ def add(commands: Any) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    from mldg_jax.experiments import jobs, method_tables
+    from mldg_jax.experiments import jobs, method_tables, statistics
     from mldg_jax.experiments.compare import compare_methods
     from mldg_jax.training import parallel
 
@@ -123,6 +132,9 @@ def _compare(arguments: argparse.Namespace) -> None:
         tune=arguments.tune,
         data_dir=arguments.data_dir,
         overrides=arguments.overrides,
+        scheme=dataclasses.replace(
+            statistics.SCHEME, clusters=CHOICES[arguments.resample]
+        ),
         execute=lambda todo: jobs.run("comparing", todo, workers=workers),
     )
     print(method_tables.text(comparison))

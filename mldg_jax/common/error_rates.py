@@ -65,12 +65,17 @@ class Difference:
       difference: the difference, a fraction.
       low, high: ends of its confidence interval, fractions.
       p: two-sided p-value of the hypothesis that there is no difference.
+      p_adjusted: p adjusted for all differences of a table; None for a single one.
+      on_new_attacks: the same difference with the interval and the p-values that hold
+        for new attacks; None if they are not computed.
     """
 
     difference: float
     low: float
     high: float
     p: float
+    p_adjusted: float | None = None
+    on_new_attacks: "Difference | None" = None
 
     @property
     def excludes_zero(self) -> bool:
@@ -93,6 +98,9 @@ class Difference:
         )
         return "{} [{}, {}]".format(*signed)
 
-    def to_json(self) -> dict[str, float]:
-        """Returns the attributes by name."""
-        return dataclasses.asdict(self)
+    def to_json(self) -> dict[str, Any]:
+        """Returns the attributes by name, those that are None excluded."""
+        values = {k: v for k, v in vars(self).items() if v is not None}
+        if self.on_new_attacks is not None:
+            values["on_new_attacks"] = self.on_new_attacks.to_json()
+        return values

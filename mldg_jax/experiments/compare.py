@@ -28,6 +28,7 @@ from mldg_jax.experiments.selection import (
     held_out_test,
 )
 from mldg_jax.experiments.statistics import Scored
+from mldg_jax.scoring.scheme import Scheme
 from mldg_jax.training.config_files import read_config_file
 from mldg_jax.training.objective_section import gradient_evaluations
 
@@ -77,6 +78,7 @@ def compare_methods(
     tune: bool = False,
     data_dir: str | Path = "data",
     overrides: Sequence[str] = (),
+    scheme: Scheme = statistics.SCHEME,
     execute: Callable[[Sequence[Job]], None],
 ) -> Comparison:
     """Trains what is missing, scores, compares and writes the tables.
@@ -98,6 +100,7 @@ def compare_methods(
         config's tests are not used.
       data_dir: folder of the prepared corpora.
       overrides: ``name=value`` for all methods.
+      scheme: of the bootstrap.
       execute: runs jobs.
 
     Returns:
@@ -126,6 +129,7 @@ def compare_methods(
         seeds=len(seeds),
         folds=len(folds or []),
         held_out=tune,
+        scheme=scheme,
     )
     text = json.dumps(comparison.to_json(), indent=1)
     files.write_text(workdir / "results.json", text)

@@ -102,11 +102,15 @@ def notes(comparison: Comparison, *, detailed: bool = True) -> tuple[str, str]:
         runs += f" × {comparison.folds} speaker folds"
     held_out = "held-out training attacks"
     tested_on = held_out if comparison.held_out else "the test set"
+    drawn = comparison.scheme.clusters
+    corrected = ""
+    if len(comparison.differences) > 1:
+        corrected = " (in brackets adjusted for all differences of the column, max-T)"
     note = (
         f"EER in % on {tested_on}, mean ± standard deviation over seeds [95 % "
         f"interval], {runs}; macro is the mean over pairs of speaker and attack. "
-        "Differences in percentage points, paired over seeds and speakers, with "
-        "two-sided p-values not corrected for multiple comparisons; * marks an "
+        f"Differences in percentage points, paired over seeds and {drawn}, with "
+        f"two-sided p-values{corrected}; * marks an "
         "interval that excludes zero. All neural methods took the same number of "
         f"gradient evaluations. {scheme}"
     )
@@ -165,11 +169,11 @@ def comma_separated(comparison: Comparison) -> str:
       One line per method and column; error rates and differences are fractions.
     """
     names = ["eer", "sd", "low", "high"]
-    paired = ["difference", "low", "high", "p"]
+    paired = ["difference", "low", "high", "p", "p_adjusted"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     head = ["method", "parameters", "steps", "gradient_evaluations", "column", *names]
-    writer.writerow([*head, "reference", "difference", "d_low", "d_high", "p"])
+    writer.writerow([*head, "reference", "difference", "d_low", "d_high", *paired[3:]])
     pairs = {a: (b, by_column) for (a, b), by_column in comparison.differences.items()}
     for label, row in comparison.rows.items():
         about = [label, row.parameters, row.steps, row.evaluations]
@@ -262,4 +266,6 @@ def _rate(rate: SeedRate, detailed: bool) -> str:
 
 def _difference(difference: Difference, detailed: bool) -> str:
     p = f", p {difference.p:.2g}" if detailed else ""
+    if detailed and difference.p_adjusted is not None:
+        p += f" ({difference.p_adjusted:.2g})"
     return difference.text() + p + " *" * difference.excludes_zero

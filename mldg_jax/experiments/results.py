@@ -152,6 +152,8 @@ def compare_scores(
         for attack in (seen + unseen if by_attack else ())
     }
     first = next(iter(scored[0].scores.values()))
+    pairs = list(pairs)
+    gaps = {k: statistics.differences(v, pairs) for k, v in rates.items()}
     return Comparison(
         columns=titles or {name: TITLES.get(name, name) for name in columns},
         rows={
@@ -165,8 +167,7 @@ def compare_scores(
             for label, row in rows.items()
         },
         differences={
-            (a, b): {k: statistics.difference(v, a, b) for k, v in rates.items()}
-            for a, b in pairs
+            pair: {k: by_pair[pair] for k, by_pair in gaps.items()} for pair in pairs
         },
         trained=seen,
         unseen=unseen,

@@ -2,13 +2,14 @@
 
 A method is trained with several seeds; every seed scores every test. A *column* of a
 table is an error rate averaged over tests: one test, the speaker folds of a corpus, or
-several corpora. Intervals resample seeds and, within each test, speakers (``SCHEME``).
-All methods get the same ones, so differences between methods are paired.
+several corpora. Intervals resample seeds and, within each test, speakers (``SCHEME``)
+or speakers and attacks. All methods get the same ones, so differences between methods
+are paired.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,9 +17,9 @@ import numpy as np
 from mldg_jax import metrics
 from mldg_jax.common.error_rates import Difference, ErrorRate
 from mldg_jax.data.corpus import BONAFIDE, NO_ATTACK, Corpus
-from mldg_jax.experiments import jobs
+from mldg_jax.experiments import jobs, resampling
 from mldg_jax.experiments.jobs import Job
-from mldg_jax.scoring import bootstrap, bootstrap_statistics
+from mldg_jax.scoring import bootstrap, multiple_comparisons
 from mldg_jax.scoring.bootstrap import Scheme
 
 # "apart", because most synthesisers have their own voices.
@@ -59,11 +60,13 @@ class Rates(NamedTuple):
       points: by method, (seeds,).
       replicates: by method, (replicates,), each the mean over the seeds drawn.
       scheme: how the bootstrap replicates were drawn.
+      fewest: see ``bootstrap.interval``.
     """
 
     points: dict[str, np.ndarray]
     replicates: dict[str, np.ndarray]
     scheme: Scheme
+    fewest: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +205,21 @@ def rates(parts: Sequence[Condition], scheme: Scheme = SCHEME) -> Rates:
     """
     methods = list(parts[0].test.scores)
     by_test = [points(part) for part in parts]
-    drawn = [_replicates(part, scheme, index) for index, part in enumerate(parts)]
+    trials = [_trials(part) for part in parts]
+    clusters = [resampling.clusters(rows, scheme) for rows, _ in trials]
+    # Tests with the same attacks, such as speaker folds, draw the same ones.
+    attacks_of = [sorted(set(rows.attack.tolist())) for rows, _ in trials]
+    drawn = [
+        resampling.replicates(
+            *trials[index],
+            clusters[index],
+            scheme,
+            macro=part.macro,
+            streams=(index, attacks_of.index(attacks_of[index])),
+        )
+        for index, part in enumerate(parts)
+    ]
+    fewest = [x.fewest for x in clusters if x.fewest is not None]
     return Rates(
         {
             method: np.mean([rates[method] for rates in by_test], axis=0)
@@ -215,6 +232,7 @@ def rates(parts: Sequence[Condition], scheme: Scheme = SCHEME) -> Rates:
             for method in methods
         },
         scheme,
+        min(fewest, default=None),
     )
 
 
@@ -229,7 +247,9 @@ def rate(found: Rates, method: str) -> SeedRate:
       The error rate.
     """
     by_seed = found.points[method]
-    low, high = bootstrap.interval(found.replicates[method], found.scheme.level)
+    low, high = bootstrap.interval(
+        found.replicates[method], found.scheme.level, found.fewest
+    )
     sd = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
     return SeedRate(float(by_seed.mean()), low, high, sd, tuple(by_seed.tolist()))
 
@@ -248,7 +268,30 @@ def difference(found: Rates, a: str, b: str) -> Difference:
         float(found.points[a].mean() - found.points[b].mean()),
         found.replicates[a] - found.replicates[b],
         found.scheme.level,
+        found.fewest,
     )
+
+
+def differences(
+    found: Rates, pairs: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], Difference]:
+    """Returns paired differences, with p-values adjusted for their number.
+
+    Args:
+      found: the result of ``rates``.
+      pairs: pairs of methods (a, b), for a − b.
+
+    Returns:
+      The differences by pair.
+    """
+    pairs = list(pairs)
+    adjusted = multiple_comparisons.differences(
+        [float(found.points[a].mean() - found.points[b].mean()) for a, b in pairs],
+        [found.replicates[a] - found.replicates[b] for a, b in pairs],
+        found.scheme.level,
+        found.fewest,
+    )
+    return dict(zip(pairs, adjusted, strict=True))
 
 
 def keep(rows: Corpus, some: Sequence[str] | None) -> np.ndarray:
@@ -270,29 +313,3 @@ def _trials(part: Condition) -> tuple[Corpus, dict[str, np.ndarray]]:
     mask = keep(part.test.rows, part.attacks)
     scores = {method: values[:, mask] for method, values in part.test.scores.items()}
     return part.test.rows.take(mask), scores
-
-
-def _replicates(part: Condition, scheme: Scheme, index: int) -> dict[str, np.ndarray]:
-    """Returns (replicates, seeds) by method; ``index`` is the test's in its column."""
-    rows, scores = _trials(part)
-    ids, _ = bootstrap.units(rows.label, rows.speaker, rows.utterance)
-    clusters = bootstrap.cluster(rows.label, ids, scheme)
-    if part.macro:
-        pairs = metrics.macro_pairs(rows.label, rows.attack, rows.speaker)
-
-        def statistic(values):
-            return bootstrap_statistics.macro_eer(values, pairs, clusters.index)
-
-    else:
-        real = rows.label == BONAFIDE
-
-        def statistic(values):
-            return bootstrap_statistics.eer(
-                values, real, clusters.index, clusters.count
-            )
-
-    statistics = [statistic(x) for by_seed in scores.values() for x in by_seed]
-    # The index gives each test its own random stream.
-    drawn = bootstrap.replicate(statistics, clusters, scheme, (index,))
-    drawn = drawn.reshape(len(scores), -1, scheme.replicates).transpose(0, 2, 1)
-    return dict(zip(scores, drawn, strict=True))

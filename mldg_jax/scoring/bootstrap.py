@@ -1,13 +1,13 @@
 """Confidence intervals and paired tests by resampling speakers.
 
 Errors on trials of one speaker are correlated, so an interval from resampling trials is
-too narrow. Here whole clusters (speakers) are resampled, following a ``Scheme``. Labels
-are 1 for bona fide and 0 for spoof. Invalid input raises ``ValueError``.
+too narrow. Here whole clusters (speakers) are resampled, following a ``Scheme``; for
+speakers and attacks see ``mldg_jax.scoring.two_way``. Labels are 1 for bona fide and 0
+for spoof. Invalid input raises ``ValueError``.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
@@ -15,84 +15,11 @@ from numpy import ndarray as Array
 from mldg_jax import metrics
 from mldg_jax.common.error_rates import Difference
 from mldg_jax.metrics import require
+from mldg_jax.scoring import small_samples
 from mldg_jax.scoring.bootstrap_statistics import Statistic
+from mldg_jax.scoring.scheme import Scheme
 
 _BLOCK = 2_000_000  # bootstrap weights held at once (16 MB)
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """How trials are resampled.
-
-    Attributes:
-      classes: "together": a speaker is drawn with the bona fide trials and the spoofs
-        of that speaker, for corpora whose spoof trials name the speaker they imitate (a
-        speaker is easy or hard in both classes). "apart": the speakers of the two
-        classes are drawn independently, for corpora whose synthesisers have voices of
-        their own.
-      seeds: whether training seeds are drawn as well, see ``over_seeds``.
-      replicates: number of bootstrap replicates; 0 for no intervals.
-      seed: seed of the random numbers, ≥ 0.
-      level: coverage of the percentile intervals, in (0, 1).
-    """
-
-    classes: Literal["together", "apart"]
-    seeds: bool = False
-    replicates: int = 1000
-    seed: int = 0
-    level: float = 0.95
-
-    def resampled(self, units: str = "speakers") -> str:
-        """Describes what is drawn.
-
-        Args:
-          units: description of the units, as from ``units``.
-
-        Returns:
-          A phrase for "bootstrap replicates of …".
-        """
-        drawn = f"seeds and of {units}" if self.seeds else units
-        if self.classes == "apart":
-            return (
-                f"{drawn}, those of bona fide and those of spoof drawn independently "
-                "(of a class with one speaker the utterances)"
-            )
-        if units == "utterances":
-            return drawn
-        return f"{drawn}, each drawn with the trials of both classes"
-
-    def sentence(self, units: str = "speakers") -> str:
-        """Describes where the intervals of a table come from.
-
-        Args:
-          units: description of the units, as from ``units``.
-
-        Returns:
-          One sentence.
-        """
-        if not self.replicates:
-            return "Without intervals."
-        return (
-            f"In brackets {100 * self.level:g} % percentile intervals from "
-            f"{self.replicates:,} bootstrap replicates of {self.resampled(units)}."
-        )
-
-    def to_json(self, units: str = "speakers") -> dict[str, Any]:
-        """Returns the description of the intervals for a results file.
-
-        Args:
-          units: description of the units, as from ``units``.
-
-        Returns:
-          What is resampled, the number of replicates, the seed and the level.
-        """
-        return {
-            "resampled": self.resampled(units),
-            "replicates": self.replicates,
-            "seed": self.seed,
-            "level": self.level,
-            "interval": "percentile",
-        }
 
 
 class Clusters(NamedTuple):
@@ -100,17 +27,44 @@ class Clusters(NamedTuple):
 
     Attributes:
       index: (trials,) int, the cluster of each trial.
-      strata: numbers of clusters; the first strata[0] clusters are drawn among
+      strata: numbers of units (speakers); the first strata[0] are drawn among
         themselves, then the next strata[1], ….
+      attacks: number of attacks that are drawn, whose units follow the speakers.
+      factors: (clusters, k) int, units whose multiplicities are multiplied, −1 for none
+        (a factor of 1), see ``two_way.cross``; None if a cluster is a unit.
     """
 
     index: Array
     strata: tuple[int, ...]
+    attacks: int = 0
+    factors: Array | None = None
 
     @property
     def count(self) -> int:
         """The number of clusters."""
-        return sum(self.strata)
+        return sum(self.strata) if self.factors is None else len(self.factors)
+
+    @property
+    def fewest(self) -> int | None:
+        """The smallest number of units that ``interval`` allows for, if crossed."""
+        return None if self.factors is None else min(*self.strata, self.attacks)
+
+    def counts(self, units: Array) -> Array:
+        """Returns how often each cluster was drawn.
+
+        Args:
+          units: (r, units) multiplicities.
+
+        Returns:
+          (r, clusters), of the same dtype.
+        """
+        if self.factors is None:
+            return units
+        padded = np.pad(units, ((0, 0), (0, 1)), constant_values=1)  # unit −1
+        product = padded[:, self.factors[:, 0]]
+        for factor in self.factors.T[1:]:
+            product *= padded[:, factor]
+        return product
 
 
 def units(
@@ -180,18 +134,21 @@ def replicate(
     scheme: Scheme,
     stream: Sequence[int] = (),
     *,
+    attack_stream: Sequence[int] = (),
     block: int = _BLOCK,
 ) -> Array:
     """Computes statistics on the same bootstrap replicates.
 
-    A replicate draws as many clusters as there are, with replacement. The statistics of
+    A replicate draws as many units as there are, with replacement. The statistics of
     ``mldg_jax.scoring.bootstrap_statistics`` are NaN if a class is not drawn at all.
 
     Args:
       statistics: functions of the clusters' counts.
-      clusters: from ``cluster``.
+      clusters: from ``cluster``, or from ``two_way.cross``, with the same draws of
+        speakers.
       scheme: its replicates and seed are used.
       stream: distinguishes the random numbers of different tests.
+      attack_stream: the same for attacks, which tests of different speakers may share.
       block: number of counts held at once, which limits memory.
 
     Returns:
@@ -202,9 +159,14 @@ def replicate(
     """
     replicates = scheme.replicates
     require(replicates >= 1, f"replicates is {replicates}, must be >= 1; try 1000")
-    rng = np.random.default_rng(np.random.SeedSequence((scheme.seed, *stream)))
+    entropy = np.random.SeedSequence((scheme.seed, *stream))
+    rng = np.random.default_rng(entropy)
+    strata = [(size, rng) for size in clusters.strata]
+    if clusters.attacks:  # a spawn key is never equal to a stream
+        entropy = np.random.SeedSequence((scheme.seed, *attack_stream), spawn_key=(0,))
+        strata.append((clusters.attacks, np.random.default_rng(entropy)))
     rows = max(1, block // clusters.count)
-    blocks = _counts(clusters.strata, replicates, rows, rng)
+    blocks = map(clusters.counts, _counts(strata, replicates, rows))
     values = [np.stack([f(counts) for f in statistics]) for counts in blocks]
     return np.concatenate(values, axis=1)
 
@@ -227,12 +189,16 @@ def over_seeds(values: Array, scheme: Scheme) -> Array:
     return values.mean(axis=1)
 
 
-def interval(values: Array, level: float = 0.95) -> tuple[float, float]:
+def interval(
+    values: Array, level: float = 0.95, fewest: int | None = None
+) -> tuple[float, float]:
     """Returns the percentile interval of bootstrap replicates.
 
     Args:
       values: (r,) replicates; NaN are dropped.
       level: coverage, in (0, 1).
+      fewest: number of units to expand the interval for, see ``small_samples``; None
+        for the plain percentiles.
 
     Returns:
       ``(low, high)``.
@@ -245,25 +211,33 @@ def interval(values: Array, level: float = 0.95) -> tuple[float, float]:
     require(
         defined.size > 0, f"0 of {values.size} replicates are defined; add speakers"
     )
+    level = level if fewest is None else small_samples.level(level, fewest)
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def difference(point: float, replicates: Array, level: float = 0.95) -> Difference:
+def difference(
+    point: float,
+    replicates: Array,
+    level: float = 0.95,
+    fewest: int | None = None,
+) -> Difference:
     """Returns a difference with its interval and p-value.
 
     Args:
       point: the difference itself.
       replicates: (r,) differences of paired replicates.
       level: coverage of the interval, in (0, 1).
+      fewest: as for ``interval``.
 
     Returns:
       The difference, its interval and its p-value.
     """
-    return Difference(point, *interval(replicates, level), p_value(replicates))
+    ends = interval(replicates, level, fewest)
+    return Difference(point, *ends, p_value(replicates, fewest))
 
 
-def p_value(differences: Array) -> float:
+def p_value(differences: Array, fewest: int | None = None) -> float:
     """Computes the two-sided p-value of "no difference" from bootstrap replicates.
 
     It is the smallest 1 − level at which ``interval`` would exclude zero (Efron and
@@ -271,22 +245,24 @@ def p_value(differences: Array) -> float:
 
     Args:
       differences: (r,) replicates of a difference; NaN are dropped.
+      fewest: as for ``interval``.
 
     Returns:
       The p-value, in (0, 1].
     """
     defined = differences[~np.isnan(differences)]
     tail = min(np.sum(defined <= 0), np.sum(defined >= 0))
-    return float(min(1.0, 2 * (tail + 1) / (defined.size + 1)))
+    p = float(min(1.0, 2 * (tail + 1) / (defined.size + 1)))
+    return p if fewest is None else float(small_samples.p_value(p, fewest))
 
 
 def _counts(
-    strata: Sequence[int], replicates: int, rows: int, rng: np.random.Generator
+    strata: Sequence[tuple[int, np.random.Generator]], replicates: int, rows: int
 ) -> Iterator[Array]:
-    """Yields blocks (r, clusters) int64: how often each cluster was drawn."""
+    """Yields blocks (r, units) int64: how often each unit was drawn."""
     for start in range(0, replicates, rows):
         r, parts = min(rows, replicates - start), []
-        for size in strata:
+        for size, rng in strata:
             drawn = rng.integers(size, size=(r, size))
             drawn += size * np.arange(r)[:, None]  # one histogram for all rows
             counts = np.bincount(drawn.ravel(), minlength=r * size)

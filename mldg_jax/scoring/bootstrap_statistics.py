@@ -236,36 +236,43 @@ def macro_eer(
     scores: Array,
     pairs: list[tuple[Array, Array]],
     cluster: Array,
+    attack_cluster: Array | None = None,
 ) -> Statistic:
     """Returns the statistic ``metrics.macro_eer`` when speakers are drawn.
 
     A speaker drawn k times is k speakers with the same trials: a pair of weight k, not
-    a pair whose bona fide trials are repeated. An attack without a drawn trial is
-    excluded; the statistic is NaN if no pair is left.
+    a pair whose bona fide trials are repeated; the same holds for an attack. An attack
+    without a drawn trial is excluded; the statistic is NaN if no pair is left.
 
     Args:
       scores: (trials,) finite.
       pairs: from ``metrics.macro_pairs``.
       cluster: (trials,) int; the bona fide trials of a pair share one.
+      attack_cluster: (pairs,) int, the cluster that is drawn as often as the pair's
+        attack, see ``two_way.attack_clusters``; None if attacks are not drawn.
 
     Returns:
       ``counts (r, clusters) -> (r,)``.
     """
     parts = []
-    for own, spoof in pairs:
+    for i, (own, spoof) in enumerate(pairs):
+        weights = [cluster[own[0]]]
+        if attack_cluster is not None:
+            weights.append(attack_cluster[i])
         spoof_clusters, position = np.unique(cluster[spoof], return_inverse=True)
         local = np.r_[np.zeros(own.size, np.intp), position + 1]  # 0: drawn once
         real = np.arange(local.size) < own.size
         rate = eer(scores[np.r_[own, spoof]], real, local, spoof_clusters.size + 1)
-        parts.append((cluster[own[0]], spoof_clusters, rate))
+        parts.append((weights, spoof_clusters, rate))
 
     def statistic(counts: Array) -> Array:
         total, count = np.zeros(len(counts)), np.zeros(len(counts))
-        for speaker, spoof_clusters, rate in parts:
+        for weights, spoof_clusters, rate in parts:
             value = rate(
                 np.pad(counts[:, spoof_clusters], ((0, 0), (1, 0)), constant_values=1)
             )
-            weight = np.where(np.isnan(value), 0, counts[:, speaker])
+            weight = counts[:, weights].prod(axis=1)
+            weight = np.where(np.isnan(value), 0, weight)
             total, count = total + weight * np.nan_to_num(value), count + weight
         return np.where(count > 0, total, np.nan) / np.maximum(count, 1)
 

@@ -1,9 +1,6 @@
 """Evaluates score files against keys."""
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +9,20 @@ from mldg_jax import metrics
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpus import BONAFIDE
 from mldg_jax.scoring import (
-    bootstrap,
-    bootstrap_statistics,
     dev_scores,
     diagnose,
     fixed_threshold,
+    intervals,
     key_files,
     trial_scores,
 )
-from mldg_jax.scoring.bootstrap import Scheme
 from mldg_jax.scoring.calibration import min_cllr
 from mldg_jax.scoring.fixed_threshold import DevThresholds
-from mldg_jax.scoring.key_files import UNKNOWN, Keys
+from mldg_jax.scoring.key_files import Keys
 from mldg_jax.scoring.outcome import Evaluation, PartRate, System, Trials
+from mldg_jax.scoring.scheme import Resample, Scheme
 
 CONDITIONS = ("attack", "codec", "language")  # shown by default, if the keys have them
-INTERVALS = {
-    "eer": bootstrap_statistics.eer,
-    "min_dcf": bootstrap_statistics.min_dcf,
-    "act_dcf": bootstrap_statistics.act_dcf,
-    "cllr": bootstrap_statistics.cllr,
-}
-FEWEST = 5  # fewest speakers of a class for an interval
 
 
 def evaluate(
@@ -49,6 +38,8 @@ def evaluate(
     threshold_subset: str | None = None,
     replicas: int = 1000,
     seed: int = 0,
+    resample: Resample = "speakers",
+    families: Mapping[str, str] | None = None,
 ) -> Evaluation:
     """Evaluates one or more systems on the same trials.
 
@@ -67,13 +58,17 @@ def evaluate(
         and the keys have several.
       replicas: number of bootstrap replicates; 0 for no intervals.
       seed: of the bootstrap.
+      resample: see ``Scheme.clusters``. If attacks are known, the EERs and their
+        differences have an interval for new attacks in any case.
+      families: see ``Scheme.families``.
 
     Returns:
       The evaluation, with 95 % intervals. A part has one if each class has at least 5
       speakers.
 
     Raises:
-      UserError: a file cannot be read or does not fit the keys.
+      UserError: a file cannot be read or does not fit the keys, or there are too few
+        attacks to resample.
     """
     everything = trial_scores.read_keys(systems, keys_path)
     keys = key_files.subset(everything, subset)
@@ -100,14 +95,15 @@ def evaluate(
         for name, x in scores.items()
     }
     trials = _described(keys_path or next(iter(systems.values())), keys)
-    ids, units = cluster_ids(keys)
-    scheme = Scheme("together", replicates=replicas, seed=seed)
-    if not _enough(ids, real):
-        scheme = replace(scheme, replicates=0)
-    evaluation = Evaluation(trials, measured, {}, scheme, units, keys, scores)
-    if not scheme.replicates:
-        return evaluation
-    return _with_intervals(evaluation, ids, groups, asv)
+    scheme = Scheme(
+        "together",
+        replicates=replicas,
+        seed=seed,
+        clusters=resample,
+        families=families or {},
+    )
+    evaluation = Evaluation(trials, measured, {}, scheme, "", keys, scores)
+    return intervals.add(evaluation, groups, asv)
 
 
 def named(arguments: Sequence[str], option: str = "--scores") -> dict[str, str]:
@@ -156,21 +152,6 @@ def named_dev(systems: Iterable[str], arguments: Sequence[str]) -> dict[str, str
     if len(names) == len(files) == 1 and unnamed:
         return {names[0]: arguments[0]}
     return files
-
-
-def cluster_ids(keys: Keys) -> tuple[np.ndarray, str]:
-    """Returns the units that are resampled: speakers, or utterances if none are known.
-
-    Args:
-      keys: the trials.
-
-    Returns:
-      (trials,) ids and their description; see ``bootstrap.units``.
-    """
-    if "speaker" not in keys.columns:
-        return np.arange(len(keys.label)), "utterances"
-    speakers = keys.columns["speaker"]
-    return bootstrap.units(keys.label, speakers, unknown=UNKNOWN)
 
 
 def _described(path: str | Path, keys: Keys) -> Trials:
@@ -229,62 +210,3 @@ def _measure(
         return System(measures, warnings, parts)
     fixed = fixed_threshold.apply_thresholds(dev, scores, real, groups)
     return System(measures, warnings + dev.warnings, parts, fixed=fixed)
-
-
-def _with_intervals(
-    evaluation: Evaluation,
-    ids: np.ndarray,
-    groups: dict[str, dict[str, np.ndarray]],
-    asv: Mapping[str, float] | None,
-) -> Evaluation:
-    """Adds intervals and differences, all from the same bootstrap replicates."""
-    scheme, keys = evaluation.scheme, evaluation.keys
-    clusters = bootstrap.cluster(keys.label, ids, scheme)
-    real, index, size = keys.label == BONAFIDE, clusters.index, clusters.count
-    makers = dict(INTERVALS)
-    if asv is not None:
-        cost = metrics.tandem_cost(**asv)
-        makers["min_tdcf"] = functools.partial(bootstrap_statistics.min_dcf, cost=cost)
-    statistics: dict[tuple[str, ...], bootstrap_statistics.Statistic] = {}
-    for name, values in evaluation.scores.items():
-        for measure, make in makers.items():
-            statistics[name, measure] = make(values, real, index, size)
-        for condition, parts in groups.items():
-            for value, part in parts.items():
-                if _enough(index[part], real[part]):
-                    statistics[name, condition, value] = bootstrap_statistics.eer(
-                        values[part], real[part], index[part], size
-                    )
-    drawn = bootstrap.replicate(list(statistics.values()), clusters, scheme)
-    replicates = dict(zip(statistics, drawn, strict=True))
-    ends = {k: bootstrap.interval(v, scheme.level) for k, v in replicates.items()}
-
-    def bounded(name: str, system: System) -> System:
-        parts = {
-            condition: {
-                value: replace(part, low=low, high=high)
-                for value, part in values.items()
-                for low, high in [ends.get((name, condition, value), (None, None))]
-            }
-            for condition, values in system.parts.items()
-        }
-        intervals = {measure: ends[name, measure] for measure in makers}
-        return replace(system, parts=parts, intervals=intervals)
-
-    systems = {
-        name: bounded(name, system) for name, system in evaluation.systems.items()
-    }
-    differences = {
-        (a, b): bootstrap.difference(
-            systems[a].eer.eer - systems[b].eer.eer,
-            replicates[a, "eer"] - replicates[b, "eer"],
-            scheme.level,
-        )
-        for a, b in combinations(systems, 2)
-    }
-    return replace(evaluation, systems=systems, differences=differences)
-
-
-def _enough(index: np.ndarray, real: np.ndarray) -> bool:
-    """Returns whether both classes have enough clusters for an interval."""
-    return all(len(np.unique(index[in_class])) >= FEWEST for in_class in (real, ~real))

@@ -4,9 +4,11 @@ import textwrap
 from pathlib import Path
 
 from mldg_jax import __version__, metrics
+from mldg_jax.common.error_rates import Difference
 from mldg_jax.common.files import write_text
 from mldg_jax.common.html import render
 from mldg_jax.common.tables import Table, aligned
+from mldg_jax.scoring import intervals
 from mldg_jax.scoring.outcome import Evaluation, System
 
 MEASURES = {
@@ -41,8 +43,8 @@ def text(evaluation: Evaluation) -> str:
     Returns:
       The text.
     """
-    intervals = evaluation.scheme.sentence(evaluation.units)
-    parts = [aligned(systems_table(evaluation)), "", intervals]
+    sentences = [evaluation.scheme.sentence(evaluation.units), scope(evaluation)]
+    parts = [aligned(systems_table(evaluation)), "", *filter(None, sentences)]
     if evaluation.differences:
         parts += ["", aligned(differences_table(evaluation))]
     if evaluation.fixed:
@@ -94,6 +96,7 @@ def html(evaluation: Evaluation, drawn: dict[str, tuple[str, bytes]]) -> str:
         title="Evaluation of " + ", ".join(systems),
         summary=_summary(evaluation),
         warnings=[f"{k}: {text}" for k, x in systems.items() for text in x.warnings],
+        scope=scope(evaluation),
         systems=systems_table(evaluation),
         tandem=any("min_tdcf" in system.measures for system in systems.values()),
         differences=differences_table(evaluation) if evaluation.differences else None,
@@ -128,6 +131,11 @@ def systems_table(evaluation: Evaluation) -> Table:
         for measure, title in MEASURES.items()
         if all(measure in system.measures for system in systems)
     ]
+    if all(intervals.NEW_ATTACKS in system.intervals for system in systems):
+        cells = [
+            _interval(system.intervals[intervals.NEW_ATTACKS]) for system in systems
+        ]
+        rows.insert(1, ["  on new attacks", *cells])
     for count in ("bonafide", "spoof"):
         title = "bona fide trials" if count == "bonafide" else "spoof trials"
         rows.append(
@@ -145,11 +153,62 @@ def differences_table(evaluation: Evaluation) -> Table:
     Returns:
       The table, a row per pair.
     """
-    rows = [
-        [f"{a} − {b}", pair.text(2), f"{pair.p:.3f}"]
-        for (a, b), pair in evaluation.differences.items()
-    ]
-    return ["difference", "EER, points", "p"], rows
+    rows, header = [], ["difference", "EER, points", "p"]
+    for (a, b), pair in evaluation.differences.items():
+        rows.append([f"{a} − {b}", *_tested(pair)])
+        if pair.on_new_attacks is not None:
+            rows.append(["  on new attacks", *_tested(pair.on_new_attacks)])
+    return header + ["p, adjusted"] * (len(rows[0]) > len(header)), rows
+
+
+def scope(evaluation: Evaluation) -> str:
+    """Says which intervals hold for new attacks.
+
+    Args:
+      evaluation: from ``evaluate.evaluate``.
+
+    Returns:
+      One or two sentences; "" without intervals or if attacks are unknown.
+    """
+    scheme = evaluation.scheme
+    n = intervals.count_attacks(evaluation.keys, scheme)
+    if not scheme.replicates or not n:
+        return ""
+    one, kind = ("attack", "attacks")
+    if scheme.families:
+        one, kind = ("attack family", "attack families")
+    attacks = f"{n} {kind if n > 1 else one}"
+    if scheme.attacks:
+        return (
+            f"These intervals hold for new attacks, of which the {attacks} are a "
+            "sample; the interval of a single attack is from replicates of "
+            f"{evaluation.units}."
+        )
+    first = next(iter(evaluation.systems.values()))
+    if intervals.NEW_ATTACKS not in first.intervals:
+        needed = intervals.FEWEST_ATTACKS
+        return (
+            f"These intervals hold for the {attacks} of the keys; for new attacks they "
+            f"are too narrow, and {needed} {kind} are needed for others."
+        )
+    held = "speakers and the " * (scheme.clusters == "trials")
+    units = intervals.cluster_ids(evaluation.keys)[1]
+    return (
+        f"These intervals hold for the {held}{attacks} of the keys; those on new "
+        f"attacks are from replicates of {units}, crossed with replicates of the "
+        f"{attacks} (expanded percentile)."
+    )
+
+
+def _tested(pair: Difference) -> list[str]:
+    """Returns the cells of a difference."""
+    p = [pair.p] if pair.p_adjusted is None else [pair.p, pair.p_adjusted]
+    return [pair.text(2), *(f"{value:.3f}" for value in p)]
+
+
+def _interval(ends: tuple[float, float]) -> str:
+    """Formats an interval in per cent."""
+    return f"[{100 * ends[0]:.2f}, {100 * ends[1]:.2f}]"
 
 
 def condition_table(evaluation: Evaluation, name: str) -> Table:

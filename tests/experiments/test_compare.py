@@ -115,6 +115,19 @@ def test_the_paper_s_table_end_to_end(data, tmp_path, capsys):
     assert one["average"]["eer"] == pytest.approx(np.mean(others))
     assert results["rows"]["erm"]["parameters"] > 0
 
+    both = ["--methods", "lfcc-gmm,erm,frozen", "--resample", "speakers-attacks"]
+    capsys.readouterr()
+    assert cli.main([*command, *both]) == 0
+    printed = capsys.readouterr().out
+    assert "crossed with replicates of attacks" in printed
+    assert "(in brackets adjusted for all differences" in printed
+    crossed = json.loads((tmp_path / "results.json").read_text())
+    new = crossed["rows"]["erm"]["eer"]["average"]
+    assert new["eer"] == one["average"]["eer"]
+    assert new["high"] - new["low"] != one["average"]["high"] - one["average"]["low"]
+    gap = crossed["rows"]["frozen"]["difference"]["average"]
+    assert gap["p"] <= gap["p_adjusted"]
+
     changed = [*command, "--methods", "erm", "--set", "optimizer.lr=1"]
     assert cli.main(changed) == 2
     assert "optimizer.lr" in capsys.readouterr().err

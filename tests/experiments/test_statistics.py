@@ -192,3 +192,53 @@ def test_differences_are_of_the_same_seeds(corpus):
     one = statistics.difference(found, "a", "b")
     assert (one.difference, one.low, one.high) == (0.5, 0.0, 1.0)
     assert not np.any(found.replicates["a"] - found.replicates["same"])
+
+
+def new_attacks(parts, **options):
+    scheme = dataclasses.replace(
+        statistics.SCHEME, clusters="speakers and attacks", replicates=300, **options
+    )
+    return statistics.rates(parts, scheme)
+
+
+def test_intervals_for_new_attacks_are_wider_if_attacks_differ(corpus):
+    names = sorted(set(corpus.attack) - {"-"})
+    harder = np.array(
+        [0.0 if a == "-" else 3.0 * names.index(a) for a in corpus.attack]
+    )
+    scores = 8.0 * corpus.label + harder
+    noise = np.random.default_rng(0).normal(size=(1, scores.size))
+    parts = [Condition(Scored(corpus, {"a": scores + noise}))]
+    one_way, two_way = rates(parts), new_attacks(parts)
+    assert one_way.fewest is None and two_way.fewest == 5  # speakers of spoofs
+    spread = [np.nanstd(x.replicates["a"]) for x in (one_way, two_way)]
+    assert spread[1] > 1.5 * spread[0]
+    family = new_attacks(parts, families=dict.fromkeys(names[1:], names[0]))
+    np.testing.assert_array_equal(family.replicates["a"].shape, (300,))
+    assert family.fewest is None  # a single family: there is no other to draw
+    macro = new_attacks([parts[0]._replace(macro=True)])
+    assert np.nanstd(macro.replicates["a"]) > 1.5 * np.nanstd(
+        rates([parts[0]._replace(macro=True)]).replicates["a"]
+    )
+
+
+def test_folds_with_the_same_attacks_draw_the_same_ones(corpus):
+    """The rate of an attack is the same in both folds, so the mean varies as one."""
+    names = sorted(set(corpus.attack) - {"-"})
+    scores = np.array(
+        [0.0 if a == "-" else names.index(a) - 2.5 for a in corpus.attack]
+    )
+    part = Condition(Scored(corpus, {"a": scores[None]}))
+    one, two = (new_attacks([part] * n).replicates["a"] for n in (1, 2))
+    np.testing.assert_allclose(one.std(), two.std(), rtol=0.15)
+
+
+def test_differences_of_a_table_have_adjusted_p(corpus):
+    found = rates([Condition(scored(corpus, a=1.0, b=1.2, c=4.0))])
+    pairs = [("a", "b"), ("c", "a"), ("c", "b")]
+    for pair, gap in statistics.differences(found, pairs).items():
+        alone = statistics.difference(found, *pair)
+        assert dataclasses.replace(gap, p_adjusted=None) == alone
+        assert gap.p_adjusted >= gap.p
+    (alone,) = statistics.differences(found, pairs[:1]).values()
+    assert alone.p_adjusted is None

@@ -10,7 +10,7 @@ import pytest
 import sklearn.metrics
 
 from mldg_jax import UserError, cli, metrics
-from mldg_jax.scoring import asv, bootstrap, evaluate, score_files
+from mldg_jax.scoring import asv, bootstrap, evaluate, intervals, score_files
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "metrics.npz")
 REFERENCE = json.loads(str(GOLDEN["reference"]))
@@ -164,9 +164,9 @@ def test_systems_are_compared_on_the_same_trials(tmp_path, capsys):
     same = tmp_path / "same.csv"
     score_files.write(same, read.utterance, 3 * read.score, "csv")
     found = run(tmp_path, "--scores", f"same={same}", capsys=capsys)
-    assert found["differences"]["scores - same"] == {
-        "difference": 0, "low": 0, "high": 0, "p": 1
-    }  # fmt: skip
+    equal = {"difference": 0, "low": 0, "high": 0, "p": 1}
+    expected = {**equal, "on_new_attacks": equal}
+    assert found["differences"]["scores - same"] == expected
 
 
 def test_the_eval_subset_is_scored_by_default(tmp_path, capsys):
@@ -253,10 +253,10 @@ def test_speakers_unknown_to_some_and_single_voices():
     speakers = np.array(["a", "a", "b", "-", "tts", "tts", "tts"])
     label = np.array([1, 1, 1, 1, 0, 0, 0])
     keys = evaluate.Keys(np.arange(7).astype(str), label, {"speaker": speakers}, "")
-    ids, kind = evaluate.cluster_ids(keys)
+    ids, kind = intervals.cluster_ids(keys)
     assert kind == "speakers (spoof: utterances of one speaker)"
     assert len(set(ids.tolist())) == 6 and ids[0] == ids[1]
-    ids, kind = evaluate.cluster_ids(keys._replace(columns={}))
+    ids, kind = intervals.cluster_ids(keys._replace(columns={}))
     assert kind == "utterances" and len(set(ids.tolist())) == 7
 
 
@@ -281,3 +281,88 @@ def test_asv_rates_from_the_files_of_2019_and_2021(tmp_path):
         asv.rates(path)
     with pytest.raises(UserError, match="of each of target"):
         asv.rates(path, keys, "progress")
+
+
+def attack_case(folder, attacks, unknown=False):
+    """Writes keys and scores of three systems; attacks differ more than speakers."""
+    rng, lines, scores = (
+        np.random.default_rng(4),
+        ["utterance,label,attack,speaker"],
+        {},
+    )
+    for i in range(1200):
+        attack = i % attacks if i % 3 else None
+        label = "bonafide" if attack is None else "spoof"
+        name = "" if unknown and i == 4 else f"A{attack}"
+        lines.append(f"u{i},{label},{'-' if attack is None else name},s{i % 20}")
+        scores[f"u{i}"] = 6 if attack is None else (5 * attack) % 7
+    (folder / "keys.csv").write_text("\n".join(lines) + "\n")
+    values = np.array(list(scores.values()), float)
+    command = ["evaluate", "--keys", f"{folder}/keys.csv", "--replicas", "200"]
+    for name, noise in (("a", 1.0), ("b", 1.1), ("c", 2.0)):
+        noisy = values + noise * rng.normal(size=values.size)
+        score_files.write(folder / f"{name}.txt", list(scores), noisy, "csv")
+        command += ["--scores", f"{folder}/{name}.txt"]
+    return command
+
+
+def test_the_interval_on_new_attacks_is_beside_the_others(tmp_path, capsys):
+    command = attack_case(tmp_path, 7)
+    assert cli.main([*command, "--json"]) == 0
+    default = json.loads(capsys.readouterr().out)
+    assert cli.main([*command, "--json", "--resample", "speakers-attacks"]) == 0
+    both = json.loads(capsys.readouterr().out)
+    assert cli.main([*command, "--json", "--resample", "trials"]) == 0
+    trials = json.loads(capsys.readouterr().out)
+    assert both["clusters"] == "speakers" and trials["clusters"] == "trials"
+    assert both["bootstrap"]["interval"] == "expanded percentile"
+    assert both["bootstrap"]["resampled"].endswith("crossed with replicates of attacks")
+    for name, system in default["systems"].items():
+        own, new = system["intervals"]["eer"], system["intervals"]["eer_new_attacks"]
+        assert np.diff(new) > 2 * np.diff(own)
+        assert both["systems"][name]["intervals"]["eer"] == new
+        assert "eer_new_attacks" not in both["systems"][name]["intervals"]
+        # Of one attack there are no others to draw.
+        assert both["systems"][name]["by_attack"] == system["by_attack"]
+    for pair, gap in default["differences"].items():
+        new = gap.pop("on_new_attacks")
+        assert both["differences"][pair] == new
+        assert gap["p"] <= gap["p_adjusted"] and new["p"] <= new["p_adjusted"]
+        assert new["high"] - new["low"] > gap["high"] - gap["low"]
+    assert cli.main(command) == 0
+    out = capsys.readouterr().out
+    assert out.count("on new attacks") == 1 + 3 + 1 and "p, adjusted" in out
+    assert "These intervals hold for the 7 attacks of the keys; those on new" in out
+
+
+def test_attacks_of_a_family_are_drawn_as_one(tmp_path, capsys):
+    command = attack_case(tmp_path, 4)
+    assert cli.main([*command, "--families", "A0=x,A1=x"]) == 0
+    assert "hold for the 3 attack families of the keys" in capsys.readouterr().out
+    assert cli.main([*command, "--families", "A0=x,A1=x,A2=x"]) == 0
+    out = capsys.readouterr().out
+    assert "on new attacks" not in out
+    assert "too narrow, and 3 attack families are needed" in out
+
+
+@pytest.mark.parametrize(
+    ("attacks", "unknown", "options", "words"),
+    [
+        (2, False, ["--resample", "speakers-attacks"], "the keys have 2"),
+        (9, True, ["--resample", "speakers-attacks"], "whose attack is unknown"),
+        (4, False, ["--families", "A9=x"], "'A9', which the keys do not have"),
+        (4, False, ["--families", "A1"], "has 'A1', must be ATTACK=FAMILY"),
+    ],
+)
+def test_attacks_that_cannot_be_drawn(
+    attacks, unknown, options, words, tmp_path, capsys
+):
+    command = attack_case(tmp_path, attacks, unknown)
+    assert cli.main([*command, *options]) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err and captured.err.count("\n") == 1
+    if "--resample" in options:  # without, all as before
+        assert cli.main(command) == 0
+        out = capsys.readouterr().out
+        assert "on new attacks" not in out
+        assert ("for new attacks they are too narrow" in out) == (not unknown)

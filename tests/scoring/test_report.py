@@ -73,6 +73,11 @@ def test_page_holds_every_number(page, evaluation):
     assert f"{100 * pair.difference:+.2f}".replace("-", "−") in visible
     assert f"{pair.p:.3f}" in visible
     assert "100 bootstrap replicates of speakers, each drawn with" in visible
+    assert "intervals hold for the 3 attacks of the keys" in " ".join(visible.split())
+    for one in evaluation.systems.values():
+        low, high = one.intervals["eer_new_attacks"]
+        assert f"[{100 * low:.2f}, {100 * high:.2f}]" in visible
+    assert pair.on_new_attacks.text(2) in visible
 
 
 def test_pictures_are_a_function_of_the_numbers(evaluation, drawn):

@@ -1,8 +1,8 @@
 """Compiles the training step for a TPU slice, to see whether it fits and what it costs.
 
-The TPU compiler (libtpu) runs on any machine. It compiles the very step of ``mldg
-train`` for the chips of a slice, from shapes alone, without an accelerator. The compiler reports memory and collectives. FLOPs are counted from the
-program (``flops``), because the compiler's cost analysis counts a loop's body once.
+The TPU compiler (libtpu) runs on any machine and compiles the step of ``mldg train``
+from shapes alone. It reports memory and collectives; FLOPs are counted from the program
+(``flops``), because the compiler's cost analysis counts a loop's body once.
 """
 
 import dataclasses
@@ -233,9 +233,9 @@ def _episode(config: Any, attacks: int, examples: int, count: int) -> dict:
 
     def decisions(domains):
         label = np.zeros((domains, examples), np.int32)
+        numbers = ["domain"] if config.objective.name in BY_DOMAIN else []
         columns = {"label": label, "seed": label.astype(np.uint32)}
-        numbered = config.objective.name in BY_DOMAIN
-        return columns | ({"domain": label[:, 0]} if numbered else {})
+        return columns | dict.fromkeys(numbers, label[:, 0])
 
     num_meta_test = config.episode.num_meta_test
     drawn = {
