@@ -176,12 +176,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from mldg_jax.common import files
     from mldg_jax.scoring import evaluate, report
 
-    for path in (arguments.html, arguments.card and Path(arguments.card) / "x"):
-        if path is not None:
-            files.check_output(path)
-    if arguments.figures is not None:
-        files.check_folder(arguments.figures)
     systems, dev = evaluate.named(arguments.scores), arguments.threshold_from
+    if arguments.html is not None:
+        files.check_output(
+            arguments.html, filter(None, [*systems.values(), arguments.keys])
+        )
+    for folder in filter(None, (arguments.figures, arguments.card)):
+        files.check_folder(folder)
     evaluation = evaluate.evaluate(
         systems,
         arguments.keys,

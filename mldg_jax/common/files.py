@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mldg_jax.common.errors import UserError
@@ -24,15 +24,16 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def check_output(path: str | Path) -> None:
+def check_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
     """Checks, before work starts, that a result can be put at a path.
 
     Args:
       path: of the file to be.
+      inputs: paths of the files that the result is made from.
 
     Raises:
-      UserError: it is empty, or a folder, device or pipe is there, or its folder does
-        not take files.
+      UserError: it is empty, or a folder, device, pipe or one of the inputs is there,
+        or its folder does not take files.
     """
     if not str(path):
         raise UserError("an empty path to write to; name a file")
@@ -44,6 +45,13 @@ def check_output(path: str | Path) -> None:
         raise UserError(f"cannot write to {path}: {error.strerror}") from None
     if blocked:
         raise UserError(f"{path} is not a file and cannot be replaced; name another")
+    for name in inputs:
+        if name and path.exists() and os.path.exists(name):
+            if os.path.samefile(name, path):
+                raise UserError(
+                    f"{path} is one of the inputs, which the result would replace; "
+                    "name another output"
+                )
 
 
 def check_folder(folder: str | Path) -> None:

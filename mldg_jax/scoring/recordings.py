@@ -11,7 +11,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
@@ -22,6 +22,7 @@ from mldg_jax.common import console, files, text_files
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import audio
 from mldg_jax.data.mixdown import Waveform
+from mldg_jax.scoring.score_output import heading_of, open_lines
 from mldg_jax.scoring.scorer import Scorer, Windows, load, starts, stream
 from mldg_jax.scoring.timeline import file_stems, write
 
@@ -125,16 +126,19 @@ def score(
       The number of recordings that could not be scored; a warning names each.
 
     Raises:
-      UserError: the run cannot be loaded, or there is nothing to score.
+      UserError: the run cannot be loaded, there is nothing to score, or the output
+        cannot be written or would replace something else.
     """
     starts(1, 1, overlap)  # rejects an invalid overlap before anything is loaded
     if timeline is not None:
         files.check_folder(timeline)
     names = collect(arguments)
     stems = file_stems(names) if timeline is not None else {}
-    heading = f"# {Path(run).resolve()} overlap {overlap:g}"
+    heading = heading_of(run, overlap)
     with ExitStack() as stack:
-        done, target = stack.enter_context(_lines(output, names, heading))
+        done, target = stack.enter_context(
+            open_lines(output, names, heading, [x for x in arguments if x != "-"])
+        )
         scorer = load(run)
         meaning = (
             "not calibrated: compare them only with each other; 0 has no meaning as a "
@@ -162,48 +166,6 @@ def score(
             target.write(f"{text_files.printable(name)} {result.score.mean():.6f}\n")
             target.flush()
     return failed
-
-
-@contextmanager
-def _lines(
-    output: str | Path | TextIO, names: Sequence[str], heading: str
-) -> Iterator[tuple[set[str], TextIO]]:
-    """Opens what takes the lines, and makes the score file of them at the end.
-
-    Args:
-      output: see ``score``.
-      names: all recordings, in the order of the score file.
-      heading: identifies the command whose interrupted lines are continued.
-
-    Yields:
-      ``(printable names that have their line already, file for the others' lines)``.
-    """
-    if not isinstance(output, str | Path):
-        yield set(), output
-        return
-    files.check_output(output)
-    part = Path(f"{output}.part")
-    done = _resume(part, heading)
-    with files.writing(part.parent), part.open("a", encoding="utf-8") as file:
-        yield done, file
-    lines = text_files.split_lines(text_files.read_text(part))[1:]
-    scored = dict(line.rsplit(" ", 1) for line in lines)
-    wanted = [text_files.printable(name) for name in names]
-    text = "".join(f"{name} {scored[name]}\n" for name in wanted if name in scored)
-    files.write_text(Path(output), text)
-    part.unlink()
-
-
-def _resume(part: Path, heading: str) -> set[str]:
-    """Returns the recordings that an interrupted command has already scored."""
-    lines: list[str] = []
-    if part.exists():
-        # A kill may cut the last line.
-        lines = text_files.read_text(part).split("\n")[:-1]
-    if lines[:1] != [heading] or not all(" " in line for line in lines):
-        lines = [heading]
-    files.write_text(part, "".join(f"{line}\n" for line in lines))
-    return {line.rsplit(" ", 1)[0] for line in lines[1:]}
 
 
 def _score(

@@ -39,6 +39,7 @@ from mldg_jax.scoring.calibration import (
 )
 
 BATCH = 16
+MOST_OVERLAP = 0.99  # a hundred windows where there was one
 
 
 class Windows(NamedTuple):
@@ -183,6 +184,7 @@ def load_parameters(run: str | Path) -> RunParameters:
             "folder again, or repeat the training"
         )
     frontend = pretrained.load_frontend(config.model)
+    run_folder.check_frozen(Path(run), config.model.weights, frontend, write=False)
     return RunParameters(config, detector, *trained, frontend)
 
 
@@ -192,17 +194,17 @@ def starts(length: int, samples: int, overlap: float = 0.0) -> np.ndarray:
     Args:
       length: of the recording in samples, ≥ 1.
       samples: of a window.
-      overlap: smallest fraction of a window that neighbours share, in [0, 1).
+      overlap: smallest fraction of a window that neighbours share, in [0, 0.99].
 
     Returns:
       (windows,) int64, from 0 to length − samples; [0] for a recording shorter than a
       window.
 
     Raises:
-      UserError: an overlap outside [0, 1).
+      UserError: an overlap outside [0, 0.99].
     """
-    if not 0 <= overlap < 1:
-        raise UserError(f"overlap is {overlap} windows; it must be in [0, 1)")
+    if not 0 <= overlap <= MOST_OVERLAP:
+        raise UserError(f"overlap is {overlap} windows; it must be 0 … {MOST_OVERLAP}")
     spare = max(0, length - samples)
     count = 1 + int(np.ceil(spare / max(1, samples * (1 - overlap))))
     # At 1.0 the rounding below would give one past the last start.

@@ -65,6 +65,15 @@ def test_an_output_that_is_no_file(path):
         files.check_output(path)
 
 
+def test_an_input_is_no_output(tmp_path):
+    path = tmp_path / "keys.csv"
+    path.write_text("utterance,label")
+    (tmp_path / "link.csv").symlink_to(path)
+    with pytest.raises(UserError, match="is one of the inputs"):
+        files.check_output(tmp_path / "link.csv", ["no/such/file", path])
+    files.check_output(tmp_path / "other.csv", [path])
+
+
 COMMANDS = {
     "score": ["score", "RUN", "a.wav", "--output", "OUT"],
     "score timeline": ["score", "RUN", "a.wav", "--timeline", "OUT"],

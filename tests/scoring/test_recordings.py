@@ -19,6 +19,7 @@ from mldg_jax import cli
 from mldg_jax.common.errors import UserError
 from mldg_jax.models import split
 from mldg_jax.scoring import recordings
+from mldg_jax.scoring.score_output import heading_of
 from mldg_jax.scoring.scorer import (
     _score,
     load,
@@ -244,9 +245,7 @@ def test_a_name_may_be_anything(smoke_run, tmp_path, capsys):
     for picture in (tmp_path / "segments").glob("*.svg"):
         ET.parse(picture)
     part = Path(f"{output}.part")  # as if it had been stopped before its end
-    part.write_text(
-        f"# {smoke_run.resolve()} overlap 0\n" + "\n".join(lines[:7]) + "\n"
-    )
+    part.write_text(heading_of(smoke_run, 0) + "\n" + "\n".join(lines[:7]) + "\n")
     output.unlink()
     assert cli.main(command) == 0
     assert output.read_text().split("\n")[:-1] == lines
