@@ -34,7 +34,7 @@ def run(devices, order, cast):
 
     Args:
       devices: of JAX.
-      order: of MLDG, ``"first"`` or ``"second"``.
+      order: of MLDG, ``"first"`` or ``"second"``, or the name of another objective.
       cast: a function of a tree, for its dtype.
 
     Returns:
@@ -42,25 +42,34 @@ def run(devices, order, cast):
     """
     import jax
 
+    from mldg_jax.common.config_values import with_values
     from mldg_jax.data import loader
     from mldg_jax.training import parallel
     from mldg_jax.training.build import build_step
     from tests import small
 
-    config = small.config(f"objective.order={order}")
+    if order in ("first", "second"):
+        config = small.config(f"objective.order={order}")
+    else:
+        config = with_values(small.config(), {"objective": {"name": order}})
+        if order in ("vrex", "irm", "fishr"):
+            config = with_values(config, {"objective.anneal_steps": 0})
     axis_name = parallel.axis_name(devices)
     detector = small.detector(axis_name)
-    state, frozen = cast(small.init(config, detector))
+    corpus, domains = small.domains()
+    count = len(domains.attacks)
+    state, frozen = cast(small.init(config, detector, num_domains=count))
     start = jax.tree.map(np.array, state.trainable)
     step = parallel.compile_step(
-        build_step(config, detector, axis_name=axis_name), devices
+        build_step(config, detector, axis_name=axis_name, num_domains=count), devices
     )
     state, frozen = (parallel.replicate(x, devices) for x in (state, frozen))
-    corpus, domains = small.domains()
     for number in range(5):
         drawn = small.sample_episode(domains, number)
         drawn = loader.shard_episode(drawn, *parallel.local_shard(devices))
-        state, metrics = step(state, frozen, cast(small.load_episode(drawn, corpus)))
+        state, metrics = step(
+            state, frozen, cast(small.load_episode(drawn, corpus, with_domain=True))
+        )
         if number == 0:
             # after one step, Adam's first moment is a tenth of the gradient
             gradient = jax.tree.map(np.asarray, first_moments(state.opt_state))

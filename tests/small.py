@@ -130,14 +130,17 @@ def sample_episode(domains, step, examples_per_attack=8):
     )
 
 
-def load_episode(drawn, corpus):
+def load_episode(drawn, corpus, *, with_domain=False):
     """Loads the arrays of an episode.
 
     Args:
       drawn: of ``sample_episode``.
       corpus: of ``domains()``.
+      with_domain: whether to number the domains.
     """
-    return episodes.load_episode(drawn, corpus, samples=SAMPLES)
+    return episodes.load_episode(
+        drawn, corpus, samples=SAMPLES, with_domain=with_domain
+    )
 
 
 def double(tree):

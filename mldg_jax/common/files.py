@@ -45,13 +45,12 @@ def check_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
         raise UserError(f"cannot write to {path}: {error.strerror}") from None
     if blocked:
         raise UserError(f"{path} is not a file and cannot be replaced; name another")
-    for name in inputs:
-        if name and path.exists() and os.path.exists(name):
-            if os.path.samefile(name, path):
-                raise UserError(
-                    f"{path} is one of the inputs, which the result would replace; "
-                    "name another output"
-                )
+    for name in inputs if path.exists() else ():
+        if name and os.path.exists(name) and os.path.samefile(name, path):
+            raise UserError(
+                f"{path} is one of the inputs, which the result would replace; name "
+                "another output"
+            )
 
 
 def check_folder(folder: str | Path) -> None:
