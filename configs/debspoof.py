@@ -4,9 +4,12 @@
 
 The word after the colon is the method: ``frozen`` (head only), ``erm`` (LoRA, pooled
 loss), ``control`` (the utterances and loss weights of MLDG without its inner step),
-``mldg`` (LoRA, first order), ``mldg2`` (LoRA, second order) or ``full`` (fine-tuning,
-no LoRA). ``,smoke`` shortens the run to seconds. ``mldg demo`` tunes ``optimizer.lr``
-and ``objective.inner_lr`` on held-out training attacks, starting from the values here.
+``mldg`` (LoRA, first order), ``mldg2`` (LoRA, second order), ``full`` (fine-tuning, no
+LoRA), or LoRA with an objective of ``mldg_jax.objectives``, with the defaults of its
+reference and not tuned: ``sam``, ``sagm``, ``coral``, ``mmd``, ``vrex``, ``irm``,
+``group_dro``, ``fish``, ``fishr``, ``mixup``. ``,smoke`` shortens the run to seconds.
+``mldg demo`` tunes ``optimizer.lr`` and ``objective.inner_lr`` on held-out training
+attacks, starting from the values here.
 
 Tags, as in the rest of the project: [known] stated by the authors of arXiv 2502.10838,
 [derived] computed from what they state, [ours] our choice.
@@ -14,7 +17,7 @@ Tags, as in the rest of the project: [known] stated by the authors of arXiv 2502
 
 import ml_collections
 
-from mldg_jax.training.config_files import method_of
+from mldg_jax.training.config_files import PLAIN, method_of
 
 
 def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
@@ -46,6 +49,11 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     )
     if method in ("frozen", "erm", "full"):
         config.objective = dict(name="erm")
+    elif method in PLAIN:
+        config.objective = dict(name=method)
+        if method in ("vrex", "irm", "fishr"):
+            # The references' 500 to 1,500 steps are longer than a run here [ours].
+            config.objective.anneal_steps = config.steps // 4
     else:
         # First order is the paper's [known]; one inner step on all of φ [ours].
         config.objective = dict(

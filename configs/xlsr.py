@@ -4,9 +4,10 @@
 
 The word after the colon is the method: ``frozen`` (head only), ``erm`` (LoRA, pooled
 loss), ``control`` (the utterances and loss weights of MLDG without its inner step),
-``mldg`` (LoRA, first order: the paper's), ``mldg2`` (LoRA, second order) or ``full``
-(fine-tuning, no LoRA). ``,smoke`` has the same parts with a tiny random encoder, trains
-on DebSpoof and takes seconds.
+``mldg`` (LoRA, first order: the paper's), ``mldg2`` (LoRA, second order), ``full``
+(fine-tuning, no LoRA), or the name of an objective in ``mldg_jax.objectives``, with its
+reference's defaults. ``,smoke`` has the same parts with a tiny random encoder, trains on
+DebSpoof and takes seconds.
 
 The weights are downloaded from the Hugging Face hub (1.2 GB, Apache-2.0; ``pip install
 'mldg_jax[hub]'``) or read from the folder or fairseq file in ``model.weights``. The
@@ -20,7 +21,7 @@ the paper builds on, [ours] our choice where nothing is stated.
 
 import ml_collections
 
-from mldg_jax.training.config_files import method_of
+from mldg_jax.training.config_files import PLAIN, method_of
 
 
 def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
@@ -67,6 +68,8 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     )
     if method in ("frozen", "erm", "full"):
         config.objective = dict(name="erm")
+    elif method in PLAIN:
+        config.objective = dict(name=method)
     else:
         config.objective = dict(
             name="mldg",

@@ -16,7 +16,14 @@ from mldg_jax.common.errors import UserError
 
 _log = logging.getLogger(__name__)
 
-METHODS = ("frozen", "erm", "control", "mldg", "mldg2", "full")
+METHODS = (
+    *("frozen", "erm", "control", "mldg", "mldg2", "full"),
+    # each with the objective of its name, see ``mldg_jax.objectives``
+    *("sam", "sagm", "coral", "mmd", "vrex", "irm", "group_dro", "fish", "fishr"),
+    "mixup",
+)
+PLAIN = METHODS[METHODS.index("sam") :]
+"""Methods that are the objective of their name with its defaults."""
 
 
 def read_config_file(reference: str, overrides: Sequence[str] = ()) -> Config:
