@@ -5,9 +5,9 @@
 The word after the colon is the method: ``frozen`` (head only), ``erm`` (LoRA, pooled
 loss), ``control`` (the utterances and loss weights of MLDG without its inner step),
 ``mldg`` (LoRA, first order: the paper's), ``mldg2`` (LoRA, second order), ``full``
-(fine-tuning, no LoRA), or the name of an objective in ``mldg_jax.objectives``, with its
-reference's defaults. ``,smoke`` has the same parts with a tiny random encoder, trains on
-DebSpoof and takes seconds.
+(fine-tuning, no LoRA), or the name of an objective in ``mldg_jax.objectives``, with the
+defaults of its reference. ``,smoke`` has the same parts with a tiny random encoder,
+trains on DebSpoof and takes seconds.
 
 The weights are downloaded from the Hugging Face hub (1.2 GB, Apache-2.0; ``pip install
 'mldg_jax[hub]'``) or read from the folder or fairseq file in ``model.weights``. The

@@ -32,7 +32,7 @@ INTERVALS: dict[str, Callable[..., Statistic]] = {
 }
 FEWEST = 5  # fewest speakers of a class for an interval
 # Fewest attacks: 95 % intervals of the EER hold it for 89, 93 and 96 % of 500 simulated
-# systems with 2, 3 and 4 attacks (benchmarks/coverage.py --attacks 2,3,4).
+# systems with 2, 3 and 4 attacks (benchmarks/interval_coverage.py --attacks 2,3,4).
 FEWEST_ATTACKS = 3
 NEW_ATTACKS = "eer_new_attacks"  # name of the EER's interval for new attacks
 

@@ -15,7 +15,7 @@ speakers nor attacks matter (Menzel 2021, "Bootstrap with cluster-dependence in 
 more dimensions"). The variances of the two main effects, which dominate if there are
 many trials, are counted once. With few attacks plain percentiles are too short all the
 same; ``Clusters.fewest`` expands them, see ``small_samples``. Their coverage in
-simulation is in ``benchmarks/coverage.py``.
+simulation is in ``benchmarks/interval_coverage.py``.
 """
 
 from collections.abc import Mapping

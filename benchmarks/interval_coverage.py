@@ -1,6 +1,6 @@
 """Simulates how often 95 % intervals hold the EER on new speakers and new attacks.
 
-    python benchmarks/coverage.py [--systems 500] [--attacks 7,20]
+    python benchmarks/interval_coverage.py [--systems 500] [--attacks 7,20]
 
 A trial's score is ±μ plus its speaker's effect (one for each class, correlated by 0.5)
 plus, for spoofs, its attack's effect, plus N(0, 1); effects are normal. So the scores
