@@ -2,9 +2,9 @@
 
 The same step function runs under ``jit`` on one device and under ``pmap`` on several,
 in one process or in many. Under pmap every device holds a slice of *every* domain's
-examples: all devices work on meta-train, then all on meta-test, and gradients are
-averaged over the axis ``AXIS``. State and frozen parameters are replicated and have no
-device axis. Every process draws the same episode and loads its own devices' utterances.
+examples, and gradients are averaged over the axis ``AXIS``. State and frozen parameters
+are replicated and have no device axis. Every process draws the same episode and loads
+its own devices' utterances.
 """
 
 import importlib.util
@@ -226,10 +226,11 @@ def cache_compilations(folder: str | os.PathLike) -> None:
     """Caches compiled programs in a folder, for later processes with the same step.
 
     Args:
-      folder: the folder; it may be shared by processes.
+      folder: processes may share it; JAX_COMPILATION_CACHE_DIR comes before it.
     """
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def only_cpu() -> bool:
