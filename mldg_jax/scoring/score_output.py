@@ -68,6 +68,8 @@ def open_lines(
     output = Path(output)
     _check_is_scores(output)
     part = output.with_name(f"{output.name}.part")
+    with files.writing(part.parent):
+        part.parent.mkdir(parents=True, exist_ok=True)
     with files.writing(part.parent), part.open("a+", encoding="utf-8") as file:
         _lock(file, output)
         done = _resume(file, part, heading, names)

@@ -82,7 +82,6 @@ COMMANDS = {
                          "--figures", "OUT"],
     "export": ["export", "RUN", "OUT"],
     "analyse": ["analyse", "RUN", "--output", "OUT"],
-    "train": ["train", "--config", "tests/tiny.py:mldg", "--workdir", "OUT"],
     "compare": ["compare", "--config", "tests/tiny.py", "--methods", "mldg",
                 "--workdir", "OUT"],
     "corpus build": ["corpus", "build", "debspoof", "--data-dir", "OUT"],

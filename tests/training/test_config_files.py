@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.training.config_files import METHODS, read_config_file, value_of
+from mldg_jax.training.config_files import METHODS, PLAIN, read_config_file, value_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,13 +18,9 @@ def test_every_knob_can_be_set_on_every_config(name, method):
     assert config.method == method and config.model.lora.dropout == 0.1
     assert config.episode.crop == "first" and config.tests == ("a:eval",)
     assert (config.model.lora.rank == 0) == (method in ("frozen", "full"))
-    assert config.objective.order == (
-        None
-        if method in ("frozen", "erm", "full")
-        else "second"
-        if method == "mldg2"
-        else "first"
-    )
+    orders = {"mldg2": "second", "mldg": "first", "control": "first"}
+    assert config.objective.order == orders.get(method)
+    assert method not in PLAIN or config.objective.name == method
 
 
 def test_a_file_may_say_little(tmp_path):
