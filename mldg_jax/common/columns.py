@@ -19,6 +19,38 @@ def delimiter_of(first: str) -> str | None:
     return next((character for character in "\t," if character in first), None)
 
 
+def is_number(text: str) -> bool:
+    """Returns whether a text is a number, finite or not.
+
+    Args:
+      text: a cell.
+
+    Returns:
+      True for what other programs read as a number as well: unlike ``float``, not for
+      1_000 or digits other than 0 to 9.
+    """
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isascii() and "_" not in text
+
+
+def has_semicolons(first: str, names: Iterable[str]) -> bool:
+    """Returns whether the cells of a table are separated by semicolons.
+
+    Args:
+      first: its first line.
+      names: names that a column may have.
+
+    Returns:
+      True if a cell between semicolons is one of these names, or the last is a number.
+    """
+    cells = [cell.strip().strip('"').lower() for cell in first.split(";")]
+    known = not {*names}.isdisjoint(cells) or is_number(cells[-1].replace(",", "."))
+    return len(cells) > 1 and known
+
+
 def split_columns(lines: Sequence[str], count: int) -> list[list[str]] | None:
     """Splits lines at white space into columns.
 

@@ -25,6 +25,17 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_NOT_TEXT = (
+    (
+        b"\x1f\x8b",
+        "compressed with gzip: give it a name that ends in .gz, or unpack it",
+    ),
+    (
+        b"PK\x03\x04",
+        "an Excel workbook or another ZIP file, not text: export it as CSV (UTF-8), or "
+        "unpack it",
+    ),
+)
 _UNPRINTABLE = re.compile(
     # backslash, control characters, line separators, bidirectional overrides, halves of
     # surrogate pairs: bytes of a file name that are not UTF-8
@@ -130,6 +141,9 @@ def decode(data: bytes, name: str | Path) -> str:
     Raises:
       UserError: another encoding, or no text.
     """
+    for mark, reason in _NOT_TEXT:
+        if data.startswith(mark):
+            raise UserError(f"{name} is {reason}")
     kind = next((kind for mark, kind in _BOMS if data.startswith(mark)), "")
     try:
         text = data.decode(kind or "utf-8").removeprefix("\ufeff")
@@ -147,6 +161,7 @@ def decode(data: bytes, name: str | Path) -> str:
 def split_lines(text: str) -> list[str]:
     """Splits text at newlines alone, with or without a carriage return before them.
 
+    Text without any newline is split at carriage returns, the line ends of old Macs.
     ``str.splitlines`` also splits at form feeds, U+0085 and U+2028, which names and
     transcripts may have.
 
@@ -156,6 +171,8 @@ def split_lines(text: str) -> list[str]:
     Returns:
       The lines without their ends; after the last newline there is none.
     """
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     return lines[:-1] if lines[-1] == "" else lines
 
@@ -172,7 +189,23 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
     Raises:
       UserError: as ``read_text``, or a line is longer than ``LONGEST_LINE``.
     """
-    numbered = enumerate(split_lines(read_text(path)), 1)
+    return numbered_lines(read_text(path), path)
+
+
+def numbered_lines(text: str, path: str | Path) -> list[tuple[int, str]]:
+    """Splits text as ``read_lines`` does.
+
+    Args:
+      text: of the file.
+      path: of the file, for messages.
+
+    Returns:
+      The lines that are not blank, each with its number, from 1.
+
+    Raises:
+      UserError: a line is longer than ``LONGEST_LINE``.
+    """
+    numbered = enumerate(split_lines(text), 1)
     lines = [(number, line) for number, line in numbered if line.strip()]
     for number, line in lines:
         if len(line) > LONGEST_LINE:

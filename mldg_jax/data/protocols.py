@@ -7,6 +7,7 @@ cannot use.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from mldg_jax.common.columns import (
@@ -69,17 +70,20 @@ class ProtocolFormat:
     suffix: str = ".flac"
     languages: tuple[tuple[str, str], ...] = ()
 
-    def matches(self, first: str) -> bool:
+    def matches(self, first: str, name: str | Path = "the table") -> bool:
         """Returns whether a key file is of this format.
 
         Args:
           first: first line of the file.
+          name: the file, for messages.
 
         Returns:
           True if the line fits.
         """
         if self.header:
-            names = {cell.lower() for _, cells in _split([first]) for cell in cells}
+            names = {
+                cell.lower() for _, cells in _split([first], name) for cell in cells
+            }
             return all(names & set(column) for column in self.header)
         cells, names = first.split(), self.layout.split()
         if len(cells) != len(names):
@@ -198,7 +202,11 @@ def read_rows(format: ProtocolFormat, text: str, split: str) -> tuple[list[Row],
 
 
 def read_columns(
-    format: ProtocolFormat, text: str, *, strict: bool = False
+    format: ProtocolFormat,
+    text: str,
+    *,
+    strict: bool = False,
+    name: str | Path = "the table",
 ) -> ProtocolColumns:
     """Reads the columns of a protocol or a key file.
 
@@ -206,6 +214,7 @@ def read_columns(
       format: format of the file.
       text: contents of the file.
       strict: accept only the format's own labels and subsets.
+      name: the file, for messages.
 
     Returns:
       The columns of the lines that fit.
@@ -220,10 +229,10 @@ def read_columns(
     if not format.header:
         table = split_columns([line for line in lines if line.strip()], len(names))
     if table is None or not all(
-        {cell.lower() for cell in set(table[names.index(name)])} <= words.keys()
-        for name, words in accepted.items()
+        {cell.lower() for cell in set(table[names.index(column)])} <= words.keys()
+        for column, words in accepted.items()
     ):
-        names, rows, problems = _rows(format, lines, accepted)
+        names, rows, problems = _rows(format, _split(lines, name), accepted)
         table = list(zip(*rows, strict=True)) or [()] * len(names)
     cells: dict[str, Sequence[str]] = dict(zip(names, table, strict=True))
     label = [accepted["label"][cell.lower()] for cell in cells.pop("label", ())]
@@ -231,10 +240,11 @@ def read_columns(
 
 
 def _rows(
-    format: ProtocolFormat, lines: Sequence[str], accepted: Mapping[str, Mapping]
+    format: ProtocolFormat,
+    numbered: Sequence[tuple[int, list[str]]],
+    accepted: Mapping[str, Mapping],
 ) -> tuple[list[str], list[Sequence[str]], list[str]]:
     """Returns column names, the lines that fit, and messages about the others."""
-    numbered = _split(lines)
     header = _header(format, numbered) if format.header and numbered else []
     names = format.layout.split() or header
     if (
@@ -300,10 +310,10 @@ def _header(
     return [ALIASES.get(name, name) for name in header]
 
 
-def _split(lines: Sequence[str]) -> list[tuple[int, list[str]]]:
+def _split(lines: Sequence[str], name: str | Path) -> list[tuple[int, list[str]]]:
     """Returns the numbers, from 1, and the cells of the lines that are not blank."""
     first = next((line for line in lines if line.strip()), "")
     rows = map(str.split, lines)
     if delimiter := delimiter_of(first):
-        rows = split_cells(enumerate(lines, 1), delimiter, name="the table")
+        rows = split_cells(enumerate(lines, 1), delimiter, name=name)
     return [(n, cells) for n, cells in enumerate(rows, 1) if any(cells)]

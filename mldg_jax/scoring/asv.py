@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray as Array
 
+from mldg_jax.common.columns import is_number
 from mldg_jax.common.errors import UserError
 from mldg_jax.metrics import class_scores, eer, require
-from mldg_jax.scoring.score_files import is_number, read_lines
+from mldg_jax.scoring.score_files import read_lines
 
 # a-DCF1 of Shim et al. 2024: priors and costs of (target, nontarget, spoof).
 A_DCF_PRIORS, A_DCF_COSTS = (0.9, 0.05, 0.05), (1.0, 10.0, 20.0)

@@ -1,8 +1,7 @@
 """Finds problems of a score file, each with its fix."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import mannwhitneyu
@@ -10,31 +9,18 @@ from scipy.stats import mannwhitneyu
 from mldg_jax import metrics
 from mldg_jax.data.corpus import BONAFIDE
 from mldg_jax.scoring import key_files, score_files
+from mldg_jax.scoring.findings import Finding, count, first
 from mldg_jax.scoring.key_files import Keys
-from mldg_jax.scoring.score_files import Scores
+from mldg_jax.scoring.score_files import NO_LABEL, Scores
+from mldg_jax.scoring.unmatched import wrong_split
 
 DEEPEST = 8  # folders that a name is compared with
 TIED_EER = 0.001  # largest effect of ties on the EER that is not reported
+NO_NEWLINE = (
+    "the last line does not end with a newline, so its score may be cut off",
+    "Compare that line with the detector's output, and end it with a newline",
+)
 CHANCE = 0.001  # p-value above which scores and labels may be unrelated
-
-
-class Finding(NamedTuple):
-    """A problem, or a note on something that only looks like one.
-
-    Attributes:
-      name: a word or two, e.g. "missing".
-      problem: the problem, with numbers.
-      fix: what to do.
-      note: true if it does not affect any result.
-    """
-
-    name: str
-    problem: str
-    fix: str
-    note: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.problem}. {self.fix}"
 
 
 def check(
@@ -61,8 +47,15 @@ def check(
     scores, problems = score_files.parse(path, format)
     everything = key_files.read(keys_path)
     keys = key_files.subset(everything, subset)
-    rows, mismatches = match(scores, everything, keys)
-    findings = _malformed(problems, len(scores.score)) + mismatches
+    findings, rows = (
+        _malformed(problems, len(scores.score)),
+        np.full(len(keys.label), -1),
+    )
+    if len(scores.score):
+        rows, mismatches = match(scores, everything, keys)
+        findings += mismatches
+    if not scores.ended and not problems:
+        findings.append(Finding("no final newline", *NO_NEWLINE))
     has_score = rows >= 0
     score, label = scores.score[rows[has_score]], keys.label[has_score]
     finite = np.isfinite(score)
@@ -96,8 +89,8 @@ def match(
 
     Returns:
       (trials,) int, the row of each trial in the score file, −1 if it has none; and the
-      findings: wrong split, truncated, missing, extra, duplicate, not finite, other
-      labels. Findings that are not notes rule out an evaluation.
+      findings: wrong split, names, columns, truncated, missing, extra, duplicate, not
+      finite, other labels. Findings that are not notes rule out an evaluation.
     """
     names, known, wanted = (x.utterance.tolist() for x in (scores, everything, keys))
     trials = set(known)
@@ -113,14 +106,14 @@ def match(
     row_of = dict(zip(reversed(names), reversed(range(len(names))), strict=True))
     rows = np.array([row_of.get(name, -1) for name in wanted], np.intp)
     if not np.any(rows >= 0):
-        return rows, [_wrong_split(names, everything, known, wanted, option)]
+        return rows, [wrong_split(names, everything, known, wanted, option)]
     findings = _missing(wanted, rows)
     if extra := [name for name in row_of if name not in trials]:
         findings.append(
             Finding(
                 "extra",
-                f"{_count(len(extra), 'utterance is', 'utterances are')} scored but "
-                f"not in the keys ({_first(extra)})",
+                f"{count(len(extra), 'utterance is', 'utterances are')} scored but "
+                f"not in the keys ({first(extra)})",
                 "Remove them, or use the keys of the set that was scored",
             )
         )
@@ -129,8 +122,8 @@ def match(
         findings.append(
             Finding(
                 "duplicate",
-                f"{_count(len(again), 'line repeats', 'lines repeat')} an utterance "
-                f"({_first(again)})",
+                f"{count(len(again), 'line repeats', 'lines repeat')} an utterance "
+                f"({first(again)})",
                 "Keep one score per utterance; were two runs appended to one file?",
             )
         )
@@ -207,33 +200,9 @@ def _malformed(problems: Sequence[str], lines: int) -> list[Finding]:
         return []
     problem = f"{len(problems):,} of {lines + len(problems):,} lines cannot be read"
     fix = "Write those lines again; an incomplete last line means that a job was killed"
+    if not lines:
+        fix = "Write the whole file in one of the formats of `mldg evaluate --help`"
     return [Finding("malformed", f"{problem} ({problems[0]})", fix)]
-
-
-def _wrong_split(
-    names: list[str],
-    everything: Keys,
-    known: list[str],
-    wanted: list[str],
-    option: str,
-) -> Finding:
-    """Returns the finding for scores that match none of the wanted trials."""
-    scored = set(names)
-    has_score = np.array([name in scored for name in known])
-    if has_score.any():
-        others = sorted(set(everything.columns["subset"][has_score]))
-        return Finding(
-            "wrong split",
-            "no trial of the chosen subset has a score, but those of "
-            f"{', '.join(others)} do",
-            f"Score the right subset, or choose it with {option} {others[0]}",
-        )
-    return Finding(
-        "wrong split",
-        f"no trial of the keys has a score: the scores are of {_first(names)}, the "
-        f"keys of {_first(wanted)}",
-        "Use the keys of the set that was scored",
-    )
 
 
 def _missing(wanted: list[str], rows: np.ndarray) -> list[Finding]:
@@ -252,7 +221,7 @@ def _missing(wanted: list[str], rows: np.ndarray) -> list[Finding]:
                 "The scoring stopped early; run it again to the end",
             )
         ]
-    return [Finding("missing", f"{problem} ({_first(names)})", "Score them as well")]
+    return [Finding("missing", f"{problem} ({first(names)})", "Score them as well")]
 
 
 def _values(scores: Scores, rows: np.ndarray, keys: Keys) -> list[Finding]:
@@ -265,19 +234,20 @@ def _values(scores: Scores, rows: np.ndarray, keys: Keys) -> list[Finding]:
         findings.append(
             Finding(
                 "not finite",
-                f"{_count(bad.size, 'score is', 'scores are')} {kinds} "
-                f"({_first(keys.utterance[bad])})",
+                f"{count(bad.size, 'score is', 'scores are')} {kinds} "
+                f"({first(keys.utterance[bad])})",
                 "Check those recordings (empty or silent?) and score them again",
             )
         )
     if scores.label is not None:
-        differing = with_score[scores.label[rows[with_score]] != keys.label[with_score]]
+        own = scores.label[rows[with_score]]
+        differing = with_score[(own != keys.label[with_score]) & (own != NO_LABEL)]
         if differing.size:
             findings.append(
                 Finding(
                     "other labels",
-                    f"{_count(differing.size, 'trial has', 'trials have')} a different "
-                    f"label in the keys ({_first(keys.utterance[differing])})",
+                    f"{count(differing.size, 'trial has', 'trials have')} a different "
+                    f"label in the keys ({first(keys.utterance[differing])})",
                     "Use the keys of the set that was scored",
                 )
             )
@@ -291,14 +261,3 @@ def _values(scores: Scores, rows: np.ndarray, keys: Keys) -> list[Finding]:
             )
         )
     return findings
-
-
-def _count(number: int, singular: str, plural: str) -> str:
-    """Returns a number with the singular or the plural of a phrase."""
-    return f"{number:,} {singular if number == 1 else plural}"
-
-
-def _first(names: Iterable[str]) -> str:
-    """Returns the first three names as text."""
-    shown = [str(name) for name, _ in zip(names, range(4), strict=False)]
-    return ", ".join(shown[:3]) + (", …" if len(shown) > 3 else "")

@@ -1,5 +1,6 @@
 """Evaluates score files against keys."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from mldg_jax import metrics
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpus import BONAFIDE
+from mldg_jax.data.protocols import ALIASES
 from mldg_jax.scoring import (
     dev_scores,
     diagnose,
@@ -21,6 +23,8 @@ from mldg_jax.scoring.fixed_threshold import DevThresholds
 from mldg_jax.scoring.key_files import Keys
 from mldg_jax.scoring.outcome import Evaluation, PartRate, System, Trials
 from mldg_jax.scoring.scheme import Resample, Scheme
+
+log = logging.getLogger(__name__)
 
 CONDITIONS = ("attack", "codec", "language")  # shown by default, if the keys have them
 
@@ -72,6 +76,12 @@ def evaluate(
     """
     everything = trial_scores.read_keys(systems, keys_path)
     keys = key_files.subset(everything, subset)
+    if len(available := set(everything.columns.get("subset", []))) > 1:
+        log.info(
+            "evaluating subset %s; the keys have %s (choose with --subset)",
+            subset or "eval",
+            ", ".join(sorted(available)),
+        )
     real = keys.label == BONAFIDE
     trial_scores.require_both(real, "the keys")
     if replicas < 0:
@@ -167,6 +177,8 @@ def _described(path: str | Path, keys: Keys) -> Trials:
 
 def _conditions(keys: Keys, by: Sequence[str] | None) -> list[str]:
     """Returns the columns to break the EER down by, the attack first."""
+    if by is not None:
+        by = [ALIASES.get(name, name) for name in by]
     for name in by or ():
         if name not in keys.columns:
             fix = f"choose --by from {', '.join(keys.columns)}"

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mldg_jax.common.columns import has_semicolons
 from mldg_jax.common.errors import UserError
-from mldg_jax.common.text_files import read_text
+from mldg_jax.common.text_files import read_text, split_lines
 from mldg_jax.data import protocols
 from mldg_jax.data.schema import BONAFIDE, NO_ATTACK, NOT_STATED, UNKNOWN_ATTACK
 
@@ -58,10 +59,16 @@ def read(path: str | Path) -> Keys:
         fit it, or lists a trial twice.
     """
     text = read_text(path)
-    first = next((line for line in text.split("\n") if line.strip()), None)
+    first = next((line for line in split_lines(text) if line.strip()), None)
     if first is None:
         raise UserError(f"{path} is empty: it must hold one line per utterance")
-    format = next((x for x in protocols.FORMATS if x.matches(first)), None)
+    format = next((x for x in protocols.FORMATS if x.matches(first, path)), None)
+    names = (*protocols.UTTERANCE_NAMES, *protocols.LABEL_NAMES, *protocols.LABEL_WORDS)
+    if format is None and has_semicolons(first, names):
+        raise UserError(
+            f"{path} starts with {first.strip()[:80]!r}: separate the columns with "
+            "commas instead of semicolons"
+        )
     if format is None and first.replace(",", " ").split()[-1] in ("0", "1"):
         raise UserError(
             f"{path} starts with {first.strip()[:80]!r}: {protocols.NUMERIC}; write "
@@ -75,13 +82,15 @@ def read(path: str | Path) -> Keys:
             "for the utterance and one for the label. A list of ids alone is not "
             "enough: the keys of ASVspoof 2021 are in keys/LA/CM/trial_metadata.txt"
         )
-    label, cells, problems = protocols.read_columns(format, text)
+    label, cells, problems = protocols.read_columns(format, text, name=path)
     if problems:
         raise UserError(
             f"{path}, {problems[0]}. The file was read as {format.name}: correct that "
             "line, or get the file again"
         )
     names = cells.pop("utterance")
+    if not names:
+        raise UserError(f"{path} has a header but no trials")
     if len(set(names)) < len(names):
         name, times = Counter(names).most_common(1)[0]
         raise UserError(
@@ -117,10 +126,15 @@ def subset(
     if name == "all" or (name is None and len(names) < 2):
         return keys
     chosen = name or default
-    if chosen not in names:
-        available = f"the subsets {', '.join(names)}" if names else "no subsets"
+    if not names:
         raise UserError(
-            f"there is no subset {chosen!r}: the keys have {available}; choose one "
+            f"there is no subset {chosen!r}: the keys have no column subset or split; "
+            f"omit {option}"
+        )
+    if chosen not in names:
+        raise UserError(
+            f"there is no subset {chosen!r}: the keys have the subsets "
+            f"{', '.join(names)} (column subset or split); choose one "
             f"with {option}, or {option} all"
         )
     return keys.take(keys.columns["subset"] == chosen)

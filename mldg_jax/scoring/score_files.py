@@ -20,19 +20,23 @@ from typing import NamedTuple
 import numpy as np
 
 from mldg_jax.common import text_files
-from mldg_jax.common.columns import (
-    ambiguous,
-    delimiter_of,
-    split_cells,
-    split_columns,
-)
+from mldg_jax.common.columns import is_number, split_columns
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing
-from mldg_jax.data.protocols import LABEL_WORDS, UTTERANCE_NAMES
+from mldg_jax.data.protocols import LABEL_NAMES, LABEL_WORDS, UTTERANCE_NAMES
 from mldg_jax.data.schema import BONAFIDE, NO_ATTACK
+from mldg_jax.scoring.score_formats import (
+    FORMATS,
+    SCORE_NAMES,
+    check_semicolons,
+    column,
+    detect,
+    misfit,
+    split_rows,
+    with_header,
+)
 
-FORMATS = ("asvspoof2019", "asvspoof2021", "asvspoof5", "csv")
-SCORE_NAMES = ("cm-score", "cm_score", "score", "llr")
+NO_LABEL = -1
 
 
 class Scores(NamedTuple):
@@ -41,9 +45,11 @@ class Scores(NamedTuple):
     Attributes:
       utterance: (n,) str.
       score: (n,) float64, may contain NaN or infinities.
-      label: (n,) int32, 1 bona fide, 0 spoof; None if the format has no keys.
-      attack: (n,) str, "-" for bona fide; None if the format has no keys.
+      label: (n,) int32, 1 bona fide, 0 spoof, ``NO_LABEL`` if a table's column has
+        another word; None if the file has no labels.
+      attack: (n,) str, "-" for bona fide; None unless the format is asvspoof2019.
       format: one of ``FORMATS``.
+      ended: whether the last line ends with a newline; if not, it may be cut off.
     """
 
     utterance: np.ndarray
@@ -51,6 +57,7 @@ class Scores(NamedTuple):
     label: np.ndarray | None
     attack: np.ndarray | None
     format: str
+    ended: bool = True
 
 
 def read(path: str | Path, format: str = "auto") -> Scores:
@@ -86,19 +93,25 @@ def parse(path: str | Path, format: str = "auto") -> tuple[Scores, list[str]]:
     Raises:
       UserError: the file cannot be read or is empty, or its format is unknown.
     """
-    lines = read_lines(path)
+    text = text_files.read_text(path)
+    lines = _lines(text, path)
+    check_semicolons(lines[0], path)
     if format not in (*FORMATS, "auto"):
         raise UserError(
             f"{format!r} is not a score format: use {', '.join(FORMATS)} or auto"
         )
-    format = _detected(path, lines[0]) if format == "auto" else format
+    format = detect(path, lines[0]) if format == "auto" else format
     if format in ("asvspoof5", "csv"):
-        lines = _with_header(lines, path) if format == "csv" else lines
+        lines = with_header(lines, path) if format == "csv" else lines
         header, rows = split_rows(lines, path)
         names = ("cm-score",) if format == "asvspoof5" else SCORE_NAMES
         places = [column(header, UTTERANCE_NAMES, path), column(header, names, path)]
+        if not rows:
+            raise UserError(f"{path} has a header but no scores")
         table, problems = _good_rows(format, header, places, rows)
+        label = _labels(header, table)
     else:
+        label = None
         labelled = format == "asvspoof2019"
         names = "utterance attack key score" if labelled else "utterance score"
         header, places = [*names.split()], [0, 3, 2] if labelled else [0, 1]
@@ -109,11 +122,23 @@ def parse(path: str | Path, format: str = "auto") -> tuple[Scores, list[str]]:
             rows = [line.rsplit(maxsplit=maxsplit) for line in lines]
             table, problems = _good_rows(format, header, places, rows)
     utterance, score = np.array(table[places[0]], str), np.array(table[places[1]])
-    label = attack = None
+    attack = None
     if len(places) == 3:
         label = np.array([LABEL_WORDS[x.lower()] for x in table[places[2]]], np.int32)
         attack = np.where(label == BONAFIDE, NO_ATTACK, np.array(table[1], str))
-    return Scores(utterance, score.astype(np.float64), label, attack, format), problems
+    values, ended = score.astype(np.float64), text.endswith(("\n", "\r"))
+    return Scores(utterance, values, label, attack, format, ended), problems
+
+
+def _labels(header: list[str], table: list[Sequence[str]]) -> np.ndarray | None:
+    """Returns the labels of a table; None without a column that has any."""
+    for name in LABEL_NAMES:
+        if name in header:
+            words = table[header.index(name)]
+            codes = [LABEL_WORDS.get(word.lower(), NO_LABEL) for word in words]
+            if any(code != NO_LABEL for code in codes):
+                return np.array(codes, np.int32)
+    return None
 
 
 def _good_rows(
@@ -121,23 +146,18 @@ def _good_rows(
 ) -> tuple[list[Sequence[str]], list[str]]:
     """Returns the columns of the rows that fit, and a message for each other row."""
     good, problems = [], []
-    expected = f"{format} has {len(header)} columns: {' '.join(header)}"
     for number, row in enumerate(rows, 1):
         if len(row) == len(header) and _fits([[cell] for cell in row], places):
             good.append(row)
         else:
-            problems.append(
-                f"entry {number:,} is {' '.join(row)[:60]!r}, but {expected}"
-            )
+            expected = misfit(format, header, row, places[1])
+            problems.append(f"entry {number:,} is {expected}")
     return list(zip(*good, strict=True)) or [()] * len(header), problems
 
 
 def _fits(table: Sequence[Sequence[str]], places: list[int]) -> bool:
     """Returns whether all scores are numbers, finite or not, and all labels valid."""
-    try:
-        for text in table[places[1]]:
-            float(text)
-    except ValueError:
+    if not all(map(is_number, table[places[1]])):
         return False
     return len(places) < 3 or all(x.lower() in LABEL_WORDS for x in table[places[2]])
 
@@ -214,105 +234,12 @@ def read_lines(path: str | Path) -> list[str]:
     Raises:
       UserError: the file cannot be read, is not text, or is empty.
     """
-    lines = [line for _, line in text_files.read_lines(path)]
+    return _lines(text_files.read_text(path), path)
+
+
+def _lines(text: str, path: str | Path) -> list[str]:
+    """Returns the lines of a text that are not blank."""
+    lines = [line for _, line in text_files.numbered_lines(text, path)]
     if not lines:
         raise UserError(f"{path} is empty: it must hold one line per utterance")
     return lines
-
-
-def split_rows(lines: list[str], path: str | Path) -> tuple[list[str], list[list[str]]]:
-    """Splits a table with a header, separated by tabs, commas or white space.
-
-    Args:
-      lines: the header first.
-      path: the file, for messages.
-
-    Returns:
-      The column names in lower case, and the cells of each other line.
-    """
-    if delimiter := delimiter_of(lines[0]):
-        rows = split_cells(enumerate(lines, 1), delimiter, name=path)
-    else:
-        rows = [line.split() for line in lines]
-    return [name.strip().lower() for name in rows[0]], rows[1:]
-
-
-def column(header: list[str], names: Sequence[str], path: str | Path) -> int:
-    """Returns the position of a column.
-
-    Args:
-      header: the file's column names.
-      names: possible names of the column, the preferred first.
-      path: the file, for the message.
-
-    Returns:
-      The index of the one of ``names`` that the header contains.
-
-    Raises:
-      UserError: it contains none of them, or more than one.
-    """
-    if problem := ambiguous(header, [names]):
-        raise UserError(f"{path}: {problem}")
-    for name in names:
-        if name in header:
-            return header.index(name)
-    raise UserError(
-        f"{path} has the columns {', '.join(header)}, none of which is "
-        f"{' or '.join(names)}: rename one in its first line"
-    )
-
-
-def is_number(text: str) -> bool:
-    """Returns whether a text is a number, finite or not.
-
-    Args:
-      text: a cell.
-
-    Returns:
-      Whether ``float`` accepts it.
-    """
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _with_header(lines: list[str], path: str | Path) -> list[str]:
-    """Adds a header to a CSV file without one: the name is first, the score last."""
-    separator = delimiter_of(lines[0]) or ","
-    (cells,) = split_cells([(1, lines[0])], separator, name=path)
-    numbers = [is_number(cell) for cell in cells]
-    if not any(numbers[1:]):
-        return lines
-    if sum(numbers[1:]) > 1 or not numbers[-1]:
-        raise UserError(
-            f"{path} starts with {lines[0].strip()[:80]!r} and has no header: "
-            "which column is the score? Add a first line: 'utterance,score,label'"
-        )
-    return [separator.join(["utterance", *["-"] * (len(cells) - 2), "score"]), *lines]
-
-
-def _detected(path: str | Path, first: str) -> str:
-    """Returns the format that a file's first line determines."""
-    cells = first.split()
-    if "\t" in first and "cm-score" in cells:
-        return "asvspoof5"
-    if "," in first or any(name in map(str.lower, cells) for name in SCORE_NAMES):
-        return "csv"
-    if len(cells) == 4 and cells[2].lower() in LABEL_WORDS:
-        return "asvspoof2019"
-    if len(cells) == 3 and (cells[1].lower() in LABEL_WORDS or is_number(cells[1])):
-        raise UserError(
-            f"{path} starts with {first.strip()[:80]!r}, three columns of which the "
-            "second may be a label or a score: write 'utterance score' only, or use "
-            "commas and a header ('utterance,label,score')"
-        )
-    if len(cells) >= 2 and is_number(cells[-1]):
-        return "asvspoof2021"
-    raise UserError(
-        f"{path} starts with {first.strip()[:80]!r}, which does not fit any "
-        "score format: expected 'utterance attack key score' (asvspoof2019), "
-        "'utterance score' (asvspoof2021), the header 'filename<TAB>cm-score' "
-        "(asvspoof5) or 'utterance,score' (csv)"
-    )

@@ -1,5 +1,6 @@
 """Reads the keys of an evaluation, and the scores of their trials in the same order."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 from mldg_jax.common.errors import UserError
 from mldg_jax.scoring import diagnose, key_files, score_files
 from mldg_jax.scoring.key_files import Keys
+
+log = logging.getLogger(__name__)
 
 
 def read_keys(
@@ -63,6 +66,8 @@ def read_scores(
     for finding in findings:
         if not finding.note:
             raise UserError(f"{path}: {finding} (`mldg check` lists every problem)")
+    if not scores.ended:
+        log.warning("%s: %s. %s", path, *diagnose.NO_NEWLINE)
     return scores.score[rows]
 
 

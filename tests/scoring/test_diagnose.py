@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mldg_jax import cli
-from mldg_jax.scoring import diagnose, score_files
+from mldg_jax.scoring import diagnose, key_files, score_files, trial_scores
 
 N = 400
 RNG = np.random.default_rng(0)
@@ -136,3 +136,65 @@ def test_the_command_names_the_fix_and_fails(tmp_path, keys, capsys):
     assert "100 bona fide, 300 spoof" in out
     assert cli.main(["check", "none.txt", "--keys", str(keys)]) == 2
     assert "none.txt: there is no such file" in capsys.readouterr().err
+
+
+def test_labels_of_a_table_must_agree_with_the_keys(tmp_path, keys):
+    path = tmp_path / "scores.csv"
+    words = np.where(LABELS == 1, "spoof", "bonafide")
+    lines = [f"{n},{w},{s}\n" for n, w, s in zip(NAMES, words, SCORES, strict=True)]
+    for header in ("utterance,label,score\n", ""):
+        path.write_text(header + "".join(lines))
+        (finding,) = diagnose.check(path, keys)[1]
+        assert finding.name == "other labels"
+        assert finding.problem.startswith("400 trials have a different label")
+    lines = [line.replace(",bonafide,", ",?,") for line in lines]
+    path.write_text("utterance,label,score\n" + "".join(lines))
+    (finding,) = diagnose.check(path, keys)[1]
+    assert finding.problem.startswith("100 trials have")  # other words are no labels
+
+
+def test_a_last_score_may_be_cut_in_the_middle(tmp_path, keys, caplog):
+    path = tmp_path / "scores.txt"
+    score_files.write(path, NAMES, SCORES, "asvspoof2021")
+    path.write_text(path.read_text()[:-5])
+    (finding,) = diagnose.check(path, keys)[1]
+    assert finding.name == "no final newline" and not finding.note
+    every = key_files.read(keys)
+    assert len(trial_scores.read_scores(path, "auto", every, every)) == N
+    assert "does not end with a newline" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "words"),
+    [
+        ('"{}" {}', "names", f'in quotes: "{NAMES[0]}"'),
+        ("{} - {}", "columns", f"between the name {NAMES[0]} and its score there is -"),
+        ("{} - 0 {}", "columns", "have 4 columns"),
+    ],
+)
+def test_an_error_of_format_is_not_a_wrong_split(line, name, words, tmp_path, keys):
+    path = tmp_path / "scores.txt"
+    rows = zip(NAMES, SCORES, strict=True)
+    path.write_text("".join(line.format(*row) + "\n" for row in rows))
+    (finding,) = diagnose.check(path, keys)[1]
+    assert finding.name == name and words in finding.problem
+    assert ("1 for spoof" in finding.fix) == ("0" in line)
+
+
+def test_capitals_and_carriage_returns(tmp_path, keys):
+    path = tmp_path / "scores.txt"
+    score_files.write(path, [x.lower() for x in NAMES], SCORES, "asvspoof2021")
+    (finding,) = diagnose.check(path, keys)[1]
+    assert finding.name == "names"
+    assert f"{NAMES[0].lower()} in the scores, {NAMES[0]} in the" in finding.problem
+    score_files.write(path, NAMES, SCORES, "asvspoof2021")
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r"))
+    assert diagnose.check(path, keys)[1] == []
+
+
+def test_a_file_without_a_readable_line_has_one_finding(tmp_path, keys):
+    path = tmp_path / "scores.csv"
+    path.write_text("utterance,score\nu1,2,5\nu2,1,25\n")
+    (finding,) = diagnose.check(path, keys)[1]
+    assert finding.name == "malformed"
+    assert "2,5, which looks like a number with a decimal comma" in finding.problem

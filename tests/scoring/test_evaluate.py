@@ -181,6 +181,10 @@ def test_the_eval_subset_is_scored_by_default(tmp_path, capsys):
     assert found["keys"]["subset"] == "eval"
     found = run(tmp_path, "--subset", "progress", capsys=capsys)
     assert found["n_bonafide"] + found["n_spoof"] == 20
+    files = [f"{tmp_path}/scores.txt", "--keys", f"{tmp_path}/keys.txt"]
+    assert cli.main(["evaluate", "--replicas", "0", "--scores", *files]) == 0
+    subset = "evaluating subset eval; the keys have eval, progress"
+    assert subset in capsys.readouterr().err
     found = run(tmp_path, "--subset", "all", capsys=capsys)
     assert found["n_bonafide"] + found["n_spoof"] == 80
 

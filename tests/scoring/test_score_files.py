@@ -312,7 +312,9 @@ def test_the_eval_subset_is_the_default(tmp_path):
     ):
         key_files.subset(keys, "hidden")
     path.write_text(KEYS_2019)
-    with pytest.raises(UserError, match="no subset 'eval': the keys have no subsets"):
+    with pytest.raises(
+        UserError, match="no subset 'eval': the keys have no column subset"
+    ):
         key_files.subset(key_files.read(path), "eval")
 
 
