@@ -66,6 +66,23 @@ def add_corpus(command: argparse.ArgumentParser, whose: str) -> None:
     )
 
 
+def corpus_title(
+    arguments: argparse.Namespace, trained_on: CorpusSection
+) -> tuple[str, str]:
+    """Returns the corpus that ``--corpus`` names, or else a run's training corpus.
+
+    Args:
+      arguments: parsed arguments, with ``--corpus``.
+      trained_on: section ``corpus`` of the run's config.
+
+    Returns:
+      Its name and its config; the config may be "".
+    """
+    name = arguments.corpus or f"{trained_on.name}/{trained_on.config}"
+    name, _, size = name.partition("/")
+    return name, size
+
+
 def corpus_folder(arguments: argparse.Namespace, trained_on: CorpusSection) -> Path:
     """Finds the corpus that ``--corpus`` names, or else a run's training corpus.
 
@@ -81,8 +98,7 @@ def corpus_folder(arguments: argparse.Namespace, trained_on: CorpusSection) -> P
     """
     from mldg_jax.data.corpus import find_corpus
 
-    name = arguments.corpus or f"{trained_on.name}/{trained_on.config}"
-    name, _, size = name.partition("/")
+    name, size = corpus_title(arguments, trained_on)
     return find_corpus(name, size, arguments.data_dir)
 
 

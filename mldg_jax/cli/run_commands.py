@@ -15,9 +15,12 @@ from mldg_jax.cli.arguments import (
     add_data_dir,
     add_overrides,
     corpus_folder,
+    corpus_title,
 )
 from mldg_jax.common import processes
+from mldg_jax.common.config import CorpusSection
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.files import check_folder
 
 DEMO = "Build the corpus DebSpoof, train four methods on it and write a report."
 DEMO_DETAILS = """\
@@ -225,12 +228,18 @@ def _train(arguments: argparse.Namespace) -> int | None:
     from mldg_jax.training import loop, parallel
     from mldg_jax.training.config_files import read_config_file
 
+    check_folder(arguments.workdir)
     config = read_config_file(arguments.config, arguments.overrides)
+    if ":" not in arguments.config:  # it was the config file that chose it
+        print(f"{arguments.config}: method {config.method}", file=sys.stderr)
     if arguments.coordinator:
         parallel.connect(arguments.coordinator, arguments.processes, arguments.process)
     name, size = config.corpus.name, config.corpus.config
     folder = find_corpus(name, size, arguments.data_dir)
     config = with_values(config, {"corpus.sha256": corpus_sha256(folder)})
+    is_new = not (Path(arguments.workdir) / run_folder.CONFIG).exists()
+    if is_new and config.calibration.utterances and config.corpus.fold is None:
+        _trials(config.corpus, config.calibration.split)  # refused before the training
     split = config.validation.split if config.validation.every else None
     fold = config.corpus.fold
     with processes.caught(multiprocess=parallel.is_multiprocess()) as stop:
@@ -254,12 +263,29 @@ def _train(arguments: argparse.Namespace) -> int | None:
     if not is_calibrated and utterances:
         try:
             # (it says so if there is no such split)
+            trials = _trials(config.corpus, split)
             rows = load_split(folder, split)
-            scorer.calibrate(run, rows, utterances=utterances)
+            scorer.calibrate(run, rows, utterances=utterances, trials=trials)
         except UserError as error:  # the run is complete without a calibration
             print(f"mldg: {run} is not calibrated: {error}", file=sys.stderr)
     print(f"{run}: finished; to score recordings: mldg score {run} your.wav")
     return None
+
+
+def _trials(corpus: CorpusSection, split: str) -> Any:
+    """Describes a split of a run's training corpus; it must not be the one trained on.
+
+    Raises ``UserError`` with the fix in the config's words.
+    """
+    from mldg_jax.data.corpus import TRAINING_SPLIT
+    from mldg_jax.scoring.calibration import trials_of
+
+    if split == TRAINING_SPLIT:
+        raise UserError(
+            f"calibration.split is {split!r}, which the run is trained on: set "
+            "calibration.split=dev, or calibration.utterances=0 for no calibration"
+        )
+    return trials_of(corpus, corpus.name, corpus.config, corpus.sha256, split)
 
 
 def _same_command() -> str:
@@ -268,13 +294,18 @@ def _same_command() -> str:
 
 def _calibrate(arguments: argparse.Namespace) -> None:
     from mldg_jax.common import run_folder
-    from mldg_jax.data.corpus import load_split
+    from mldg_jax.data.corpus import corpus_sha256, load_split
     from mldg_jax.scoring import scorer
+    from mldg_jax.scoring.calibration import trials_of
 
     trained_on = run_folder.read_config(arguments.run).corpus
+    name, size = corpus_title(arguments, trained_on)
     folder = corpus_folder(arguments, trained_on)
+    trials = trials_of(trained_on, name, size, corpus_sha256(folder), arguments.split)
     rows = load_split(folder, arguments.split)
-    path = scorer.calibrate(arguments.run, rows, utterances=arguments.utterances)
+    path = scorer.calibrate(
+        arguments.run, rows, utterances=arguments.utterances, trials=trials
+    )
     print(f"wrote {path}; the run's scores are now log-likelihood ratios")
 
 

@@ -216,12 +216,13 @@ def numbered_lines(text: str, path: str | Path) -> list[tuple[int, str]]:
     return lines
 
 
-def read_json(path: str | Path, kind: type[Kind]) -> Kind:
+def read_json(path: str | Path, kind: type[Kind], *, fix: str = "") -> Kind:
     """Reads a JSON file.
 
     Args:
       path: of the file.
       kind: what it must hold: dict or list.
+      fix: what to do if it is damaged, for the message.
 
     Returns:
       What it holds. Numbers may be NaN or infinite.
@@ -229,16 +230,28 @@ def read_json(path: str | Path, kind: type[Kind]) -> Kind:
     Raises:
       UserError: as ``read_text``, or it is not JSON, or holds something else.
     """
-    return parse_json(read_text(path), kind, path)
+    return parse_json(_json_text(path, fix), kind, path, fix=fix)
 
 
-def parse_json(text: str, kind: type[Kind], name: str | Path) -> Kind:
+def _json_text(path: str | Path, fix: str) -> str:
+    """Reads the text of a JSON file; only damage is answered with ``fix``."""
+    data = read_bytes(path)
+    try:
+        return decode(data, path)
+    except UserError:
+        if not fix:
+            raise
+        raise UserError(f"{path} is damaged: it is not text; {fix}") from None
+
+
+def parse_json(text: str, kind: type[Kind], name: str | Path, *, fix: str = "") -> Kind:
     """Parses JSON as ``read_json`` does.
 
     Args:
       text: of the file, or of a line of it.
       kind: what it must hold: dict or list.
       name: the file, for messages.
+      fix: what to do if it is damaged, for the message.
 
     Returns:
       What it holds.
@@ -246,27 +259,34 @@ def parse_json(text: str, kind: type[Kind], name: str | Path) -> Kind:
     Raises:
       UserError: it is not JSON, or holds something else.
     """
+    advice = f"; {fix}" if fix else ""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         reason = str(error).partition(";")[0]
-        raise UserError(f"{name} is damaged: it is not JSON ({reason})") from None
+        raise UserError(
+            f"{name} is damaged: it is not JSON ({reason}){advice}"
+        ) from None
     if not isinstance(content, kind):
         raise UserError(
             f"{name} is damaged: it holds {type(content).__name__} and not "
-            f"{kind.__name__}"
+            f"{kind.__name__}{advice}"
         )
     return content
 
 
 def read_json_lines(
-    path: str | Path, *, check: Callable[[dict[str, Any]], bool] = bool
+    path: str | Path,
+    *,
+    check: Callable[[dict[str, Any]], bool] = bool,
+    fix: str = "",
 ) -> Iterator[dict[str, Any]]:
     """Reads a file with a JSON object on every line.
 
     Args:
       path: of the file.
       check: whether an object is one that belongs there.
+      fix: what to do if the file is damaged, for the message.
 
     Yields:
       The objects. A last line without its newline is left out: a kill cut it short.
@@ -274,10 +294,12 @@ def read_json_lines(
     Raises:
       UserError: as ``read_text``, or a line that is no such object.
     """
-    text = read_text(path)
-    for number, line in enumerate(text.split("\n")[:-1], 1):
+    advice = f"; {fix}" if fix else ""
+    for number, line in enumerate(_json_text(path, fix).split("\n")[:-1], 1):
         if line.strip():
-            entry = parse_json(line, dict, f"{path}, line {number}")
+            entry = parse_json(line, dict, f"{path}, line {number}", fix=fix)
             if not check(entry):
-                raise UserError(f"{path}, line {number} is damaged: {line[:60]!r}")
+                raise UserError(
+                    f"{path}, line {number} is damaged: {line[:60]!r}{advice}"
+                )
             yield entry

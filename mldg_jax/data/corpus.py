@@ -22,6 +22,7 @@ __all__ = [
     "BONAFIDE",
     "NO_ATTACK",
     "SPOOF",
+    "TRAINING_SPLIT",
     "Corpus",
     "corpus_sha256",
     "find_corpus",
@@ -35,6 +36,7 @@ __all__ = [
     "trained_on",
 ]
 
+TRAINING_SPLIT = "train"
 KEPT_SECONDS = 10 * 3600  # splits up to this duration are cached in memory: 1.2 GB
 
 
@@ -192,7 +194,7 @@ def load_training(folder: str | Path, fold: int | None = None) -> Corpus:
     Raises:
       UserError: there is no such split or fold.
     """
-    train = load_split(folder, "train")
+    train = load_split(folder, TRAINING_SPLIT)
     if fold is None:
         return train
     rows, folds = _speaker_folds(folder, fold)

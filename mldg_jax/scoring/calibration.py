@@ -22,11 +22,14 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from mldg_jax import metrics
+from mldg_jax.common.config import CorpusSection
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing
 from mldg_jax.common.text_files import read_json
+from mldg_jax.data.corpus import BONAFIDE, SPOOF, TRAINING_SPLIT
 
 CALIBRATION_FILE = "calibration.json"  # in a run's folder
+FIX = "calibrate again, with `mldg calibrate RUN`"
 
 
 class Calibration(NamedTuple):
@@ -37,6 +40,9 @@ class Calibration(NamedTuple):
       offset: in nats.
       prior: prior probability of bona fide that the fit was weighted for.
       n_bonafide, n_spoof: number of trials it was fitted on.
+      corpus, split: where these are from; empty if not recorded.
+      is_held_out: whether the split is one of the training corpus, known by its
+        SHA-256, and not the one that the run was trained on.
     """
 
     scale: float
@@ -44,13 +50,109 @@ class Calibration(NamedTuple):
     prior: float
     n_bonafide: int
     n_spoof: int
+    corpus: str = ""
+    split: str = ""
+    is_held_out: bool = False
+
+
+class CalibrationTrials(NamedTuple):
+    """The trials that a run is calibrated on; see ``Calibration``."""
+
+    corpus: str
+    split: str
+    is_held_out: bool
+
+
+def trials_of(
+    trained_on: CorpusSection, name: str, size: str, sha256: str, split: str
+) -> CalibrationTrials:
+    """Describes a split to calibrate on, and refuses what a run was trained on.
+
+    Args:
+      trained_on: section ``corpus`` of the run's config.
+      name: name of the corpus to calibrate on.
+      size: its config; "" if it has only one.
+      sha256: its fingerprint; "" if unknown.
+      split: name of the split.
+
+    Returns:
+      The description.
+
+    Raises:
+      UserError: the run was trained on the split.
+    """
+    is_same = bool(sha256) and sha256 == trained_on.sha256
+    title = "/".join(filter(None, (name, size)))
+    # Sizes of the same name may be one corpus: "" stands for the only one there is.
+    is_named_same = name == trained_on.name and (
+        size == trained_on.config or not (size and trained_on.config)
+    )
+    if is_same or is_named_same:
+        if trained_on.fold is not None:
+            raise UserError(
+                f"the run was trained on speakers of every split of {title} "
+                f"(corpus.fold {trained_on.fold}), so it cannot be calibrated on "
+                f"split {split}: name another corpus with --corpus"
+            )
+        if split == TRAINING_SPLIT:
+            raise UserError(
+                f"the run was trained on split {split} of {title}, and scores of "
+                "training data are not calibrated for new recordings: calibrate on a "
+                "split that it was not trained on, e.g. --split dev"
+            )
+    return CalibrationTrials(title, split, is_same)
+
+
+def check_trials(
+    labels: Array, utterances: int, trials: CalibrationTrials | None
+) -> None:
+    """Checks trials before they are scored.
+
+    Args:
+      labels: (trials,) 1 bona fide, 0 spoof.
+      utterances: largest number of each class to use; 0 for all.
+      trials: where they are from; None if unknown.
+
+    Raises:
+      UserError: a class is missing, or ``utterances`` is negative.
+    """
+    if utterances < 0:
+        raise UserError(
+            f"the number of utterances is {utterances}; it must be at least 1, or 0 "
+            "for all"
+        )
+    title = f"split {trials.split} of {trials.corpus}" if trials else "the split"
+    for name, label in (("bona fide", BONAFIDE), ("spoof", SPOOF)):
+        if not (labels == label).any():
+            raise UserError(
+                f"{title} has no {name} utterances, and calibration needs both "
+                "classes: choose another split or corpus"
+            )
+
+
+def trials_in_words(calibration: Calibration) -> str:
+    """Describes the trials of a calibration for the model card.
+
+    Args:
+      calibration: from ``fit_calibration`` or ``load_calibration``.
+
+    Returns:
+      Words to follow "utterances", which claim no more than is known.
+    """
+    if not calibration.split:
+        return " (it was not recorded which)"
+    where = f" of split {calibration.split} of {calibration.corpus}"
+    if calibration.is_held_out:
+        return f"{where}, which was not used for training"
+    return f"{where}; whether the training data contain some of them was not checked"
 
 
 def fit_calibration(scores: Array, labels: Array, prior: float = 0.5) -> Calibration:
     """Fits the calibration that minimises cross-entropy at a prior.
 
     Args:
-      scores: (trials,) finite, higher for bona fide, of a dev split.
+      scores: (trials,) finite, higher for bona fide, of data that the detector was
+        not trained on.
       labels: (trials,) 1 bona fide, 0 spoof; the classes are weighted by ``prior``,
         regardless of their sizes.
       prior: of bona fide, in (0, 1). 0.5 minimises Cllr.
@@ -76,8 +178,8 @@ def fit_calibration(scores: Array, labels: Array, prior: float = 0.5) -> Calibra
     # for ever (Albert & Anderson 1984, quasi-complete separation).
     if bonafide.min() >= spoof.max():
         raise UserError(
-            f"a threshold separates all {scores.size:,} trials of the dev split (bona "
-            f"fide ≥ {bonafide.min():g}, spoof ≤ {spoof.max():g}), so the scale has no "
+            f"a threshold separates all {scores.size:,} trials (bona fide ≥ "
+            f"{bonafide.min():g}, spoof ≤ {spoof.max():g}), so the scale has no "
             "optimum; calibrate on more or harder trials"
         )
     weights = np.where(real, prior / bonafide.size, (1 - prior) / spoof.size)
@@ -87,8 +189,10 @@ def fit_calibration(scores: Array, labels: Array, prior: float = 0.5) -> Calibra
     scale = float(model.coef_[0, 0] / spread)
     if scale <= 0:
         raise UserError(
-            f"the fitted scale is {scale:g}, so higher scores mean spoof on the dev "
-            "split; they must mean bona fide: negate the scores"
+            f"the fitted scale is {scale:g}: on these trials, spoof scores are as high "
+            "as bona fide ones or higher. Either the detector has learned too little "
+            "(train it longer, or check its EER), or a higher score means spoof (then "
+            "negate the scores)"
         )
     offset = float(model.intercept_[0] - scale * centre - logit(prior))
     return Calibration(scale, offset, prior, bonafide.size, spoof.size)
@@ -130,19 +234,34 @@ def load_calibration(path: str | Path) -> Calibration:
     Raises:
       UserError: the file cannot be read or does not hold a calibration.
     """
+    content = read_json(path, dict, fix=FIX)
     try:
-        fitted = Calibration(**read_json(path, dict))
+        fitted = Calibration(**content)
         usable = fitted.scale > 0 and np.isfinite([fitted.scale, fitted.offset]).all()
-    except UserError as error:
-        raise UserError(f"{error}; calibrate again") from None
     except (ValueError, TypeError):
         usable = False
     if not usable:
         raise UserError(
-            f"{path} is not a calibration: it must hold "
-            f"{', '.join(Calibration._fields)} with a scale above 0; calibrate again"
+            f"{path} is damaged: it must hold {', '.join(Calibration._fields[:5])} "
+            f"with a scale above 0; {FIX}"
         )
     return fitted
+
+
+def calibration_of(run: str | Path) -> Calibration | None:
+    """Reads the calibration of a run.
+
+    Args:
+      run: the run's folder.
+
+    Returns:
+      The calibration; None if the run has none.
+
+    Raises:
+      UserError: as ``load_calibration``.
+    """
+    path = Path(run) / CALIBRATION_FILE
+    return load_calibration(path) if path.exists() else None
 
 
 def min_cllr(bonafide_scores: Array, spoof_scores: Array) -> float:

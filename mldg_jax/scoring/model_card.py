@@ -17,7 +17,7 @@ from mldg_jax.common import files, run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_json, visible
-from mldg_jax.scoring.calibration import CALIBRATION_FILE, Calibration, load_calibration
+from mldg_jax.scoring.calibration import Calibration, calibration_of, trials_in_words
 from mldg_jax.scoring.outcome import System
 
 CARD = "MODEL_CARD.md"
@@ -64,9 +64,8 @@ def write(run: str | Path) -> None:
     """
     run = Path(run)
     config = run_folder.read_config(run)
-    calibration_file = run / CALIBRATION_FILE
     facts = run_folder.read_provenance(run)
-    fitted = load_calibration(calibration_file) if calibration_file.exists() else None
+    fitted = calibration_of(run)
     evaluations = read_evaluations(run)
     try:
         entries = [CardEvaluation(**entry) for entry in evaluations]
@@ -89,7 +88,8 @@ def read_evaluations(run: Path) -> list[dict[str, Any]]:
       The attributes of each ``CardEvaluation``; empty if there are none.
     """
     path = run / EVALUATIONS
-    return read_json(path, list) if path.exists() else []
+    fix = "delete it; `mldg evaluate … --card RUN` writes it again"
+    return read_json(path, list, fix=fix) if path.exists() else []
 
 
 def add_evaluation(
@@ -224,8 +224,8 @@ def _scores(calibration) -> str:
     return text + (
         "It is the natural logarithm of a likelihood ratio, bona fide over spoof, "
         f"calibrated on {calibration.n_bonafide:,} bona fide and "
-        f"{calibration.n_spoof:,} spoof utterances that were not used for training: at "
-        "0 both are equally likely for a prior of one half."
+        f"{calibration.n_spoof:,} spoof utterances{trials_in_words(calibration)}. "
+        "At 0 both are equally likely for a prior of one half."
     )
 
 

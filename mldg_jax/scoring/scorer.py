@@ -32,9 +32,11 @@ from mldg_jax.scoring import model_card
 from mldg_jax.scoring.calibration import (
     CALIBRATION_FILE,
     Calibration,
+    CalibrationTrials,
     apply_calibration,
+    calibration_of,
+    check_trials,
     fit_calibration,
-    load_calibration,
     save_calibration,
 )
 
@@ -149,15 +151,18 @@ def load(run: str | Path) -> Scorer:
       UserError: the run does not exist or is not finished, or its parameters do not fit
         its model.
     """
+    return _load_raw(run)._replace(calibration=calibration_of(run))
+
+
+def _load_raw(run: str | Path) -> Scorer:
+    """Loads a finished run as ``load`` does, without its calibration."""
     parts = load_parameters(run)
     params = {**parts.trainable, "frontend": parts.merged_frontend()}
-    calibration_file = Path(run) / CALIBRATION_FILE
     return Scorer(
         parts.detector,
         {"params": params, "batch_stats": parts.batch_stats},
         parts.config.crop_samples,
         parts.config,
-        load_calibration(calibration_file) if calibration_file.exists() else None,
     )
 
 
@@ -283,30 +288,39 @@ def score_waveforms(
     return np.array([w.score.mean() for w in stream(scorer, waveforms, overlap)])
 
 
-def calibrate(run: str | Path, corpus: Corpus, *, utterances: int) -> Path:
+def calibrate(
+    run: str | Path,
+    corpus: Corpus,
+    *,
+    utterances: int,
+    trials: CalibrationTrials | None = None,
+) -> Path:
     """Fits a run's calibration on part of a split and stores it in the run's folder.
 
     Afterwards ``mldg score`` and ``load(run)`` give calibrated scores.
 
     Args:
       run: a finished run.
-      corpus: a dev split.
+      corpus: a split that the run was not trained on.
       utterances: largest number of each class, the same ones each time; 0 for all.
+      trials: where the corpus is from, see ``trials_of``, for the model card.
 
     Returns:
       The calibration file.
 
     Raises:
-      UserError: the run is not finished or its folder cannot be written to, or its
-        scores cannot be calibrated.
+      UserError: the run is not finished or its folder cannot be written to, its scores
+        cannot be calibrated, a class is missing, or ``utterances`` is negative.
     """
     path = Path(run) / CALIBRATION_FILE
     check_output(path)
-    raw = load(run)._replace(calibration=None)
+    check_trials(corpus.label, utterances, trials)
+    raw = _load_raw(run)
     rows = np.concatenate(
         [spread(corpus.label == c, utterances) for c in (BONAFIDE, SPOOF)]
     )
     scores = score_waveforms(raw, (corpus.waveform(i) for i in rows))
-    save_calibration(path, fit_calibration(scores, corpus.label[rows]))
+    fitted = fit_calibration(scores, corpus.label[rows])
+    save_calibration(path, fitted._replace(**trials._asdict()) if trials else fitted)
     model_card.write(run)
     return path

@@ -1,5 +1,6 @@
 """Calibration against closed forms and scipy's optimiser and isotonic regression."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,13 +9,18 @@ from scipy.optimize import isotonic_regression, minimize
 from scipy.stats import norm
 
 from mldg_jax import UserError, metrics
+from mldg_jax.common.config import CorpusSection
 from mldg_jax.scoring.calibration import (
+    CalibrationTrials,
     apply_calibration,
+    check_trials,
     fit_calibration,
     load_calibration,
     min_cllr,
     reliability,
     save_calibration,
+    trials_in_words,
+    trials_of,
 )
 
 RNG = np.random.default_rng(4)
@@ -35,7 +41,7 @@ def test_fit_minimises_the_weighted_cross_entropy(prior):
     best = minimize(cross_entropy, [1.0, 0.0], method="Nelder-Mead", tol=1e-12)
     assert [found.scale, found.offset] == pytest.approx(best.x, abs=1e-5)
     assert cross_entropy(found[:2]) <= best.fun + 1e-12
-    assert found[2:] == (prior, 150, 700)
+    assert found[2:5] == (prior, 150, 700)
 
 
 def test_fit_finds_the_likelihood_ratio_of_two_gaussians():
@@ -121,3 +127,56 @@ def test_scores_that_cannot_be_calibrated(scores, words):
         fit_calibration(np.array(scores), np.array([1, 1, 0, 0, 0]))
     with pytest.raises(ValueError, match="prior is 1"):
         fit_calibration(SCORES, LABELS, 1)
+
+
+OWN = CorpusSection("asvspoof5", "", "abc")
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "words"),
+    [
+        (OWN, ("asvspoof5", "", "abc", "train"), "trained on split train.*--split dev"),
+        (OWN, ("asvspoof5", "", "", "train"), "trained on split train"),  # unknown hash
+        (OWN, ("manifest", "copy", "abc", "train"), "trained on split train"),
+        (CorpusSection("debspoof", "small"), ("debspoof", "", "", "train"), "--split"),
+        (
+            dataclasses.replace(OWN, fold=1),
+            ("asvspoof5", "", "abc", "dev"),
+            "another corpus",
+        ),
+    ],
+)
+def test_training_data_are_refused(own, other, words):
+    with pytest.raises(UserError, match=words):
+        trials_of(own, *other)
+
+
+def test_only_what_is_known_of_the_trials_is_claimed():
+    def words(*other):
+        fitted = fit_calibration(SCORES, LABELS)
+        return trials_in_words(fitted._replace(**trials_of(OWN, *other)._asdict()))
+
+    known = words("asvspoof5", "", "abc", "dev")
+    assert known == " of split dev of asvspoof5, which was not used for training"
+    for other in (
+        ("asvspoof5", "", "", "dev"),
+        ("asvspoof5", "", "rebuilt", "dev"),
+        ("debspoof", "small", "def", "train"),
+    ):
+        assert "was not checked" in words(*other)
+    assert "not used" not in trials_in_words(fit_calibration(SCORES, LABELS))
+
+
+@pytest.mark.parametrize(
+    ("labels", "utterances", "words"),
+    [
+        ([1, 0], -1, "number of utterances is -1"),
+        ([1, 1], 9, "split eval of x has no spoof"),
+        ([0], 9, "split eval of x has no bona fide"),
+    ],
+)
+def test_unusable_trials_are_refused_before_they_are_scored(labels, utterances, words):
+    with pytest.raises(UserError, match=words):
+        check_trials(
+            np.array(labels), utterances, CalibrationTrials("x", "eval", False)
+        )

@@ -82,7 +82,14 @@ def test_calibration_makes_scores_likelihood_ratios_and_the_card_says_so(own_smo
     assert "calibrated on 30 bona fide and 30 spoof" in card(own_smoke_run)[1].replace(
         "\n", " "
     )
+    assert "not used for training" not in card(own_smoke_run)[1]  # nobody said so
     # calibrating a calibrated run starts from its raw scores
+    scorer.calibrate(own_smoke_run, corpus, utterances=30)
+    assert scorer.load(own_smoke_run).calibration == fitted.calibration
+    # so a damaged one is mended by it
+    (own_smoke_run / "calibration.json").write_bytes(b"\xff")
+    with pytest.raises(UserError, match=r"is damaged.*calibrate again"):
+        scorer.load(own_smoke_run)
     scorer.calibrate(own_smoke_run, corpus, utterances=30)
     assert scorer.load(own_smoke_run).calibration == fitted.calibration
 
