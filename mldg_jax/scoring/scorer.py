@@ -2,9 +2,8 @@
 
 A score is higher for bona fide: the difference of the two logits or, if the run is
 calibrated, a log-likelihood ratio. A recording is split into windows of the length of
-the training crops, evenly spread to cover it, and its score is the mean over its
-windows. As all windows have one shape, one compiled program scores recordings of every
-length, and windows of several recordings share a batch.
+the training crops, evenly spread to cover it, and its score is their mean. One compiled
+program scores all recordings, and windows of several of them share a batch.
 """
 
 import functools
@@ -295,9 +294,7 @@ def calibrate(
     utterances: int,
     trials: CalibrationTrials | None = None,
 ) -> Path:
-    """Fits a run's calibration on part of a split and stores it in the run's folder.
-
-    Afterwards ``mldg score`` and ``load(run)`` give calibrated scores.
+    """Fits and stores a run's calibration; its scores are calibrated from then on.
 
     Args:
       run: a finished run.
@@ -309,16 +306,14 @@ def calibrate(
       The calibration file.
 
     Raises:
-      UserError: the run is not finished or its folder cannot be written to, its scores
-        cannot be calibrated, a class is missing, or ``utterances`` is negative.
+      UserError: the run, its folder, the split or ``utterances`` does not allow it.
     """
     path = Path(run) / CALIBRATION_FILE
     check_output(path)
     check_trials(corpus.label, utterances, trials)
     raw = _load_raw(run)
-    rows = np.concatenate(
-        [spread(corpus.label == c, utterances) for c in (BONAFIDE, SPOOF)]
-    )
+    classes = [corpus.label == label for label in (BONAFIDE, SPOOF)]
+    rows = np.concatenate([spread(x, utterances) for x in classes])
     scores = score_waveforms(raw, (corpus.waveform(i) for i in rows))
     fitted = fit_calibration(scores, corpus.label[rows])
     save_calibration(path, fitted._replace(**trials._asdict()) if trials else fitted)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from benchmarks import coverage
+from benchmarks import interval_coverage
 from mldg_jax import metrics
 from mldg_jax.scoring import bootstrap, bootstrap_statistics, two_way
 from mldg_jax.scoring.scheme import Scheme
@@ -136,18 +136,22 @@ def test_coverage_of_new_attacks():
     probability of 0.1 %; of those that cover with 0.62 and 0.40 (500 systems), more
     than 48 with less.
     """
-    found = coverage.coverage(coverage.SETTINGS[0], 7, 60, replicates=400)
+    found = interval_coverage.coverage(
+        interval_coverage.SETTINGS[0], 7, 60, replicates=400
+    )
     share = {method: share for method, (share, _) in found.items()}
     assert share["two-way"] >= 50 / 60
     assert share["two-way"] >= share["two-way, plain"] >= share["speakers"]
     assert share["trials"] <= share["speakers"] <= 48 / 60
     # Without effects of attacks it is too wide, and still no wider than √3 and t allow.
-    alike = coverage.coverage(coverage.SETTINGS[-1], 20, 20, replicates=200)
+    alike = interval_coverage.coverage(
+        interval_coverage.SETTINGS[-1], 20, 20, replicates=200
+    )
     assert 1 < alike["two-way"][1] / alike["trials"][1] < 2
 
 
 @pytest.mark.full
 def test_coverage_of_500_systems_with_20_attacks():
-    found = coverage.coverage(coverage.SETTINGS[0], 20, 500)
+    found = interval_coverage.coverage(interval_coverage.SETTINGS[0], 20, 500)
     assert 0.92 <= found["two-way"][0] <= 0.98
     assert found["speakers"][0] < 0.85
