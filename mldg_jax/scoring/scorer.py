@@ -297,8 +297,7 @@ def calibrate(
     """Fits and stores a run's calibration; its scores are calibrated from then on.
 
     Args:
-      run: a finished run.
-      corpus: a split that the run was not trained on.
+      run, corpus: a finished run, and a split that it was not trained on.
       utterances: largest number of each class, the same ones each time; 0 for all.
       trials: where the corpus is from, see ``trials_of``, for the model card.
 
