@@ -32,7 +32,7 @@ from mldg_jax.scoring import model_card
 from mldg_jax.scoring.calibration import (
     CALIBRATION_FILE,
     Calibration,
-    CalibrationTrials,
+    DevTrials,
     apply_calibration,
     calibration_of,
     check_trials,
@@ -287,11 +287,7 @@ def score_waveforms(
 
 
 def calibrate(
-    run: str | Path,
-    corpus: Corpus,
-    *,
-    utterances: int,
-    trials: CalibrationTrials | None = None,
+    run: str | Path, corpus: Corpus, *, utterances: int, trials: DevTrials | None = None
 ) -> Path:
     """Fits a run's calibration on part of a split and stores it in the run's folder.
 
