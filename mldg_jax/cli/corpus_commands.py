@@ -11,12 +11,7 @@ from typing import Any
 from mldg_jax.cli.arguments import add_command, add_data_dir
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import visible
-
-CORPORA = (
-    *("asvspoof2019_la", "asvspoof2021_la", "asvspoof2021_df", "asvspoof5"),
-    *("in_the_wild", "fakeavceleb", "debspoof", "manifest"),
-)
-
+from mldg_jax.data.corpus_folder import CORPORA
 
 BUILD = "Prepare a corpus for training and evaluation."
 BUILD_DETAILS = """\
@@ -92,6 +87,11 @@ def add(commands: Any) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> None:
+    if arguments.workers is not None and arguments.workers < 1:
+        raise UserError(
+            f"--workers is {arguments.workers}; it must be at least 1 (leave it out "
+            "for one per CPU core)"
+        )
     if arguments.name == "debspoof":
         if arguments.source is not None or arguments.beam is not None:
             raise UserError("debspoof takes neither --source nor --beam: remove them")

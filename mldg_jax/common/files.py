@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import platform
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -75,11 +76,25 @@ def check_folder(folder: str | Path) -> None:
         reason = f"{existing} is not a folder"
     elif not reason and not os.access(existing, os.W_OK | os.X_OK):
         reason = os.strerror(errno.EACCES)
+    elif not reason:
+        reason = _probe(existing)
     if reason:
         raise UserError(
             f"cannot write to {folder}: {reason}; choose another folder, or make that "
             "one writable"
         )
+
+
+def _probe(folder: Path) -> str:
+    """Returns why nothing can be created in a folder; "" if it can.
+
+    Below /proc, access is granted and creation fails with "No such file".
+    """
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".mldg-", dir=folder))
+    except OSError as error:
+        return os.strerror(error.errno or errno.EIO)
+    return ""
 
 
 # The texts of a file system's refusals, to be searched for in any exception's message:
@@ -99,6 +114,8 @@ REFUSALS = tuple(
         errno.EEXIST,
     )
 )
+
+FULL = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
 
 
 @contextlib.contextmanager
@@ -122,10 +139,10 @@ def writing(folder: str | Path) -> Iterator[None]:
         reason = next((x for x in REFUSALS if x in str(error)), None)
         if reason is None:
             raise
+        fix = "free some space or choose" if reason in FULL else "choose"
         raise UserError(
             f"cannot write to {folder}: {reason}. Everything saved before is intact; "
-            "free some space or choose a writable folder, and start the same command "
-            "again"
+            f"{fix} a writable folder, and start the same command again"
         ) from error
 
 
@@ -152,10 +169,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
-    # Some writers (safetensors) make files that nobody else can read.
-    part.touch()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Some writers (safetensors) make files that nobody else can read.
+        part.touch()
+    except FileNotFoundError as error:  # as below /proc; inputs are read elsewhere
+        raise UserError(
+            f"cannot write to {path.parent}: {error.strerror}; choose another folder"
+        ) from None
     mode = part.stat().st_mode
     part.unlink()
     try:

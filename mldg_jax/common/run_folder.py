@@ -21,8 +21,13 @@ from mldg_jax.common.files import replacing, write_text, writing
 from mldg_jax.common.provenance import fingerprint
 from mldg_jax.common.text_files import read_json
 
+LFCC = "lfcc-gmm"  # method of the baseline, whose runs have no detector
 CONFIG, PROVENANCE = "config.json", "provenance"
 TRAINABLE = "trainable.safetensors"
+
+
+class DamagedRunError(UserError):
+    """The result of a finished run is damaged; its checkpoints may be intact."""
 
 
 def write_config(
@@ -119,7 +124,8 @@ def _read(workdir: str | Path) -> dict[str, Any]:
             f"{workdir} is not a run folder (it has no {CONFIG}); create one with "
             "`mldg demo` or `mldg train`"
         )
-    return read_json(path, dict)
+    fix = "copy the run folder again, or train in a new one"
+    return read_json(path, dict, fix=fix)
 
 
 def flat_config(config: Config) -> dict[str, Any]:
@@ -192,10 +198,17 @@ def read_trainable(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]
       ``(trainable, batch_stats)``, see ``write_trainable``.
 
     Raises:
-      UserError: the run is not finished, or the file is damaged.
+      UserError: the run is not finished, or the file cannot be read.
+      DamagedRunError: the file is damaged.
     """
     path = Path(workdir) / TRAINABLE
     if not path.exists():
+        if read_config(workdir).method == LFCC:
+            raise UserError(
+                f"{workdir} is an LFCC-GMM run, a baseline whose model is not saved: "
+                "it cannot be scored, calibrated, exported or analysed with this "
+                "command; its folder has the scores of its test trials"
+            )
         raise UserError(
             f"{workdir} is not a finished run (it has no {TRAINABLE}): start the same "
             "training command again to continue it"
@@ -215,7 +228,10 @@ def read_trainable(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})") from None
     except Exception as error:  # a damaged file makes its reader raise all kinds
-        raise UserError(f"{path} is damaged ({error}); train the run again") from None
+        raise DamagedRunError(
+            f"{path} is damaged ({error}); start the same training command again: it "
+            "writes the file again from the last checkpoint"
+        ) from None
 
 
 FROZEN = "frozen.json"
@@ -238,7 +254,8 @@ def check_frozen(workdir: Path, weights: str, params: Any, *, write: bool) -> st
     """
     path, sha256 = workdir / FROZEN, fingerprint(params)
     if path.exists():
-        old = read_json(path, dict).get("sha256")
+        fix = f"if {weights} is what the run began with, delete the file"
+        old = read_json(path, dict, fix=fix).get("sha256")
         if not isinstance(old, str):
             raise UserError(
                 f"{path} is damaged: it has no sha256. If {weights} is what the run "

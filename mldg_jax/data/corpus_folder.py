@@ -6,6 +6,11 @@ from typing import Any
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_json
 
+CORPORA = (
+    *("asvspoof2019_la", "asvspoof2021_la", "asvspoof2021_df", "asvspoof5"),
+    *("in_the_wild", "fakeavceleb", "debspoof", "manifest"),
+)
+
 
 def find_corpus(name: str, config: str, data_dir: str | Path) -> Path:
     """Finds the folder of a prepared corpus.
@@ -33,6 +38,12 @@ def find_corpus(name: str, config: str, data_dir: str | Path) -> Path:
         raise UserError(
             f"{name} was built as {' and as '.join(configs)}: name one, as in "
             f"{name}/{configs[0]}"
+        )
+    if name not in CORPORA:
+        raise UserError(
+            f"there is no corpus {name!r} under {data_dir}, and it cannot be built; "
+            f"known are {', '.join(CORPORA)}. For your own recordings: mldg corpus "
+            "build manifest --source TABLE.csv"
         )
     option = f"--size {config or 'small'}" if name == "debspoof" else "--source SOURCE"
     title = "/".join(filter(None, (name, config)))
@@ -69,7 +80,8 @@ def read_summary(folder: str | Path) -> dict[str, Any]:
       UserError: the file is damaged.
     """
     path = Path(folder) / "corpus.json"
-    return read_json(path, dict) if path.exists() else {}
+    fix = f"delete {folder} and build the corpus again"
+    return read_json(path, dict, fix=fix) if path.exists() else {}
 
 
 def corpus_sha256(folder: str | Path) -> str:

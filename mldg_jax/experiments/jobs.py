@@ -33,7 +33,7 @@ from mldg_jax.data.corpus import (
 )
 from mldg_jax.scoring import score_files
 
-LFCC = "lfcc-gmm"
+LFCC = run_folder.LFCC
 
 
 class Test(NamedTuple):

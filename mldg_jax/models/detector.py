@@ -105,6 +105,9 @@ def create_detector(
         "remat": compute.remat,
         "scan": compute.scan,
     }
+    layers = frontend.get("layers", 1)
+    if isinstance(layers, int) and layers < 1:
+        raise UserError(f"model.frontend.layers is {layers}; it must be at least 1")
     head = _build("head", HEADS, config.head)
     if config.head["kind"] == "aasist":
         head["axis_name"] = axis_name

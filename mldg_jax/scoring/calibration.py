@@ -55,7 +55,7 @@ class Calibration(NamedTuple):
     is_held_out: bool = False
 
 
-class CalibrationTrials(NamedTuple):
+class DevTrials(NamedTuple):
     """The trials that a run is calibrated on; see ``Calibration``."""
 
     corpus: str
@@ -65,7 +65,7 @@ class CalibrationTrials(NamedTuple):
 
 def trials_of(
     trained_on: CorpusSection, name: str, size: str, sha256: str, split: str
-) -> CalibrationTrials:
+) -> DevTrials:
     """Describes a split to calibrate on, and refuses what a run was trained on.
 
     Args:
@@ -100,12 +100,10 @@ def trials_of(
                 "training data are not calibrated for new recordings: calibrate on a "
                 "split that it was not trained on, e.g. --split dev"
             )
-    return CalibrationTrials(title, split, is_same)
+    return DevTrials(title, split, is_same)
 
 
-def check_trials(
-    labels: Array, utterances: int, trials: CalibrationTrials | None
-) -> None:
+def check_trials(labels: Array, utterances: int, trials: DevTrials | None) -> None:
     """Checks trials before they are scored.
 
     Args:

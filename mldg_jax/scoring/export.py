@@ -7,6 +7,7 @@ from pathlib import Path
 
 import flax.linen as nn
 
+from mldg_jax.common import run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import check_folder, write_text
@@ -43,14 +44,18 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
 
     Raises:
       UserError: the run does not exist, is not finished, or trained neither adapters
-        nor the front-end, or the folder cannot be written to.
+        nor the front-end, or the folder cannot be written to, is a run folder or holds
+        the other form.
     """
     check_folder(folder)
+    _check_content(Path(folder), form)
     parts = load_parameters(run)
     model = parts.config.model
     kind, options, tuned = model.frontend["kind"], model.lora, model.full
     if not options.rank and not (tuned and form == "merged"):
-        other = "; use --format merged for its fine-tuned front-end" if tuned else ""
+        other = ", and its front-end is the pretrained one: nothing to export"
+        if tuned:
+            other = "; use --format merged for its fine-tuned front-end"
         raise UserError(f"{run} trained no adapters (LoRA rank 0){other}")
     base = HUB_NAME if model.weights == WHISPER_TINY_EN else model.weights
     if form == "peft":
@@ -73,6 +78,20 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
     readme = _readme(parts.config, parts.detector.frontend, code, form)
     write_text(Path(folder) / README, readme)
     return code
+
+
+def _check_content(folder: Path, form: str) -> None:
+    """Refuses a folder whose files an export would replace or contradict."""
+    if (folder / run_folder.TRAINABLE).exists() or (
+        folder / run_folder.FROZEN
+    ).exists():
+        raise UserError(f"{folder} is a run folder: export to another, new folder")
+    other = {"peft": "model.safetensors", "merged": "adapter_config.json"}[form]
+    if (folder / other).exists():
+        raise UserError(
+            f"{folder} holds an export in the other format ({other}): export to "
+            "another folder"
+        )
 
 
 def _peft_code(kind: str, base: str, folder: str | Path) -> str:

@@ -31,7 +31,7 @@ from mldg_jax.scoring import model_card
 from mldg_jax.scoring.calibration import (
     CALIBRATION_FILE,
     Calibration,
-    CalibrationTrials,
+    DevTrials,
     apply_calibration,
     calibration_of,
     check_trials,
@@ -288,11 +288,7 @@ def score_waveforms(
 
 
 def calibrate(
-    run: str | Path,
-    corpus: Corpus,
-    *,
-    utterances: int,
-    trials: CalibrationTrials | None = None,
+    run: str | Path, corpus: Corpus, *, utterances: int, trials: DevTrials | None = None
 ) -> Path:
     """Fits and stores a run's calibration; its scores are calibrated from then on.
 

@@ -17,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from mldg_jax.common import run_folder
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import writing
 from mldg_jax.common.provenance import fingerprint
@@ -24,6 +25,7 @@ from mldg_jax.step import TrainState
 
 log = logging.getLogger(__name__)
 
+FOLDER = "checkpoints"
 LATEST = 2  # latest checkpoints to keep: the last one may turn out to be damaged
 
 
@@ -51,6 +53,32 @@ class _PreservationPolicy:
             is_latest or checkpoint.step in others
             for is_latest, checkpoint in zip(latest, checkpoints, strict=True)
         ]
+
+
+def result_is_intact(workdir: Path) -> bool:
+    """Checks the result of a finished run.
+
+    Args:
+      workdir: the run folder.
+
+    Returns:
+      False, with a warning, if it is damaged and a checkpoint can replace it.
+
+    Raises:
+      UserError: it cannot be read, or is damaged and the run has no checkpoint.
+    """
+    try:
+        run_folder.read_trainable(workdir)
+    except run_folder.DamagedRunError:
+        path = workdir / run_folder.TRAINABLE
+        if not any(x.name.isdigit() for x in (workdir / FOLDER).glob("*")):
+            raise UserError(
+                f"{path} is damaged, and the run has no checkpoint to write it again "
+                "from: copy the whole folder again, or train in a new one"
+            ) from None
+        log.warning("%s is damaged; it is written again from a checkpoint", path)
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -114,7 +142,7 @@ def _opened(workdir, others):
     )
     with writing(workdir):
         manager = ocp.CheckpointManager(
-            (workdir / "checkpoints").absolute(),
+            (workdir / FOLDER).absolute(),
             # (said here, or Orbax looks for the kind in the newest folder, which a
             # kill or a full disk may have left empty)
             item_handlers=ocp.StandardCheckpointHandler(),

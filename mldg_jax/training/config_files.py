@@ -53,7 +53,13 @@ def read_config_file(reference: str, overrides: Sequence[str] = ()) -> Config:
         config = complete(nested)
         return with_values(config, values) if values else config
     except (ValueError, UserError) as error:
-        raise UserError(f"config {reference}: {error}") from None
+        raise _about(reference, error) from None
+
+
+def _about(reference: str, error: Exception) -> UserError:
+    """Returns an error that names the config, once."""
+    prefix = f"config {reference}: "
+    return UserError(prefix + str(error).removeprefix(prefix))
 
 
 def read(reference: str) -> ml_collections.ConfigDict:
@@ -82,7 +88,7 @@ def read(reference: str) -> ml_collections.ConfigDict:
         spec.loader.exec_module(module)
         config = module.get_config(argument) if argument else module.get_config()
     except (UserError, ValueError) as error:  # what ``method_of`` says, for one
-        raise UserError(f"config {reference}: {error}") from None
+        raise _about(reference, error) from None
     except (Exception, SystemExit) as error:
         raise UserError(f"config {reference}: {_described(error, path)}") from None
     if not isinstance(config, ml_collections.ConfigDict):

@@ -96,7 +96,11 @@ def read(workdir: Path, step: int) -> list[Line]:
     path = workdir / LOG
     if not path.exists():
         return []
-    lines = read_json_lines(path, check=lambda line: type(line.get("step")) is int)
+    lines = read_json_lines(
+        path,
+        check=lambda line: type(line.get("step")) is int,
+        fix="delete the damaged lines and start the same training command again",
+    )
     return [line for line in lines if line["step"] <= step]
 
 

@@ -109,7 +109,8 @@ def train(
     workdir = Path(workdir)
     if run_folder.finished(workdir):
         run_folder.check_config(workdir, config)
-        return workdir
+        if checkpoints.result_is_intact(workdir):
+            return workdir
     if config.steps < 1:
         raise UserError(f"steps is {config.steps}; a detector needs at least 1")
     devices = list(devices or jax.local_devices()[:1])

@@ -59,6 +59,37 @@ def test_a_read_only_folder(tmp_path, monkeypatch):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_folder_below_proc(capsys):
+    """Access is granted there, and then nothing can be created."""
+    for check in (files.check_folder, files.check_output):
+        with pytest.raises(UserError, match="cannot write to /proc"):
+            check("/proc/new/out")
+    with pytest.raises(UserError, match="cannot write to /proc"):
+        files.write_text(files.Path("/proc/new/out"), "x")
+    for command, words in COMMANDS.items():
+        out = ["/proc/new/out" if word == "OUT" else word for word in words]
+        assert cli.main(out) == 2, command
+        message = capsys.readouterr().err
+        assert "cannot write to /proc" in message and message.count("\n") == 1
+
+
+def test_a_missing_input_is_not_taken_for_an_output(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError),
+        files.replacing(tmp_path / "out"),
+        open(tmp_path / "none"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_a_full_disk_asks_for_space(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write to") as error:
+        files.write_text(tmp_path / "file" / "out", "x")
+    assert "free some space" not in str(error.value)
+
+
 @pytest.mark.parametrize("path", ["", ".", "/dev/full"])
 def test_an_output_that_is_no_file(path):
     with pytest.raises(UserError, match=r"empty path|cannot be replaced"):

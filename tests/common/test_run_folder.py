@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from mldg_jax import cli
 from mldg_jax.common import provenance, run_folder
+from mldg_jax.common.config import CorpusSection
 from mldg_jax.common.errors import UserError
+from mldg_jax.experiments import jobs
 from mldg_jax.scoring import model_card
 from mldg_jax.scoring.scorer import load, load_parameters
 
@@ -169,3 +172,20 @@ def test_a_folder_in_a_file_s_place_is_one_line(own_smoke_run):
     (own_smoke_run / model_card.CARD).mkdir()
     with pytest.raises(UserError, match="Is a directory"):
         model_card.write(own_smoke_run)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"seed": ', b"\xff\xfe\x00", b"\0"])
+def test_a_damaged_config_is_to_be_copied_again(tmp_path, content):
+    (tmp_path / run_folder.CONFIG).write_bytes(content)
+    with pytest.raises(UserError, match=r"is damaged.*; copy the run folder again"):
+        run_folder.read_config(tmp_path)
+
+
+def test_a_baseline_is_not_to_be_trained_again(tmp_path):
+    config = jobs.lfcc_config(CorpusSection())
+    run_folder.write_config(tmp_path, config)
+    for command in (["score", "RUN", "a.wav"], ["export", "RUN", "RUN/out"]):
+        words = [word.replace("RUN", str(tmp_path)) for word in command]
+        assert cli.main(words) == 2
+    with pytest.raises(UserError, match=r"is an LFCC-GMM run.* cannot be scored"):
+        load(tmp_path)

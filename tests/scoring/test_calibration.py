@@ -11,7 +11,7 @@ from scipy.stats import norm
 from mldg_jax import UserError, metrics
 from mldg_jax.common.config import CorpusSection
 from mldg_jax.scoring.calibration import (
-    CalibrationTrials,
+    DevTrials,
     apply_calibration,
     check_trials,
     fit_calibration,
@@ -177,6 +177,4 @@ def test_only_what_is_known_of_the_trials_is_claimed():
 )
 def test_unusable_trials_are_refused_before_they_are_scored(labels, utterances, words):
     with pytest.raises(UserError, match=words):
-        check_trials(
-            np.array(labels), utterances, CalibrationTrials("x", "eval", False)
-        )
+        check_trials(np.array(labels), utterances, DevTrials("x", "eval", False))

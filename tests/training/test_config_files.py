@@ -75,7 +75,7 @@ def test_old_names_are_accepted_and_said(tmp_path, caplog):
         ("import nope\n", "line 1: ModuleNotFoundError: No module named 'nope'"),
         ("\nx = 1 / 0\n", "line 2: ZeroDivisionError"),
         ("def get_config():\n    return [][1]\n", "line 2: IndexError"),
-        ("def get_config():\n    raise ValueError('my words')\n", "py: my words"),
+        ("def get_config():\n    raise ValueError('my words')\n", "my words"),
         ("raise SystemExit(3)\n", "line 1: SystemExit: 3"),
         ("x = 1\n", "AttributeError: .*get_config"),
         ("def get_config():\n    return None\n", "get_config returned NoneType"),
@@ -87,6 +87,8 @@ def test_what_a_config_file_raises_is_one_line(tmp_path, content, message):
     file.write_text(content)
     with pytest.raises(UserError, match=f"config {file}: ?.*{message}") as caught:
         read_config_file(str(file))
+    assert str(caught.value).count(f"config {file}: ") == 1
+    assert "ValueError" not in str(caught.value)  # its text alone is for users
     assert "\n" not in str(caught.value)
 
 
@@ -133,3 +135,9 @@ def test_a_config_file_must_be_python(tmp_path):
 )
 def test_what_an_override_stands_for(text, value):
     assert value_of(text) == value and type(value_of(text)) is type(value)
+
+
+def test_the_config_is_named_once(capsys):
+    with pytest.raises(UserError) as error:
+        read_config_file("configs/debspoof.py:nope")
+    assert str(error.value).count("config configs/debspoof.py:nope: ") == 1

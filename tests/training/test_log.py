@@ -48,3 +48,10 @@ def test_tensorboard_gets_what_the_log_gets(tmp_path):
         at += 16 + size
     found = {v.tag: (e.step, v.simple_value) for e in events for v in e.summary.value}
     assert found == {"loss": (4, 0.5), "by_attack/A01": (4, 0.25)}
+
+
+@pytest.mark.parametrize("content", [b"{]\n", b"[]\n", b'{"loss": 1}\n', b"\xff\n"])
+def test_a_damaged_log_is_answered_with_the_fix(tmp_path, content):
+    (tmp_path / LOG).write_bytes(b'{"step": 1}\n' + content)
+    with pytest.raises(UserError, match=r"damaged.*; delete the damaged lines"):
+        read(tmp_path, 9)

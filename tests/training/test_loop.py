@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -112,6 +113,25 @@ def test_a_finished_run_is_not_trained_again(smoke_run, corpus):
     steps = []
     loop.train(small.smoke_config(), smoke_run, corpus, progress=steps.append)
     assert not steps
+
+
+def test_a_damaged_result_is_written_again(own_smoke_run, corpus, caplog):
+    path = own_smoke_run / run_folder.TRAINABLE
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    log = (own_smoke_run / "metrics.jsonl").read_text()
+    with pytest.raises(UserError, match="start the same training command again"):
+        load(own_smoke_run)
+    loop.train(small.smoke_config(), own_smoke_run, corpus, progress=lambda step: None)
+    assert "it is written again from a checkpoint" in caplog.text
+    assert path.read_bytes() == whole
+    assert (own_smoke_run / "metrics.jsonl").read_text() == log
+
+    path.write_bytes(b"")
+    shutil.rmtree(own_smoke_run / "checkpoints")
+    with pytest.raises(UserError, match="has no checkpoint"):
+        loop.train(small.smoke_config(), own_smoke_run, corpus)
+    assert path.read_bytes() == b""
 
 
 def test_another_config_in_the_same_folder_is_refused(smoke_run, corpus):

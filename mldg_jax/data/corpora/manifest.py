@@ -5,6 +5,7 @@ The columns ``path``, ``label`` and ``attack`` are required; ``utterance``, ``sp
 absolute or relative to the folder of the table. The default split is "eval".
 """
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,22 @@ def scan(path: str | Path) -> Listing:
     if not seen:
         raise UserError(f"{path}: no utterance in it. {'; '.join(result.problems[:3])}")
     return result
+
+
+def sha256_of(path: str | Path) -> str:
+    """Computes the fingerprint of a table.
+
+    Args:
+      path: the table.
+
+    Returns:
+      SHA-256 of the file in hexadecimal; "" if there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def config_of(path: str | Path) -> str:

@@ -33,9 +33,12 @@ class SourceBuilder(CorpusBuilder):
     Attributes:
       allow_incomplete: build the corpus even if the source is incomplete.
       most_skipped: largest fraction of a split's recordings that may be unusable.
+      table_sha256: fingerprint of the table that the corpus is built from; "" for
+        other sources.
       report: the report on the source.
     """
 
+    table_sha256 = ""
     allow_incomplete = False
     most_skipped = MOST_SKIPPED
     report: Report
@@ -135,8 +138,10 @@ class SourceBuilder(CorpusBuilder):
             for attack, n in sorted(Counter(index["attack"]).items())
         }
         skipped = [x for split in self.report.splits for x in split.skipped or ()]
+        table = {"source_sha256": self.table_sha256} if self.table_sha256 else {}
         summary = {
             "corpus_sha256": digest,
+            **table,
             "clips": sum(counts.values()),
             "complete": self.report.complete and not skipped,
             "skipped": dict(Counter(skip.reason for skip in skipped)),
@@ -227,6 +232,7 @@ class Manifest(SourceBuilder):
         Returns:
           The utterances of the table.
         """
+        self.table_sha256 = manifest.sha256_of(source)
         return manifest.scan(source)
 
 

@@ -14,6 +14,7 @@ from mldg_jax.common.files import check_folder
 from mldg_jax.data.corpora import manifest, shards
 from mldg_jax.data.corpora.completeness import Report
 from mldg_jax.data.corpora.official import BUILDERS, MOST_SKIPPED, SourceBuilder
+from mldg_jax.data.corpus_folder import read_summary
 
 
 def build(
@@ -49,13 +50,16 @@ def build(
 
     Raises:
       UserError: there is no such corpus, the source is incomplete, too many recordings
-        are unusable, a dependency is missing, or ``data_dir`` cannot be written to.
+        are unusable, a dependency is missing, ``data_dir`` cannot be written to, or
+        the corpus exists and was built from another table.
     """
     if name not in BUILDERS:
         raise UserError(f"no corpus {name!r}; choose from {', '.join(BUILDERS)}")
     builder = _builder(name, Path(source), Path(data_dir).absolute())
     folder = Path(builder.data_dir)
     if (folder / "dataset_info.json").exists():
+        if name == "manifest":
+            _check_table(folder, Path(source))
         return folder, None
     check_folder(folder)
     builder.allow_incomplete = allow_incomplete
@@ -97,6 +101,21 @@ def from_manifest(
       As ``build``.
     """
     return build("manifest", path, data_dir, **options)
+
+
+def _check_table(folder: Path, table: Path) -> None:
+    """Checks that an existing corpus was built from a table as it is now.
+
+    Corpora of older versions have no fingerprint to compare with.
+    """
+    built_from = read_summary(folder).get("source_sha256")
+    now = manifest.sha256_of(table)
+    if built_from and now and built_from != now:
+        raise UserError(
+            f"{folder} was built from another table than {table} is now (its SHA-256 "
+            "differs): to build it again, delete that folder; to keep it, give the "
+            "table another file name, which is the name of its corpus"
+        )
 
 
 def _builder(name: str, source: Path, data_dir: Path) -> SourceBuilder:

@@ -87,6 +87,11 @@ def load(source: str, kind: str, module: nn.Module) -> dict[str, Any]:
       UserError: the source is unavailable, of another kind, or does not fit: by its
         arrays, or by config.json beside it.
     """
+    if not source:
+        raise UserError(
+            f"model.weights is empty; set it to {WHISPER_TINY_EN!r}, a file, a name on "
+            f"the Hugging Face hub, or {RANDOM!r}"
+        )
     if source == RANDOM:
         audio = np.zeros(_AUDIO.shape, _AUDIO.dtype)
         return jax.jit(module.init)(jax.random.key(0), audio)["params"]

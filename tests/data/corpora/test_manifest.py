@@ -1,6 +1,8 @@
 """Building a corpus from a table."""
 
 import csv
+import hashlib
+import json
 import sys
 
 import numpy as np
@@ -210,3 +212,17 @@ def test_two_columns_of_one_name_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("path,label,attack,Label\na.wav,spoof,x,real\n")
     with pytest.raises(UserError, match="a column is there twice"):
         manifest.scan(tmp_path / "t.csv")
+
+
+def test_an_edited_table_is_no_silent_success(tmp_path):
+    table, data = write(tmp_path / "m.csv", SHORT), tmp_path / "data"
+    folder, _ = build(table, data)
+    summary = json.loads((folder / "corpus.json").read_text())
+    assert summary["source_sha256"] == hashlib.sha256(table.read_bytes()).hexdigest()
+    assert build(table, data) == (folder, None)
+    table.write_text(table.read_text().replace("vits", "hifigan"))
+    with pytest.raises(UserError, match=rf"{folder} was built from another table"):
+        build(table, data)
+    del summary["source_sha256"]  # a corpus of an older version
+    (folder / "corpus.json").write_text(json.dumps(summary))
+    assert build(table, data) == (folder, None)
