@@ -48,7 +48,6 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
         the other form.
     """
     check_folder(folder)
-    _check_content(Path(folder), form)
     parts = load_parameters(run)
     model = parts.config.model
     kind, options, tuned = model.frontend["kind"], model.lora, model.full
@@ -57,6 +56,7 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
         if tuned:
             other = "; use --format merged for its fine-tuned front-end"
         raise UserError(f"{run} trained no adapters (LoRA rank 0){other}")
+    _check_content(Path(folder), form)
     base = HUB_NAME if model.weights == WHISPER_TINY_EN else model.weights
     if form == "peft":
         torch_export.peft(
