@@ -39,7 +39,7 @@ def _add_score(score: argparse.ArgumentParser) -> None:
         metavar="AUDIO",
         help="recordings of any sample rate and number of channels, at least 0.2 s "
         "long; folders, which are searched for recordings; lists (.txt, .lst) with one "
-        "path per line; - reads such a list from standard input",
+        "path per line, # for comments; - reads such a list from standard input",
     )
     score.add_argument(
         "--output",

@@ -1,5 +1,7 @@
 """What a recording must be to be used: shape, rate, length and levels."""
 
+import math
+
 import numpy as np
 
 from mldg_jax.common.errors import UserError
@@ -9,6 +11,7 @@ SLOWEST, FASTEST = 1_000, 1_000_000  # Hz, of a source
 SHORTEST = 0.2  # seconds
 LOUDEST = 8.0  # decoders overshoot 1 a little; 16-bit values as floats lie far above
 CHANNELS = 64
+STEP = 2 / 32_768  # smallest difference of the lowest and the highest sample
 REASONS = (
     *("unreadable", "empty", "truncated", "too-short", "too-long"),
     *("not-finite", "out-of-range", "constant", "clipped"),
@@ -101,8 +104,8 @@ def check_levels(levels: Levels, rate: float, name: str) -> None:
     if seconds < SHORTEST:
         raise Unusable(
             "too-short" if levels.frames else "empty",
-            f"{name}: {seconds:.2f} s long; a score needs at least {SHORTEST} s of "
-            "speech and is more reliable from 1.3 s",
+            f"{name}: {math.floor(1000 * seconds) / 1000:.3f} s long; a score needs "
+            f"at least {SHORTEST} s of speech and is more reliable from 1.3 s",
         )
     if not levels.finite:
         raise Unusable(
@@ -118,8 +121,23 @@ def check_levels(levels: Levels, rate: float, name: str) -> None:
         raise Unusable(
             "constant", f"{name}: every sample is zero; there is nothing to score"
         )
-    if levels.high - levels.low < 2 / 32_768:
-        what = f"every sample is {levels.low:.4f}, a constant offset"
-        if levels.peak >= 2 / 32_768 and abs(levels.low) < 1 / 32_768:
-            what = "the channels cancel each other when they are mixed to mono"
-        raise Unusable("constant", f"{name}: {what}; there is nothing to score")
+    if levels.high - levels.low < STEP:
+        raise Unusable("constant", f"{name}: {_flatness(levels)}")
+
+
+def _flatness(levels: Levels) -> str:
+    """Describes a recording that has no signal of two 16-bit steps."""
+    nothing = "there is nothing to score"
+    if levels.peak >= STEP and abs(levels.low) < STEP / 2:
+        return f"the channels cancel each other when they are mixed to mono; {nothing}"
+    if levels.low == levels.high:
+        return f"every sample is {levels.low:.3g}, a constant offset; {nothing}"
+    if levels.peak < STEP:
+        return (
+            f"too quiet: samples reach only {levels.peak:.2g} of full scale 1, less "
+            f"than two 16-bit steps ({STEP:.2g}); export it at a higher level"
+        )
+    return (
+        f"samples differ by only {levels.high - levels.low:.2g} around an offset of "
+        f"{levels.low:.3g}; {nothing}"
+    )

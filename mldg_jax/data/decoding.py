@@ -16,11 +16,18 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import soundfile
 
-from mldg_jax.data import mp3_frames
+from mldg_jax.data import mp3_frames, wav_lengths
 
 BLOCK = 4_096  # frames, as in most FLAC files: an error loses no more
 TRIM = 4_096  # frames; an encoder's last frame reaches at most that far past the end
 INSTALL_PYAV = "pip install 'mldg_jax[av]'"
+_MARKS = (
+    (4, b"ftyp", "an MP4 or M4A file"),
+    (8, b"WAVE", "a WAV file"),
+    (0, b"fLaC", "a FLAC file"),
+    (0, b"OggS", "an Ogg file"),
+    (0, b"\x1a\x45\xdf\xa3", "a Matroska or WebM file"),
+)
 
 
 class Undecodable(Exception):
@@ -89,10 +96,20 @@ def open_stream(path: str | Path) -> Iterator[Stream]:
             if "malformed" in first:
                 stream = stream._replace(incomplete=True)
         except Undecodable as second:
+            damage = _begins_as(file)
             raise Undecodable(
-                f"cannot be read as audio ({first}; PyAV: {second})"
+                f"cannot be read as audio ({damage}{first}; PyAV: {second})"
             ) from None
         yield stream
+
+
+def _begins_as(file: BinaryIO) -> str:
+    """Returns what a file that cannot be decoded seems to be, with a semicolon."""
+    start = os.pread(file.fileno(), 12, 0)
+    for place, mark, kind in _MARKS:
+        if start[place:].startswith(mark):
+            return f"it begins as {kind} and is cut off or damaged; "
+    return ""
 
 
 class _TryPyAV(Exception):
@@ -109,7 +126,9 @@ class _ToTheEnd(soundfile.SoundFile):
 def _with_libsndfile(file: BinaryIO, stack: contextlib.ExitStack) -> Stream:
     try:
         # by number: a name may have bytes that are no text
-        sound = _ToTheEnd(file.fileno(), closefd=False)
+        place = wav_lengths.unwritten(file)
+        whole = wav_lengths.LengthUnknown(file, place) if place else file.fileno()
+        sound = _ToTheEnd(whole, closefd=False)
     except (soundfile.LibsndfileError, TypeError, RuntimeError) as error:
         raise _TryPyAV(_words(error)) from None
     stack.enter_context(sound)

@@ -35,49 +35,72 @@ SUFFIXES = (
 )
 """Of the files that are looked for in folders; a file that is named may have any."""
 LISTS = (".txt", ".lst")
+OTHER_LISTS = (".csv", ".tsv", ".m3u", ".m3u8", ".pls")
 READERS = 2  # threads that decode ahead of the model
 
 
-def collect(arguments: Sequence[str]) -> list[str]:
+def collect(arguments: Sequence[str]) -> tuple[list[str], list[UserError]]:
     """Lists the recordings that the command line names, without duplicates.
 
     Args:
       arguments: recordings; folders, which are searched for audio files; lists (.txt,
-        .lst) with one path per line; "-" for such a list on standard input.
+        .lst) with a recording or a folder on every line; "-" for such a list on
+        standard input. Lines of a list that begin with # are comments, unless there is
+        such a file.
 
     Returns:
-      Paths, in the order of the arguments.
+      Paths, in the order of the arguments; and a problem for each argument, or folder
+      in a list, that holds nothing to score or cannot be read.
 
     Raises:
-      UserError: a folder or a list holds nothing to score.
+      UserError: none of the arguments holds anything to score.
     """
     recordings: list[str] = []
+    problems: list[UserError] = []
     for argument in arguments:
-        path = Path(argument)
-        if not argument:
-            raise UserError("an empty path; name a recording, a folder or a list")
-        if argument == "-":
-            text = text_files.decode(sys.stdin.buffer.read(), "standard input")
-            listed = _paths(text)
-        elif path.is_dir():
-            listed = _search(path)
-        elif path.suffix.lower() in LISTS and path.exists():
-            listed = _paths(text_files.read_text(path))
-        else:
-            listed = [argument]
-        if not listed:
-            raise UserError(
-                f"{argument}: nothing to score in it; a folder must hold "
-                f"{', '.join(SUFFIXES)} files, a list must hold paths"
-            )
-        recordings += listed
-    return list(dict.fromkeys(recordings))
+        try:
+            entries = _entries(argument)
+        except UserError as problem:
+            problems.append(problem)
+            continue
+        for entry in entries:
+            listed = _search(Path(entry)) if os.path.isdir(entry) else [entry]
+            recordings += listed
+            if not listed:
+                problems.append(
+                    UserError(
+                        f"{entry}: there is no audio file in this folder; a file with "
+                        "another suffix can be scored if it is named itself"
+                    )
+                )
+    if problems and not recordings:
+        raise problems[0]
+    return list(dict.fromkeys(recordings)), problems
 
 
-def _paths(text: str) -> list[str]:
-    """Returns the lines of a list that are not blank."""
+def _entries(argument: str) -> list[str]:
+    """Returns the recordings and folders that an argument names."""
+    path = Path(argument)
+    suffix = path.suffix.lower()
+    if not argument:
+        raise UserError("an empty path; name a recording, a folder or a list")
+    if argument == "-":
+        argument = "standard input"
+        text = text_files.decode(sys.stdin.buffer.read(), argument)
+    elif suffix in LISTS and path.is_file():
+        text = text_files.read_text(path)
+    elif suffix in OTHER_LISTS and path.is_file():
+        raise UserError(
+            f"{argument} is not a recording; a list of recordings must be a "
+            f"{' or '.join(LISTS)} file with one path per line"
+        )
+    else:
+        return [argument]
     lines = (line.strip(" \t") for line in text_files.split_lines(text))
-    return [line for line in lines if line]
+    entries = [x for x in lines if x and (x[0] != "#" or os.path.exists(x))]
+    if not entries:
+        raise UserError(f"{argument}: nothing to score in it; name one path per line")
+    return entries
 
 
 def _search(folder: Path) -> list[str]:
@@ -90,14 +113,16 @@ def _search(folder: Path) -> list[str]:
     for place, _, names in walk:
         for name in names:
             suffix = Path(name).suffix.lower()
-            if suffix in SUFFIXES:
+            if name.startswith("._"):  # macOS keeps a file's attributes there
+                others["._*"] += 1
+            elif suffix in SUFFIXES:
                 listed.append(os.path.join(place, name))
             else:
                 others[suffix or "no suffix"] += 1
     if others:
         kinds = ", ".join(f"{suffix}: {n}" for suffix, n in others.most_common(5))
         log.info(
-            "passed over in %s: %d without an audio file's suffix (%s)",
+            "passed over in %s: %d without an audio file's name (%s)",
             *(folder, others.total(), kinds),
         )
     return sorted(listed)
@@ -123,7 +148,8 @@ def score(
       overlap: see ``scorer.starts``.
 
     Returns:
-      The number of recordings that could not be scored; a warning names each.
+      The number of recordings, folders and lists that could not be scored; a warning
+      names each.
 
     Raises:
       UserError: the run cannot be loaded, there is nothing to score, or the output
@@ -132,7 +158,9 @@ def score(
     starts(1, 1, overlap)  # rejects an invalid overlap before anything is loaded
     if timeline is not None:
         files.check_folder(timeline)
-    names = collect(arguments)
+    names, problems = collect(arguments)
+    for problem in problems:
+        log.warning("%s", text_files.printable(str(problem)))
     stems = file_stems(names) if timeline is not None else {}
     heading = heading_of(run, overlap)
     with ExitStack() as stack:
@@ -153,7 +181,7 @@ def score(
             tqdm(total=len(names), initial=len(names) - len(todo), unit="file",
                  disable=None)
         )  # fmt: skip
-        failed = 0
+        failed = len(problems)
         for name, result in _score(scorer, todo, overlap):
             bar.update()
             if isinstance(result, UserError):

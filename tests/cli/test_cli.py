@@ -50,7 +50,7 @@ def test_bad_recordings_are_named_and_the_good_ones_scored(
     meaning, *problems = captured.err.splitlines()
     assert "higher is more bona fide" in meaning and len(problems) == 3
     for problem, words in zip(
-        problems, ("cannot be read", "0.10 s long", "no such file"), strict=True
+        problems, ("cannot be read", "0.100 s long", "no such file"), strict=True
     ):
         assert problem.startswith("mldg: ") and words in problem
 

@@ -43,8 +43,8 @@ def test_integers_are_scaled_by_their_range():
 @pytest.mark.parametrize(
     ("waveform", "rate", "message"),
     [
-        (np.zeros(0), 16_000, "0.00 s long"),
-        (np.ones(1_600), 16_000, "0.10 s long"),
+        (np.zeros(0), 16_000, "0.000 s long"),
+        (np.ones(1_600), 16_000, "0.100 s long"),
         (np.full(16_000, np.nan), 16_000, "NaN"),
         (np.zeros(16_000), 16_000, "every sample is zero"),
         (np.ones((2, 2, 9_000)), 16_000, "shape"),
@@ -191,3 +191,27 @@ def test_a_corpus_has_a_longest_recording(tmp_path):
 def test_some_clipping_is_life(tmp_path):
     (tmp_path / "a.wav").write_bytes(wav(square(0.05)))
     assert len(audio.clip(tmp_path / "a.wav").samples) == 16_000
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (1e-6 * tone(16_000), "too quiet: samples reach only .*e-0[67] of full scale"),
+        (np.full(16_000, 1 / 32_768), "every sample is 3.05e-05, a constant offset"),
+        (0.5 + 1e-6 * tone(16_000), "around an offset of 0.5"),
+        (tone(16_000)[:3_199], "0.199 s long; a score needs at least 0.2 s"),
+    ],
+)
+def test_the_reason_is_the_right_one(tmp_path, samples, message):
+    path = tmp_path / "a.wav"
+    path.write_bytes(wav(samples, subtype="FLOAT"))
+    with pytest.raises(audio.Unusable, match=message):
+        audio.read(path)
+
+
+def test_a_container_without_its_index_is_damaged(tmp_path):
+    pytest.importorskip("av")
+    path = tmp_path / "a.m4a"
+    path.write_bytes(b"\0\0\0\x1cftypM4A \0\0\2\0M4A isomiso2" + bytes(2_000))
+    with pytest.raises(audio.Unusable, match="begins as an MP4 or M4A file and is cut"):
+        audio.read(path)

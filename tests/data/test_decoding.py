@@ -105,6 +105,8 @@ def flac_header(samples: int) -> bytes:
         pytest.param(wav_header(0x7FFFFFFF, 0x7FFFFFDB), id="Android recorder"),
         pytest.param(wav_header(96_044), id="RIFF size 8 too large"),
         pytest.param(wav_header(0), id="RIFF size never written"),
+        pytest.param(wav_header(data=0), id="data size never written"),
+        pytest.param(wav_header(0, 0), id="no size ever written"),
         pytest.param(flac_header(0), id="FLAC of unknown length"),
         pytest.param(encoded("flac"), id="whole"),
     ],

@@ -86,18 +86,53 @@ def test_lists_and_standard_input_name_recordings(
     listed.write_text("\n".join(paths) + "\n\n")
     given = io.TextIOWrapper(io.BytesIO(f"{paths[0]}\n".encode()))
     monkeypatch.setattr("sys.stdin", given)
-    assert recordings.collect([str(listed)]) == paths
-    assert recordings.collect(["-"]) == paths[:1]
+    assert recordings.collect([str(listed)]) == (paths, [])
+    assert recordings.collect(["-"]) == (paths[:1], [])
     # each once, in the order of the command line
-    both = recordings.collect([paths[1], str(listed), str(folder)])
+    both, _ = recordings.collect([paths[1], str(listed), str(folder)])
     assert both[:2] == [paths[1], paths[0]] and len(both) == len(set(both)) == 9
 
 
 def test_nothing_to_score_is_refused(smoke_run, tmp_path):
-    with pytest.raises(UserError, match="nothing to score in it"):
+    with pytest.raises(UserError, match="there is no audio file in this folder"):
         recordings.collect([str(tmp_path)])
     with pytest.raises(UserError, match=r"overlap is 1\.0 windows"):
         recordings.score(smoke_run, ["a.wav"], output=sys.stdout, overlap=1.0)
+
+
+def test_lists_have_comments_and_folders(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "#take.wav").touch()
+    (tmp_path / "list.txt").write_text(f"# mine\n#take.wav\n{folder}/sub\n#x.wav\n")
+    sub = [str(folder / "sub" / name) for name in ("fifth.wav", "short.ogg")]
+    assert recordings.collect(["list.txt"]) == (["#take.wav", *sub], [])
+    (tmp_path / "list.txt").write_text("# nothing\n\n")
+    for name in ("list.txt", "list.csv", "list.m3u"):
+        (tmp_path / name).touch()
+        with pytest.raises(UserError, match="one path per line") as refusal:
+            recordings.collect([name])
+        assert len(str(refusal.value)) < 120
+
+
+def test_files_of_macos_are_passed_over(tmp_path, caplog):
+    for name in ("a.wav", "._a.wav", "b.doc", "c.doc"):
+        (tmp_path / name).touch()
+    caplog.set_level("INFO", logger="mldg_jax")
+    assert recordings.collect([str(tmp_path)])[0] == [str(tmp_path / "a.wav")]
+    assert "3 without an audio file's name (.doc: 2, ._*: 1)" in caplog.text
+
+
+def test_an_empty_folder_or_a_bad_list_stops_no_other(
+    smoke_run, folder, tmp_path, capsys
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.txt").write_bytes(b"\xe9.wav\n")
+    bad = [str(tmp_path / "empty"), str(tmp_path / "bad.txt")]
+    assert cli.main(["score", str(smoke_run), *bad, str(folder / "deep.wav")]) == 2
+    captured = capsys.readouterr()
+    assert list(scores(captured.out)) == ["deep.wav"]
+    problems = [x for x in captured.err.splitlines() if x.startswith("mldg: /")]
+    assert [x.split(":")[1].split()[0] for x in problems] == bad
 
 
 def test_batching_and_padding_change_no_score(smoke_run, folder):
@@ -298,7 +333,8 @@ def test_an_empty_path_is_not_this_folder(tmp_path):
 def test_lists_of_windows_are_read(tmp_path, mark):
     path = tmp_path / "list.txt"
     path.write_bytes("a.wav\r\n b\u2028.wav \r\n\r\nc d.wav".encode(mark))
-    assert recordings.collect([str(path)]) == ["a.wav", "b\u2028.wav", "c d.wav"]
+    listed, _ = recordings.collect([str(path)])
+    assert listed == ["a.wav", "b\u2028.wav", "c d.wav"]
 
 
 def test_lists_that_are_no_text_are_refused(tmp_path):
