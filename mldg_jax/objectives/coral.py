@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from mldg_jax.mldg import AxisName, LossFn
-from mldg_jax.objectives.objective import Objective, check, penalised, stateless
+from mldg_jax.objectives.objective import Objective, penalised
 
 WEIGHT = 1.0
 
@@ -37,14 +37,11 @@ def coral(
     Raises:
       ValueError: the weight is negative.
     """
-    check(penalty_weight=penalty_weight)
-    return stateless(
-        penalised(
-            loss_fn,
-            lambda aux: distance(aux.features),
-            weight=penalty_weight,
-            axis_name=axis_name,
-        )
+    return penalised(
+        loss_fn,
+        lambda aux: distance(aux.features),
+        penalty_weight=penalty_weight,
+        axis_name=axis_name,
     )
 
 

@@ -15,15 +15,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from mldg_jax.mldg import Aux, AxisName, LossFn
-from mldg_jax.objectives.objective import (
-    Objective,
-    annealed,
-    check,
-    cross_entropies,
-    of_all_devices,
-    pooled,
-)
+from mldg_jax.mldg import AxisName, LossFn
+from mldg_jax.objectives.objective import Objective, cross_entropies, penalised
 
 WEIGHT, ANNEAL_STEPS = 100.0, 500  # of DomainBed
 
@@ -48,16 +41,13 @@ def irm(
     Raises:
       ValueError: an option is negative.
     """
-    check(penalty_weight=penalty_weight, anneal_steps=anneal_steps)
-
-    def apply(trainable, count, episode, key):
-        _, aux = loss_fn(trainable, pooled(episode), key)
-        aux = of_all_devices(axis_name, aux)
-        loss, penalty = aux.by_domain.mean(), invariance(aux.logits, aux.label).mean()
-        value = loss + annealed(count, anneal_steps, penalty_weight) * penalty
-        return value, (count + 1, Aux(value, aux, penalty=penalty))
-
-    return Objective(lambda trainable: jnp.zeros((), jnp.int32), apply)
+    return penalised(
+        loss_fn,
+        lambda aux: invariance(aux.logits, aux.label).mean(),
+        penalty_weight=penalty_weight,
+        anneal_steps=anneal_steps,
+        axis_name=axis_name,
+    )
 
 
 def invariance(logits: Sequence[jax.Array], label: Sequence[jax.Array]) -> jax.Array:

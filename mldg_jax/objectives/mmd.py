@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mldg_jax.mldg import AxisName, LossFn
-from mldg_jax.objectives.objective import Objective, check, penalised, stateless
+from mldg_jax.objectives.objective import Objective, penalised
 
 WEIGHT = 1.0
 GAMMAS = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
@@ -39,14 +39,11 @@ def mmd(
     Raises:
       ValueError: the weight is negative.
     """
-    check(penalty_weight=penalty_weight)
-    return stateless(
-        penalised(
-            loss_fn,
-            lambda aux: discrepancy(aux.features),
-            weight=penalty_weight,
-            axis_name=axis_name,
-        )
+    return penalised(
+        loss_fn,
+        lambda aux: discrepancy(aux.features),
+        penalty_weight=penalty_weight,
+        axis_name=axis_name,
     )
 
 

@@ -126,29 +126,35 @@ def penalised(
     loss_fn: LossFn,
     penalty: Callable[[LossAux], jax.Array],
     *,
-    weight: float,
+    penalty_weight: float,
+    anneal_steps: int = 0,
     axis_name: AxisName = None,
-) -> mldg.Objective:
+) -> Objective:
     """Returns the mean loss of the domains plus a weighted penalty.
 
     Args:
       loss_fn: ``(trainable, batch, key) -> (loss, LossAux)``.
       penalty: a function of the ``LossAux`` of all devices' examples.
-      weight: of the penalty, ≥ 0.
+      penalty_weight: its weight after ``anneal_steps``, ≥ 0.
+      anneal_steps: number of first steps with weight 1, ≥ 0.
       axis_name: the pmap axis.
 
     Returns:
-      An objective without state.
-    """
+      The objective; its state is the number of steps made.
 
-    def objective(trainable, episode, key):
+    Raises:
+      ValueError: an option is negative.
+    """
+    check(penalty_weight=penalty_weight, anneal_steps=anneal_steps)
+
+    def apply(trainable, count, episode, key):
         _, aux = loss_fn(trainable, pooled(episode), key)
         aux = of_all_devices(axis_name, aux)
         loss, extra = aux.by_domain.mean(), penalty(aux)
-        value = loss + weight * extra
-        return value, Aux(value, aux, penalty=extra)
+        value = loss + annealed(count, anneal_steps, penalty_weight) * extra
+        return value, (count + 1, Aux(value, aux, penalty=extra))
 
-    return objective
+    return Objective(lambda trainable: jnp.zeros((), jnp.int32), apply)
 
 
 def of_all_devices(axis_name: AxisName, aux: LossAux) -> LossAux:

@@ -7,16 +7,8 @@ and λ_t is 1 in the first ``anneal_steps`` steps. DomainBed also makes Adam ane
 that ends; here the optimiser goes on.
 """
 
-import jax.numpy as jnp
-
-from mldg_jax.mldg import Aux, AxisName, LossFn
-from mldg_jax.objectives.objective import (
-    Objective,
-    annealed,
-    check,
-    of_all_devices,
-    pooled,
-)
+from mldg_jax.mldg import AxisName, LossFn
+from mldg_jax.objectives.objective import Objective, penalised
 
 WEIGHT, ANNEAL_STEPS = 10.0, 500  # of DomainBed
 
@@ -43,13 +35,10 @@ def vrex(
     Raises:
       ValueError: an option is negative.
     """
-    check(penalty_weight=penalty_weight, anneal_steps=anneal_steps)
-
-    def apply(trainable, count, episode, key):
-        _, aux = loss_fn(trainable, pooled(episode), key)
-        aux = of_all_devices(axis_name, aux)
-        loss, penalty = aux.by_domain.mean(), aux.by_domain.var()
-        value = loss + annealed(count, anneal_steps, penalty_weight) * penalty
-        return value, (count + 1, Aux(value, aux, penalty=penalty))
-
-    return Objective(lambda trainable: jnp.zeros((), jnp.int32), apply)
+    return penalised(
+        loss_fn,
+        lambda aux: aux.by_domain.var(),
+        penalty_weight=penalty_weight,
+        anneal_steps=anneal_steps,
+        axis_name=axis_name,
+    )

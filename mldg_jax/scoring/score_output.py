@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from mldg_jax.common import files, text_files
+from mldg_jax.common.columns import is_number
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.run_folder import TRAINABLE
 from mldg_jax.scoring.calibration import CALIBRATION_FILE
@@ -106,10 +107,7 @@ def _lock(file: TextIO, output: Path) -> None:
 
 
 def _is_score(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+    return is_number(text) and math.isfinite(float(text))
 
 
 def _resume(file: TextIO, part: Path, heading: str, names: Sequence[str]) -> set[str]:
