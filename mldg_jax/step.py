@@ -24,7 +24,9 @@ class TrainState(NamedTuple):
 
     Attributes:
       trainable: φ, the trained parameters.
-      ema: exponential moving average (EMA) of φ; the detector uses it.
+      ema: exponential moving average (EMA) of φ.
+      segment: running mean of φ over the current segment, see ``training.averaging``;
+        ``()`` if none is kept.
       batch_stats: running statistics of BatchNorm, see ``models.loss``.
       objective_state: state of the objective; ``()`` for a stateless one.
       opt_state: state of the outer optimiser.
@@ -34,6 +36,7 @@ class TrainState(NamedTuple):
 
     trainable: Any
     ema: Any
+    segment: Any
     batch_stats: Any
     objective_state: Any
     opt_state: Any
@@ -51,6 +54,7 @@ def init_state(
     batch_stats: Any,
     *,
     objective_state: Any = (),
+    segment: Any = (),
     optimizer: optax.GradientTransformation,
 ) -> TrainState:
     """Returns the state before the first step.
@@ -60,6 +64,7 @@ def init_state(
       trainable: initial φ.
       batch_stats: initial statistics of BatchNorm.
       objective_state: from ``Objective.init``.
+      segment: the initial mean of a segment; ``()`` for none.
       optimizer: the outer optimiser.
 
     Returns:
@@ -68,6 +73,7 @@ def init_state(
     return TrainState(
         trainable=trainable,
         ema=jax.tree.map(jnp.copy, trainable),
+        segment=segment,
         batch_stats=batch_stats,
         objective_state=objective_state,
         opt_state=optimizer.init(trainable),
@@ -82,6 +88,7 @@ def make_step(
     objective: Callable[[LossFn], Objective],
     optimizer: optax.GradientTransformation,
     ema_decay: float,
+    segment_mean: Callable[[Any, Any, jax.Array], Any] | None = None,
     augment: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     axis_name: str | None = None,
     first_order_beta: float | None = None,
@@ -95,6 +102,8 @@ def make_step(
         average them over ``axis_name`` itself.
       optimizer: the outer optimiser.
       ema_decay: decay of the EMA of φ, in [0, 1); lower in the first steps.
+      segment_mean: ``(mean, φ, number) -> mean``, adds φ after the step of that number,
+        counted from 1, to the running mean; None for no mean.
       augment: ``(keys, waveform) -> waveform``, both (domains, examples, …).
       axis_name: the pmap axis; None on one device.
       first_order_beta: beta of a first-order meta-objective, whose gradient is ∇F(φ) +
@@ -116,9 +125,7 @@ def make_step(
 
     def step(state, frozen, episode):
         if augment is not None:
-            episode = {
-                name: _augmented(augment, half) for name, half in episode.items()
-            }
+            episode = {name: augmented(augment, half) for name, half in episode.items()}
         loss_fn = loss(state.batch_stats, frozen)
         key = jax.random.fold_in(state.key, state.step)
         trainable = state.trainable
@@ -158,6 +165,9 @@ def make_step(
         state = TrainState(
             trainable=trainable,
             ema=_ema(ema_decay, state.ema, trainable, state.step),
+            segment=segment_mean(state.segment, trainable, state.step + 1)
+            if segment_mean
+            else state.segment,
             # Only meta-train at φ updates them; those of meta-test at φ' are dropped.
             batch_stats=mean(aux.train_aux.batch_stats),
             objective_state=objective_state,
@@ -170,10 +180,17 @@ def make_step(
     return step
 
 
-def _augmented(augment: Callable, half: dict[str, Any]) -> dict[str, Any]:
+def augmented(augment: Callable, half: dict[str, Any]) -> dict[str, Any]:
     """Augments the waveforms of half an episode, each with its own seed.
 
     Seeds belong to utterances, so the result does not depend on the number of devices.
+
+    Args:
+      augment: see ``make_step``.
+      half: of an episode, with ``seed`` (domains, examples).
+
+    Returns:
+      The half with other waveforms.
     """
     keys = jax.vmap(jax.vmap(jax.random.key))(half["seed"])
     return {**half, "waveform": augment(keys, half["waveform"])}

@@ -34,7 +34,7 @@ from mldg_jax.data.corpus import (
     load_split,
     read_columns,
 )
-from mldg_jax.experiments import jobs, statistics
+from mldg_jax.experiments import jobs, scored_tests, statistics
 from mldg_jax.scoring import evaluate, figures, report
 from mldg_jax.training.config_files import read_config_file
 
@@ -158,7 +158,7 @@ print(*sorted(path.parent.name for path in WORK.glob("with*/scores_eval.txt")))
 
 # %%
 rows = TEST.rows()
-(scored,) = statistics.scored(todo, SEEDS)[TEST.name]
+(scored,) = scored_tests.scored(todo, SEEDS)[TEST.name]
 others = tuple(name for name in known if name != LEFT_OUT)
 sets = {f"{LEFT_OUT} (left out)": (LEFT_OUT,), "other attacks": others, "all": None}
 table = []

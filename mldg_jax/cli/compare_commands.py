@@ -24,6 +24,13 @@ examples:
   several LoRA ranks
     mldg compare --config configs/debspoof.py --workdir runs/ranks \\
       --methods frozen,erm,mldg,full --ranks 4,8,16,32 --seeds 0:5
+  leave families out: attacks and speakers that training never saw, once each
+    mldg compare --config configs/debspoof_full.py --workdir runs/families \
+      --methods lfcc-gmm,frozen,erm,mldg,sam --seeds 0:3 --folds 0:4 \
+      --attack-folds 0:4 --averages ema,last,uniform,swad
+  learning curves
+    mldg compare --config configs/debspoof_full.py --workdir runs/curves \
+      --methods erm,mldg --budgets 400,1600,6400 --seeds 0:3 --folds 0:4
   tune the inner learning rate on held-out training attacks
     mldg compare --config configs/debspoof.py --workdir runs/tune --tune \\
       --methods erm,mldg --vary objective.inner_lr=0.003,0.01,0.03 --seeds 0:3
@@ -72,6 +79,31 @@ def add(commands: Any) -> None:
         "fold's speakers and test on them; default: the corpus's own splits",
     )
     compare.add_argument(
+        "--attack-folds",
+        metavar="FROM:TO",
+        help="groups of the config's corpus.attack_folds, e.g. 0:4: for each seed and "
+        "speaker fold, train without the group's attacks and test on them (leave-"
+        "family-out); default: the corpus's own training attacks",
+    )
+    compare.add_argument(
+        "--averages",
+        metavar="NAME,…",
+        help="averages of the parameters over the steps of each run, one row for each: "
+        "ema, last, uniform, swad; they cost no training. Default: the config's "
+        "averages.detector",
+    )
+    compare.add_argument(
+        "--budgets",
+        metavar="STEPS,…",
+        help="steps of ERM, e.g. 400,1600: every run takes the most and is tested at "
+        "each, for a learning curve; default: the config's steps",
+    )
+    compare.add_argument(
+        "--chosen",
+        metavar="FILE",
+        help="use the values that an earlier --tune chose: its results.json",
+    )
+    compare.add_argument(
         "--ranks",
         metavar="R,…",
         help="LoRA ranks: one row of the table for each; the adapters' scale stays the "
@@ -113,12 +145,14 @@ def add(commands: Any) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     from mldg_jax.experiments import jobs, method_tables, statistics
     from mldg_jax.experiments.compare import compare_methods
+    from mldg_jax.experiments.design import read_chosen
     from mldg_jax.training import parallel
+    from mldg_jax.training.config_files import varied
 
     workers = arguments.workers
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if parallel.only_cpu() else 0
-    vary = dict(_values(text) for text in arguments.vary)
+    vary = dict(map(varied, arguments.vary))
     if arguments.ranks:
         vary["model.lora.rank"] = _numbers("--ranks", arguments.ranks)
     workdir = Path(arguments.workdir)
@@ -128,8 +162,14 @@ def _compare(arguments: argparse.Namespace) -> None:
         workdir,
         seeds=_numbers("--seeds", arguments.seeds),
         folds=_numbers("--folds", arguments.folds) if arguments.folds else None,
+        attack_folds=_numbers("--attack-folds", arguments.attack_folds)
+        if arguments.attack_folds
+        else None,
+        averages=_averages(arguments.averages),
+        budgets=_budgets(arguments.budgets),
         vary=vary,
         tune=arguments.tune,
+        chosen=read_chosen(arguments.chosen) if arguments.chosen else None,
         data_dir=arguments.data_dir,
         overrides=arguments.overrides,
         scheme=dataclasses.replace(
@@ -142,6 +182,26 @@ def _compare(arguments: argparse.Namespace) -> None:
         f"\nwrote to {workdir}: table.md, table.csv, table.tex, parameters.svg, "
         "results.json"
     )
+
+
+def _averages(text: str | None) -> tuple[str, ...]:
+    from mldg_jax.training import trajectory
+
+    names = tuple(text.split(",")) if text else ()
+    for name in names:
+        if name not in trajectory.NAMES:
+            known = ", ".join(trajectory.NAMES)
+            raise UserError(
+                f"--averages {text}: {name!r} is unknown; choose from {known}"
+            )
+    return names
+
+
+def _budgets(text: str | None) -> list[int]:
+    budgets = _numbers("--budgets", text) if text else []
+    if budgets != sorted({*budgets} - {0}):
+        raise UserError(f"--budgets {text}: give ascending numbers of steps, from 1")
+    return budgets
 
 
 def _numbers(option: str, text: str) -> list[int]:
@@ -158,13 +218,3 @@ def _numbers(option: str, text: str) -> list[int]:
             f"{option} {text}: give a range FROM:TO, e.g. 0:5, or a list, e.g. 0,1,2"
         )
     return numbers
-
-
-def _values(text: str) -> tuple[str, list[Any]]:
-    """Parses NAME=V1,V2, with values as in ``--set``."""
-    from mldg_jax.training.config_files import value_of
-
-    name, equals, values = text.partition("=")
-    if not equals:
-        raise UserError(f"--vary {text}: give NAME=V,…, e.g. objective.beta=0.5,1,2")
-    return name, [value_of(value) for value in values.split(",")]

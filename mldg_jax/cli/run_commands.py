@@ -217,12 +217,8 @@ def _train(arguments: argparse.Namespace) -> int | None:
 
     from mldg_jax.common import run_folder
     from mldg_jax.common.config_values import with_values
-    from mldg_jax.data.corpus import (
-        corpus_sha256,
-        find_corpus,
-        load_split,
-        load_training,
-    )
+    from mldg_jax.data.attack_folds import training_rows, with_validation
+    from mldg_jax.data.corpus import corpus_sha256, find_corpus, load_split
     from mldg_jax.scoring import scorer
     from mldg_jax.scoring.calibration import CALIBRATION_FILE
     from mldg_jax.training import loop, parallel
@@ -240,14 +236,16 @@ def _train(arguments: argparse.Namespace) -> int | None:
     is_new = not (Path(arguments.workdir) / run_folder.CONFIG).exists()
     if is_new and config.calibration.utterances and config.corpus.fold is None:
         _trials(config.corpus, config.calibration.split)  # refused before the training
-    split = config.validation.split if config.validation.every else None
+    rows, validate_on = with_validation(
+        folder, config.validation, training_rows(folder, config.corpus)
+    )
     fold = config.corpus.fold
     with processes.caught(multiprocess=parallel.is_multiprocess()) as stop:
         run = loop.train(
             config,
             arguments.workdir,
-            load_training(folder, fold),
-            validate_on=load_split(folder, split) if split else None,
+            rows,
+            validate_on=validate_on,
             devices=parallel.devices(arguments.devices),
             stop=stop,
         )

@@ -180,11 +180,25 @@ def write_trainable(workdir: Path, trainable: Any, batch_stats: Any) -> None:
     Raises:
       UserError: the folder cannot be written to.
     """
+    write_parameters(workdir / TRAINABLE, trainable, batch_stats)
+
+
+def write_parameters(path: Path, trainable: Any, batch_stats: Any) -> None:
+    """Writes parameters to a file; creates missing parent folders.
+
+    Args:
+      path: the file, in a run folder.
+      trainable: the trained parameters φ, ``{"frontend": …, "head": …}``.
+      batch_stats: running statistics of BatchNorm.
+
+    Raises:
+      UserError: the folder cannot be written to.
+    """
     tree = {**trainable, "batch_stats": batch_stats}
     flat = traverse_util.flatten_dict(tree, sep="/")
     # save_file writes the raw memory, which must be in C order.
     arrays = {name: np.ascontiguousarray(value) for name, value in flat.items()}
-    with writing(workdir), replacing(workdir / TRAINABLE) as part:
+    with writing(path.parent), replacing(path) as part:
         save_file(arrays, part, metadata={"sha256": fingerprint(arrays)})
 
 
@@ -213,6 +227,22 @@ def read_trainable(workdir: str | Path) -> tuple[dict[str, Any], dict[str, Any]]
             f"{workdir} is not a finished run (it has no {TRAINABLE}): start the same "
             "training command again to continue it"
         )
+    return read_parameters(path)
+
+
+def read_parameters(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads a file of ``write_parameters``.
+
+    Args:
+      path: the file.
+
+    Returns:
+      ``(trainable, batch_stats)``.
+
+    Raises:
+      UserError: the file cannot be read.
+      DamagedRunError: the file is damaged.
+    """
     try:
         with path.open("rb"):  # safetensors does not say that it may not
             arrays = load_file(path)

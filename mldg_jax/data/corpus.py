@@ -179,7 +179,9 @@ def load_split(
     return Corpus(*(columns[name] for name in names), audio=recordings)
 
 
-def load_training(folder: str | Path, fold: int | None = None) -> Corpus:
+def load_training(
+    folder: str | Path, fold: int | None = None, *, every_attack: bool = False
+) -> Corpus:
     """Opens the training data of a detector.
 
     Args:
@@ -187,6 +189,7 @@ def load_training(folder: str | Path, fold: int | None = None) -> Corpus:
       fold: None for the split "train". Otherwise the speaker fold to hold out of all
         splits, see ``load_test``; of the rest, bona fide and the attacks of the split
         "train" are used. Training then includes speakers of the official test.
+      every_attack: with a fold, use the attacks of all splits, see ``attack_folds``.
 
     Returns:
       The utterances to train on.
@@ -198,6 +201,8 @@ def load_training(folder: str | Path, fold: int | None = None) -> Corpus:
     if fold is None:
         return train
     rows, folds = _speaker_folds(folder, fold)
+    if every_attack:
+        return rows.take(folds != fold)
     known = np.isin(rows.attack, np.append(np.unique(train.attack), NO_ATTACK))
     return rows.take((folds != fold) & known)
 

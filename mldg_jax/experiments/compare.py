@@ -7,64 +7,30 @@ utterance once per step, and a method with costlier steps takes fewer of them.
 """
 
 import dataclasses
-import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import numpy as np
 
 from mldg_jax import lora
 from mldg_jax.common import files, run_folder
-from mldg_jax.common.config import Config, EpisodeSection
-from mldg_jax.common.config_values import with_values
-from mldg_jax.common.errors import UserError
-from mldg_jax.data import episodes
-from mldg_jax.data.corpus import NO_ATTACK, corpus_sha256, find_corpus, load_training
-from mldg_jax.experiments import jobs, method_tables, statistics
-from mldg_jax.experiments.jobs import LFCC, Job, Test
-from mldg_jax.experiments.results import Comparison, MethodResult, compare_scores
-from mldg_jax.experiments.selection import (
-    held_out,
-    held_out_test,
+from mldg_jax.data.corpus import NO_ATTACK, load_training
+from mldg_jax.experiments import (
+    learning_curves,
+    method_tables,
+    scored_tests,
+    statistics,
 )
-from mldg_jax.experiments.statistics import Scored
+from mldg_jax.experiments.design import Chosen, Design
+from mldg_jax.experiments.jobs import LFCC, Average, Job
+from mldg_jax.experiments.method_rows import MethodRow, reference, table_rows
+from mldg_jax.experiments.results import Comparison, MethodResult, compare_scores
+from mldg_jax.experiments.scored_tests import Scored
+from mldg_jax.experiments.selection import Candidate, best
 from mldg_jax.scoring.scheme import Scheme
-from mldg_jax.training.config_files import read_config_file
-from mldg_jax.training.objective_section import gradient_evaluations
-
-REFERENCE = "erm"
-
-
-class MethodRow(NamedTuple):
-    """A row of the table before its runs.
-
-    Attributes:
-      method: its name in the config file, or ``LFCC``.
-      varied: config values that are varied, by dotted name.
-      config: config of its runs, except for seed and fold.
-      evaluations: gradient evaluations of single utterances in a run.
-    """
-
-    method: str
-    varied: dict[str, Any]
-    config: Config
-    evaluations: int
-
-    @property
-    def label(self) -> str:
-        """The row's name in tables and in folder names."""
-        values = [f"{k.rpartition('.')[2]}={v}" for k, v in self.varied.items()]
-        return " ".join([self.method, *values])
-
-    def facts(self) -> MethodResult:
-        """Returns the result without error rates."""
-        return MethodResult(
-            method=self.method,
-            title=self.label,
-            steps=self.config.steps,
-            evaluations=self.evaluations,
-            varied=self.varied,
-        )
+from mldg_jax.training import trajectory
 
 
 def compare_methods(
@@ -74,8 +40,12 @@ def compare_methods(
     *,
     seeds: Sequence[int],
     folds: Sequence[int] | None = None,
+    attack_folds: Sequence[int] | None = None,
+    averages: Sequence[str] = (),
+    budgets: Sequence[int] = (),
     vary: Mapping[str, Sequence[Any]] | None = None,
     tune: bool = False,
+    chosen: Chosen | None = None,
     data_dir: str | Path = "data",
     overrides: Sequence[str] = (),
     scheme: Scheme = statistics.SCHEME,
@@ -91,49 +61,99 @@ def compare_methods(
       seeds: training seeds; every row is run with each.
       folds: speaker folds; every seed is trained once without each and tested on it.
         None for the official splits.
+      attack_folds: groups of the config's ``corpus.attack_folds``; every run is trained
+        once without each and tested on its attacks alone. None trains on the attacks of
+        the official training split and tests on all.
+      averages: averages of each run's parameters, see ``training.trajectory``; each
+        gets a row. None of them for the detector of the config.
+      budgets: numbers of ERM's steps, ascending, in place of the config's: every run
+        takes the last and is tested at each.
       vary: values by config name. A method gets a row for each value, and for each
         combination of several names, as far as its config sets the name.
         ``model.lora.rank`` only varies methods with adapters; alpha changes with it, so
         their scale stays the same.
       tune: whether to make short runs that exclude the attacks held out by
         ``config.selection``, and choose the best row of each method on those. The
-        config's tests are not used.
+        config's tests are not used. With ``attack_folds``, the attacks of each group
+        are excluded too, and the choice is made for each group on two other families
+        and the bona fide utterances that training leaves out.
+      chosen: values to use, from an earlier call with ``tune``.
       data_dir: folder of the prepared corpora.
       overrides: ``name=value`` for all methods.
       scheme: of the bootstrap.
       execute: runs jobs.
 
     Returns:
-      The comparison, as written to results.json.
+      The comparison at the last budget, as written to results.json.
 
     Raises:
       UserError: a config is invalid, a corpus is missing, or a run folder contains a
         run with another config.
     """
     files.check_folder(workdir)
-    rows = table_rows(config_path, methods, vary or {}, overrides, tune, data_dir)
-    jobs_by_label = {
-        label: [
-            _job(row, seed, fold, workdir, tune, data_dir)
-            for seed, fold in itertools.product(seeds, folds or [None])
-        ]
-        for label, row in rows.items()
-    }
-    execute(list(itertools.chain(*jobs_by_label.values())))
-
-    pairs = [(label, reference(rows, label)) for label in rows]
-    comparison, _ = compare_runs(
-        {label: row.facts() for label, row in rows.items()},
-        jobs_by_label,
-        [(a, b) for a, b in pairs if b],
-        seeds=len(seeds),
-        folds=len(folds or []),
-        held_out=tune,
-        scheme=scheme,
+    segments = bool({trajectory.UNIFORM, trajectory.SWAD} & {*averages})
+    rows = table_rows(
+        config_path,
+        methods,
+        vary or {},
+        overrides,
+        tune,
+        data_dir,
+        budgets=budgets,
+        segments=segments,
+        attack_fold=attack_folds[0] if attack_folds else None,
     )
-    text = json.dumps(comparison.to_json(), indent=1)
-    files.write_text(workdir / "results.json", text)
-    for file, text in method_tables.files(comparison).items():
+    if budgets and not averages:
+        averages = (trajectory.EMA,)
+    design = Design(
+        seeds=seeds,
+        folds=folds or (None,),
+        attack_folds=attack_folds or (None,),
+        averages=averages,
+        tune=tune,
+        chosen=chosen or Chosen(),
+    )
+    made = {label: design.jobs(row, workdir, data_dir) for label, row in rows.items()}
+    cells = len(design.folds) * len(design.attack_folds)
+    # Seed by seed: a table of fewer seeds can be made before all runs are done.
+    execute(
+        [
+            job
+            for start in range(0, len(seeds) * cells, cells)
+            for jobs in made.values()
+            for job in jobs[start : start + cells]
+        ]
+    )
+
+    options = {
+        "seeds": len(seeds),
+        "folds": len(folds or []),
+        "attack_folds": len(attack_folds or []),
+        "held_out": tune,
+        "scheme": scheme,
+    }
+    compared = []
+    for index in range(max(1, len(budgets))):
+        facts, read, pairs = _crossed(rows, made, averages, index)
+        comparison, tests = compare_runs(facts, read, pairs, **options)
+        compared.append(comparison)
+    results = comparison.to_json()
+    if budgets:
+        results["budgets"] = {
+            str(budget): one.to_json()["rows"]
+            for budget, one in zip(budgets, compared, strict=True)
+        }
+    if tune and attack_folds:
+        (cells,) = tests.values()
+        results["chosen_by_attack_fold"] = {
+            str(number): _best_values(rows, cells[index :: len(attack_folds)])
+            for index, number in enumerate(attack_folds)
+        }
+    files.write_text(workdir / "results.json", json.dumps(results, indent=1))
+    texts = method_tables.files(comparison)
+    if len(budgets) > 1:
+        texts |= learning_curves.files(budgets, compared)
+    for file, text in texts.items():
         files.write_text(workdir / file, text)
     return comparison
 
@@ -151,7 +171,7 @@ def compare_runs(
 
     Args:
       rows: the methods by label; their trained parameters are counted here.
-      made: jobs by label, ordered as in ``statistics.scored``.
+      made: jobs by label, ordered as in ``scored_tests.scored``.
       pairs: pairs of labels whose difference is computed.
       seeds: number of training seeds.
       held_out: whether the tests are held-out training attacks.
@@ -161,154 +181,68 @@ def compare_runs(
       The comparison, and the scored tests by name.
     """
     first = next(iter(made.values()))[0]
-    corpus = load_training(first.corpus, first.config.corpus.fold)
-    excluded = first.config.episode.exclude if held_out else ()
-    trained = set(corpus.attack) - {NO_ATTACK, *excluded}
+    trained: set[str] = set()
+    if first.config.corpus.attack_fold is None:
+        corpus = load_training(first.corpus, first.config.corpus.fold)
+        excluded = first.config.episode.exclude if held_out else ()
+        trained = set(corpus.attack) - {NO_ATTACK, *excluded}
     rows = {
         label: dataclasses.replace(row, parameters=_parameters(made[label][0]))
         for label, row in rows.items()
     }
-    tests = statistics.scored(made, seeds)
+    tests = scored_tests.scored(made, seeds)
     options["held_out"] = held_out
     return compare_scores(rows, tests, trained, pairs, **options), tests
 
 
-def table_rows(
-    config_path: str,
-    methods: Sequence[str],
-    vary: Mapping[str, Sequence[Any]],
-    overrides: Sequence[str],
-    tune: bool,
-    data_dir: str | Path,
-) -> dict[str, MethodRow]:
-    """Builds the rows of the table, with equal numbers of gradient evaluations.
+def _crossed(
+    rows: Mapping[str, MethodRow],
+    made: Mapping[str, Sequence[Job]],
+    averages: Sequence[str],
+    budget: int,
+) -> tuple[dict[str, MethodResult], dict[str, list[Job]], list[tuple[str, str]]]:
+    """Crosses the rows with the averages, at the budget of that index.
 
-    Args:
-      config_path, methods, vary, overrides, tune, data_dir: see ``compare_methods``.
-
-    Returns:
-      Rows by label.
-
-    Raises:
-      UserError: a config is invalid, or a corpus is missing.
+    Returns the results to be, the jobs with the scores to read, and the pairs to
+    compare: methods with ERM of the same average, averages of ERM with the first.
     """
-    rows = {}
-    for method in methods:
-        path, _, extras = config_path.partition(":")
-        words = ",".join(x for x in (method, extras) if x and x != LFCC)
-        base = read_config_file(f"{path}:{words}", overrides)
-        folder = find_corpus(base.corpus.name, base.corpus.config, data_dir)
-        base = with_values(base, {"corpus.sha256": corpus_sha256(folder)})
-        if tune:
-            base = held_out(base)
-        if method == LFCC:
-            sections: dict[str, Any] = {"tests": base.tests}
-            if tune:
-                sections["episode"] = EpisodeSection(exclude=base.episode.exclude)
-            rows[method] = MethodRow(
-                method, {}, jobs.lfcc_config(base.corpus, **sections), 0
-            )
-            continue
-        attacks = _attacks(base, folder)
-        for varied in _combinations(base, vary):
-            config = with_values(base, _with_alpha(base, varied))
-            passes = gradient_evaluations(config, attacks)
-            budget = config.steps * attacks * config.episode.examples_per_attack
-            steps = max(1, round(budget / passes))
-            config = with_values(config, {"steps": steps})
-            row = MethodRow(method, varied, config, config.steps * passes)
-            rows[row.label] = row
-    return rows
+    facts: dict[str, MethodResult] = {}
+    read: dict[str, list[Job]] = {}
+    label_of: dict[tuple[str, str | None], str] = {}
+    for label, row in rows.items():
+        for name in (None,) if row.method == LFCC else averages or (None,):
+            title = f"{label} {name}" if name and len(averages) > 1 else label
+            label_of[label, name] = title
+            facts[title] = row.facts(budget, title)
+            average = Average(name, facts[title].steps) if name else None
+            read[title] = [job._replace(read=average) for job in made[label]]
+    pairs = []
+    for (label, name), title in label_of.items():
+        erm = reference(rows, label)
+        own = name or (averages[0] if averages else None)
+        if erm is not None:
+            pairs.append((title, label_of[erm, own]))
+        elif averages and name != averages[0]:
+            pairs.append((title, label_of[label, averages[0]]))
+    return facts, read, pairs
 
 
-def reference(rows: Mapping[str, MethodRow], label: str) -> str | None:
-    """Finds the row of ERM to compare a row with.
-
-    Args:
-      rows: the rows of the table, by label.
-      label: the row to compare.
-
-    Returns:
-      The label of the first ERM row with the same varied values, or else of the first
-      ERM row; None if there is none or the row itself is ERM.
-    """
-    row = rows[label]
-    if row.method == REFERENCE:
-        return None
-    of_erm = {k: v.varied for k, v in rows.items() if v.method == REFERENCE}
-    shared = [
-        k
-        for k, varied in of_erm.items()
-        if all(row.varied.get(name, value) == value for name, value in varied.items())
-    ]
-    return next(iter(shared or of_erm), None)
-
-
-def _attacks(config: Config, folder: Path) -> int:
-    if config.episode.attacks_per_episode:
-        return config.episode.attacks_per_episode
-    rows = load_training(folder, config.corpus.fold)
-    domains = episodes.group(
-        rows, exclude=config.episode.exclude, by=config.episode.domains
-    )
-    return len(domains.attacks)
-
-
-def _combinations(
-    config: Config, vary: Mapping[str, Sequence[Any]]
-) -> list[dict[str, Any]]:
-    flat = run_folder.flat_config(config)
-    # An option that is None does not apply to this method's objective.
-    own = {name: values for name, values in vary.items() if flat.get(name) is not None}
-    if not config.model.lora.rank:
-        own.pop("model.lora.rank", None)
-    return [
-        dict(zip(own, values, strict=True))
-        for values in itertools.product(*own.values())
-    ]
-
-
-def _with_alpha(config: Config, varied: dict) -> dict[str, Any]:
-    rank = varied.get("model.lora.rank")
-    if rank is None:
-        return varied
-    alpha = config.model.lora.alpha * rank / config.model.lora.rank
-    return {"model.lora.alpha": alpha, **varied}
-
-
-def _job(
-    row: MethodRow,
-    seed: int,
-    fold: int | None,
-    workdir: Path,
-    tune: bool,
-    data_dir: str | Path,
-) -> Job:
-    config = with_values(row.config, {"seed": seed, "corpus.fold": fold})
-    folder = find_corpus(config.corpus.name, config.corpus.config, data_dir)
-    suffix = "" if fold is None else f" fold{fold}"
-    if tune:
-        tests = (held_out_test("held-out", folder, config.episode.exclude, fold),)
-    else:
-        tests = tuple(
-            _test(text, config, fold, data_dir)
-            for text in config.tests or (f"{config.corpus.name}:eval",)
+def _best_values(
+    rows: Mapping[str, MethodRow], cells: Sequence[Scored]
+) -> dict[str, dict[str, Any]]:
+    """Returns the values of each method's best row on some tests."""
+    conditions = [statistics.points(statistics.Condition(cell)) for cell in cells]
+    candidates = {
+        label: Candidate(
+            row.method,
+            row.varied,
+            tuple(np.mean([rates[label] for rates in conditions], 0).tolist()),
         )
-    return Job(workdir / f"{row.label} seed{seed}{suffix}", config, folder, tests)
-
-
-def _test(text: str, config: Config, fold: int | None, data_dir: str | Path) -> Test:
-    """Returns the test that "NAME[/CONFIG]:SPLIT" names."""
-    name, _, split = text.partition(":")
-    name, _, size = name.partition("/")
-    own = name == config.corpus.name
-    folder = find_corpus(name, size or (config.corpus.config if own else ""), data_dir)
-    if fold is not None and not own:
-        raise UserError(
-            f"a test on {text} cannot be combined with speaker folds of "
-            f"{config.corpus.name}; drop the folds or test only on {config.corpus.name}"
-        )
-    return Test(f"{name}_{split}", folder, split, fold)
+        for label, row in rows.items()
+    }
+    return {
+        method: dict(rows[label].varied) for method, label in best(candidates).items()
+    }
 
 
 def _parameters(job: Job) -> int | None:

@@ -14,7 +14,8 @@ from mldg_jax.common.plots import CHANCE, GRID, svg
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
 from mldg_jax.experiments.demo_story import Story
 from mldg_jax.experiments.results import Comparison, MethodResult
-from mldg_jax.experiments.statistics import Scored, keep
+from mldg_jax.experiments.scored_tests import Scored
+from mldg_jax.experiments.statistics import keep
 from mldg_jax.scoring.figures import Curve, det
 
 UNSEEN_TINT = "#FFF6DD"

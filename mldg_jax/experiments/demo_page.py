@@ -20,7 +20,7 @@ from mldg_jax.experiments import demo_story, method_tables
 from mldg_jax.experiments.demo_figures import figures
 from mldg_jax.experiments.demo_story import Story
 from mldg_jax.experiments.results import Comparison
-from mldg_jax.experiments.statistics import Scored
+from mldg_jax.experiments.scored_tests import Scored
 
 PLAYERS = 3  # utterances to listen to per class
 

@@ -1,14 +1,17 @@
 """Many runs, one after the other or in parallel: a job is a config and its tests.
 
 Each job trains (or continues) in its own folder and writes ``scores_<test>.txt`` for
-each of its tests; score files that exist are not written again. Workers are processes
+each of its tests, or one file for each average of its parameters (``Average``); score
+files that exist are not written again. Workers are processes
 bound to one core each, because several single-threaded runs together take more steps
 per second than one run with several threads. Without workers every job uses all
 devices.
 """
 
 import functools
+import itertools
 import multiprocessing
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
@@ -19,58 +22,19 @@ from tqdm import tqdm
 
 from mldg_jax.common import provenance, run_folder
 from mldg_jax.common.config import Config, CorpusSection
-from mldg_jax.common.errors import UserError
 from mldg_jax.common.processes import pool, working_on
+from mldg_jax.data.attack_folds import training_rows, with_validation
 from mldg_jax.data.corpus import (
     BONAFIDE,
-    NO_ATTACK,
     SPOOF,
     Corpus,
-    load_split,
-    load_test,
-    load_training,
     trained_on,
 )
+from mldg_jax.experiments.trial_sets import Test
 from mldg_jax.scoring import score_files
+from mldg_jax.training import trajectory
 
 LFCC = run_folder.LFCC
-
-
-class Test(NamedTuple):
-    """Utterances to score.
-
-    Attributes:
-      name: names the score file, ``scores_<name>.txt``.
-      corpus: folder of the prepared corpus.
-      split: split of the corpus.
-      fold: speaker fold of all splits to score instead, see ``data.corpus.load_test``.
-      attacks: attacks to score in addition to bona fide; empty for all.
-    """
-
-    name: str
-    corpus: Path
-    split: str
-    fold: int | None = None
-    attacks: tuple[str, ...] = ()
-
-    def rows(self) -> Corpus:
-        """Opens the utterances.
-
-        Raises:
-          UserError: the split or fold does not exist, or lacks one of the attacks.
-        """
-        rows = load_test(self.corpus, self.split, self.fold)
-        if not self.attacks:
-            return rows
-        missing = sorted(set(self.attacks) - set(rows.attack))
-        if missing:
-            known = ", ".join(sorted(set(rows.attack) - {NO_ATTACK}))
-            raise UserError(
-                f"the test {self.name} of {self.corpus} has no attack {missing[0]!r}; "
-                f"choose from {known}"
-            )
-        selected = (rows.label == BONAFIDE) | np.isin(rows.attack, self.attacks)
-        return rows.take(selected)
 
 
 def lfcc_config(corpus: CorpusSection, **more: Any) -> Config:
@@ -86,6 +50,18 @@ def lfcc_config(corpus: CorpusSection, **more: Any) -> Config:
     return Config(method=LFCC, steps=0, corpus=corpus, **more)
 
 
+class Average(NamedTuple):
+    """An average of a run's parameters, see ``training.trajectory``.
+
+    Attributes:
+      name: ema, last, uniform or swad.
+      step: at which the average ends.
+    """
+
+    name: str
+    step: int
+
+
 class Job(NamedTuple):
     """A run to train and score.
 
@@ -94,23 +70,38 @@ class Job(NamedTuple):
       config: config of the run; ``config.method`` is "lfcc-gmm" or a detector's method.
       corpus: folder of the prepared training corpus.
       tests: tests to score.
+      dev: utterances to score for the choice of a threshold, if any.
+      averages: averages of the run's parameters to score; None for its detector.
+      read: the one of them that ``scores`` names.
     """
 
     workdir: Path
     config: Config
     corpus: Path
     tests: tuple[Test, ...]
+    dev: Test | None = None
+    averages: tuple[Average | None, ...] = (None,)
+    read: Average | None = None
 
-    def scores(self, test: Test) -> Path:
+    def scores(self, test: Test, average: Average | None = None) -> Path:
         """Returns the path of a score file.
 
         Args:
           test: one of ``tests``.
+          average: one of ``averages``; None for ``read``.
 
         Returns:
-          ``scores_<test>.txt`` in the run's folder.
+          ``scores_<test>.txt`` in the run's folder, or a name with the average.
         """
-        return self.workdir / f"scores_{test.name}.txt"
+        average = average or self.read
+        suffix = f"_{average.name}-{average.step}" if average else ""
+        return self.workdir / f"scores_{test.name}{suffix}.txt"
+
+    def unscored(self) -> list[tuple[Test, Average | None]]:
+        """Lists the score files that do not exist, by test and average."""
+        tests = (*self.tests, self.dev) if self.dev else self.tests
+        every = itertools.product(tests, self.averages)
+        return [(t, a) for t, a in every if not self.scores(t, a).exists()]
 
 
 def run(title: str, jobs: Sequence[Job], *, workers: int) -> None:
@@ -130,7 +121,7 @@ def run(title: str, jobs: Sequence[Job], *, workers: int) -> None:
     with tqdm(total=total, desc=title, unit="step", bar_format=layout) as bar:
         todo = []
         for job in jobs:
-            if all(job.scores(test).exists() for test in job.tests):
+            if not job.unscored():
                 run_folder.check_config(job.workdir, job.config)
                 bar.update(job.config.steps)
             else:
@@ -181,8 +172,8 @@ def _run_in_worker(job: Job, steps: Any) -> None:
 
 
 @functools.lru_cache(maxsize=4)
-def _training_rows(folder: Path, fold: int | None) -> Corpus:
-    return load_training(folder, fold)
+def _training_rows(folder: Path, section: CorpusSection) -> Corpus:
+    return training_rows(folder, section)
 
 
 @functools.lru_cache(maxsize=4)
@@ -191,17 +182,20 @@ def _test_rows(test: Test) -> Corpus:
 
 
 def _run_job(job: Job, advance: Callable[[int], Any], *, all_devices: bool) -> None:
-    trained = _training_rows(job.corpus, job.config.corpus.fold)
+    trained = _training_rows(job.corpus, job.config.corpus)
     if job.config.method == LFCC:
+        trained, _ = with_validation(job.corpus, job.config.validation, trained)
+        excluded = {*job.config.episode.exclude, *job.config.validation.attacks}
+        trained = trained.take(~np.isin(trained.attack, sorted(excluded)))
         facts = provenance.collect(trained_on(trained))
         run_folder.write_config(job.workdir, job.config, facts)
         score = _fit_lfcc(job, trained, advance)
     else:
         score = _train_detector(job, trained, advance, all_devices)
-    for test in job.tests:
-        if not job.scores(test).exists():
-            rows = _test_rows(test)
-            write_scores(job.scores(test), rows, score(rows))
+    for test, average in job.unscored():
+        rows = _test_rows(test)
+        write_scores(job.scores(test, average), rows, score(rows, average))
+    shutil.rmtree(job.workdir / trajectory.SEGMENTS, ignore_errors=True)
 
 
 def _waveforms(rows: Corpus, keep: np.ndarray | slice = slice(None)) -> Iterator:
@@ -211,8 +205,8 @@ def _waveforms(rows: Corpus, keep: np.ndarray | slice = slice(None)) -> Iterator
 
 def _train_detector(
     job: Job, trained: Corpus, advance: Callable[[int], Any], all_devices: bool
-) -> Callable[[Corpus], np.ndarray]:
-    from mldg_jax.scoring.scorer import load, score_waveforms
+) -> Callable[[Corpus, Average | None], np.ndarray]:
+    from mldg_jax.scoring.scorer import load_parameters, score_waveforms
     from mldg_jax.training import loop, parallel
 
     done = 0
@@ -222,23 +216,32 @@ def _train_detector(
         advance(step - done)
         done = step
 
-    section = job.config.validation
+    trained, validate_on = with_validation(job.corpus, job.config.validation, trained)
     loop.train(
         job.config,
         job.workdir,
         trained,
-        validate_on=load_split(job.corpus, section.split) if section.every else None,
+        validate_on=validate_on,
         devices=parallel.devices() if all_devices else None,
         progress=report,
     )
     report(job.config.steps)
-    scorer = load(job.workdir)
-    return lambda rows: score_waveforms(scorer, _waveforms(rows))
+    parts = load_parameters(job.workdir)
+
+    def score(rows: Corpus, average: Average | None) -> np.ndarray:
+        chosen = parts
+        if average is not None:
+            file = trajectory.path(job.workdir, average.step, average.name)
+            trainable, batch_stats = run_folder.read_parameters(file)
+            chosen = parts._replace(trainable=trainable, batch_stats=batch_stats)
+        return score_waveforms(chosen.scorer(), _waveforms(rows))
+
+    return score
 
 
 def _fit_lfcc(
     job: Job, trained: Corpus, advance: Callable[[int], Any]
-) -> Callable[[Corpus], np.ndarray]:
+) -> Callable[[Corpus, Average | None], np.ndarray]:
     from mldg_jax.experiments import lfcc_gmm
 
     model = lfcc_gmm.fit(
@@ -248,7 +251,7 @@ def _fit_lfcc(
         seed=job.config.seed,
     )
     advance(job.config.steps)
-    return lambda rows: lfcc_gmm.score(model, _waveforms(rows))
+    return lambda rows, _: lfcc_gmm.score(model, _waveforms(rows))
 
 
 def write_scores(path: Path, rows: Corpus, scores: np.ndarray) -> None:

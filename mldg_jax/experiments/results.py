@@ -7,8 +7,9 @@ from typing import Any
 
 from mldg_jax.common.error_rates import Difference
 from mldg_jax.experiments import statistics
+from mldg_jax.experiments.scored_tests import Scored
 from mldg_jax.experiments.selection import Candidate, best
-from mldg_jax.experiments.statistics import Condition, Scored, SeedRate
+from mldg_jax.experiments.statistics import Condition, SeedRate
 from mldg_jax.scoring.bootstrap import Scheme
 
 TITLES = {
@@ -58,6 +59,7 @@ class Comparison:
       scheme: the bootstrap behind the intervals.
       held_out: whether the tests are held-out training attacks, by which a row of each
         method is chosen.
+      attack_folds: number of groups of attacks that were left out in turn.
     """
 
     columns: Mapping[str, str]
@@ -69,6 +71,7 @@ class Comparison:
     folds: int
     scheme: Scheme
     held_out: bool = False
+    attack_folds: int = 0
 
     @property
     def chosen(self) -> dict[str, str]:
@@ -96,6 +99,7 @@ class Comparison:
             "columns": list(self.columns),
             "seeds": self.seeds,
             "folds": self.folds,
+            "attack_folds": self.attack_folds,
             "tune": self.held_out,
             "bootstrap": self.scheme.to_json(),
             "rows": rows,
@@ -123,6 +127,7 @@ def compare_scores(
     titles: Mapping[str, str] | None = None,
     by_attack: bool = False,
     folds: int = 0,
+    attack_folds: int = 0,
     held_out: bool = False,
     scheme: Scheme = statistics.SCHEME,
 ) -> Comparison:
@@ -137,6 +142,7 @@ def compare_scores(
       by_attack: whether to compute every attack's rate too; needs a single test without
         folds.
       folds: number of speaker folds; 0 for the official splits.
+      attack_folds: number of groups of attacks that were left out in turn.
       held_out: whether the tests are held-out training attacks.
       scheme: of the bootstrap.
 
@@ -173,6 +179,7 @@ def compare_scores(
         unseen=unseen,
         seeds=len(first),
         folds=folds,
+        attack_folds=attack_folds,
         scheme=scheme,
         held_out=held_out,
     )

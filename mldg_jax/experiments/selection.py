@@ -15,7 +15,7 @@ import numpy as np
 
 from mldg_jax.common.config import Config
 from mldg_jax.common.config_values import with_values
-from mldg_jax.experiments import statistics
+from mldg_jax.experiments import scored_tests, statistics
 from mldg_jax.experiments.jobs import Job, Test
 from mldg_jax.experiments.statistics import Condition
 
@@ -123,7 +123,7 @@ def select(
             for label, (method, values) in settings.items()
         }
         run(title, list(itertools.chain(*jobs_by_label.values())))
-        (scored,) = statistics.scored(jobs_by_label, options.seeds)[test.name]
+        (scored,) = scored_tests.scored(jobs_by_label, options.seeds)[test.name]
         rates = statistics.points(Condition(scored))
         judged = {
             label: Candidate(method, values, tuple(rates[label].tolist()))

@@ -17,25 +17,13 @@ import numpy as np
 from mldg_jax import metrics
 from mldg_jax.common.error_rates import Difference, ErrorRate
 from mldg_jax.data.corpus import BONAFIDE, NO_ATTACK, Corpus
-from mldg_jax.experiments import jobs, resampling
-from mldg_jax.experiments.jobs import Job
+from mldg_jax.experiments import resampling
+from mldg_jax.experiments.scored_tests import Scored
 from mldg_jax.scoring import bootstrap, multiple_comparisons
 from mldg_jax.scoring.bootstrap import Scheme
 
 # "apart", because most synthesisers have their own voices.
 SCHEME = Scheme("apart", seeds=True, replicates=2000)
-
-
-class Scored(NamedTuple):
-    """The utterances of a test and every method's scores.
-
-    Attributes:
-      rows: n utterances.
-      scores: by method, (seeds, n) float64, higher for bona fide.
-    """
-
-    rows: Corpus
-    scores: Mapping[str, np.ndarray]
 
 
 class Condition(NamedTuple):
@@ -80,36 +68,6 @@ class SeedRate(ErrorRate):
 
     sd: float | None = None
     by_seed: tuple[float, ...] = ()
-
-
-def scored(made: Mapping[str, Sequence[Job]], seeds: int) -> dict[str, list[Scored]]:
-    """Reads the scores of finished jobs.
-
-    Args:
-      made: jobs by method: first those of the first seed, one per speaker fold, then
-        those of the next seed.
-      seeds: number of seeds.
-
-    Returns:
-      By test name, one entry per speaker fold.
-    """
-    tests: dict[str, list[Scored]] = {}
-    first = next(iter(made.values()))
-    folds = len(first) // seeds
-    for fold in range(folds):
-        for index, test in enumerate(first[fold].tests):
-            rows = test.rows()
-            scores = {
-                method: np.stack(
-                    [
-                        jobs.read_scores(job.scores(job.tests[index]), rows)
-                        for job in method_jobs[fold::folds]
-                    ]
-                )
-                for method, method_jobs in made.items()
-            }
-            tests.setdefault(test.name, []).append(Scored(rows, scores))
-    return tests
 
 
 def columns(
@@ -196,6 +154,10 @@ def points(part: Condition) -> dict[str, np.ndarray]:
 def rates(parts: Sequence[Condition], scheme: Scheme = SCHEME) -> Rates:
     """Computes the mean of an error rate over tests for every method.
 
+    Tests of the same speakers and different groups of attacks (``Scored.frame``) draw
+    the same speakers, and attacks from all groups: a test counts as often as its
+    families are drawn.
+
     Args:
       parts: tests with the same methods and the same number of seeds.
       scheme: of the bootstrap.
@@ -206,34 +168,55 @@ def rates(parts: Sequence[Condition], scheme: Scheme = SCHEME) -> Rates:
     methods = list(parts[0].test.scores)
     by_test = [points(part) for part in parts]
     trials = [_trials(part) for part in parts]
-    clusters = [resampling.clusters(rows, scheme) for rows, _ in trials]
-    # Tests with the same attacks, such as speaker folds, draw the same ones.
-    attacks_of = [sorted(set(rows.attack.tolist())) for rows, _ in trials]
-    drawn = [
-        resampling.replicates(
-            *trials[index],
-            clusters[index],
-            scheme,
-            macro=part.macro,
-            streams=(index, attacks_of.index(attacks_of[index])),
-        )
-        for index, part in enumerate(parts)
+    frames = [
+        rows if part.test.frame is None else part.test.frame
+        for part, (rows, _) in zip(parts, trials, strict=True)
     ]
-    fewest = [x.fewest for x in clusters if x.fewest is not None]
+    # The first test of the same trials gives them their random numbers.
+    stream = [[x is frame for x in frames].index(True) for frame in frames]
+    clusters = {i: resampling.clusters(frames[i], scheme) for i in set(stream)}
+    # Tests with the same attacks, such as speaker folds, draw the same ones.
+    attacks_of = [sorted(set(rows.attack.tolist())) for rows in frames]
+    drawn, weights = [], []
+    for index, part in enumerate(parts):
+        number = stream[index]
+        streams = number, attacks_of.index(attacks_of[number])
+        rows, scores = trials[index]
+        own = resampling.part(clusters[number], frames[index], rows)
+        options = {"scheme": scheme, "streams": streams}
+        drawn.append(
+            resampling.replicates(rows, scores, own, macro=part.macro, **options)
+        )
+        weights.append(
+            np.ones((1, 1))
+            if part.test.frame is None
+            else resampling.families_drawn(rows, own, **options)
+        )
+    counts = [
+        1 if part.test.frame is None else resampling.families_of(rows, scheme)
+        for part, (rows, _) in zip(parts, trials, strict=True)
+    ]
+    fewest = [x.fewest for x in clusters.values() if x.fewest is not None]
     return Rates(
         {
-            method: np.mean([rates[method] for rates in by_test], axis=0)
+            method: np.average([rates[method] for rates in by_test], 0, counts)
             for method in methods
         },
         {
             method: bootstrap.over_seeds(
-                np.mean([replicates[method] for replicates in drawn], 0), scheme
+                _mean([replicates[method] for replicates in drawn], weights), scheme
             )
             for method in methods
         },
         scheme,
         min(fewest, default=None),
     )
+
+
+def _mean(values: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> np.ndarray:
+    """Averages (replicates, seeds) over tests; one that is not drawn does not count."""
+    terms = [np.where(w > 0, x * w, 0.0) for x, w in zip(values, weights, strict=True)]
+    return np.sum(terms, 0) / np.sum(np.broadcast_arrays(*weights), 0)
 
 
 def rate(found: Rates, method: str) -> SeedRate:

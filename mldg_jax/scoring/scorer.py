@@ -134,6 +134,16 @@ class RunParameters(NamedTuple):
         scale = self.detector.frontend.lora_scale
         return lora.merge(self.frontend, trained, scale=scale)
 
+    def scorer(self) -> Scorer:
+        """Returns the detector, not calibrated, with its adapters merged."""
+        params = {**self.trainable, "frontend": self.merged_frontend()}
+        return Scorer(
+            self.detector,
+            {"params": params, "batch_stats": self.batch_stats},
+            self.config.crop_samples,
+            self.config,
+        )
+
 
 def load(run: str | Path) -> Scorer:
     """Loads a finished run, with its adapters merged into the front-end.
@@ -150,19 +160,7 @@ def load(run: str | Path) -> Scorer:
       UserError: the run does not exist or is not finished, or its parameters do not fit
         its model.
     """
-    return _load_raw(run)._replace(calibration=calibration_of(run))
-
-
-def _load_raw(run: str | Path) -> Scorer:
-    """Loads a finished run as ``load`` does, without its calibration."""
-    parts = load_parameters(run)
-    params = {**parts.trainable, "frontend": parts.merged_frontend()}
-    return Scorer(
-        parts.detector,
-        {"params": params, "batch_stats": parts.batch_stats},
-        parts.config.crop_samples,
-        parts.config,
-    )
+    return load_parameters(run).scorer()._replace(calibration=calibration_of(run))
 
 
 def load_parameters(run: str | Path) -> RunParameters:
@@ -306,7 +304,7 @@ def calibrate(
     path = Path(run) / CALIBRATION_FILE
     check_output(path)
     check_trials(corpus.label, utterances, trials)
-    raw = _load_raw(run)
+    raw = load_parameters(run).scorer()
     classes = [corpus.label == label for label in (BONAFIDE, SPOOF)]
     rows = np.concatenate([spread(x, utterances) for x in classes])
     scores = score_waveforms(raw, (corpus.waveform(i) for i in rows))

@@ -74,12 +74,25 @@ def update(
     Returns:
       The state after step n.
     """
-    is_averaging = step > start - include_before_start
-    count = state.count * is_averaging + 1
+    return extend(state, trainable, step > start - include_before_start)
+
+
+def extend(state: Uniform, trainable: Any, continues: Any) -> Uniform:
+    """Adds an iterate to a running mean, or starts a new one with it.
+
+    Args:
+      state: the mean so far.
+      trainable: φ, a tree like ``state.average``.
+      continues: () bool, False to start anew; traced under ``jax.jit``.
+
+    Returns:
+      The mean with φ.
+    """
+    count = state.count * continues + 1
 
     def mean(average, x):
-        xp = jnp if isinstance(is_averaging, jax.Array) else x.__array_namespace__()
-        average = xp.where(is_averaging, average, x)
+        xp = jnp if isinstance(continues, jax.Array) else x.__array_namespace__()
+        average = xp.where(continues, average, x)
         return (average + (x - average) / count).astype(x.dtype)
 
     return Uniform(jax.tree.map(mean, state.average, trainable), count)

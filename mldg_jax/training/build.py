@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from mldg_jax import mldg
 from mldg_jax.common.config import Config
@@ -22,7 +23,8 @@ from mldg_jax.models.split import (
     split_options,
     store_frozen,
 )
-from mldg_jax.step import Step, TrainState, init_state, make_step
+from mldg_jax.step import Step, TrainState, augmented, init_state, make_step
+from mldg_jax.training import averaging, trajectory
 from mldg_jax.training.objective_section import (
     build_objective,
     build_outer_optimizer,
@@ -65,6 +67,7 @@ def build_step(
         objective=objective,
         optimizer=build_outer_optimizer(config),
         ema_decay=config.ema_decay,
+        segment_mean=_segment_mean(trajectory.ends(config)),
         augment=from_config(config.augment)[1],
         axis_name=axis_name,
         first_order_beta=beta if first_order and beta > 0 else None,
@@ -96,6 +99,8 @@ def build_state(
       UserError: the config asks for adapters and for full fine-tuning.
     """
     init_key, key = jax.random.split(jax.random.key(config.seed))
+    if config.init_seed is not None:
+        init_key, _ = jax.random.split(jax.random.key(config.init_seed))
     trainable, batch_stats, frozen = init_parameters(
         init_key, detector, frontend, examples, **split_options(config.model)
     )
@@ -108,9 +113,47 @@ def build_state(
         trainable,
         batch_stats,
         objective_state=objective(no_loss).init(trainable),
+        segment=averaging.init(trainable) if trajectory.ends(config) else (),
         optimizer=build_outer_optimizer(config),
     )
     return state, frozen
+
+
+def build_batch_stats(config: Config, detector: Detector) -> Any:
+    """Builds the update of the BatchNorm statistics alone, as in a training step.
+
+    Args:
+      config: config of the run.
+      detector: the model.
+
+    Returns:
+      ``(frozen, trainable, batch_stats, episode) -> batch_stats``.
+    """
+    augment = from_config(config.augment)[1]
+
+    def update(frozen, trainable, batch_stats, episode):
+        half = episode["meta_train"]
+        if augment is not None:
+            half = augmented(augment, half)
+        loss_fn = cross_entropy(
+            detector, batch_stats, frozen, config.compute.micro_batches
+        )
+        key = jax.random.key(config.seed)  # of the dropout
+        return loss_fn(trainable, half, key)[1].batch_stats
+
+    return update
+
+
+def _segment_mean(ends: tuple[int, ...]) -> Any:
+    """Returns the function of a step that keeps the mean of each segment."""
+    if not ends:
+        return None
+
+    def segment_mean(mean, trainable, number):
+        is_first = jnp.isin(number - 1, jnp.array((0, *ends)))
+        return averaging.extend(mean, trainable, ~is_first)
+
+    return segment_mean
 
 
 def _width(config: Config, detector: Detector) -> int:

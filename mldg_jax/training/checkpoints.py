@@ -55,6 +55,10 @@ class _PreservationPolicy:
         ]
 
 
+OPTIONAL = ("objective_state", "segment")
+"""Fields of a state that are saved only if they are not empty."""
+
+
 def result_is_intact(workdir: Path) -> bool:
     """Checks the result of a finished run.
 
@@ -279,13 +283,14 @@ def _on_host(state: TrainState) -> dict[str, Any]:
     """Returns a copy in the saved form, which shares no memory with the devices."""
     host = state._asdict() | {"key": jax.random.key_data(state.key)}
     host["average"] = host.pop("ema")  # the name in the checkpoints of all versions
-    if not jax.tree.leaves(state.objective_state):
-        del host["objective_state"]
+    for name in OPTIONAL:
+        if not jax.tree.leaves(host[name]):
+            del host[name]
     return jax.tree.map(np.array, host)
 
 
 def _from_host(host: dict[str, Any], like: TrainState) -> TrainState:
     """Returns the state of a saved form: the inverse of ``_on_host``."""
-    fields = {"objective_state": like.objective_state} | host
+    fields = {name: getattr(like, name) for name in OPTIONAL} | host
     fields["ema"] = fields.pop("average")
     return TrainState(**fields | {"key": jax.random.wrap_key_data(host["key"])})

@@ -6,6 +6,7 @@ import logging
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 import yaml
@@ -136,6 +137,24 @@ def _override(text: str) -> tuple[str, object]:
     if not (name and equals):
         raise ValueError(f"override {text!r} is not of the form name=value")
     return name, value_of(value)
+
+
+def varied(text: str) -> tuple[str, list[Any]]:
+    """Parses values to try.
+
+    Args:
+      text: ``NAME=V1,V2,…``, values as in an override.
+
+    Returns:
+      The dotted name and its values.
+
+    Raises:
+      UserError: the text does not have this form.
+    """
+    name, equals, values = text.partition("=")
+    if not equals:
+        raise UserError(f"--vary {text}: give NAME=V,…, e.g. objective.beta=0.5,1,2")
+    return name, [value_of(value) for value in values.split(",")]
 
 
 def value_of(text: str) -> object:

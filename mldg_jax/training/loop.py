@@ -18,7 +18,7 @@ import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,15 +26,22 @@ import numpy as np
 from mldg_jax.common import provenance, run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
-from mldg_jax.data import episodes, loader
+from mldg_jax.data import attack_folds, episodes, loader
 from mldg_jax.data.augment.section import from_config
 from mldg_jax.data.corpus import Corpus, trained_on
 from mldg_jax.models import pretrained
 from mldg_jax.models.detector import create_detector
 from mldg_jax.models.split import measures_examples, parameter_shapes
 from mldg_jax.scoring import model_card
-from mldg_jax.step import Step, TrainState
-from mldg_jax.training import checkpoints, feature_cache, parallel, validation
+from mldg_jax.step import TrainState
+from mldg_jax.training import (
+    checkpoints,
+    feature_cache,
+    finish,
+    parallel,
+    trajectory,
+    validation,
+)
 from mldg_jax.training.build import build_state, build_step
 from mldg_jax.training.log import (
     Line,
@@ -48,30 +55,6 @@ from mldg_jax.training.log import (
 from mldg_jax.training.objective_section import BY_DOMAIN
 
 EXAMPLE_EPISODES = 4  # episodes for the statistics that standardise the head's input
-
-
-class Run(NamedTuple):
-    """The parts of a run that stay the same over its steps, except ``history``.
-
-    Attributes:
-      config: config of the run.
-      workdir: the run folder.
-      step: the compiled step.
-      frozen: the frozen parameters, on the devices.
-      attacks: attack names by domain number.
-      rows: utterances to validate on; None without validation.
-      history: validations so far; grows during training.
-      manager: Orbax's manager of the checkpoints.
-    """
-
-    config: Config
-    workdir: Path
-    step: Step
-    frozen: Any
-    attacks: tuple[str, ...]
-    rows: Corpus | None
-    history: validation.History
-    manager: Any
 
 
 def train(
@@ -117,12 +100,19 @@ def train(
     is_primary = parallel.is_primary()
     if config.tensorboard:
         check_tensorboard()
-    rows = validation.choose(config.validation, corpus, validate_on)
-    if rows is not None and config.corpus.fold is not None:
+    trajectory.check(config)
+    held_out = config.validation.split == attack_folds.HELD_OUT
+    rows = validation.choose(
+        config.validation,
+        corpus,
+        validate_on,
+        for_averages=held_out or bool(config.averages.every),
+    )
+    if rows is not None and config.corpus.fold is not None and not held_out:
         raise UserError(
             f"corpus.fold {config.corpus.fold} trains on speakers of the split "
             f"{config.validation.split}, which then cannot be used for validation: "
-            "leave corpus.fold empty or set validation.every=0"
+            f"set validation.split={attack_folds.HELD_OUT}"
         )
     excluded = validation.excluded(config)
     domains = episodes.group(
@@ -177,7 +167,7 @@ def train(
         first = int(state.step)
         history |= validation.read(workdir, first)
         state = parallel.replicate(state, devices)
-        run = Run(
+        run = finish.Run(
             config, workdir, step, frozen, domains.attacks, rows, history, manager
         )
         with (
@@ -192,15 +182,15 @@ def train(
         if stopped:
             return workdir
         checkpoints.wait(manager)
-        chosen = _chosen(run, state)
+        result = finish.result(run, state, make())
     if is_primary:
         model_card.write(workdir)
-        run_folder.write_trainable(workdir, chosen.ema, chosen.batch_stats)
+        run_folder.write_trainable(workdir, *result)
     return workdir
 
 
 def _steps(
-    run: Run,
+    run: finish.Run,
     state: TrainState,
     episode_of: Callable[[int], Any],
     write: Callable[[Line], None],
@@ -212,6 +202,7 @@ def _steps(
     recent: list[LoggedStep] = []
     speed = Speed()
     remaining = range(int(state.step), config.steps)
+    ends = trajectory.ends(config)
     if validation.exhausted(run.history, patience):
         return state, False
     with contextlib.closing(
@@ -225,9 +216,8 @@ def _steps(
             recent.append(LoggedStep(done, train, test, metrics))
             speed.add(sum(half["row"].size for half in drawn.values()))
             stopping = parallel.should_stop(done, stop()) and not last
-            validating = run.rows is not None and (
-                last or done % config.validation.every == 0
-            )
+            every = config.validation.every
+            validating = bool(every) and (last or done % every == 0)
             logging = validating or last or done % config.log_every == 0
             saving = (
                 validating or last or stopping or done % config.checkpoint_every == 0
@@ -243,6 +233,8 @@ def _steps(
                     line |= result
                 if logging:
                     write(line)
+            if done in ends and parallel.is_primary():
+                trajectory.write_segment(run.workdir, done, state)
             if saving:
                 checkpoints.save(manager, done, state)
             show(done, line)
@@ -251,19 +243,6 @@ def _steps(
             if validation.exhausted(run.history, patience):
                 break
     return state, False
-
-
-def _chosen(run: Run, state: TrainState) -> TrainState:
-    """Returns the state to keep as the result: the best validated one, or the last."""
-    if run.rows is None:
-        return state
-    ranked = validation.best(run.history)
-    saved = [step for step in ranked if step in run.manager.all_steps()]
-    step, state = checkpoints.restore_first(run.manager, saved, state)
-    if parallel.is_primary():
-        facts = validation.facts(run.config, run.rows, run.history, step)
-        run_folder.add_provenance(run.workdir, "validation", facts)
-    return state
 
 
 def _sampler(config: Config, domains: episodes.Domains, corpus: Corpus) -> Callable:
@@ -285,7 +264,7 @@ def _episode_options(config: Config) -> dict[str, Any]:
     return {name: getattr(config.episode, name) for name in loader.SAMPLED}
 
 
-def _log(run: Run, first: int) -> AbstractContextManager[Callable[[Line], None]]:
+def _log(run: finish.Run, first: int) -> AbstractContextManager[Callable[[Line], None]]:
     return open_log(run.workdir, first, tensorboard=run.config.tensorboard)
 
 
@@ -299,6 +278,6 @@ def _waveforms(batch: list) -> np.ndarray:
     return np.concatenate([x.reshape(-1, x.shape[-1]) for x in halves])
 
 
-def _attacks(run: Run, half: dict[str, np.ndarray]) -> list[str]:
+def _attacks(run: finish.Run, half: dict[str, np.ndarray]) -> list[str]:
     """Returns the attack names of one half of an episode."""
     return [run.attacks[d] for d in half["domain"]]

@@ -41,13 +41,21 @@ def excluded(config: Any) -> tuple[str, ...]:
     return tuple(sorted({*config.episode.exclude, *config.validation.attacks}))
 
 
-def choose(config: Any, training: Corpus, split: Corpus | None) -> Corpus | None:
+def choose(
+    config: Any,
+    training: Corpus,
+    split: Corpus | None,
+    *,
+    for_averages: bool = False,
+) -> Corpus | None:
     """Chooses the utterances to validate on, the same for every run of a config.
 
     Args:
       config: the section ``validation``.
       training: the training split.
       split: the split that ``config.split`` names; None if it was not loaded.
+      for_averages: whether ``config.every`` may be 0 all the same, because the
+        utterances are for SWAD or for the choice of a threshold.
 
     Returns:
       At most ``config.utterances`` utterances per class (0: all), spread over the
@@ -60,7 +68,7 @@ def choose(config: Any, training: Corpus, split: Corpus | None) -> Corpus | None
     attacks = sorted(config.attacks)
     if not config.every and not attacks:
         return None
-    if config.every < 1 or not attacks:
+    if not attacks or not (config.every or for_averages):
         raise UserError(
             f"validation.every is {config.every} and validation.attacks are "
             f"{', '.join(attacks) or 'none'}: set both, or neither"
@@ -79,7 +87,7 @@ def choose(config: Any, training: Corpus, split: Corpus | None) -> Corpus | None
                 "attacks stay unseen"
             )
     if split is None:
-        raise UserError("validation.every is set, but no split to validate on is given")
+        raise UserError("validation is on, but no split to validate on is given")
     is_bonafide, is_held_out = split.label == BONAFIDE, np.isin(split.attack, attacks)
     missing = sorted(set(attacks) - set(split.attack[is_held_out]))
     if missing or not is_bonafide.any():
@@ -92,9 +100,7 @@ def choose(config: Any, training: Corpus, split: Corpus | None) -> Corpus | None
 
 
 def evaluate(config: Config, rows: Corpus, state: TrainState, frozen: Any) -> dict:
-    """Scores the EMA detector as ``mldg score`` does, but with unmerged adapters.
-
-    Merging them would need a second copy of the front-end in addition to the step's.
+    """Measures the errors of the EMA detector.
 
     Args:
       config: config of the run.
@@ -103,23 +109,41 @@ def evaluate(config: Config, rows: Corpus, state: TrainState, frozen: Any) -> di
       frozen: the frozen parameters, in the form that the step uses.
 
     Returns:
-      ``validation_eer``, a fraction, and ``validation_loss``, the cross-entropy in nats
-      with equal weights for both classes.
+      ``validation_eer``, a fraction, and ``validation_loss``, see ``errors``.
     """
-    parts = state.ema, state.batch_stats, frozen
+    parts = map(parallel.local, (state.ema, state.batch_stats, frozen))
+    measured = np.array(errors(config, rows, *parts))
+    # Rounding may differ between processes, and all must choose the same checkpoint.
+    eer, loss = parallel.broadcast_from_primary(measured).tolist()
+    return {EER: eer, LOSS: loss}
+
+
+def errors(
+    config: Config, rows: Corpus, trainable: Any, batch_stats: Any, frozen: Any
+) -> tuple[float, float]:
+    """Scores utterances as ``mldg score`` does, but with unmerged adapters.
+
+    Merging them would need a second copy of the front-end in addition to the step's.
+
+    Args:
+      config: config of the run.
+      rows: utterances from ``choose``.
+      trainable, batch_stats, frozen: the detector, on one device.
+
+    Returns:
+      The EER, a fraction, and the cross-entropy in nats with equal weights for both
+      classes.
+    """
     scorer = Scorer(
         create_detector(config.model, compute=config.compute),
-        variables(*map(parallel.local, parts)),
+        variables(trainable, batch_stats, frozen),
         config.crop_samples,
         config,
     )
     waveforms = (rows.waveform(i) for i in range(len(rows.label)))
     scores = score_waveforms(scorer, waveforms)
     classes = scores[rows.label == BONAFIDE], scores[rows.label == SPOOF]
-    measured = np.array([metrics.eer(*classes)[0], metrics.cllr(*classes) * np.log(2)])
-    # Rounding may differ between processes, and all must choose the same checkpoint.
-    eer, loss = parallel.broadcast_from_primary(measured).tolist()
-    return {EER: eer, LOSS: loss}
+    return metrics.eer(*classes)[0], metrics.cllr(*classes) * np.log(2)
 
 
 def read(workdir: Path, step: int) -> History:

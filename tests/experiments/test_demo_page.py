@@ -20,8 +20,9 @@ from mldg_jax.experiments import (
 )
 from mldg_jax.experiments.demo_story import Story
 from mldg_jax.experiments.results import MethodResult, compare_scores
+from mldg_jax.experiments.scored_tests import Scored
 from mldg_jax.experiments.selection import Candidate, Selection
-from mldg_jax.experiments.statistics import SCHEME, Scored
+from mldg_jax.experiments.statistics import SCHEME
 from tests import webpages
 
 TRAINED = {"A01", "A02", "A03"}

@@ -9,7 +9,8 @@ from scipy.stats import norm
 from mldg_jax import metrics
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
 from mldg_jax.experiments import statistics
-from mldg_jax.experiments.statistics import Condition, Scored
+from mldg_jax.experiments.scored_tests import Scored
+from mldg_jax.experiments.statistics import Condition
 from mldg_jax.scoring import bootstrap
 from tests import resampled
 
