@@ -6,6 +6,7 @@ Pure functions of a loss and parameters, for notebooks and for ``mldg analyse``:
 * ``parameter_names``    parameters grouped by layer, projection and factor
 * ``gradients``          gradients by attack, and how far they agree
 * ``taylor``             Taylor expansion of the MLDG objective; first and second order
+* ``own_gradient``       the gradient that a run's own objective follows
 * ``curvature``          Hessian-vector products, eigenvalues, spectral density
 * ``example_gradients``  per-example gradients: noise scale, diagonal of the Fisher
 * ``geometry``           spectra of LoRA updates and angles between them

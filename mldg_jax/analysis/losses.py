@@ -20,7 +20,8 @@ from jax.tree_util import Partial
 
 from mldg_jax.mldg import LossFn
 from mldg_jax.models import split
-from mldg_jax.models.detector import Detector
+from mldg_jax.models.detector import Detector, last_layer_inputs
+from mldg_jax.objectives import LossAux
 
 
 def evaluation(
@@ -63,6 +64,54 @@ def _evaluation(detector: Any) -> Callable:
         by_domain = by_example.mean(axis=1)
         aux = {"by_example": by_example, "by_domain": by_domain}
         return by_domain.mean(), aux
+
+    return loss
+
+
+def for_objectives(
+    detector: Detector,
+    batch_stats: Mapping[str, Any],
+    frozen: Mapping[str, Any],
+) -> Partial:
+    """Returns the loss of ``evaluation`` in the form that every objective takes.
+
+    Domains are evaluated one after the other, as by ``one_by_one``.
+
+    Args:
+      detector: the model.
+      batch_stats: running statistics of the model; aux returns them unchanged.
+      frozen: all parameters that ``trainable`` lacks.
+
+    Returns:
+      A loss of the batches of ``evaluation``, whose aux is a ``LossAux``.
+    """
+    return Partial(_for_objectives(cast(Hashable, detector)), batch_stats, frozen)
+
+
+@functools.lru_cache
+def _for_objectives(detector: Any) -> Callable:
+    """Returns one function for equal detectors, so that they share programs."""
+
+    def loss(batch_stats, frozen, trainable, batch, key=None):
+        del key
+        variables = split.variables(trainable, batch_stats, frozen)
+
+        @jax.checkpoint
+        def last_layer(variables, waveform):
+            with last_layer_inputs() as inputs:
+                logits = detector.apply(variables, waveform)
+            return logits, inputs[-1] if inputs else None
+
+        logits, features = jax.lax.map(
+            lambda waveform: last_layer(variables, waveform), batch["waveform"]
+        )
+        label = batch["label"]
+        by_domain = optax.softmax_cross_entropy_with_integer_labels(logits, label).mean(
+            axis=1
+        )
+        return by_domain.mean(), LossAux(
+            by_domain, batch_stats, features, logits, label
+        )
 
     return loss
 

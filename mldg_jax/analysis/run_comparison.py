@@ -106,7 +106,7 @@ def method_labels(them: Sequence[subjects.FinishedRun]) -> dict[str, str]:
         method = run.config.method
         peers = [configs[x.name] for x in them if x.config.method == method]
         settings = [
-            f"{key.rpartition('.')[2]}={value}"
+            f"{key.removesuffix('.name').rpartition('.')[2]}={value}"
             for key, value in sorted(configs[run.name].items())
             if key not in REPEATED and any(x.get(key) != value for x in peers)
         ]

@@ -1,6 +1,7 @@
 """The full analysis of one finished run, for ``mldg analyse``."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from mldg_jax.analysis import (
     gradients,
     landscape,
     losses,
+    own_gradient,
     parameter_names,
     representation,
     subjects,
@@ -19,10 +21,11 @@ from mldg_jax.analysis import (
 from mldg_jax.analysis.taylor import Orders, Taylor, compare_orders, decompose
 from mldg_jax.analysis.trained_update import Geometry, Report, describe, evaluator
 from mldg_jax.common.errors import UserError
-from mldg_jax.mldg import BETA
+from mldg_jax.mldg import LossFn
+from mldg_jax.objectives import Objective
+from mldg_jax.training.build import objective_for
 
 RATES = np.geomspace(10**-1.5, 10**1.5, 7)  # multiples of the run's inner_lr
-INNER_LR = 0.01  # for runs without an inner learning rate, such as erm
 EIGENVALUES = 3
 PROBES, LANCZOS_STEPS = 2, 25
 GRID = np.linspace(-1, 1, 9)
@@ -36,6 +39,7 @@ class Moment(NamedTuple):
       loss: (attacks,) float64, nats.
       similarity: similarity of the attacks' gradients.
       noise: gradient noise scale.
+      own: gradient of the run's objective for that episode; None if it is omitted.
       taylor: expansion of the MLDG objective, for the episode with the held-out
         attacks.
       orders: first- and second-order meta-gradient of that episode.
@@ -46,6 +50,7 @@ class Moment(NamedTuple):
     loss: np.ndarray
     similarity: gradients.Similarity
     noise: example_gradients.NoiseScale
+    own: own_gradient.OwnGradient | None
     taylor: Taylor
     orders: Orders
     top: dict[str, np.ndarray]
@@ -57,9 +62,12 @@ class RunAnalysis(NamedTuple):
     Attributes:
       name: name of the run.
       method: method of the run.
+      objective: name of its objective.
       attacks: names of the attacks.
       held_out: names of the attacks in the meta-test half.
-      inner_lr: inner learning rate of the run, or ``INNER_LR``.
+      inner: the MLDG objective that the run is examined with.
+      notes: sentences about parts that are omitted or that are not about the run's own
+        objective.
       along: the checkpoints in order, then the finished run. ``top`` has one eigenvalue
         per Hessian for checkpoints and several for the finished run.
       cosine_by_block: ``values`` (layers, projections, factors, attacks, attacks).
@@ -77,9 +85,11 @@ class RunAnalysis(NamedTuple):
 
     name: str
     method: str
+    objective: str
     attacks: tuple[str, ...]
     held_out: tuple[str, ...]
-    inner_lr: float
+    inner: own_gradient.InnerStep
+    notes: tuple[str, ...]
     along: tuple[Moment, ...]
     cosine_by_block: parameter_names.Blocks
     rest: gradients.Similarity
@@ -98,8 +108,8 @@ class _Setting(NamedTuple):
 
     chosen: subjects.Examples
     episode: dict[str, Any]
-    inner_lr: float
-    beta: float
+    inner: own_gradient.InnerStep
+    objective: Callable[[LossFn], Objective] | None
     seed: int
 
 
@@ -136,13 +146,13 @@ def analyse_run(
             f"the split has one attack, {', '.join(chosen.attacks)}; at least 2 are "
             "needed: use a split with more attacks"
         )
-    held_out, episode = _hold_out(run, chosen, seed)
-    objective = run.config.objective
-    inner_lr = objective.inner_lr or INNER_LR
-    beta = BETA if objective.beta is None else objective.beta
-    setting = _Setting(chosen, episode, inner_lr, beta, seed)
-    saved = [x for x in subjects.checkpoints(run) if x.step < run.step]
-    total, number = len(saved) + 4, itertools.count(1)
+    inner = own_gradient.inner_step(run.config.objective)
+    setting, held_out, omitted = _setting(run, chosen, inner, seed)
+    *_, newest = points = list(subjects.checkpoints(run))
+    run = run._replace(objective_state=newest.objective_state)
+    saved = [x for x in points if x.step < run.step]
+    is_adapted = bool(run.config.model.lora.rank)
+    total, number = len(saved) + 3 + is_adapted, itertools.count(1)
 
     def announce(task: str) -> None:
         report(f"{next(number)}/{total} {task}")
@@ -173,13 +183,14 @@ def analyse_run(
         evaluator(run, chosen), run.point, *directions, x=grid, y=grid
     )
     cka, update = None, None
-    if run.config.model.lora.rank:
+    if is_adapted:
         announce("geometry and Fisher mass of the update")
         update = describe(run, chosen)
         frozen = {"params": run.frozen}
         cka = representation.cka_by_layer(run.detector, run.variables, frozen, flat)
     return RunAnalysis(
-        run.name, run.config.method, chosen.attacks, held_out, inner_lr, (*along, last),
+        run.name, run.config.method, run.config.objective.name, chosen.attacks,
+        held_out, inner, tuple(x for x in (inner.note, omitted) if x), (*along, last),
         gradients.similarity_by_block(by_attack)[1],
         gradients.similarity_of_rest(by_attack),
         density, example_gradients.noise_by_block(moments), update, cka,
@@ -190,12 +201,17 @@ def analyse_run(
 
 def _moment(run: subjects.FinishedRun, setting: _Setting, eigenvalues: int):
     """Returns a run's ``Moment``, its gradients by attack and the examples' moments."""
-    chosen, episode, inner_lr, beta, seed = setting
+    chosen, episode, inner, objective, seed = setting
     by_attack = gradients.per_attack(
         run.loss, run.trainable, chosen.batch, chosen.attacks, chunk=1
     )
     moments = example_gradients.moments(run.loss, run.trainable, chosen.batch)
-    key = jax.random.key(seed)
+    key, own = jax.random.key(seed), None
+    if objective is not None:
+        own = own_gradient.measure(
+            objective, run.loss_for_objectives, run.trainable, run.objective_state,
+            episode, by_attack, key=key,
+        )  # fmt: skip
     arguments = losses.one_by_one(run.loss), run.trainable, episode, key
     top = {
         name: curvature.eigenvalues(
@@ -208,8 +224,9 @@ def _moment(run: subjects.FinishedRun, setting: _Setting, eigenvalues: int):
         by_attack.loss,
         gradients.similarity(by_attack),
         example_gradients.noise_scale(moments),
-        decompose(*arguments, inner_lr=inner_lr * RATES, beta=beta),
-        compare_orders(*arguments, inner_lr=inner_lr, beta=beta),
+        own,
+        decompose(*arguments, inner_lr=inner.inner_lr * RATES, beta=inner.beta),
+        compare_orders(*arguments, inner_lr=inner.inner_lr, beta=inner.beta),
         top,
     )
     return point, by_attack, moments
@@ -225,14 +242,31 @@ def _hessians(run: subjects.FinishedRun, setting: _Setting) -> dict[str, Any]:
     }
 
 
-def _hold_out(run: subjects.FinishedRun, chosen: subjects.Examples, seed: int):
+def _setting(
+    run: subjects.FinishedRun,
+    chosen: subjects.Examples,
+    inner: own_gradient.InnerStep,
+    seed: int,
+) -> tuple[_Setting, tuple[str, ...], str]:
     """Holds out as many random attacks as the run's episodes do.
 
     Returns:
-      The names of these attacks, and the episode.
+      The setting, the names of these attacks, and why there is no objective in the
+      setting, or "".
     """
     total = len(chosen.attacks)
     count = min(run.config.episode.num_meta_test, total - 1)
     order = np.random.default_rng(seed).permutation(total)
     indices = sorted(order[:count].tolist())
-    return tuple(chosen.attacks[i] for i in indices), chosen.episode(indices)
+    held_out = tuple(chosen.attacks[i] for i in indices)
+    trained_on = run.trained_on
+    domain, omitted = own_gradient.numbers(run.config, chosen.attacks, trained_on)
+    if domain is None:
+        setting = _Setting(chosen, chosen.episode(indices), inner, None, seed)
+        return setting, held_out, omitted
+    objective = objective_for(
+        run.config, run.detector, num_domains=trained_on.get("domains")
+    )
+    numbered = chosen._replace(batch={**chosen.batch, "domain": domain})
+    setting = _Setting(chosen, numbered.episode(indices), inner, objective, seed)
+    return setting, held_out, ""

@@ -33,6 +33,8 @@ class FinishedRun(NamedTuple):
       batch_stats: running statistics of the head.
       frozen: pretrained parameters of the front-end.
       step: training step that the parameters are from.
+      objective_state: state of the objective after that step, known of checkpoints
+        only; ``()`` if the objective has none.
     """
 
     name: str
@@ -43,6 +45,12 @@ class FinishedRun(NamedTuple):
     batch_stats: dict[str, Any]
     frozen: dict[str, Any]
     step: int
+    objective_state: Any = ()
+
+    @property
+    def trained_on(self) -> dict[str, Any]:
+        """Summary of the training data in the run's provenance; {} if it has none."""
+        return run_folder.read_provenance(self.folder).get("trained_on", {})
 
     @property
     def scale(self) -> float:
@@ -53,6 +61,11 @@ class FinishedRun(NamedTuple):
     def loss(self) -> jax.tree_util.Partial:
         """Evaluation loss of the run; see ``losses.evaluation``."""
         return losses.evaluation(self.detector, self.batch_stats, self.frozen)
+
+    @property
+    def loss_for_objectives(self) -> jax.tree_util.Partial:
+        """The same loss, as objectives take it; see ``losses.for_objectives``."""
+        return losses.for_objectives(self.detector, self.batch_stats, self.frozen)
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -147,13 +160,12 @@ def initial(run: FinishedRun) -> dict[str, Any]:
 
 def _state(run: FinishedRun) -> TrainState:
     silence = np.zeros((1, run.config.crop_samples), np.float32)
-    trained_on = run_folder.read_provenance(run.folder).get("trained_on", {})
     state, _ = build_state(
         run.config,
         run.detector,
         run.frozen["frontend"],
         silence,
-        num_domains=trained_on.get("domains"),
+        num_domains=run.trained_on.get("domains"),
     )
     return state
 
@@ -184,6 +196,7 @@ def checkpoints(run: FinishedRun) -> Iterator[FinishedRun]:
                 trainable=state.trainable,
                 batch_stats=state.batch_stats,
                 step=step,
+                objective_state=state.objective_state,
             )
 
 
@@ -203,11 +216,18 @@ def choose(corpus: Corpus, *, examples: int, samples: int, seed: int = 0) -> Exa
       The utterances of every attack.
 
     Raises:
-      UserError: ``examples`` is odd, below 2 or more than the split provides.
+      UserError: the split lacks spoofed or bona fide utterances, or ``examples`` is
+        odd, below 2 or more than the split provides.
     """
     rng = np.random.default_rng(seed)
     attacks = sorted(set(corpus.attack[corpus.label == SPOOF]))
     real = np.flatnonzero(corpus.label == BONAFIDE)
+    if not attacks or not len(real):
+        missing = "bona fide" if attacks else "spoofed"
+        raise UserError(
+            f"the split has no {missing} utterance; the analysis needs spoofed and "
+            "bona fide ones: use another split"
+        )
     fake = [
         np.flatnonzero((corpus.attack == a) & (corpus.label == SPOOF)) for a in attacks
     ]

@@ -9,10 +9,10 @@ from mldg_jax.cli.arguments import add_command, add_corpus, add_data_dir, corpus
 
 TEXT = "Analyse what training did to a run, or compare the updates of several runs."
 DETAILS = """\
-One run: do the gradients of the attacks agree, what does the MLDG objective consist
-of, how curved is the loss, which part of the update matters? Several runs: how far
-apart are their updates, is there a loss barrier between them, which projections
-carry the update of each method?
+One run: do the gradients of the attacks agree, and that of its own objective with
+them, what does the MLDG objective consist of, how curved is the loss, which part of
+the update matters? Several runs: how far apart are their updates, is there a loss
+barrier between them, which projections carry the update of each method?
 
 Writes arrays.npz (every number), table.md and report.html (figures with captions;
 needs no network). The analysis covers all checkpoints that a run kept: train with
@@ -99,6 +99,8 @@ def _analyse(arguments: argparse.Namespace) -> None:
         result = study.analyse_run(
             loaded[0], examples, seed=arguments.seed, report=show
         )
+        for note in result.notes:
+            print(note, file=sys.stderr)
     else:
         result = run_comparison.compare_runs(loaded, examples, report=show)
     *_, report = analysis_page.write(result, output)

@@ -7,6 +7,7 @@ functions from the sections ``objective``, ``optimizer``, ``augment``, ``model``
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from mldg_jax import mldg
 from mldg_jax.common.config import Config
 from mldg_jax.data.augment.section import from_config
+from mldg_jax.mldg import LossFn
 from mldg_jax.models.detector import Detector
 from mldg_jax.models.loss import cross_entropy
 from mldg_jax.models.split import (
@@ -23,6 +25,7 @@ from mldg_jax.models.split import (
     split_options,
     store_frozen,
 )
+from mldg_jax.objectives import Objective
 from mldg_jax.step import Step, TrainState, augmented, init_state, make_step
 from mldg_jax.training import averaging, trajectory
 from mldg_jax.training.objective_section import (
@@ -53,8 +56,8 @@ def build_step(
     Raises:
       UserError: the objective or the augmentation is not valid.
     """
-    objective = build_objective(
-        config, axis_name, num_domains=num_domains, width=_width(config, detector)
+    objective = objective_for(
+        config, detector, axis_name=axis_name, num_domains=num_domains
     )
     section, log_every, steps = config.objective, config.log_every, config.steps
     beta = mldg.BETA if section.beta is None else section.beta
@@ -105,9 +108,7 @@ def build_state(
         init_key, detector, frontend, examples, **split_options(config.model)
     )
     frozen = store_frozen(frozen, config.compute.dtype)
-    objective = build_objective(
-        config, num_domains=num_domains, width=_width(config, detector)
-    )
+    objective = objective_for(config, detector, num_domains=num_domains)
     state = init_state(
         key,
         trainable,
@@ -117,6 +118,32 @@ def build_state(
         optimizer=build_outer_optimizer(config),
     )
     return state, frozen
+
+
+def objective_for(
+    config: Config,
+    detector: Detector,
+    *,
+    axis_name: str | None = None,
+    num_domains: int | None = None,
+) -> Callable[[LossFn], Objective]:
+    """Builds the objective of a config for a detector.
+
+    Args:
+      config: config of the run.
+      detector: the model.
+      axis_name: the pmap axis; None on one device.
+      num_domains: see ``build_objective``.
+
+    Returns:
+      A function from a loss function to its objective, see ``build_objective``.
+
+    Raises:
+      UserError: the objective is not valid.
+    """
+    return build_objective(
+        config, axis_name, num_domains=num_domains, width=_width(config, detector)
+    )
 
 
 def build_batch_stats(config: Config, detector: Detector) -> Any:

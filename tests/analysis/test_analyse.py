@@ -61,7 +61,7 @@ def test_the_study_of_one_run(folders, chosen, tmp_path, monkeypatch):
         grid=np.linspace(-1, 1, 3),
     )
     analysis_page.write(found, tmp_path)
-    text, arrays = assert_whole(tmp_path, pictures=14)
+    text, arrays = assert_whole(tmp_path, pictures=15)
     assert [x.step for x in found.along] == [2, finished.STEPS]
     cosine = arrays["along/1/similarity/cosine"]
     np.testing.assert_array_equal(cosine, found.along[-1].similarity.cosine)
@@ -75,6 +75,42 @@ def test_the_study_of_one_run(folders, chosen, tmp_path, monkeypatch):
     monkeypatch.setattr(analysis_page, "run_analysis_figures", lambda study: {})
     page, _ = analysis_page.run_page(found._replace(name=nasty, held_out=(nasty,)))
     assert "<script" not in page and page.count(escape(nasty)) == 3
+
+
+def test_a_run_without_adapters_whose_objective_has_memory(chosen, tmp_path):
+    """Its last step counts, the state is that of training, and the page says what is
+    not about its objective."""
+    options = ("objective.name=group_dro", "objective.eta=100")
+    folder = finished.make(tmp_path / "run", *SMALL, *options, method="frozen")
+    run, stages = subjects.load(folder), []
+    found = study.analyse_run(
+        run,
+        chosen,
+        report=stages.append,
+        eigenvalues=1,
+        lanczos_steps=2,
+        grid=np.linspace(-1, 1, 2),
+    )
+    assert [x.split()[0] for x in stages] == ["1/4", "2/4", "3/4", "4/4"]
+    states = [x.objective_state for x in subjects.checkpoints(run)]
+    for state, moment in zip(states, found.along, strict=True):
+        updated = state * np.exp(100 * moment.loss)
+        expected = (updated * moment.loss).sum() / updated.sum()
+        assert moment.own is not None
+        assert moment.own.loss == pytest.approx(expected, rel=1e-3)
+        assert moment.own.loss > moment.loss.mean()
+    (note,) = found.notes
+    assert note.startswith("group_dro has no inner step: ")
+    analysis_page.write(found, tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert note in text and "Method frozen (objective group_dro)" in text
+    assert "the run&#x27;s α" not in text and "the run's α" not in text
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert table.startswith(note) and "gradient of group_dro" in table
+    omitted = tuple(x._replace(own=None) for x in found.along)
+    page, _ = analysis_page.run_page(found._replace(along=omitted))
+    assert page.count("<svg") == text.count("<svg") - 1
+    assert "gradient of group_dro" not in page
 
 
 def test_the_comparison_of_runs(folders, chosen, tmp_path):
@@ -139,6 +175,9 @@ def test_runs_of_a_method_with_other_settings_are_another_method(folders):
     assert run_comparison.method_labels([one, other]) == dict(
         zip(names, labels, strict=True)
     )
+    changed = with_values(one.config, {"objective.name": "mldg_gc"})
+    labels = run_comparison.method_labels([one, other._replace(config=changed)])
+    assert labels["mldg-1"] == "mldg objective=mldg_gc"
 
 
 def test_runs_that_cannot_be_compared_are_refused(folders, chosen):

@@ -49,6 +49,14 @@ def test_impossible_numbers_are_refused(examples):
         subjects.choose(signals.corpus(), examples=examples, samples=1_600)
 
 
+@pytest.mark.parametrize(("label", "missing"), [(1, "spoofed"), (0, "bona fide")])
+def test_a_split_without_a_class_is_refused(label, missing):
+    corpus = signals.corpus()
+    rows = corpus.take(np.flatnonzero(corpus.label == label))
+    with pytest.raises(UserError, match=f"the split has no {missing} utterance"):
+        subjects.choose(rows, **OPTIONS)
+
+
 def test_an_episode_of_chosen_attacks():
     found = subjects.choose(signals.corpus(), **OPTIONS)
     episode = found.episode([1, 4])

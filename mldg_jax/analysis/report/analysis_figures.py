@@ -32,6 +32,8 @@ def run_analysis_figures(study: RunAnalysis) -> dict[str, str]:
         drawers |= {"spectra": _spectra, "fisher": _fisher, "cka": _cka}
     else:
         del drawers["blocks"], drawers["orders"]
+    if study.along[-1].own is not None:
+        drawers["own"] = _own
     return drawing.draw(drawers, study)
 
 
@@ -72,6 +74,24 @@ def _along(study: RunAnalysis) -> Figure:
     return _from_start(figure, ax, study)
 
 
+def _own(study: RunAnalysis) -> Figure:
+    title = f"Gradient of {study.objective}"
+    figure, ax = axes(title, "training step", "cosine")
+    steps = [x.step for x in study.along]
+    own = [x.own for x in study.along if x.own is not None]
+    lines = (
+        ([x.cosine for x in own], "with the mean loss's gradient", 3),
+        ([x.by_attack.min() for x in own], "with the least aligned attack's", 5),
+    )
+    for values, label, style in lines:
+        colour, marker = plots.style(style)
+        ax.plot(steps, values, color=colour, marker=marker, lw=1.8, label=label)
+    ax.axhline(0, color=CHANCE, lw=1)
+    ax.set_ylim(-1.02, 1.02)
+    ax.legend()
+    return _from_start(figure, ax, study)
+
+
 def _noise(study: RunAnalysis) -> Figure:
     figure, ax = axes("Gradient noise scale", "training step", "examples")
     steps = np.array([x.step for x in study.along])
@@ -84,10 +104,10 @@ def _noise(study: RunAnalysis) -> Figure:
 
 
 def _reward(study: RunAnalysis) -> Figure:
-    """Draws the Taylor terms at the run's own inner learning rate."""
+    """Draws the Taylor terms at the α of ``study.inner``."""
     figure, ax = axes("Effect of the inner step", "training step", "nats")
     steps = [x.step for x in study.along]
-    middle = len(study.along[0].taylor.inner_lr) // 2  # 1 × the run's inner_lr
+    middle = len(study.along[0].taylor.inner_lr) // 2  # 1 × this α
     for name, label, style in (
         ("alignment", "−β α F′·G′", 3), ("remainder", "remainder", 5)
     ):  # fmt: skip
@@ -134,7 +154,8 @@ def _taylor(study: RunAnalysis) -> Figure:
             terms.inner_lr, values, color=colour, marker=marker, ls=dashes, label=label
         )
     ax.axhline(terms.resolution, color=CHANCE, lw=1, ls="--", label="rounding error")
-    ax.axvline(study.inner_lr, color=CHANCE, lw=1, label="the run's α")
+    label = "the run's α" if study.inner.own else f"α = {study.inner.inner_lr:g}"
+    ax.axvline(study.inner.inner_lr, color=CHANCE, lw=1, label=label)
     ax.set(xscale="log", yscale="log")
     drawing.plain(ax.xaxis, ax.yaxis)
     ax.legend(fontsize=8)

@@ -47,7 +47,8 @@ def write(study: RunAnalysis | RunComparison, folder: str | Path) -> list[Path]:
     files = [folder / name for name in ("arrays.npz", "table.md", "report.html")]
     single = isinstance(study, RunAnalysis)
     page, tables = run_page(study) if single else comparison_page(study)
-    text = "\n\n".join(f"## {k}\n\n{markdown_table(v)}" for k, v in tables.items())
+    parts = [f"## {k}\n\n{markdown_table(v)}" for k, v in tables.items()]
+    text = "\n\n".join([*(study.notes if single else ()), *parts])
     with replacing(files[0]) as part, part.open("wb") as file:
         named: dict[str, Any] = arrays(study)
         np.savez_compressed(file, **named)
@@ -70,8 +71,11 @@ def run_page(study: RunAnalysis) -> tuple[str, dict[str, Table]]:
     if study.geometry is not None:
         tables["Update by matrix"] = geometry_table([study.geometry])
     title = f"Analysis of {study.name}"
+    method = study.method
+    if study.objective != method:
+        method += f" (objective {study.objective})"
     introduction = (
-        f"Method {study.method}, {len(study.attacks)} attacks with "
+        f"Method {method}, {len(study.attacks)} attacks with "
         f"{study.label.shape[1]} utterances each, half of them bona fide. All losses "
         "are cross-entropies in evaluation mode. The meta-test loss G is that of "
         f"{', '.join(study.held_out)}; the meta-train loss F is that of the other "
@@ -82,6 +86,7 @@ def run_page(study: RunAnalysis) -> tuple[str, dict[str, Table]]:
         version=__version__,
         title=title,
         introduction=introduction,
+        notes=study.notes,
         summary=tables["In numbers"],
         sections=[x for x in SECTIONS if any(name in drawn for name in x[1])],
         drawn=drawn,

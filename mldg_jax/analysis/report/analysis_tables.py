@@ -34,13 +34,17 @@ def summary_table(study: RunAnalysis) -> Table:
         "gradient noise scale, examples": lambda x: x.noise.scale,
         "F, nats": lambda x: x.taylor.meta_train,
         "G, nats": lambda x: x.taylor.meta_test,
-        f"−β α F′·G′ at α = {study.inner_lr:g}, nats": lambda x: _at(x, "alignment"),
+        f"−β α F′·G′ at α = {study.inner.inner_lr:g}, nats": lambda x: _at(
+            x, "alignment"
+        ),
         "remainder at this α, nats": lambda x: _at(x, "remainder"),
         "slope of the remainder in α (2: Taylor holds)": lambda x: x.taylor.slope,
         "cosine, first : second order": lambda x: x.orders.cosine,
         "‖first‖ : ‖second‖": lambda x: x.orders.norm[0] / x.orders.norm[1],
     }
     table = [[k, *(_number(f(x)) for x in study.along)] for k, f in rows.items()]
+    if study.along[-1].own is not None:
+        table += _own_rows(study)
     for name in HALVES:
         cells = [", ".join(map(_number, x.top[name])) or "–" for x in study.along]
         table.append([f"largest eigenvalues of {name}″", *cells])
@@ -48,8 +52,22 @@ def summary_table(study: RunAnalysis) -> Table:
     return ["quantity", *steps, "finished"], table
 
 
+def _own_rows(study: RunAnalysis) -> list[list[str]]:
+    own = [x.own for x in study.along if x.own is not None]
+    rows = [
+        [f"cosine, gradient of {study.objective} : of the mean loss"]
+        + [_number(x.cosine) for x in own],
+        ["the same with the least aligned attack"]
+        + [_number(x.by_attack.min()) for x in own],
+    ]
+    if not np.isnan(own[-1].penalty):
+        name = f"penalty of {study.objective}, before its weight"
+        rows.append([name, *(_number(x.penalty) for x in own)])
+    return rows
+
+
 def _at(moment: Moment, part: str) -> float:
-    """Returns a Taylor term at the run's own inner learning rate, the middle one."""
+    """Returns a Taylor term at the α of ``RunAnalysis.inner``, the middle one."""
     values = getattr(moment.taylor, part)
     return values[len(values) // 2]
 

@@ -36,6 +36,16 @@ SECTIONS = (
         "it raises it. The gradients are those of all trained parameters.",
     ),
     (
+        "The objective's own gradient",
+        ["own"],
+        "attacks",
+        "The gradient that the run's objective follows (for one episode, in evaluation "
+        "mode, with the objective's state of that step) against the gradient of the "
+        "mean loss over all attacks, which ERM follows: 1 if they have the same "
+        "direction. Where the cosine with the least aligned attack is positive, a "
+        "small step along it lowers the loss of every attack.",
+    ),
+    (
         "Where attacks agree",
         ["blocks"],
         "attacks",
