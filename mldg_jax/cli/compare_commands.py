@@ -127,7 +127,7 @@ def add(commands: Any) -> None:
     compare.add_argument(
         "--resample",
         choices=tuple(CHOICES),
-        default="speakers",
+        default="speakers-attacks",
         help="what the intervals hold for, see mldg evaluate --help; default: "
         "%(default)s",
     )
@@ -179,8 +179,8 @@ def _compare(arguments: argparse.Namespace) -> None:
     )
     print(method_tables.text(comparison))
     print(
-        f"\nwrote to {workdir}: table.md, table.csv, table.tex, parameters.svg, "
-        "results.json"
+        f"\nwrote to {workdir}: table.md, table.csv, table.tex, results.json and "
+        "pictures (.svg)"
     )
 
 

@@ -35,7 +35,7 @@ class CorpusSection:
       fold: speaker fold to hold out: training uses the speakers of every split except
         those of this fold. None trains on the official training split.
       attack_folds: the attacks, or their families, in groups of which one can be held
-        out; every attack of the corpus is in one of them.
+        out; every attack of the corpus is in one of them. A name of both is the family.
       attack_fold: number of the group to hold out: training uses all other attacks of
         the corpus that the speakers allow. None trains on the attacks of the official
         training split.

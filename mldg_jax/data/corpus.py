@@ -230,6 +230,20 @@ def load_test(folder: str | Path, split: str, fold: int | None = None) -> Corpus
     return rows.take(folds == fold)
 
 
+def speaker_folds(folder: str | Path) -> list[int]:
+    """Lists the speaker folds of a corpus without opening its recordings.
+
+    Args:
+      folder: folder of the corpus, from ``find_corpus``.
+
+    Returns:
+      Their numbers, ascending; none if the corpus has no folds.
+    """
+    columns = [read_columns(folder, split) for split in split_names(folder)]
+    folds = [x["fold"].tolist() for x in columns if "fold" in x]
+    return sorted({int(fold) for part in folds for fold in part})
+
+
 def trained_on(corpus: Corpus, excluded: Sequence[str] = ()) -> dict[str, Any]:
     """Counts the training data of a detector.
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from mldg_jax import lora
 from mldg_jax.common import files, run_folder
+from mldg_jax.data.attack_folds import families
 from mldg_jax.data.corpus import NO_ATTACK, load_training
 from mldg_jax.experiments import (
     learning_curves,
@@ -23,6 +24,7 @@ from mldg_jax.experiments import (
     scored_tests,
     statistics,
 )
+from mldg_jax.experiments.deployment import decisions
 from mldg_jax.experiments.design import Chosen, Design
 from mldg_jax.experiments.jobs import LFCC, Average, Job
 from mldg_jax.experiments.method_rows import MethodRow, reference, table_rows
@@ -114,6 +116,9 @@ def compare_methods(
         chosen=chosen or Chosen(),
     )
     made = {label: design.jobs(row, workdir, data_dir) for label, row in rows.items()}
+    corpus = next(iter(made.values()))[0].corpus
+    settings = {a: family for a, family in families(corpus).items() if a != family}
+    scheme = dataclasses.replace(scheme, families=settings)
     cells = len(design.folds) * len(design.attack_folds)
     # Seed by seed: a table of fewer seeds can be made before all runs are done.
     execute(
@@ -187,7 +192,11 @@ def compare_runs(
         excluded = first.config.episode.exclude if held_out else ()
         trained = set(corpus.attack) - {NO_ATTACK, *excluded}
     rows = {
-        label: dataclasses.replace(row, parameters=_parameters(made[label][0]))
+        label: dataclasses.replace(
+            row,
+            parameters=_parameters(made[label][0]),
+            decisions=decisions(made[label]) if first.dev else {},
+        )
         for label, row in rows.items()
     }
     tests = scored_tests.scored(made, seeds)

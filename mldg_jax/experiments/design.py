@@ -11,7 +11,7 @@ from mldg_jax.common.config_values import with_values
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_json
 from mldg_jax.data.attack_folds import HELD_OUT, attacks_of, first_families
-from mldg_jax.data.corpus import find_corpus
+from mldg_jax.data.corpus import find_corpus, speaker_folds
 from mldg_jax.experiments.jobs import Average, Job
 from mldg_jax.experiments.method_rows import MethodRow
 from mldg_jax.experiments.selection import held_out_test
@@ -111,6 +111,14 @@ class Design:
         Raises:
           UserError: a corpus, a fold or a group is missing.
         """
+        config = row.config
+        if self.folds != (None,):  # or it is found out when the others are trained
+            folder = find_corpus(config.corpus.name, config.corpus.config, data_dir)
+            known = speaker_folds(folder)
+            for fold in self.folds:
+                if fold not in known:
+                    has = f"it has {known}" if known else "only DebSpoof has any"
+                    raise UserError(f"{folder} has no speaker fold {fold}; {has}")
         cells = itertools.product(self.seeds, self.folds, self.attack_folds)
         return [self._job(row, *cell, workdir, data_dir) for cell in cells]
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from mldg_jax.common import run_folder
 from mldg_jax.common.config import Config, EpisodeSection
 from mldg_jax.common.config_values import with_values
+from mldg_jax.common.errors import UserError
 from mldg_jax.data import episodes
 from mldg_jax.data.attack_folds import training_rows
 from mldg_jax.data.corpus import corpus_sha256, find_corpus
@@ -20,6 +21,16 @@ from mldg_jax.training.config_files import read_config_file, varied
 from mldg_jax.training.objective_section import gradient_evaluations
 
 REFERENCE = "erm"
+OWN = {
+    "seed": "--seeds",
+    "steps": "--budgets",
+    "method": "--methods",
+    "corpus.fold": "--folds",
+    "corpus.attack_fold": "--attack-folds",
+    "averages.detector": "--averages",
+    "averages.at": "--budgets",
+}
+"""Config entries that are not varied, and the option that does it."""
 SEGMENTS = 10  # of the shortest run; the uniform average is without the first two
 
 
@@ -93,7 +104,8 @@ def table_rows(
     Raises:
       UserError: a config is invalid, or a corpus is missing.
     """
-    rows = {}
+    rows: dict[str, MethodRow] = {}
+    unused = _checked(methods, vary)
     for method in methods:
         path, _, extras = config_path.partition(":")
         words = ",".join(x for x in (method, extras) if x and x != LFCC)
@@ -114,6 +126,7 @@ def table_rows(
             continue
         attacks = _attacks(base, folder, attack_fold)
         grid = _own(base, vary)
+        unused -= grid.keys()
         if tune and not vary:
             grid = dict(map(varied, base.selection.grid))
         for values in _combinations(grid):
@@ -126,7 +139,29 @@ def table_rows(
                 config = with_values(config, _segments(config, steps, segments))
             row = MethodRow(method, values, config, passes)
             rows[row.label] = row
+    for name in sorted(unused):
+        raise UserError(
+            f"--vary {name}: none of the methods {', '.join(methods)} sets it, so it "
+            "would vary nothing; drop it, or set it for all with --set"
+        )
     return rows
+
+
+def _checked(methods: Sequence[str], vary: Mapping[str, Any]) -> set[str]:
+    """Returns the varied names, if the methods and the names can be used."""
+    for method in methods:
+        if methods.count(method) > 1 or not method:
+            raise UserError(
+                f"--methods {','.join(methods)}: {method!r} is "
+                + ("there twice" if method else "not a method")
+                + "; name each method once"
+            )
+    for name in vary:
+        if name in OWN:
+            raise UserError(
+                f"--vary {name}: compare sets it itself; use {OWN[name]} instead"
+            )
+    return set(vary)
 
 
 def reference(rows: Mapping[str, MethodRow], label: str) -> str | None:
@@ -174,6 +209,9 @@ def _attacks(config: Config, folder: Path, attack_fold: int | None) -> int:
 
 
 def _own(config: Config, vary: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    for name, values in vary.items():
+        for value in values:
+            with_values(config, {name: value})  # or its name or its type is refused
     flat = run_folder.flat_config(config)
     # An option that is None does not apply to this method's objective.
     own = {name: values for name, values in vary.items() if flat.get(name) is not None}

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from mldg_jax.common import plots
 from mldg_jax.common.error_rates import Difference
 from mldg_jax.common.tables import Table, aligned, markdown_table
+from mldg_jax.experiments import difference_plot, side_tables
 from mldg_jax.experiments.results import Comparison
 from mldg_jax.experiments.statistics import SeedRate
 
@@ -25,14 +26,16 @@ def files(comparison: Comparison) -> dict[str, str]:
       comparison: the results.
 
     Returns:
-      Text by file name: table.md, table.csv, table.tex and, if any method has trained
-      parameters, parameters.svg.
+      Text by file name: table.md, table.csv, table.tex; differences.svg, if there are
+      any; and, if any method has trained parameters, parameters.svg.
     """
     contents = {
         "table.md": markdown(comparison),
         "table.csv": comma_separated(comparison),
         "table.tex": latex(comparison),
     }
+    if comparison.differences:
+        contents["differences.svg"] = difference_plot.picture(comparison)
     if any(row.parameters for row in comparison.rows.values()):
         contents["parameters.svg"] = picture(comparison)
     return contents
@@ -50,7 +53,7 @@ def text(comparison: Comparison, *, detailed: bool = True) -> str:
     """
     parts = _parts(comparison, detailed)
     tables = [(aligned(table) if table[1] else "", note) for table, note in parts]
-    return "\n\n".join("\n".join(filter(None, part)) for part in tables)
+    return "\n\n".join("\n".join(filter(None, part)) for part in tables if any(part))
 
 
 def markdown(comparison: Comparison, *, detailed: bool = True) -> str:
@@ -72,7 +75,10 @@ def markdown(comparison: Comparison, *, detailed: bool = True) -> str:
 def _parts(comparison: Comparison, detailed: bool) -> list[tuple[Table, str]]:
     options = {"detailed": detailed}
     tables = [rates(comparison, **options), differences(comparison, **options)]
-    return list(zip(tables, notes(comparison, **options), strict=True))
+    parts = list(zip(tables, notes(comparison, **options), strict=True))
+    if detailed:
+        parts += [side_tables.decisions(comparison), side_tables.schemes(comparison)]
+    return parts
 
 
 def notes(comparison: Comparison, *, detailed: bool = True) -> tuple[str, str]:
@@ -97,11 +103,15 @@ def notes(comparison: Comparison, *, detailed: bool = True) -> tuple[str, str]:
             "[95 % interval]; * marks an interval that excludes zero: otherwise the "
             "two methods cannot be told apart.",
         )
-    runs = f"{comparison.seeds} seeds"
+    runs = seeds
     if comparison.folds:
         runs += f" × {comparison.folds} speaker folds"
-    held_out = "held-out training attacks"
-    tested_on = held_out if comparison.held_out else "the test set"
+    tested_on = "the test set"
+    if comparison.attack_folds:
+        runs += f" × {comparison.attack_folds} groups of attacks"
+        tested_on = "the attacks of each group, by detectors trained without them"
+    if comparison.held_out:
+        tested_on = "held-out training attacks"
     drawn = comparison.scheme.clusters
     corrected = ""
     if len(comparison.differences) > 1:

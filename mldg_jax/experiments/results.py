@@ -3,20 +3,40 @@
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from mldg_jax.common.error_rates import Difference
 from mldg_jax.experiments import statistics
+from mldg_jax.experiments.deployment import Decisions
 from mldg_jax.experiments.scored_tests import Scored
 from mldg_jax.experiments.selection import Candidate, best
 from mldg_jax.experiments.statistics import Condition, SeedRate
 from mldg_jax.scoring.bootstrap import Scheme
+from mldg_jax.scoring.scheme import CHOICES
 
+UNSEEN = {"pooled": "unseen attacks", "macro": "macro, unseen"}
+"""Titles where every attack of the tests is unseen."""
 TITLES = {
     "seen": "seen attacks",
     "unseen": "unseen attacks",
     "macro_unseen": "macro, unseen",
 }
+
+
+class Resampled(NamedTuple):
+    """An error rate and a difference under one scheme of resampling.
+
+    Attributes:
+      rate: of the first method of the pair.
+      difference: between the pair.
+    """
+
+    rate: SeedRate
+    difference: Difference
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the attributes by name."""
+        return as_json(self._asdict())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +53,7 @@ class MethodResult:
       varied: config values that were varied, by dotted name.
       eer: error rates by column.
       by_attack: error rates by attack.
+      decisions: errors at thresholds of dev scores, by the threshold's name.
     """
 
     method: str
@@ -43,6 +64,7 @@ class MethodResult:
     varied: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     eer: Mapping[str, SeedRate] = dataclasses.field(default_factory=dict)
     by_attack: Mapping[str, SeedRate] = dataclasses.field(default_factory=dict)
+    decisions: Mapping[str, Decisions] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +82,8 @@ class Comparison:
       held_out: whether the tests are held-out training attacks, by which a row of each
         method is chosen.
       attack_folds: number of groups of attacks that were left out in turn.
+      example: the first pair of methods in the first column under every scheme of
+        resampling, to show how much the scheme matters.
     """
 
     columns: Mapping[str, str]
@@ -72,6 +96,7 @@ class Comparison:
     scheme: Scheme
     held_out: bool = False
     attack_folds: int = 0
+    example: Mapping[str, Resampled] = dataclasses.field(default_factory=dict)
 
     @property
     def chosen(self) -> dict[str, str]:
@@ -88,6 +113,8 @@ class Comparison:
             names = ("method", "varied", "parameters", "steps", "evaluations")
             entry = {name: getattr(row, name) for name in names}
             entry |= {"eer": as_json(row.eer), "difference": {}}
+            if row.decisions:
+                entry["decisions"] = as_json(row.decisions)
             for (a, b), by_column in self.differences.items():
                 if a == label:
                     entry |= {"reference": b, "difference": as_json(by_column)}
@@ -103,6 +130,7 @@ class Comparison:
             "tune": self.held_out,
             "bootstrap": self.scheme.to_json(),
             "rows": rows,
+            "schemes": {k: x.to_json() for k, x in self.example.items()},
         } | ({"chosen": chosen} if self.held_out else {})
 
 
@@ -160,8 +188,9 @@ def compare_scores(
     first = next(iter(scored[0].scores.values()))
     pairs = list(pairs)
     gaps = {k: statistics.differences(v, pairs) for k, v in rates.items()}
+    names = UNSEEN if attack_folds else TITLES
     return Comparison(
-        columns=titles or {name: TITLES.get(name, name) for name in columns},
+        columns=titles or {name: names.get(name, name) for name in columns},
         rows={
             label: dataclasses.replace(
                 row,
@@ -180,6 +209,31 @@ def compare_scores(
         seeds=len(first),
         folds=folds,
         attack_folds=attack_folds,
+        example=_example(next(iter(columns.values())), pairs[:1], scheme)
+        if scheme.attacks
+        else {},
         scheme=scheme,
         held_out=held_out,
     )
+
+
+def _example(
+    parts: Sequence[Condition], pairs: Sequence[tuple[str, str]], scheme: Scheme
+) -> dict[str, Resampled]:
+    """Returns a pair's error rate and difference under every scheme."""
+    if not pairs:
+        return {}
+    ((a, b),) = pairs
+
+    def only(part: Condition) -> Condition:
+        scores = {label: part.test.scores[label] for label in (a, b)}
+        return part._replace(test=part.test._replace(scores=scores))
+
+    example = {}
+    for name, clusters in CHOICES.items():
+        other = dataclasses.replace(scheme, clusters=clusters)
+        rates = statistics.rates(list(map(only, parts)), other)
+        example[name] = Resampled(
+            statistics.rate(rates, a), statistics.difference(rates, a, b)
+        )
+    return example

@@ -205,4 +205,24 @@ def test_speaker_folds_are_for_corpora_that_have_them(data, tmp_path, capsys):
     for text in (*SMALL, "corpus.config="):
         command += ["--set", text]
     assert cli.main([*command, "--workers", "0"]) == 2
-    assert "has no speaker folds" in capsys.readouterr().err
+    assert "has no speaker fold 0; only DebSpoof has any" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ({"seed": [1, 2]}, "--vary seed: compare sets it itself; use --seeds"),
+        ({"optimizer.lrr": [1.0]}, "did you mean optimizer.lr"),
+        ({"optimizer.lr": ["fast"]}, "it must be a number"),
+        ({"objective.rho": [0.1]}, "none of the methods frozen, erm sets it"),
+    ],
+)
+def test_what_would_vary_nothing_is_refused(data, vary, message):
+    with pytest.raises(UserError, match=message):
+        rows(["frozen", "erm"], data, vary)
+
+
+@pytest.mark.parametrize("methods", [[""], ["erm", "erm"], ["erm", ""]])
+def test_every_method_is_named_once(data, methods):
+    with pytest.raises(UserError, match="name each method once"):
+        rows(methods, data)

@@ -11,7 +11,7 @@ from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
 from mldg_jax.experiments import statistics
 from mldg_jax.experiments.scored_tests import Scored
 from mldg_jax.experiments.statistics import Condition
-from mldg_jax.scoring import bootstrap
+from mldg_jax.scoring import bootstrap, bootstrap_statistics, two_way
 from tests import resampled
 
 ATTACKS = {"A01", "A02", "A03"}
@@ -243,3 +243,79 @@ def test_differences_of_a_table_have_adjusted_p(corpus):
         assert gap.p_adjusted >= gap.p
     (alone,) = statistics.differences(found, pairs[:1]).values()
     assert alone.p_adjusted is None
+
+
+def cells(corpus, offsets):
+    """Returns tests of the same bona fide trials and two groups of attacks each."""
+    groups = (("A01", "A02"), ("A03", "A04", "A05", "A06"))
+    rng = np.random.default_rng(1)
+    tests = []
+    for group, offset in zip(groups, offsets, strict=True):
+        rows = corpus.take((corpus.label == 1) | np.isin(corpus.attack, group))
+        noise = rng.normal(size=(1, len(rows.label)))
+        scores = {"a": noise + offset * rows.label, "b": noise + rows.label}
+        tests.append(Scored(rows, scores, corpus))
+    return tests
+
+
+def _eer_or_nan(bonafide, spoof):
+    return metrics.eer(bonafide, spoof)[0] if min(bonafide.size, spoof.size) else np.nan
+
+
+@pytest.mark.parametrize("macro", [False, True])
+def test_groups_of_attacks_share_the_draws_of_speakers_and_families(corpus, macro):
+    """Each test counts as often as its families are drawn."""
+    tests = cells(corpus, (0.5, 2.0))
+    scheme = dataclasses.replace(
+        statistics.SCHEME,
+        replicates=50,
+        clusters="speakers and attacks",
+        families={"A05": "F", "A06": "F"},
+        seeds=False,
+    )
+    found = statistics.rates([Condition(test, macro=macro) for test in tests], scheme)
+
+    families = two_way.families(corpus.attack, scheme.families)
+    crossed = two_way.cross(
+        bootstrap.cluster(corpus.label, corpus.speaker, scheme), corpus.label, families
+    )
+    names = np.unique(families[corpus.label != 1])  # A01 A02 A03 A04 F
+    own = (np.isin(names, ["A01", "A02"]), ~np.isin(names, ["A01", "A02"]))
+    values, weights = [], []
+    for test, in_group in zip(tests, own, strict=True):
+        rows = np.flatnonzero(np.isin(corpus.utterance, test.rows.utterance))
+        pairs = metrics.macro_pairs(
+            test.rows.label, test.rows.attack, test.rows.speaker
+        )
+        alone = np.arange(crossed.count - len(names), crossed.count)
+        if macro:
+            spoofs = rows[[spoof[0] for _, spoof in pairs]]
+            made_by = two_way.attack_clusters(crossed, spoofs)
+            one = bootstrap_statistics.macro_eer(
+                test.scores["a"][0], pairs, crossed.index[rows], made_by
+            )
+        else:
+            explicit = resampled.pooled(
+                test.scores["a"][0], test.rows.label, _eer_or_nan
+            )
+            one = lambda counts, e=explicit, r=rows: e(counts[:, crossed.index[r]])  # noqa: E731
+        drawn = lambda counts, c=alone[in_group]: counts[:, c].sum(1)  # noqa: E731
+        value, weight = bootstrap.replicate(
+            [one, drawn], crossed, scheme, (0,), attack_stream=(0,)
+        )
+        values.append(np.where(weight > 0, value, 0))
+        weights.append(weight)
+    expected = np.sum(np.multiply(values, weights), 0) / np.sum(weights, 0)
+    assert np.min(weights) == 0 or np.ptp(weights[0]) > 0
+    np.testing.assert_allclose(found.replicates["a"], expected, rtol=0, atol=1e-12)
+
+    points = [statistics.points(Condition(test, macro=macro))["a"] for test in tests]
+    np.testing.assert_allclose(found.points["a"], np.average(points, 0, [2, 3]))
+
+
+def test_other_tests_are_averaged_alike_whatever_is_drawn(corpus):
+    """Without a frame every test counts the same."""
+    one, other = (test._replace(frame=None) for test in cells(corpus, (0.5, 2.0)))
+    points = [statistics.points(Condition(test))["a"] for test in (one, other)]
+    found = rates([Condition(one), Condition(other)])
+    np.testing.assert_allclose(found.points["a"], np.mean(points, 0))

@@ -14,7 +14,8 @@ from mldg_jax.common.config_values import with_values
 from mldg_jax.common.errors import UserError
 from mldg_jax.models.detector import DTYPES, create_detector
 from mldg_jax.models.loss import cross_entropy
-from mldg_jax.training.build import build_state, build_step
+from mldg_jax.training import averaging
+from mldg_jax.training.build import build_batch_stats, build_state, build_step
 from mldg_jax.training.config_files import read_config_file
 from mldg_jax.training.objective_section import (
     OBJECTIVES,
@@ -308,3 +309,27 @@ def test_part_of_phi_can_only_be_adapted_with_a_step_size():
     config = small.config("objective.adapt=head", "objective.inner_lr=null")
     with pytest.raises(UserError, match="objective: adapt head needs inner_lr"):
         build_objective(config)
+
+
+def test_the_batchnorm_statistics_of_an_average_are_those_of_its_batches():
+    """As in a step of training, but not those that the last step has left."""
+    config, detector = small.config(), small.detector()
+    corpus, domains = small.domains()
+    episodes = [
+        small.load_episode(small.sample_episode(domains, step), corpus)
+        for step in range(3)
+    ]
+    state, frozen = small.init(config, detector)
+    update = jax.jit(functools.partial(build_batch_stats(config, detector), frozen))
+    far = jax.tree.map(lambda x: x + 1e3, state.batch_stats)
+    found = averaging.batch_stats_of(
+        update, state.trainable, far, episodes, momentum=0.9
+    )
+    zero = jax.tree.map(jnp.zeros_like, state.batch_stats)
+    by_batch = [update(state.trainable, zero, episode) for episode in episodes]
+    expected = jax.tree.map(lambda *xs: sum(xs) / (0.1 * len(xs)), *by_batch)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        found,
+        expected,
+    )
