@@ -4,6 +4,7 @@ A run stores only what it trains (adapters, head, optimiser state: megabytes), a
 fingerprint of the frozen parameters. See ``training.checkpoints`` for checkpoints.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from flax import traverse_util
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from mldg_jax.common.config import Config
+from mldg_jax.common.config import Config, SelectionSection, ValidationSection
 from mldg_jax.common.config_values import complete, to_dict
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing, write_text, writing
@@ -59,6 +60,9 @@ def write_config(
 def check_config(workdir: Path, config: Config) -> None:
     """Checks that a run folder was started with the given config.
 
+    What a run does not use may differ: the candidates of a tuning, groups of attacks of
+    which none is held out, and options of a validation that is off.
+
     Args:
       workdir: the run folder, which holds a config.json.
       config: config to compare with.
@@ -66,7 +70,8 @@ def check_config(workdir: Path, config: Config) -> None:
     Raises:
       UserError: the configs differ; names up to three of the entries.
     """
-    old, new = flat_config(read_config(workdir)), flat_config(config)
+    both = read_config(workdir), config
+    old, new = (flat_config(_used(one)) for one in both)
     changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
     if changed:
         shown = ", ".join(f"{k}: {old.get(k)} → {new.get(k)}" for k in changed[:3])
@@ -74,6 +79,18 @@ def check_config(workdir: Path, config: Config) -> None:
             f"{workdir} holds a run with another config ({shown}): continue it with "
             "its own config, or choose a new folder"
         )
+
+
+def _used(config: Config) -> Config:
+    """Returns a config with the defaults of what its run does not use."""
+    validation, corpus = config.validation, config.corpus
+    if not (validation.attacks or validation.every):
+        validation = ValidationSection()
+    if corpus.attack_fold is None:
+        corpus = dataclasses.replace(corpus, attack_folds=())
+    return dataclasses.replace(
+        config, selection=SelectionSection(), validation=validation, corpus=corpus
+    )
 
 
 def read_config(workdir: str | Path) -> Config:

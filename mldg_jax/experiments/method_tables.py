@@ -113,13 +113,14 @@ def notes(comparison: Comparison, *, detailed: bool = True) -> tuple[str, str]:
     if comparison.held_out:
         tested_on = "held-out training attacks"
     drawn = comparison.scheme.clusters
+    drawn = f", {drawn}" if comparison.scheme.attacks else f" and {drawn}"
     corrected = ""
     if len(comparison.differences) > 1:
         corrected = " (in brackets adjusted for all differences of the column, max-T)"
     note = (
         f"EER in % on {tested_on}, mean ± standard deviation over seeds [95 % "
         f"interval], {runs}; macro is the mean over pairs of speaker and attack. "
-        f"Differences in percentage points, paired over seeds and {drawn}, with "
+        f"Differences in percentage points, paired over seeds{drawn}, with "
         f"two-sided p-values{corrected}; * marks an "
         "interval that excludes zero. All neural methods took the same number of "
         f"gradient evaluations. {scheme}"

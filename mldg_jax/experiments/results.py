@@ -82,7 +82,7 @@ class Comparison:
       held_out: whether the tests are held-out training attacks, by which a row of each
         method is chosen.
       attack_folds: number of groups of attacks that were left out in turn.
-      example: the first pair of methods in the first column under every scheme of
+      pair, example: a pair of methods in the first column under every scheme of
         resampling, to show how much the scheme matters.
     """
 
@@ -96,6 +96,7 @@ class Comparison:
     scheme: Scheme
     held_out: bool = False
     attack_folds: int = 0
+    pair: tuple[str, str] | None = None
     example: Mapping[str, Resampled] = dataclasses.field(default_factory=dict)
 
     @property
@@ -189,6 +190,7 @@ def compare_scores(
     pairs = list(pairs)
     gaps = {k: statistics.differences(v, pairs) for k, v in rates.items()}
     names = UNSEEN if attack_folds else TITLES
+    pair = _shown(rows, pairs)
     return Comparison(
         columns=titles or {name: names.get(name, name) for name in columns},
         rows={
@@ -209,21 +211,28 @@ def compare_scores(
         seeds=len(first),
         folds=folds,
         attack_folds=attack_folds,
-        example=_example(next(iter(columns.values())), pairs[:1], scheme)
-        if scheme.attacks
+        pair=pair,
+        example=_example(next(iter(columns.values())), pair, scheme)
+        if scheme.attacks and pair
         else {},
         scheme=scheme,
         held_out=held_out,
     )
 
 
+def _shown(
+    rows: Mapping[str, MethodResult], pairs: Sequence[tuple[str, str]]
+) -> tuple[str, str] | None:
+    """Returns the pair to show under every scheme: the first of trained methods."""
+    trained = [pair for pair in pairs if all(rows[label].steps for label in pair)]
+    return next(iter([*trained, *pairs]), None)
+
+
 def _example(
-    parts: Sequence[Condition], pairs: Sequence[tuple[str, str]], scheme: Scheme
+    parts: Sequence[Condition], pair: tuple[str, str], scheme: Scheme
 ) -> dict[str, Resampled]:
     """Returns a pair's error rate and difference under every scheme."""
-    if not pairs:
-        return {}
-    ((a, b),) = pairs
+    a, b = pair
 
     def only(part: Condition) -> Condition:
         scores = {label: part.test.scores[label] for label in (a, b)}

@@ -56,9 +56,9 @@ def schemes(comparison: Comparison) -> tuple[Table, str]:
     Returns:
       Header and rows, one per scheme; and the note.
     """
-    if not comparison.example:
+    if not comparison.example or comparison.pair is None:
         return NOTHING
-    a, b = next(iter(comparison.differences))
+    a, b = comparison.pair
     body = [
         [name, one.rate.point() + one.rate.interval(), one.difference.text()]
         for name, one in comparison.example.items()
