@@ -89,7 +89,8 @@ def add(commands: Any) -> None:
         "--averages",
         metavar="NAME,…",
         help="averages of the parameters over the steps of each run, one row for each: "
-        "ema, last, uniform, swad; they cost no training. Default: the config's "
+        "ema, last, uniform, swad; they cost no training. diwa is the average over all "
+        "seeds, which then need --set init_seed=0. Default: the config's "
         "averages.detector",
     )
     compare.add_argument(
@@ -185,12 +186,13 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _averages(text: str | None) -> tuple[str, ...]:
+    from mldg_jax.experiments.design import DIWA
     from mldg_jax.training import trajectory
 
     names = tuple(text.split(",")) if text else ()
     for name in names:
-        if name not in trajectory.NAMES:
-            known = ", ".join(trajectory.NAMES)
+        if name not in (*trajectory.NAMES, DIWA):
+            known = ", ".join((*trajectory.NAMES, DIWA))
             raise UserError(
                 f"--averages {text}: {name!r} is unknown; choose from {known}"
             )

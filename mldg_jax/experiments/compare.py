@@ -25,7 +25,7 @@ from mldg_jax.experiments import (
     statistics,
 )
 from mldg_jax.experiments.deployment import decisions
-from mldg_jax.experiments.design import Chosen, Design
+from mldg_jax.experiments.design import DIWA, Chosen, Design
 from mldg_jax.experiments.jobs import LFCC, Average, Job
 from mldg_jax.experiments.method_rows import MethodRow, reference, table_rows
 from mldg_jax.experiments.results import Comparison, MethodResult, compare_scores
@@ -66,8 +66,9 @@ def compare_methods(
       attack_folds: groups of the config's ``corpus.attack_folds``; every run is trained
         once without each and tested on its attacks alone. None trains on the attacks of
         the official training split and tests on all.
-      averages: averages of each run's parameters, see ``training.trajectory``; each
-        gets a row. None of them for the detector of the config.
+      averages: averages of each run's parameters, see ``training.trajectory``, or
+        "diwa", the average over seeds; each gets a row. None of them for the detector
+        of the config.
       budgets: numbers of ERM's steps, ascending, in place of the config's: every run
         takes the last and is tested at each.
       vary: values by config name. A method gets a row for each value, and for each
@@ -93,7 +94,8 @@ def compare_methods(
         run with another config.
     """
     files.check_folder(workdir)
-    segments = bool({trajectory.UNIFORM, trajectory.SWAD} & {*averages})
+    if budgets and not averages:
+        averages = (trajectory.EMA,)
     rows = table_rows(
         config_path,
         methods,
@@ -102,11 +104,9 @@ def compare_methods(
         tune,
         data_dir,
         budgets=budgets,
-        segments=segments,
+        segments=bool(set(averages) - {DIWA}),
         attack_fold=attack_folds[0] if attack_folds else None,
     )
-    if budgets and not averages:
-        averages = (trajectory.EMA,)
     design = Design(
         seeds=seeds,
         folds=folds or (None,),
@@ -116,6 +116,11 @@ def compare_methods(
         chosen=chosen or Chosen(),
     )
     made = {label: design.jobs(row, workdir, data_dir) for label, row in rows.items()}
+    averaged = {
+        label: design.averaged(jobs)
+        for label, jobs in made.items()
+        if DIWA in averages and rows[label].method != LFCC
+    }
     corpus = next(iter(made.values()))[0].corpus
     settings = {a: family for a, family in families(corpus).items() if a != family}
     scheme = dataclasses.replace(scheme, families=settings)
@@ -129,6 +134,8 @@ def compare_methods(
             for job in jobs[start : start + cells]
         ]
     )
+    if averaged:
+        execute([job for jobs in averaged.values() for job in jobs])
 
     options = {
         "seeds": len(seeds),
@@ -139,7 +146,7 @@ def compare_methods(
     }
     compared = []
     for index in range(max(1, len(budgets))):
-        facts, read, pairs = _crossed(rows, made, averages, index)
+        facts, read, pairs = _crossed(rows, made, averaged, averages, index)
         comparison, tests = compare_runs(facts, read, pairs, **options)
         compared.append(comparison)
     results = comparison.to_json()
@@ -207,6 +214,7 @@ def compare_runs(
 def _crossed(
     rows: Mapping[str, MethodRow],
     made: Mapping[str, Sequence[Job]],
+    averaged: Mapping[str, Sequence[Job]],
     averages: Sequence[str],
     budget: int,
 ) -> tuple[dict[str, MethodResult], dict[str, list[Job]], list[tuple[str, str]]]:
@@ -223,6 +231,10 @@ def _crossed(
             title = f"{label} {name}" if name and len(averages) > 1 else label
             label_of[label, name] = title
             facts[title] = row.facts(budget, title)
+            if name == DIWA:  # one for all seeds
+                repeated = len(made[label]) // len(averaged[label])
+                read[title] = [*averaged[label]] * repeated
+                continue
             average = Average(name, facts[title].steps) if name else None
             read[title] = [job._replace(read=average) for job in made[label]]
     pairs = []
@@ -257,4 +269,5 @@ def _best_values(
 def _parameters(job: Job) -> int | None:
     if job.config.method == LFCC:
         return None
-    return lora.count(run_folder.read_trainable(job.workdir)[0])
+    folder = job.average_of[0] if job.average_of else job.workdir
+    return lora.count(run_folder.read_trainable(folder)[0])

@@ -12,12 +12,13 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_json
 from mldg_jax.data.attack_folds import HELD_OUT, attacks_of, first_families
 from mldg_jax.data.corpus import find_corpus, speaker_folds
-from mldg_jax.experiments.jobs import Average, Job
+from mldg_jax.experiments.jobs import LFCC, Average, Job
 from mldg_jax.experiments.method_rows import MethodRow
 from mldg_jax.experiments.selection import held_out_test
 from mldg_jax.experiments.trial_sets import Test
 from mldg_jax.training import trajectory
 
+DIWA = "diwa"  # the average over seeds, see ``training.averaging``
 TUNED_ON = 2  # families that are held out in addition to the group, to tune on
 
 
@@ -84,7 +85,8 @@ class Design:
       seeds: training seeds.
       folds: speaker folds to hold out; None for the official splits.
       attack_folds: groups of attacks to hold out; None for the official attacks.
-      averages: averages to test; empty for the detector of the config.
+      averages: averages to test, ``DIWA`` or of ``training.trajectory``; empty for the
+        detector of the config.
       tune: see ``compare.compare_methods``.
       chosen: hyper-parameters that were tuned.
     """
@@ -158,13 +160,56 @@ class Design:
             )
         if self.tune and dev is not None:
             tests, dev = (dev._replace(name="held-out"),), None
-        averages = tuple(
-            Average(name, step)
-            for name in self.averages
-            if name in trajectory.names(config)
-            for step in (*config.averages.at, config.steps)
-        )
+        averages = self._averages(config)
         return Job(workdir / name, config, folder, tests, dev, averages or (None,))
+
+    def _averages(self, config: Config) -> tuple[Average, ...]:
+        """Returns the averages of a run that are tested, at every budget."""
+        if config.method == LFCC:
+            return ()
+        names = [name for name in self.averages if name != DIWA]
+        for name in names:
+            if name not in trajectory.names(config):
+                raise UserError(
+                    f"--averages {name}: it is chosen by the loss on held-out training "
+                    "attacks; add --attack-folds, or set validation.attacks"
+                )
+        steps = (*config.averages.at, config.steps)
+        return tuple(itertools.starmap(Average, itertools.product(names, steps)))
+
+    def averaged(self, jobs: Sequence[Job]) -> list[Job]:
+        """Returns the averages over seeds of a row (DiWA).
+
+        Args:
+          jobs: the row's jobs, from ``jobs``.
+
+        Returns:
+          A job for each cell; it needs the jobs to be finished.
+
+        Raises:
+          UserError: the runs of different seeds do not start alike, or the average
+            would have to be tested at several budgets.
+        """
+        config = jobs[0].config
+        if config.init_seed is None:
+            raise UserError(
+                f"--averages {DIWA} averages the runs of all seeds, which must start "
+                "from the same parameters: add --set init_seed=0"
+            )
+        if config.averages.at:
+            raise UserError(f"--averages {DIWA} is for one budget; drop --budgets")
+        cells = len(jobs) // len(self.seeds)
+        return [
+            job._replace(
+                workdir=job.workdir.with_name(
+                    job.workdir.name.replace(f" seed{self.seeds[0]}", f" {DIWA}", 1)
+                    + f" of {len(self.seeds)}"
+                ),
+                averages=(None,),
+                average_of=tuple(other.workdir for other in jobs[cell::cells]),
+            )
+            for cell, job in enumerate(jobs[:cells])
+        ]
 
     def _leaving_out(self, config: Config, attack_fold: int, folder: Path) -> Config:
         """Returns the config of a run without a group of attacks.

@@ -73,6 +73,8 @@ class Job(NamedTuple):
       dev: utterances to score for the choice of a threshold, if any.
       averages: averages of the run's parameters to score; None for its detector.
       read: the one of them that ``scores`` names.
+      average_of: folders of finished runs whose detectors are averaged (DiWA) instead
+        of training one.
     """
 
     workdir: Path
@@ -82,6 +84,7 @@ class Job(NamedTuple):
     dev: Test | None = None
     averages: tuple[Average | None, ...] = (None,)
     read: Average | None = None
+    average_of: tuple[Path, ...] = ()
 
     def scores(self, test: Test, average: Average | None = None) -> Path:
         """Returns the path of a score file.
@@ -116,13 +119,14 @@ def run(title: str, jobs: Sequence[Job], *, workers: int) -> None:
       UserError: a folder contains a run with another config.
       Exception: whatever a job raises; the other jobs are stopped.
     """
-    total = sum(job.config.steps for job in jobs)
+    total = sum(job.config.steps for job in jobs if not job.average_of)
     layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} steps [{elapsed}, left {remaining}]"
     with tqdm(total=total, desc=title, unit="step", bar_format=layout) as bar:
         todo = []
         for job in jobs:
             if not job.unscored():
-                run_folder.check_config(job.workdir, job.config)
+                if not job.average_of:
+                    run_folder.check_config(job.workdir, job.config)
                 bar.update(job.config.steps)
             else:
                 todo.append(job)
@@ -182,6 +186,9 @@ def _test_rows(test: Test) -> Corpus:
 
 
 def _run_job(job: Job, advance: Callable[[int], Any], *, all_devices: bool) -> None:
+    if job.average_of:
+        _score(job, _averaged(job))
+        return
     trained = _training_rows(job.corpus, job.config.corpus)
     if job.config.method == LFCC:
         trained, _ = with_validation(job.corpus, job.config.validation, trained)
@@ -192,10 +199,32 @@ def _run_job(job: Job, advance: Callable[[int], Any], *, all_devices: bool) -> N
         score = _fit_lfcc(job, trained, advance)
     else:
         score = _train_detector(job, trained, advance, all_devices)
+    _score(job, score)
+    shutil.rmtree(job.workdir / trajectory.SEGMENTS, ignore_errors=True)
+
+
+def _score(job: Job, score: Callable[[Corpus, Average | None], np.ndarray]) -> None:
     for test, average in job.unscored():
         rows = _test_rows(test)
         write_scores(job.scores(test, average), rows, score(rows, average))
-    shutil.rmtree(job.workdir / trajectory.SEGMENTS, ignore_errors=True)
+
+
+def _averaged(job: Job) -> Callable[[Corpus, Average | None], np.ndarray]:
+    """Returns the scores of the average of several runs."""
+    from mldg_jax.scoring.scorer import load_parameters, score_waveforms
+    from mldg_jax.training import averaging
+
+    runs = [load_parameters(folder) for folder in job.average_of]
+    scale = runs[0].detector.frontend.lora_scale
+    equal = [1.0] * len(runs)
+    average = runs[0]._replace(
+        trainable=averaging.average_runs(
+            [run.trainable for run in runs], [scale] * len(runs), scale=scale
+        ),
+        batch_stats=averaging.weighted_average((r.batch_stats for r in runs), equal),
+    )
+    detector = average.scorer()
+    return lambda rows, _: score_waveforms(detector, _waveforms(rows))
 
 
 def _waveforms(rows: Corpus, keep: np.ndarray | slice = slice(None)) -> Iterator:
