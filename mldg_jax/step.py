@@ -25,23 +25,23 @@ class TrainState(NamedTuple):
     Attributes:
       trainable: φ, the trained parameters.
       ema: exponential moving average (EMA) of φ.
-      segment: running mean of φ over the current segment, see ``training.averaging``;
-        ``()`` if none is kept.
       batch_stats: running statistics of BatchNorm, see ``models.loss``.
       objective_state: state of the objective; ``()`` for a stateless one.
       opt_state: state of the outer optimiser.
       step: () int32, number of completed steps.
       key: PRNG key of the run; each step folds its number into it.
+      segment: running mean of φ over the current segment, see ``training.averaging``;
+        ``()`` if none is kept.
     """
 
     trainable: Any
     ema: Any
-    segment: Any
     batch_stats: Any
     objective_state: Any
     opt_state: Any
     step: jax.Array
     key: jax.Array
+    segment: Any = ()
 
 
 Step = Callable[[TrainState, Any, Any], tuple[TrainState, dict[str, jax.Array]]]

@@ -191,8 +191,7 @@ def write_trainable(workdir: Path, trainable: Any, batch_stats: Any) -> None:
 
     Args:
       workdir: the run folder.
-      trainable: the trained parameters φ, ``{"frontend": …, "head": …}``.
-      batch_stats: running statistics of BatchNorm.
+      trainable, batch_stats: see ``write_parameters``.
 
     Raises:
       UserError: the folder cannot be written to.
