@@ -11,14 +11,13 @@ from mldg_jax.common.config_values import with_values
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_json
 from mldg_jax.data.attack_folds import HELD_OUT, attacks_of, first_families
-from mldg_jax.data.corpus import find_corpus, speaker_folds, split_names
+from mldg_jax.data.corpus import find_corpus, speaker_folds
 from mldg_jax.experiments.jobs import LFCC, Average, Job
 from mldg_jax.experiments.method_rows import MethodRow
 from mldg_jax.experiments.selection import held_out_test
 from mldg_jax.experiments.trial_sets import Test
 from mldg_jax.training import trajectory
 
-DEV = "dev"
 DIWA = "diwa"  # the average over seeds, see ``training.averaging``
 TUNED_ON = 2  # families that are held out in addition to the group, to tune on
 
@@ -143,7 +142,7 @@ class Design:
             name += f" attacks{attack_fold}"
             config = self._leaving_out(config, attack_fold, folder)
             sections = config.corpus, config.validation
-            dev = Test(DEV, folder, HELD_OUT, fold, held_out=sections)
+            dev = Test("dev", folder, HELD_OUT, fold, held_out=sections)
         if not self.tune:
             chosen = self.chosen.of(row.method, attack_fold)
             config = with_values(config, dict(chosen))
@@ -159,8 +158,6 @@ class Design:
                 _test(text, config, fold, data_dir)
                 for text in config.tests or (f"{config.corpus.name}:eval",)
             )
-            if fold is None and len(tests) == 1 and DEV in split_names(folder):
-                dev = Test(DEV, folder, DEV)
         if self.tune and dev is not None:
             tests, dev = (dev._replace(name="held-out"),), None
         averages = self._averages(config)

@@ -36,12 +36,10 @@ def decisions(comparison: Comparison) -> tuple[Table, str]:
             values = (at.frr, at.far, at.hter, at.f1) if at else (None,) * 4
             cells += ["–" if x is None else f"{100 * x:.1f}" for x in values]
         body.append(cells)
-    dev = "of the dev split"
-    if comparison.attack_folds:
-        dev = "of bona fide utterances and an attack family that it was not trained on"
     note = (
-        "Decisions in %, mean over runs, at a threshold of each run's own dev scores, "
-        f"{dev}: where their error rates are equal, and where the expected "
+        "Decisions on unseen attacks in %, mean over runs, at a threshold of each "
+        "run's own dev scores (bona fide utterances and an attack family that it was "
+        "not trained on): where their error rates are equal, and where the expected "
         "cost is lowest once they are calibrated (spoof prior 5 %; an accepted spoof "
         "costs ten rejected bona fide). FRR: bona fide rejected; FAR: spoof accepted; "
         "HTER: mean of both; F1: of detecting spoofs."
