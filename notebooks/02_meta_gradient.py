@@ -60,6 +60,7 @@ command = [
     "--vary", f"objective.inner_lr={','.join(map(str, RATES))}",
     "--seeds", f"0:{len(SEEDS)}", "--set", f"model.frontend.layers={2 if SMOKE else 4}",
     *(["--workers", "0"] if SMOKE else ["--set", "keep_every=80"]),
+    "--resample", "speakers",
 ]  # fmt: skip
 assert cli.main(command) == 0
 

@@ -70,6 +70,7 @@ command = [
     "--vary", f"objective.inner_lr={','.join(map(str, RATES))}",
     "--seeds", f"0:{len(SEEDS)}", "--set", f"model.frontend.layers={2 if SMOKE else 4}",
     *(["--workers", "0"] if SMOKE else ["--set", "keep_every=80"]),
+    "--resample", "speakers",
 ]  # fmt: skip
 assert cli.main(command) == 0
 
@@ -300,6 +301,7 @@ again = [
     "compare", "--workdir", str(AGAIN), "--methods", "erm,mldg", "--config", config,
     "--seeds", f"0:{len(SEEDS)}", "--folds", f"0:{len(FOLDS)}",
     *(["--workers", "0"] if SMOKE else []),
+    "--resample", "speakers",
 ]  # fmt: skip
 assert cli.main(again) == 0
 
