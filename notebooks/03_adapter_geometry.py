@@ -409,6 +409,7 @@ longer = [
     "compare", "--workdir", str(LONG), "--methods", "erm", "--config", config,
     "--seeds", f"0:{len(SEEDS)}", "--set", f"model.frontend.layers={len(layers)}",
     "--set", "optimizer.lr=2e-3", *(["--workers", "0"] if SMOKE else []),
+    "--resample", "speakers",
 ]  # fmt: skip
 assert cli.main(longer) == 0
 
