@@ -51,8 +51,8 @@ def read(path: str | Path) -> Waveform:
 
     A stream that ends too early or is damaged is read up to that point, and a warning
     gives the number of seconds lost. Samples beyond full scale are clipped, with a
-    warning if they are more than 0.1 %. Another warns of channels that cancel each other
-    (the mix to mono is 20 dB or more below them).
+    warning if they are more than 0.1 %. Another warns of channels that cancel each
+    other (the mix to mono is 20 dB or more below them).
 
     Args:
       path: the file.
