@@ -177,8 +177,10 @@ def _with_libsndfile(
     try:
         # by number: a name may have bytes that are no text
         patches = header_lengths.unwritten(file)
-        patched = FileView(file, patches=patches) if patches else file.fileno()
-        sound = _ToTheEnd(part or patched, closefd=False)
+        end = header_lengths.end_of_first_chunk(file)
+        if part is None and (patches or end):
+            part = FileView(file, end=end, patches=patches)
+        sound = _ToTheEnd(part or file.fileno(), closefd=False)
     except (soundfile.LibsndfileError, TypeError, RuntimeError) as error:
         raise _TryPyAV(_words(error)) from None
     stack.enter_context(sound)
@@ -205,8 +207,9 @@ def _blocks(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
     An error past the frames that it announces is no damage: something that is no audio
     follows, such as a tag. No block reaches across that place, as an error voids it.
     """
-    left, present = sound.frames, header_lengths.present(sound)
-    while True:
+    present = header_lengths.present(sound)
+    left = sound.frames if present is None else present
+    while left or present is None:
         asked = min(BLOCK, left) if left > 0 else BLOCK
         # libsndfile fills a block up to the error but does not say how far.
         block = np.full((asked, sound.channels), np.nan, np.float32)
@@ -222,9 +225,7 @@ def _blocks(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
         if len(read):
             yield read
         left -= len(read)
-        if len(read) < asked or (
-            present is not None and sound.frames - left >= present
-        ):
+        if len(read) < asked:
             return
 
 

@@ -116,6 +116,18 @@ def in_first_chunk(file: BinaryIO) -> float:
     return sizes[0] / sum(sizes) if sizes and sizes[0] > 0 else 1.0
 
 
+def end_of_first_chunk(file: BinaryIO) -> int | None:
+    """Returns where the first of several chunks of samples ends; None if there is one.
+
+    libsndfile refuses a file with another, and ffmpeg reads the last.
+
+    Args:
+      file: an opened file of any format; its position stays.
+    """
+    chunks = list(_chunks(file))
+    return chunks[0].place + 4 + chunks[0].size if len(chunks) > 1 else None
+
+
 def _shortened(log: str) -> float:
     """How many times longer libsndfile found the samples announced than they are.
 
