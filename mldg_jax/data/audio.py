@@ -17,6 +17,7 @@ from mldg_jax.data.audio_checks import (
     as_floats,
     check_levels,
     check_rate,
+    doubts,
 )
 from mldg_jax.data.decoding import INSTALL_PYAV, Undecodable, open_stream
 from mldg_jax.data.mixdown import SAMPLE_RATE, Levels, Waveform, mix
@@ -49,7 +50,9 @@ def read(path: str | Path) -> Waveform:
     """Reads an audio file of any length.
 
     A stream that ends too early or is damaged is read up to that point, and a warning
-    gives the number of seconds lost.
+    gives the number of seconds lost. Samples beyond full scale are clipped, with a
+    warning if they are more than 0.1 %. Another warns of channels that cancel each
+    other (the mix to mono is 20 dB or more below them).
 
     Args:
       path: the file.
@@ -65,6 +68,8 @@ def read(path: str | Path) -> Waveform:
     recording = _read(path, float("inf"))
     if recording.lost:
         log.warning("%s; the rest is ignored", recording.lost)
+    for doubt in doubts(recording.levels, str(path)):
+        log.warning("%s", doubt)
     return recording.waveform
 
 
@@ -173,6 +178,8 @@ def prepare(waveform: np.ndarray, rate: float, *, name: str = "waveform") -> np.
     levels, blocks = Levels(), [as_floats(np.asarray(waveform), name)]
     mono = mix(blocks, rate, levels, in_memory=float("inf"))
     check_levels(levels, rate, name)
+    for doubt in doubts(levels, name):
+        log.warning("%s", doubt)
     return mono[:]
 
 

@@ -12,6 +12,8 @@ SHORTEST = 0.2  # seconds
 LOUDEST = 8.0  # decoders overshoot 1 a little; 16-bit values as floats lie far above
 CHANNELS = 64
 STEP = 2 / 32_768  # smallest difference of the lowest and the highest sample
+OVER = 0.001  # fraction of samples beyond full scale; codecs overshoot less often
+CANCELLED = 20  # dB; 64 channels that have nothing in common lose 18 in their mean
 REASONS = (
     *("unreadable", "empty", "truncated", "too-short", "too-long"),
     *("not-finite", "out-of-range", "constant", "clipped"),
@@ -123,6 +125,38 @@ def check_levels(levels: Levels, rate: float, name: str) -> None:
         )
     if levels.high - levels.low < STEP:
         raise Unusable("constant", f"{name}: {_flatness(levels)}")
+
+
+def doubts(levels: Levels, name: str) -> list[str]:
+    """Describes what makes the score of a recording doubtful.
+
+    Args:
+      levels: of all its samples.
+      name: name of the recording in the messages.
+
+    Returns:
+      A message if more than 0.1 % of its samples are beyond full scale, and one if the
+      mix to mono is 20 dB or more below the channels.
+    """
+    messages = []
+    over = levels.over / max(1, levels.frames)
+    if over > OVER:
+        messages.append(
+            f"{name}: {over:.1%} of the samples are beyond full scale (the peak is "
+            f"{levels.peak:.2f}) and were clipped to 1, at most {OVER:.1%} is usual: "
+            "export it at a lower level"
+        )
+    if levels.power > 0:
+        power = levels.power / levels.values * levels.frames  # of an average channel
+        ratio = levels.mix_power / power
+        below = -10 * math.log10(max(ratio, 1e-20))
+        if below >= CANCELLED:
+            messages.append(
+                f"{name}: the mix to mono is {below:.0f} dB below the channels, "
+                f"{CANCELLED} dB or more: they cancel each other and the score is that "
+                "of the rest; give it one of the channels"
+            )
+    return messages
 
 
 def _flatness(levels: Levels) -> str:

@@ -15,8 +15,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
+import soxr
 
-from mldg_jax.data import mp3_frames, wav_lengths
+from mldg_jax.data import header_lengths, mp3_frames, ogg_pages
+from mldg_jax.data.file_views import FileView
 
 BLOCK = 4_096  # frames, as in most FLAC files: an error loses no more
 TRIM = 4_096  # frames; an encoder's last frame reaches at most that far past the end
@@ -80,27 +82,73 @@ def open_stream(path: str | Path) -> Iterator[Stream]:
             raise Undecodable("there is no such file") from None
         if not status.st_size:
             raise Undecodable("the file is empty")
-        try:
-            yield _with_libsndfile(file, stack)
+        links = ogg_pages.links(file)
+        if links:
+            yield _chain(file, links, stack)
             return
-        except _TryPyAV as reason:
-            first = str(reason)
-        if importlib.util.find_spec("av") is None:
-            raise Undecodable(
-                f"cannot be read as audio ({first}); PyAV reads more formats: "
-                f"{INSTALL_PYAV}"
-            )
-        try:
-            file.seek(0)
-            stream = _with_pyav(file, stack)
-            if "malformed" in first:
-                stream = stream._replace(incomplete=True)
-        except Undecodable as second:
-            damage = _begins_as(file)
-            raise Undecodable(
-                f"cannot be read as audio ({damage}{first}; PyAV: {second})"
-            ) from None
+        stream = _decoder(file, None, stack)
+        if stream.announced is not None:
+            more = stream.announced / header_lengths.in_first_chunk(file)
+            stream = stream._replace(announced=more)
         yield stream
+
+
+def _decoder(
+    file: BinaryIO, link: ogg_pages.Link | None, stack: contextlib.ExitStack
+) -> Stream:
+    """Opens a file, or a link of an Ogg file, with what can decode it."""
+    part = FileView(file, link.start, link.end) if link else None
+    try:
+        return _with_libsndfile(file, part, stack)
+    except _TryPyAV as reason:
+        first = str(reason)
+    if importlib.util.find_spec("av") is None:
+        raise Undecodable(
+            f"cannot be read as audio ({first}); PyAV reads more formats: "
+            f"{INSTALL_PYAV}"
+        )
+    try:
+        source = part or file
+        source.seek(0)
+        stream = _with_pyav(source, stack)
+    except Undecodable as second:
+        damage = _begins_as(file)
+        raise Undecodable(
+            f"cannot be read as audio ({damage}{first}; PyAV: {second})"
+        ) from None
+    cut = "malformed" in first or header_lengths.is_cut_voc(file)
+    return stream._replace(incomplete=stream.incomplete or cut)
+
+
+def _chain(
+    file: BinaryIO, links: list[ogg_pages.Link], stack: contextlib.ExitStack
+) -> Stream:
+    """Opens the links of an Ogg file as one stream at the rate of the first."""
+    first = _decoder(file, links[0], stack)
+    announced = first.announced
+    if len(links) > 1 or links[0].has_count:
+        announced = sum(link.seconds for link in links)
+
+    def blocks() -> Iterator[np.ndarray]:
+        yield from first.blocks
+        for link in links[1:]:
+            with contextlib.ExitStack() as opened:
+                yield from _at_rate(_decoder(file, link, opened), first.rate)
+
+    incomplete = not all(link.is_whole for link in links)
+    return Stream(first.rate, first.channels, announced, incomplete, blocks())
+
+
+def _at_rate(stream: Stream, rate: int) -> Iterator[np.ndarray]:
+    """Yields the blocks of a stream, resampled to another rate."""
+    if stream.rate == rate:
+        yield from stream.blocks
+        return
+    resampler = soxr.ResampleStream(stream.rate, rate, stream.channels, dtype="float32")
+    for block in stream.blocks:
+        yield resampler.resample_chunk(block)
+    last = np.zeros((0, stream.channels), np.float32)
+    yield resampler.resample_chunk(last, last=True)
 
 
 def _begins_as(file: BinaryIO) -> str:
@@ -123,82 +171,66 @@ class _ToTheEnd(soundfile.SoundFile):
         return False
 
 
-def _with_libsndfile(file: BinaryIO, stack: contextlib.ExitStack) -> Stream:
+def _with_libsndfile(
+    file: BinaryIO, part: FileView | None, stack: contextlib.ExitStack
+) -> Stream:
     try:
         # by number: a name may have bytes that are no text
-        place = wav_lengths.unwritten(file)
-        whole = wav_lengths.LengthUnknown(file, place) if place else file.fileno()
-        sound = _ToTheEnd(whole, closefd=False)
+        patches = header_lengths.unwritten(file)
+        end = header_lengths.end_of_first_chunk(file)
+        if part is None and (patches or end):
+            part = FileView(file, end=end, patches=patches)
+        sound = _ToTheEnd(part or file.fileno(), closefd=False)
     except (soundfile.LibsndfileError, TypeError, RuntimeError) as error:
         raise _TryPyAV(_words(error)) from None
     stack.enter_context(sound)
-    seconds = sound.frames / sound.samplerate
-    announced, incomplete = seconds, False
+    announced, incomplete = sound.frames / sound.samplerate, False
     if sound.format == "MP3":
         with _position_kept(file):
             mp3 = mp3_frames.count(file)
         if mp3.samples - sound.frames > 5 * mp3.frame:
             raise _TryPyAV("an MP3 that is longer than its header says")
-        announced = seconds if mp3.has_count else None
+        announced = announced if mp3.has_count else None
     elif sound.frames == np.iinfo(np.int64).max:
         announced = None
-    elif sound.format == "OGG":
-        incomplete = not _has_last_page(file)
-    else:
-        announced = seconds * _shortened(sound.extra_info)
+    elif sound.format != "OGG":
+        announced = header_lengths.announced(file, sound) / sound.samplerate
+        incomplete = header_lengths.is_cut_voc(file)
     return Stream(
         sound.samplerate, sound.channels, announced, incomplete, _blocks(sound)
     )
 
 
 def _blocks(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    while True:
-        block = np.empty((BLOCK, sound.channels), np.float32)
+    """Yields blocks until there are no more, whatever the header says.
+
+    An error past the frames that it announces is no damage: something that is no audio
+    follows, such as a tag. No block reaches across that place, as an error voids it.
+    """
+    present = header_lengths.present(sound)
+    left = sound.frames if present is None else present
+    while left or present is None:
+        asked = min(BLOCK, left) if left > 0 else BLOCK
+        # libsndfile fills a block up to the error but does not say how far.
+        block = np.full((asked, sound.channels), np.nan, np.float32)
         try:
-            block = sound.read(out=block)
+            read = sound.read(out=block)
         except (soundfile.LibsndfileError, RuntimeError) as error:
+            if left == 0:
+                return
+            decoded = int(np.argmax(np.isnan(block[:, 0])))
+            if decoded:
+                yield block[:decoded]
             raise Undecodable(_words(error)) from None
-        if len(block):
-            yield block
-        if len(block) < BLOCK:
+        if len(read):
+            yield read
+        left -= len(read)
+        if len(read) < asked:
             return
 
 
 def _words(error: Exception) -> str:
     return str(getattr(error, "error_string", None) or error).strip(" .")
-
-
-def _shortened(log: str) -> float:
-    """How many times longer libsndfile found the samples announced than they are.
-
-    Its log has a line such as "data : 384000 (should be 191978)" for WAV, AIFF and AU;
-    for W64 and RF64 one of the whole file (WAV's, "RIFF", is wrong in whole files too).
-    Sizes near 2³¹ and 2³² are what recorders and pipes leave who never knew the length.
-    """
-    for line in log.splitlines():
-        name, _, sizes = line.partition(" : ")
-        if (
-            name.strip() in ("data", "SSND", "Data Size", "riff", "Riff size")
-            and "(should be" in sizes
-        ):
-            said, _, real = sizes.partition("(should be")
-            with contextlib.suppress(ValueError):
-                said, real = int(said), int(real.strip(" )"))
-                if real > 0 and said % 2**31 < 2**31 - 4096 and said < 2**32 - 4096:
-                    return max(1.0, said / real)
-    return 1.0
-
-
-def _has_last_page(file: BinaryIO) -> bool:
-    """Whether an Ogg file's last page is whole and marked as the last (RFC 3533)."""
-    with _position_kept(file):
-        file.seek(max(0, os.fstat(file.fileno()).st_size - 2 * 65_307))  # largest page
-        tail = file.read()
-    page = tail[tail.rfind(b"OggS") :]
-    if len(page) < 27 or len(page) < 27 + page[26]:
-        return False
-    size = 27 + page[26] + sum(page[27 : 27 + page[26]])
-    return len(page) >= size and bool(page[5] & 4)
 
 
 @contextlib.contextmanager
@@ -212,7 +244,7 @@ def _position_kept(file: BinaryIO) -> Iterator[None]:
         os.lseek(file.fileno(), position, os.SEEK_SET)
 
 
-def _with_pyav(file: BinaryIO, stack: contextlib.ExitStack) -> Stream:
+def _with_pyav(file: BinaryIO | FileView, stack: contextlib.ExitStack) -> Stream:
     import av
     import av.error
 

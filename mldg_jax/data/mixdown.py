@@ -47,10 +47,13 @@ class Levels:
       peak: the largest magnitude, of all channels.
       low, high: of the mix to mono.
       clipped: how many values are at full scale.
+      over: how many samples of the mix are beyond it, and so are clipped.
+      power, mix_power: sums of squares, of all values and of the mix.
     """
 
     def __init__(self) -> None:
-        self.frames = self.values = self.clipped = 0
+        self.frames = self.values = self.clipped = self.over = 0
+        self.power = self.mix_power = 0.0
         self.finite, self.peak = True, 0.0
         self.low, self.high = math.inf, -math.inf
 
@@ -72,6 +75,10 @@ class Levels:
         self.low = min(self.low, float(mono.min()))
         self.high = max(self.high, float(mono.max()))
         self.clipped += int(np.count_nonzero(magnitude >= FULL_SCALE))
+        self.over += int(np.count_nonzero(np.abs(mono) > 1))
+        if block.shape[1] > 1:
+            self.mix_power += float(np.square(mono, dtype=np.float64).sum())
+            self.power += float(np.square(block, dtype=np.float64).sum())
 
 
 def mix(

@@ -1,8 +1,7 @@
 """The formats of protocols and key files: the table ``FORMATS`` and its reader.
 
-The builders of corpora read the rows of a protocol (``read_rows``); ``mldg evaluate``
-reads the columns of a key file (``read_columns``). Both report the lines that they
-cannot use.
+Builders of corpora read the rows of a protocol (``read_rows``), ``mldg evaluate`` the
+columns of a key file (``read_columns``). Both report lines that they cannot use.
 """
 
 import dataclasses
@@ -165,27 +164,29 @@ class ProtocolColumns(NamedTuple):
     problems: list[str]
 
 
-def read_rows(format: ProtocolFormat, text: str, split: str) -> tuple[list[Row], list]:
+def read_rows(
+    format: ProtocolFormat, text: str, split: str, name: str | Path = "the table"
+) -> tuple[list[Row], list]:
     """Reads the protocol of a corpus, accepting only the format's own labels.
 
     Args:
       format: format of the file.
       text: contents of the file.
       split: split of the utterances; ignored if the lines name their subset.
+      name: the file, for messages.
 
     Returns:
       Rows, with paths relative to the folder of the recordings, and a message for
       every line that cannot be used.
     """
-    label, cells, problems = read_columns(format, text, strict=True)
-    blank = [NOT_STATED] * len(label)
+    label, cells, problems = read_columns(format, text, strict=True, name=name)
     names = ("utterance", format.attack, "speaker", "subset", "codec", "language")
-    columns = [cells.get(name, blank) for name in names]
+    columns = [cells.get(x, [NOT_STATED] * len(label)) for x in names]
     languages, rows = dict(format.languages), []
-    for code, name, attack, speaker, subset, codec, language in zip(
+    for code, utterance, attack, speaker, subset, codec, language in zip(
         label, *columns, strict=True
     ):
-        stem = name.removesuffix(format.suffix)
+        stem = utterance.removesuffix(format.suffix)
         rows.append(
             Row(
                 utterance=word(stem),

@@ -215,3 +215,39 @@ def test_a_container_without_its_index_is_damaged(tmp_path):
     path.write_bytes(b"\0\0\0\x1cftypM4A \0\0\2\0M4A isomiso2" + bytes(2_000))
     with pytest.raises(audio.Unusable, match="begins as an MP4 or M4A file and is cut"):
         audio.read(path)
+
+
+@pytest.mark.parametrize(("peak", "part"), [(1.0, 0), (1.3, 0.44), (7.9, 0.92)])
+def test_clipping_is_said(tmp_path, caplog, peak, part):
+    samples = 2 * peak * tone(16_000)
+    expected = np.mean(np.abs(samples.astype(np.float32)) > 1)
+    assert expected == pytest.approx(part, abs=0.01)
+    path = tmp_path / "a.wav"
+    path.write_bytes(wav(samples, subtype="FLOAT"))
+    for read in (audio.read(path), audio.prepare(samples, 16_000)):
+        np.testing.assert_allclose(read, np.clip(samples, -1, 1), atol=1e-6)
+    words = f"{expected:.1%} of the samples are beyond full scale"
+    assert [words in x for x in caplog.messages] == [True] * (2 if part else 0)
+    samples[:] = tone(16_000)
+    samples[:16] = 1.1  # 0.1 %: a codec's overshoot
+    caplog.clear()
+    audio.prepare(samples, 16_000)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("gain", "level"), [(-0.999, 66), (-0.9, 26), (-0.7, 0), (0, 0), (1, 0)]
+)
+def test_channels_that_cancel_each_other_are_named(tmp_path, caplog, gain, level):
+    stereo = np.stack([tone(16_000), gain * tone(16_000)], axis=1)
+    path = tmp_path / "a.wav"
+    path.write_bytes(wav(stereo, subtype="FLOAT"))
+    audio.read(path)
+    audio.prepare(stereo, 16_000)
+    words = f"the mix to mono is {level} dB below the channels"
+    assert [words in x for x in caplog.messages] == [True] * (2 if level else 0)
+
+
+def test_many_channels_without_anything_in_common_do_not_cancel(caplog):
+    audio.prepare(np.random.default_rng(0).normal(0, 0.1, (64, 8_000)), 16_000)
+    assert not caplog.messages

@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -121,12 +122,128 @@ def test_every_sample_is_read(tmp_path, caplog, data, suffix):
     np.testing.assert_array_equal(audio.from_flac(audio.clip(path).flac), noise())
 
 
+TAGS = {
+    "a byte": b"\0", "ID3v1": b"TAG" + bytes(125), "APE": b"APETAGEX" + bytes(24),
+    "half a frame": b"\xff\xf8" * 3_000, "another FLAC": encoded("flac"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tag", TAGS)
+@pytest.mark.parametrize("name", ["flac", "wav", "ogg", "opus", "mp3", "aiff", "au"])
+def test_what_follows_the_end_is_no_damage(tmp_path, caplog, name, tag):
+    """FLAC: 45,056 of 48,000 samples were read, and called damaged."""
+    if tag == "another FLAC" and name != "flac":
+        return
+    path = tmp_path / "a"
+    path.write_bytes(encoded(name))
+    whole = audio.read(path)
+    path.write_bytes(encoded(name) + TAGS[tag])
+    read = audio.read(path)
+    assert not caplog.messages and len(read) - len(whole) in range(2)
+    np.testing.assert_array_equal(read[: len(whole)], whole)
+
+
+def test_a_tag_after_a_flac_of_unknown_length_loses_no_samples(tmp_path):
+    path = tmp_path / "a.flac"
+    path.write_bytes(flac_header(0) + TAGS["ID3v1"])
+    np.testing.assert_array_equal(audio.read(path), noise() / np.float32(32_768))
+
+
 @pytest.mark.parametrize("samples", [2**36 - 1, 2**34, 49_000_000])
 def test_a_flac_that_announces_gigabytes_takes_no_more_than_it_has(tmp_path, samples):
     path = tmp_path / "a.flac"
     path.write_bytes(flac_header(samples))
     _, read, _ = decode(path)
     np.testing.assert_array_equal(read[:, 0], noise() / np.float32(32_768))
+
+
+@pytest.mark.parametrize(
+    ("format", "subtype"),
+    [
+        ("NIST", "PCM_16"), ("NIST", "ULAW"), ("SVX", "PCM_16"), ("VOC", "PCM_16"),
+        ("VOC", "PCM_U8"), ("MAT4", "PCM_16"), ("MAT5", "FLOAT"), ("AVR", "PCM_16"),
+        ("MPC2K", "PCM_16"), ("WVE", "ALAW"), ("SDS", "PCM_16"),
+    ],
+)  # fmt: skip
+def test_old_formats_that_were_cut_off(tmp_path, caplog, format, subtype):
+    path, rate = tmp_path / "a", 8_000 if format == "WVE" else RATE
+    whole = noise() / 32_768
+    soundfile.write(path, whole, rate, format=format, subtype=subtype)
+    expected, data = audio.read(path), path.read_bytes()
+    assert not caplog.messages
+    path.write_bytes(data[: len(data) // 2])
+    if subtype == "PCM_U8":
+        pytest.importorskip("av")  # libsndfile refuses it
+    read = audio.read(path)
+    (warning,) = caplog.messages
+    assert "cut off or damaged" in warning
+    # (the resampler of WVE and of VOC's own rates looks ahead)
+    assert 0.48 < len(read) / len(expected) < 0.51
+    np.testing.assert_array_equal(read[:20_000], expected[:20_000])
+    with pytest.raises(audio.Unusable) as refusal:
+        audio.clip(path)
+    assert refusal.value.reason == "truncated"
+
+
+@pytest.mark.parametrize("part", [0.5, 0.9])
+def test_an_ogg_flac_that_was_cut_off(tmp_path, caplog, part):
+    """PyAV ends at the last page that is whole and says nothing."""
+    data, path = in_container("ogg", "flac"), tmp_path / "a.oga"
+    path.write_bytes(data)
+    np.testing.assert_array_equal(audio.read(path), noise() / np.float32(32_768))
+    assert not caplog.messages
+    last = data.rindex(b"OggS")
+    for end in (int(part * len(data)), last):
+        path.write_bytes(data[:end])
+        caplog.clear()
+        assert 0 < len(audio.read(path)) < FRAMES
+        assert "cut off or damaged" in caplog.text
+        with pytest.raises(audio.Unusable, match="cut off or damaged"):
+            audio.clip(path)
+
+
+@pytest.mark.parametrize("join", ["two data chunks", "two files", "big-endian"])
+def test_a_wav_with_two_data_chunks_is_said_to_lose_one(tmp_path, caplog, join):
+    data, order = encoded("wav"), "<"
+    if join == "big-endian":
+        file, order = io.BytesIO(), ">"
+        soundfile.write(
+            file, noise(), RATE, format="WAV", subtype="PCM_16", endian="BIG"
+        )
+        data = file.getvalue()
+    at = data.index(b"data")
+    size = struct.pack(f"{order}I", FRAMES)  # bytes: half of them
+    halves = data[at + 8 : at + 8 + FRAMES], data[at + 8 + FRAMES :]
+    joined = data[:at] + b"data" + size + halves[0] + b"data" + size + halves[1]
+    path = tmp_path / "a.wav"
+    path.write_bytes(data + data if join == "two files" else joined)
+    read = audio.read(path)
+    lost = "3.00 s of the 6.00" if join == "two files" else "1.50 s of the 3.00"
+    assert f"only {lost} s" in caplog.text
+    np.testing.assert_array_equal(read, noise()[: len(read)] / np.float32(32_768))
+    with pytest.raises(audio.Unusable, match=lost) as refusal:
+        audio.clip(path)
+    assert refusal.value.reason == "truncated"
+
+
+def nothing_announced(format: str) -> bytes:
+    """A whole file as a program writes it that cannot go back, in a pipe."""
+    data = bytearray(encoded(format))
+    if format == "au":
+        data[8:12] = bytes(4)
+    else:
+        at, count = data.index(b"SSND"), data.index(b"COMM") + 10
+        data[at + 4 : at + 8] = struct.pack(">I", 8)
+        data[count : count + 4] = bytes(4)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("format", ["au", "aiff"])
+def test_au_and_aiff_whose_length_was_never_written(tmp_path, caplog, format):
+    path = tmp_path / "a"
+    path.write_bytes(nothing_announced(format))
+    np.testing.assert_array_equal(audio.read(path), noise() / np.float32(32_768))
+    assert not caplog.messages and len(audio.clip(path).samples) == FRAMES
 
 
 def without_count(data: bytes) -> bytes:
@@ -211,9 +328,9 @@ def in_container(name: str, codec: str) -> bytes:
     with av.open(file, "w", format=name) as container:
         track = container.add_stream(codec, rate=RATE, layout="mono")
         frame = av.AudioFrame.from_ndarray(noise()[None], format="s16", layout="mono")
-        frame.rate = RATE
-        container.mux(track.encode(frame))
-        container.mux(track.encode(None))
+        frame.rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
+        for packet in (*track.encode(frame), *track.encode(None)):
+            container.mux(packet)
     return file.getvalue()
 
 

@@ -95,10 +95,12 @@ class Report(NamedTuple):
         return not self.problems and all(split.complete for split in self.splits)
 
     def short(self) -> str:
-        """Returns one line per split, and one with the first problems."""
+        """Returns one line per split, and one each for the first problems and notes."""
         lines = [split.line() for split in self.splits]
         if self.problems:
             lines.append(_count_and_name("protocol problems", self.problems))
+        if self.notes:
+            lines.append(_count_and_name("notes", self.notes))
         return "\n".join(lines)
 
     def full(self) -> str:

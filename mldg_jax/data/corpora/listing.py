@@ -83,7 +83,7 @@ def _read_part(
 ) -> None:
     """Adds the utterances of one protocol to ``result`` and ``seen``."""
     text = read_text(protocol)
-    rows, problems = protocols.read_rows(layout.format, text, part.split)
+    rows, problems = protocols.read_rows(layout.format, text, part.split, protocol)
     result.problems.extend(f"{protocol.name}, {problem}" for problem in problems)
     if part.audio:
         folders = [result.root / place / part.audio for place in layout.places]

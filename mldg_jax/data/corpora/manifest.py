@@ -1,16 +1,17 @@
 """Reads any corpus from a table: CSV, TSV or Parquet with one line per utterance.
 
 The columns ``path``, ``label`` and ``attack`` are required; ``utterance``, ``speaker``,
-``split``, ``codec`` and ``language`` are optional; others are ignored. Paths are
-absolute or relative to the folder of the table. The default split is "eval".
+``split`` (or ``subset``), ``codec`` and ``language`` are optional; a note names others.
+Paths are absolute or relative to the folder of the table. Without a column ``split``,
+all utterances are in "eval".
 """
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mldg_jax.common.columns import split_cells
+from mldg_jax.common.columns import ambiguous, split_cells
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_lines
 from mldg_jax.data.corpora.listing import Listing
@@ -19,6 +20,8 @@ from mldg_jax.data.schema import NOT_STATED, Row, attack_of, word
 
 COLUMNS = ("path", "label", "attack")
 OPTIONAL = ("utterance", "speaker", "split", "codec", "language")
+NO_NAMES = ("nan", "none", "null", "n/a", "na")
+"""What pandas and others write for a missing value; not a name of an attack."""
 
 
 def scan(path: str | Path) -> Listing:
@@ -39,19 +42,38 @@ def scan(path: str | Path) -> Listing:
     root = path.absolute().parent
     result = Listing(root, [], [], {}, [], [])
     seen = set()
-    for number, cells in _table(path, result.problems):
-        row = _row(number, cells, result.problems)
-        if row is None:
-            continue
-        if row.utterance in seen:
-            result.problems.append(f"line {number}: {row.utterance} is listed twice")
+    for number, cells in _table(path, result):
+        row, problem = _row(cells)
+        if row is not None and row.utterance in seen:
+            problem = f"{row.utterance} is listed twice"
+        if row is None or problem:
+            result.problems.append(f"{path.name}, line {number}: {problem}")
             continue
         seen.add(row.utterance)
         exists = (root / row.path).is_file()
         (result.rows if exists else result.missing).append(row)
     if not seen:
         raise UserError(f"{path}: no utterance in it. {'; '.join(result.problems[:3])}")
+    rows = [*result.rows, *result.missing]
+    for names in _same_but_case(row.split for row in rows):
+        result.problems.append(
+            f"{path.name}: the splits {' and '.join(names)} differ only in case: write "
+            "them alike"
+        )
+    for names in _same_but_case(row.attack for row in rows):
+        result.notes.append(
+            f"{path.name}: the attacks {' and '.join(names)} differ only in case and "
+            "count as different ones: write them alike if they are the same"
+        )
     return result
+
+
+def _same_but_case(names: Iterable[str]) -> list[list[str]]:
+    """Returns groups of names that are the same but for upper and lower case."""
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        groups.setdefault(name.casefold(), []).append(name)
+    return [sorted(group) for group in groups.values() if len(group) > 1]
 
 
 def sha256_of(path: str | Path) -> str:
@@ -82,7 +104,7 @@ def config_of(path: str | Path) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "_", Path(path).stem).strip("_") or "corpus"
 
 
-def _table(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, str]]]:
+def _table(path: Path, result: Listing) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields the number of each line and its cells by the columns' lower-case names."""
     if not path.is_file():
         raise UserError(
@@ -105,13 +127,19 @@ def _table(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, str
         )
     if len(set(names)) < len(names):
         raise UserError(f"{path}: a column is there twice ({', '.join(names)})")
+    if problem := ambiguous(names, [("split", "subset")]):
+        raise UserError(f"{path}: {problem}")
+    names = ["split" if name == "subset" else name for name in names]
+    unused = [name for name in names if name not in (*COLUMNS, *OPTIONAL)]
+    if unused:
+        result.notes.append(f"{path.name}: columns not used: {', '.join(unused)}")
     for number, line in lines[1:]:
         if len(line) == len(names):
             yield number, dict(zip(names, line, strict=True))
         else:
-            problems.append(
-                f"line {number}: {len(line)} cells; {len(names)} expected, as in the "
-                "header"
+            result.problems.append(
+                f"{path.name}, line {number}: {len(line)} cells; {len(names)} "
+                "expected, as in the header"
             )
 
 
@@ -141,33 +169,34 @@ def _parquet(path: Path) -> list[tuple[int, list[str]]]:
     return list(enumerate(rows, 1))
 
 
-def _row(number: int, cells: dict[str, str], problems: list[str]) -> Row | None:
+def _row(cells: dict[str, str]) -> tuple[Row | None, str]:
+    """Returns the utterance of a line, or None and what is wrong with the line."""
     label = LABEL_WORDS.get(cells["label"].lower())
-    split = cells.get("split") or "eval"
+    split, attack = cells.get("split", "eval"), cells["attack"]
     if label is None:
         numeric = f": {NUMERIC}" if cells["label"] in ("0", "1") else ""
-        problems.append(
-            f"line {number}: label {cells['label']!r}; one of "
-            f"{', '.join(LABEL_WORDS)} expected{numeric}"
-        )
-    elif not cells.get("path"):
-        problems.append(f"line {number}: no path")
-    elif not re.fullmatch(r"\w+", split) or split.lower() == "all":
-        problems.append(
-            f"line {number}: split {split!r}; letters, digits and _ expected, but not "
-            "'all'"
-        )
-    else:
-        name = "bonafide" if label else "spoof"
-        default = str(Path(cells["path"]).with_suffix(""))
-        return Row(
-            utterance=word(cells.get("utterance") or default),
-            path=cells["path"],
-            label=name,
-            attack=attack_of(name, cells.get("attack", "")),
-            speaker=word(cells.get("speaker") or NOT_STATED),
-            split=split,
-            codec=word(cells.get("codec") or NOT_STATED),
-            language=word(cells.get("language") or NOT_STATED),
-        )
-    return None
+        expected = f"one of {', '.join(LABEL_WORDS)} expected{numeric}"
+        return None, f"label {cells['label']!r}; {expected}"
+    if not cells["path"]:
+        return None, "no path"
+    if not split:
+        return None, "no split; every line needs one if the table has such a column"
+    if not re.fullmatch(r"\w+", split) or split.lower() == "all":
+        expected = "letters, digits and _ expected, but not 'all'"
+        return None, f"split {split!r}; {expected}"
+    if not label and attack.lower() in NO_NAMES:
+        expected = "a name expected, or an empty cell if it is unknown"
+        return None, f"attack {attack!r}; {expected}"
+    name = "bonafide" if label else "spoof"
+    default = str(Path(cells["path"]).with_suffix(""))
+    row = Row(
+        utterance=word(cells.get("utterance") or default),
+        path=cells["path"],
+        label=name,
+        attack=attack_of(name, attack),
+        speaker=word(cells.get("speaker") or NOT_STATED),
+        split=split,
+        codec=word(cells.get("codec") or NOT_STATED),
+        language=word(cells.get("language") or NOT_STATED),
+    )
+    return row, ""

@@ -12,7 +12,7 @@ import pytest
 
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import episodes
-from mldg_jax.data.corpora import manifest, prepare
+from mldg_jax.data.corpora import completeness, manifest, prepare
 from mldg_jax.data.corpus import load_split, read_columns, split_names
 from tests.data import miniatures
 
@@ -112,6 +112,11 @@ def test_a_missing_recording_is_refused_or_left_out(tmp_path):
         ("path", "clips/1.wav", "line 3: clips/1 is listed twice"),
         ("split", "all", "line 3: split 'all'"),
         ("split", "a/b", "line 3: split 'a/b'"),
+        ("split", "", "m.csv, line 3: no split"),
+        ("split", "Eval", "m.csv: the splits Eval and eval differ only in case"),
+        ("attack", "nan", "m.csv, line 3: attack 'nan'; a name expected"),
+        ("attack", "None", "m.csv, line 3: attack 'None'; a name expected"),
+        ("attack", "NULL", "m.csv, line 3: attack 'NULL'; a name expected"),
     ],
 )
 def test_bad_lines_are_named(tmp_path, column, value, words):
@@ -186,7 +191,7 @@ def test_every_line_of_a_table_is_accounted_for(tmp_path):
         ("a.wav", "spoof"), ("b.wav", "bonafide"), ("c.wav", "bonafide"),
         ("e.wav", "spoof"),
     ]  # fmt: skip
-    assert found.problems == ["line 6: 3 cells; 5 expected, as in the header"]
+    assert found.problems == ["t.tsv, line 6: 3 cells; 5 expected, as in the header"]
 
 
 def test_a_quote_that_never_ends_swallows_no_lines_of_a_csv(tmp_path):
@@ -226,3 +231,25 @@ def test_an_edited_table_is_no_silent_success(tmp_path):
     del summary["source_sha256"]  # a corpus of an older version
     (folder / "corpus.json").write_text(json.dumps(summary))
     assert build(table, data) == (folder, None)
+
+
+def test_a_subset_is_a_split_and_unused_columns_are_named(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}.wav").touch()
+    table = tmp_path / "t.csv"
+    text = (
+        "path,label,attack,subset,set,comment\na.wav,spoof,a0,train,1,x\n"
+        "b.wav,spoof,A0,dev,1,x\nc.wav,real,nan,dev,1,x\n"
+    )
+    table.write_text(text)
+    found = manifest.scan(table)
+    assert [row.split for row in found.rows] == ["train", "dev", "dev"]
+    assert [row.attack for row in found.rows] == ["a0", "A0", "-"]
+    assert not found.problems
+    unused, case = found.notes
+    assert unused == "t.csv: columns not used: set, comment"
+    assert "t.csv: the attacks A0 and a0 differ only in case" in case
+    assert unused in completeness.compare("manifest", found, {}).short()
+    table.write_text(text.replace(",set,", ",split,"))
+    with pytest.raises(UserError, match="subset and split mean the same"):
+        manifest.scan(table)
