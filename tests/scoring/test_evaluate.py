@@ -230,6 +230,40 @@ def test_wrong_input_is_named(options, words, tmp_path, capsys):
     assert not captured.out
 
 
+INPUTS = ("--scores", "--keys", "--threshold-from", "--threshold-keys", "--asv-scores",
+          "--asv-keys")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*INPUTS, "--card", "config.json"])
+def test_no_output_replaces_an_input_or_what_is_no_page(name, tmp_path, capsys):
+    """Whatever is at --html or --card stays, and the message says why."""
+    for option in INPUTS:
+        (tmp_path / option).write_text(f"<!doctype html> {option}")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "MODEL_CARD.md").symlink_to(tmp_path / "--keys")
+    before = {path: path.read_text() for path in tmp_path.iterdir()}
+    command = ["evaluate"]
+    for option in INPUTS:
+        command += [option, str(tmp_path / option)]
+    option, output = ("--html", tmp_path / name)
+    if name == "--card":
+        option, output = name, tmp_path
+    assert cli.main([*command, option, str(output)]) == 2
+    message = capsys.readouterr().err
+    words = "is not an HTML page" if name == "config.json" else "is one of the inputs"
+    assert words in message and message.count("\n") == 1
+    assert before == {path: path.read_text() for path in tmp_path.iterdir()}
+
+
+def test_a_page_is_replaced_by_a_page(tmp_path, capsys):
+    write_case(tmp_path, "csv", GOLDEN["ties/bonafide"], GOLDEN["ties/spoof"])
+    page = tmp_path / "report.html"
+    for before in ("", "<html>old", "\ufeff\n<!DOCTYPE HTML>"):
+        page.write_text(before)
+        run(tmp_path, "--replicas", "0", "--html", str(page), capsys=capsys)
+        assert page.read_text().startswith("<!DOCTYPE html>\n")
+
+
 def test_spoiled_scores_are_refused_or_warned_of(tmp_path, capsys):
     write_case(tmp_path, "asvspoof2021", np.arange(40.0), np.arange(40) - 60)
     path = tmp_path / "scores.txt"
