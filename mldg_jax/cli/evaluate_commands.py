@@ -77,8 +77,8 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument(
         "--replicas", type=int, default=1000, metavar="N",
-        help="number of bootstrap replicates for the intervals; 0 for no intervals; "
-        "default: %(default)s",
+        help="number of bootstrap replicates for the intervals, at least 40; 0 for no "
+        "intervals; default: %(default)s",
     )  # fmt: skip
     command.add_argument(
         "--resample", choices=tuple(CHOICES), default="speakers",
@@ -245,7 +245,7 @@ def _add_to_card(arguments: argparse.Namespace, evaluation: Any) -> None:
 
 def _families(text: str | None) -> dict[str, str]:
     """Parses --families."""
-    families = {}
+    families: dict[str, str] = {}
     for entry in text.split(",") if text else ():
         attack, equals, family = entry.partition("=")
         if not (attack and equals and family):
@@ -253,7 +253,11 @@ def _families(text: str | None) -> dict[str, str]:
                 f"--families has {entry!r}, must be ATTACK=FAMILY, as in "
                 "--families A04=A16,A06=A19"
             )
-        families[attack] = family
+        if families.setdefault(attack, family) != family:
+            raise UserError(
+                f"--families gives {attack} the families {families[attack]} and "
+                f"{family}: keep one of them"
+            )
     return families
 
 
