@@ -1,9 +1,12 @@
 """The command line ``mldg``: parses arguments, calls the library, prints results."""
 
 import argparse
+import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from mldg_jax.cli import (
     analysis_commands,
@@ -14,7 +17,7 @@ from mldg_jax.cli import (
     run_commands,
     score_commands,
 )
-from mldg_jax.common.console import show_log
+from mldg_jax.common.console import open_streams, show_log
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import REFUSALS
 from mldg_jax.common.text_files import visible
@@ -56,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     hide_log = show_log()
     try:
+        open_streams()
         try:
             arguments = make_parser().parse_args(argv)
         finally:  # --help exits here: meet a broken pipe now, not at shutdown
@@ -67,28 +71,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return 0
     except OSError as error:
-        if os.strerror(error.errno or 0) not in REFUSALS or error.filename:
+        refused = os.strerror(error.errno or 0) in REFUSALS
+        if not (refused or error.errno == errno.EBADF) or error.filename:
             raise
         _drop_output()
-        print(f"mldg: cannot write the output: {error.strerror}", file=sys.stderr)
+        _tell(f"cannot write the output: {error.strerror}")
         return 2
     except UserError as error:
-        print(f"mldg: {visible(str(error))}", file=sys.stderr)
+        _tell(visible(str(error)))
         return 2
     except MemoryError:
-        print(
-            "mldg: there is not enough memory for this on this machine, or its limit "
-            "for a process is too low (ulimit -v): free some, or use a larger machine",
-            file=sys.stderr,
+        _tell(
+            "there is not enough memory for this on this machine, or its limit for a "
+            "process is too low (ulimit -v): free some, or use a larger machine"
         )
         return 2
     except KeyboardInterrupt:
-        print(
-            "mldg: interrupted; run the same command again to continue", file=sys.stderr
-        )
+        _tell("interrupted; run the same command again to continue")
         return 130
     finally:
         hide_log()
+
+
+def _tell(message: str) -> None:
+    with contextlib.suppress(OSError):  # where standard error is full
+        print(f"mldg: {message}", file=sys.stderr, flush=True)
 
 
 def _drop_output() -> None:
@@ -96,10 +103,17 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its help says if it cannot be written; argparse exits with status 0."""
+
+    def print_help(self, file: Any = None) -> None:
+        (file or sys.stdout).write(self.format_help())
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Creates the parser with all commands."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="mldg", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mldg_jax.cli.arguments import add_command, add_corpus, add_data_dir, corpus_folder
+from mldg_jax.common.errors import UserError
 
 TEXT = "Analyse what training did to a run, or compare the updates of several runs."
 DETAILS = """\
@@ -79,6 +80,7 @@ def _analyse(arguments: argparse.Namespace) -> None:
     elif output is None:
         output = Path(arguments.runs[0]) / "analysis"
     check_folder(output)
+    _check_replaces_an_analysis(Path(output))
     loaded = [subjects.load(folder) for folder in arguments.runs]
     trained_on = loaded[0].config.corpus
     folder = corpus_folder(arguments, trained_on)
@@ -105,3 +107,13 @@ def _analyse(arguments: argparse.Namespace) -> None:
         result = run_comparison.compare_runs(loaded, examples, report=show)
     *_, report = analysis_page.write(result, output)
     print(f"{report}: open it in a browser; arrays.npz next to it has every number")
+
+
+def _check_replaces_an_analysis(folder: Path) -> None:
+    """Refuses a folder with a table or a report of something else."""
+    for name in ("table.md", "report.html"):
+        if (folder / name).exists() and not (folder / "arrays.npz").exists():
+            raise UserError(
+                f"{folder / name} is there and is not of an analysis, which would have "
+                "arrays.npz next to it, so it is not replaced; name another --output"
+            )

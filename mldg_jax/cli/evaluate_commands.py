@@ -77,8 +77,8 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument(
         "--replicas", type=int, default=1000, metavar="N",
-        help="number of bootstrap replicates for the intervals; 0 for no intervals; "
-        "default: %(default)s",
+        help="number of bootstrap replicates for the intervals, at least 40; 0 for no "
+        "intervals; default: %(default)s",
     )  # fmt: skip
     command.add_argument(
         "--resample", choices=tuple(CHOICES), default="speakers",
@@ -173,16 +173,11 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from mldg_jax.common import files
     from mldg_jax.scoring import evaluate, report
 
     systems, dev = evaluate.named(arguments.scores), arguments.threshold_from
-    if arguments.html is not None:
-        files.check_output(
-            arguments.html, filter(None, [*systems.values(), arguments.keys])
-        )
-    for folder in filter(None, (arguments.figures, arguments.card)):
-        files.check_folder(folder)
+    dev_systems = evaluate.named_dev(systems, dev) if dev else None
+    _check_outputs(arguments, [*systems.values(), *(dev_systems or {}).values()])
     evaluation = evaluate.evaluate(
         systems,
         arguments.keys,
@@ -190,7 +185,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         subset=arguments.subset,
         by=arguments.by.split(",") if arguments.by else None,
         asv=_asv(arguments),
-        threshold_from=evaluate.named_dev(systems, dev) if dev else None,
+        threshold_from=dev_systems,
         threshold_keys=arguments.threshold_keys,
         threshold_subset=arguments.threshold_subset,
         replicas=arguments.replicas,
@@ -208,6 +203,23 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         print(json.dumps(evaluation.to_json(), allow_nan=False))
     else:
         print(visible(report.text(evaluation)))
+
+
+def _check_outputs(arguments: argparse.Namespace, scores: list[str]) -> None:
+    """Checks everything that ``mldg evaluate`` writes against all that it reads."""
+    from mldg_jax.common import files, html
+    from mldg_jax.scoring import model_card
+
+    others = (arguments.keys, arguments.threshold_keys)
+    asv = (arguments.asv_scores, arguments.asv_keys)
+    inputs = [*scores, *filter(None, (*others, *asv))]
+    if arguments.html is not None:
+        html.check_page(arguments.html, inputs)
+    if arguments.figures is not None:
+        files.check_folder(arguments.figures)
+    if arguments.card is not None:
+        for name in (model_card.CARD, model_card.EVALUATIONS):
+            files.check_output(Path(arguments.card) / name, inputs)
 
 
 def _add_to_card(arguments: argparse.Namespace, evaluation: Any) -> None:
@@ -233,7 +245,7 @@ def _add_to_card(arguments: argparse.Namespace, evaluation: Any) -> None:
 
 def _families(text: str | None) -> dict[str, str]:
     """Parses --families."""
-    families = {}
+    families: dict[str, str] = {}
     for entry in text.split(",") if text else ():
         attack, equals, family = entry.partition("=")
         if not (attack and equals and family):
@@ -241,7 +253,11 @@ def _families(text: str | None) -> dict[str, str]:
                 f"--families has {entry!r}, must be ATTACK=FAMILY, as in "
                 "--families A04=A16,A06=A19"
             )
-        families[attack] = family
+        if families.setdefault(attack, family) != family:
+            raise UserError(
+                f"--families gives {attack} the families {families[attack]} and "
+                f"{family}: keep one of them"
+            )
     return families
 
 

@@ -276,7 +276,7 @@ def _trials(corpus: CorpusSection, split: str) -> Any:
     Raises ``UserError`` with the fix in the config's words.
     """
     from mldg_jax.data.corpus import TRAINING_SPLIT
-    from mldg_jax.scoring.calibration import trials_of
+    from mldg_jax.scoring.calibration_trials import trials_of
 
     if split == TRAINING_SPLIT:
         raise UserError(
@@ -294,7 +294,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from mldg_jax.common import run_folder
     from mldg_jax.data.corpus import corpus_sha256, load_split
     from mldg_jax.scoring import scorer
-    from mldg_jax.scoring.calibration import trials_of
+    from mldg_jax.scoring.calibration_trials import trials_of
 
     trained_on = run_folder.read_config(arguments.run).corpus
     name, size = corpus_title(arguments, trained_on)

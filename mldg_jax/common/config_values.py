@@ -27,6 +27,13 @@ RENAMED = {
 }
 """Entries renamed since 0.1: old name → new name. Accepted for one release."""
 
+MOVED = {
+    "optimizer.ema": "ema_decay",
+    "optimizer.averaging": "ema_decay",
+    "episode.samples": "crop_samples",
+}
+"""Names that are looked for in another section: the name → the entry."""
+
 
 def complete(values: Mapping[str, Any]) -> Config:
     """Completes nested values with the defaults.
@@ -220,6 +227,16 @@ def _names(config: Config) -> list[str]:
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    # The last part decides: optimizer.ema is as long as optimizer.lr, and unlike it.
+    last = name.rpartition(".")[2]
+    likeness = {
+        other: (
+            last == other.rpartition(".")[2],
+            difflib.SequenceMatcher(None, name, other).ratio(),
+        )
+        for other in dict.fromkeys([*known, *_names(Config())])
+        if difflib.get_close_matches(last, [other.rpartition(".")[2]])
+    }
+    close = MOVED.get(name) or max(likeness, key=likeness.__getitem__, default="")
+    hint = f"did you mean {close}?" if close else f"known are {', '.join(known)}"
     return f"config entry {name!r} is not known; {hint}"

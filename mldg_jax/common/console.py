@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import visible
 
 LIBRARY = logging.getLogger("mldg_jax")
@@ -53,6 +54,27 @@ def show_log() -> Callable[[], None]:
     # An import may have given the root logger a handler: do not log twice.
     LIBRARY.propagate = False
     return undo
+
+
+def open_streams() -> None:
+    """Makes standard streams that the caller has closed something that can be used.
+
+    Files that are opened later would get their numbers, and the output of libraries.
+
+    Raises:
+      UserError: standard output is closed.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
+    if sys.stdout is None:
+        raise UserError(
+            "standard output is closed: redirect it to a file, or to /dev/null"
+        )
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ def check_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
     """Checks, before work starts, that a result can be put at a path.
 
     Args:
-      path: of the file to be.
+      path: of the file to be; of a symbolic link, its target is written.
       inputs: paths of the files that the result is made from.
 
     Raises:
@@ -39,7 +39,7 @@ def check_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
     if not str(path):
         raise UserError("an empty path to write to; name a file")
     path = Path(path)
-    check_folder(path.parent)
+    check_folder(Path(os.path.realpath(path)).parent)
     try:
         blocked = path.exists() and not path.is_file()
     except OSError as error:
@@ -154,15 +154,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Processes on several machines may share the folder.
 
     Args:
-      path: the file to write or replace; missing parent folders are created.
+      path: the file to write or replace; missing parent folders are created. A
+        symbolic link stays, and its target is written.
 
     Yields:
-      The temporary path to write to, in the folder of ``path``.
+      The temporary path to write to, in the folder of the file.
 
     Raises:
       UserError: the file system refuses the write.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     with writing(path.parent), _replacing(path) as part:
         yield part
 

@@ -41,6 +41,7 @@ _UNPRINTABLE = re.compile(
     # surrogate pairs: bytes of a file name that are not UTF-8
     "[\\\\\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+_BLANK_ENDS = re.compile(r"\A\s+|\s+\Z")
 Kind = TypeVar("Kind")
 
 
@@ -52,11 +53,18 @@ def printable(name: str) -> str:
 
     Returns:
       The name with Python's escapes for control characters, line separators,
-      bidirectional overrides, surrogates and the backslash. Different names stay
-      different; ordinary ones are unchanged.
+      bidirectional overrides, surrogates, the backslash, and blanks at either end.
+      Different names stay different; ordinary ones are unchanged.
     """
-    return _UNPRINTABLE.sub(
+    text = _UNPRINTABLE.sub(
         lambda found: found.group().encode("unicode_escape").decode(), name
+    )
+    return _BLANK_ENDS.sub(
+        lambda found: "".join(
+            f"\\x{ord(x):02x}" if ord(x) < 256 else f"\\u{ord(x):04x}"
+            for x in found.group()
+        ),
+        text,
     )
 
 

@@ -175,7 +175,11 @@ def prepare(waveform: np.ndarray, rate: float, *, name: str = "waveform") -> np.
         finite, out of range, constant or shorter than 0.2 s.
     """
     check_rate(rate, name)
-    levels, blocks = Levels(), [as_floats(np.asarray(waveform), name)]
+    try:
+        samples = np.asanyarray(waveform)  # (a mask stays, to be refused)
+    except ValueError as error:  # lists of different lengths
+        raise Unusable("unreadable", f"{name}: not an array ({error})") from None
+    levels, blocks = Levels(), [as_floats(samples, name)]
     mono = mix(blocks, rate, levels, in_memory=float("inf"))
     check_levels(levels, rate, name)
     for doubt in doubts(levels, name):

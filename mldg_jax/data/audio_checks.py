@@ -1,6 +1,7 @@
 """What a recording must be to be used: shape, rate, length and levels."""
 
 import math
+import numbers
 
 import numpy as np
 
@@ -42,6 +43,14 @@ def as_floats(waveform: np.ndarray, name: str) -> np.ndarray:
       Unusable: the shape or the dtype is none that a recording has, or int32 samples
         are so small that they must be 16-bit values.
     """
+    if np.ma.is_masked(waveform):
+        raise Unusable(
+            "unreadable",
+            f"{name}: a masked array, and masked samples have no value; fill them, "
+            "e.g. waveform.filled(0), or cut them out",
+        )
+    # (of this machine's byte order: >i2 is int16)
+    waveform = np.asarray(waveform, waveform.dtype.newbyteorder("="))
     kind, shape = waveform.dtype, waveform.shape
     few = min(shape) if len(shape) == 2 else 1
     if len(shape) not in (1, 2) or few > CHANNELS or shape in ((2, 2), (few, few)):
@@ -83,6 +92,12 @@ def check_rate(rate: float, name: str) -> None:
     Raises:
       Unusable: no recording has such a rate.
     """
+    if not isinstance(rate, numbers.Real):
+        raise Unusable(
+            "out-of-range",
+            f"{name}: a sampling rate of type {type(rate).__name__}; it must be a "
+            "number in Hz, the second argument after the waveform",
+        )
     if not SLOWEST <= rate <= FASTEST:
         raise Unusable(
             "out-of-range",

@@ -90,6 +90,9 @@ def units(
     real = metrics.is_bonafide(labels)
     names, ids = metrics.codes(speakers)
     by_utterance, description = speakers == unknown, "speakers"
+    if number := int(np.sum(by_utterance)):
+        plural = "s" * (number > 1)
+        description += f" ({number:,} trial{plural} without a speaker: utterances)"
     for name, in_class in (("bona fide", real), ("spoof", ~real)):
         if np.all(ids[in_class] == ids[in_class][0]):
             by_utterance = by_utterance | in_class

@@ -12,7 +12,7 @@ from mldg_jax.scoring import key_files, score_files
 from mldg_jax.scoring.findings import Finding, count, first
 from mldg_jax.scoring.key_files import Keys
 from mldg_jax.scoring.score_files import NO_LABEL, Scores
-from mldg_jax.scoring.unmatched import wrong_split
+from mldg_jax.scoring.unmatched import explaining_swap, wrong_split
 
 DEEPEST = 8  # folders that a name is compared with
 TIED_EER = 0.001  # largest effect of ties on the EER that is not reported
@@ -20,6 +20,7 @@ NO_NEWLINE = (
     "the last line does not end with a newline, so its score may be cut off",
     "Compare that line with the detector's output, and end it with a newline",
 )
+LARGEST = 1e30  # of a score; sums and products of larger ones may overflow
 CHANCE = 0.001  # p-value above which scores and labels may be unrelated
 
 
@@ -44,8 +45,9 @@ def check(
     Raises:
       UserError: a file cannot be read, or the keys have no known format.
     """
-    scores, problems = score_files.parse(path, format)
-    everything = key_files.read(keys_path)
+    with explaining_swap(path, keys_path):
+        scores, problems = score_files.parse(path, format)
+        everything = key_files.read(keys_path)
     keys = key_files.subset(everything, subset)
     findings, rows = (
         _malformed(problems, len(scores.score)),
@@ -58,7 +60,7 @@ def check(
         findings.append(Finding("no final newline", *NO_NEWLINE))
     has_score = rows >= 0
     score, label = scores.score[rows[has_score]], keys.label[has_score]
-    finite = np.isfinite(score)
+    finite = np.abs(score) <= LARGEST  # (not NaN either)
     findings += judge(score[finite], label[finite])
     real = int(np.sum(keys.label == BONAFIDE))
     which = ""
@@ -90,7 +92,8 @@ def match(
     Returns:
       (trials,) int, the row of each trial in the score file, −1 if it has none; and the
       findings: wrong split, names, columns, truncated, missing, extra, duplicate, not
-      finite, other labels. Findings that are not notes rule out an evaluation.
+      finite, too large, other labels. Findings that are not notes rule out an
+      evaluation.
     """
     names, known, wanted = (x.utterance.tolist() for x in (scores, everything, keys))
     trials = set(known)
@@ -228,6 +231,16 @@ def _values(scores: Scores, rows: np.ndarray, keys: Keys) -> list[Finding]:
     """Returns the findings on scores, labels and order of the trials with a score."""
     with_score = np.flatnonzero(rows >= 0)
     score, findings = scores.score[rows[with_score]], []
+    large = with_score[np.isfinite(score) & (np.abs(score) > LARGEST)]
+    if large.size:
+        findings.append(
+            Finding(
+                "too large",
+                f"{count(large.size, 'score is', 'scores are')} beyond ±{LARGEST:g} "
+                f"({first(keys.utterance[large])})",
+                "Divide all scores by one number",
+            )
+        )
     bad = with_score[~np.isfinite(score)]
     if bad.size:
         kinds = "NaN" if np.isnan(scores.score[rows[bad]]).all() else "NaN or infinite"

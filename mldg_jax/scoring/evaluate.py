@@ -26,6 +26,7 @@ from mldg_jax.scoring.scheme import Resample, Scheme
 
 log = logging.getLogger(__name__)
 
+FEWEST_REPLICAS = 40  # with one beyond each end of a 95 % interval: 2.5 % of them
 CONDITIONS = ("attack", "codec", "language")  # shown by default, if the keys have them
 
 
@@ -60,7 +61,8 @@ def evaluate(
       threshold_keys: keys of the dev scores; None if they carry their keys (2019).
       threshold_subset: subset of these keys, see ``key_files.subset``; "dev" if None
         and the keys have several.
-      replicas: number of bootstrap replicates; 0 for no intervals.
+      replicas: number of bootstrap replicates, at least ``FEWEST_REPLICAS``; 0 for no
+        intervals.
       seed: of the bootstrap.
       resample: see ``Scheme.clusters``. If attacks are known, the EERs and their
         differences have an interval for new attacks in any case.
@@ -84,8 +86,11 @@ def evaluate(
         )
     real = keys.label == BONAFIDE
     trial_scores.require_both(real, "the keys")
-    if replicas < 0:
-        raise UserError(f"replicas is {replicas}, must be 0 or more; try 1000")
+    if replicas < 0 or 0 < replicas < FEWEST_REPLICAS:
+        raise UserError(
+            f"replicas is {replicas}, must be 0 for no intervals or at least "
+            f"{FEWEST_REPLICAS}, or nothing is outside a 95 % interval; try 1000"
+        )
     dev = dev_scores.fit(
         systems,
         threshold_from,
@@ -127,13 +132,18 @@ def named(arguments: Sequence[str], option: str = "--scores") -> dict[str, str]:
       Files by name.
 
     Raises:
-      UserError: two files have the same name.
+      UserError: two files have the same name, or one has none.
     """
     systems: dict[str, str] = {}
     for argument in arguments:
         name, equals, path = argument.partition("=")
         if not equals or Path(argument).exists():
             name, path = Path(argument).stem, argument
+        if not name.strip() or not path:
+            raise UserError(
+                f"{option} is {argument!r}, which lacks the name or the file: write "
+                "NAME=FILE, or FILE alone"
+            )
         if name in systems:
             raise UserError(
                 f"two score files are called {name!r}: tell them apart with "

@@ -10,13 +10,22 @@ import flax.linen as nn
 from mldg_jax.common import run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
-from mldg_jax.common.files import check_folder, write_text
+from mldg_jax.common.files import check_folder, write_text, writing
 from mldg_jax.models import wav2vec2, whisper
 from mldg_jax.models.pretrained import key_tables, torch_export
 from mldg_jax.models.pretrained.whisper_tiny import HUB_NAME, WHISPER_TINY_EN
 from mldg_jax.scoring.scorer import load_parameters
 
 README = "README.md"
+# What a form of export writes besides the README, and the README's title.
+_FILES = {
+    "peft": ("adapter_model.safetensors", "adapter_config.json"),
+    "merged": ("model.safetensors", "config.json"),
+}
+_TITLES = {
+    "peft": "# The LoRA adapters of a speech deepfake detector",
+    "merged": "# The front-end, adapters merged of a speech deepfake detector",
+}
 _TABLES = {"wav2vec2": key_tables.WAV2VEC2_HF, "whisper": key_tables.WHISPER_HF}
 _CONFIGS = {"wav2vec2": wav2vec2.to_hf, "whisper": whisper.to_hf}
 # The class that AutoModel gives for the base model, and the encoder in it. Adapters
@@ -33,8 +42,8 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
 
     Args:
       run: a finished run with adapters or a fine-tuned front-end.
-      folder: created if it does not exist. ``README.md`` in it names the class to load
-        it with.
+      folder: created if it does not exist; an earlier export of the same form in it is
+        replaced. ``README.md`` in it names the class to load it with.
       form: "peft": ``adapter_model.safetensors`` and ``adapter_config.json``, for
         ``peft.PeftModel.from_pretrained``; "merged": ``model.safetensors`` and
         ``config.json``, for ``from_pretrained`` of ``transformers``.
@@ -44,8 +53,8 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
 
     Raises:
       UserError: the run does not exist, is not finished, or trained neither adapters
-        nor the front-end, or the folder cannot be written to, is a run folder or holds
-        the other form.
+        nor the front-end, or the folder cannot be written to, is a run folder or has a
+        file that an export of this form did not write.
     """
     check_folder(folder)
     parts = load_parameters(run)
@@ -58,6 +67,12 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
         raise UserError(f"{run} trained no adapters (LoRA rank 0){other}")
     _check_content(Path(folder), form)
     base = HUB_NAME if model.weights == WHISPER_TINY_EN else model.weights
+    code = (
+        _peft_code(kind, base, folder) if form == "peft" else _merged_code(kind, folder)
+    )
+    readme = _readme(parts.config, parts.detector.frontend, code, form)
+    # First: it marks the folder as an export, also of one that is stopped here.
+    write_text(Path(folder) / README, readme)
     if form == "peft":
         torch_export.peft(
             parts.trainable["frontend"],
@@ -69,14 +84,10 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
             use_rslora=options.rank_stabilised,
             prefix=_WHOLE[kind][1],
         )
-        code = _peft_code(kind, base, folder)
     else:
         merged = {"params": parts.merged_frontend()}
         hf_config = _CONFIGS[kind](parts.detector.frontend)
         torch_export.hf(merged, _TABLES[kind], hf_config, folder)
-        code = _merged_code(kind, folder)
-    readme = _readme(parts.config, parts.detector.frontend, code, form)
-    write_text(Path(folder) / README, readme)
     return code
 
 
@@ -86,11 +97,20 @@ def _check_content(folder: Path, form: str) -> None:
         folder / run_folder.FROZEN
     ).exists():
         raise UserError(f"{folder} is a run folder: export to another, new folder")
-    other = {"peft": "model.safetensors", "merged": "adapter_config.json"}[form]
-    if (folder / other).exists():
+    if not folder.exists():
+        return
+    readme, written = folder / README, (README, *_FILES[form])
+    with writing(folder):
+        others = sorted({x.name for x in folder.iterdir()} - set(written))
+        is_export = readme.is_file() and readme.read_bytes().startswith(
+            f"{_TITLES[form]}\n".encode()
+        )
+    if not is_export:
+        others += [name for name in written if (folder / name).exists()]
+    if others:
         raise UserError(
-            f"{folder} holds an export in the other format ({other}): export to "
-            "another folder"
+            f"{folder} has {others[0]}, which no export with --format {form} wrote: "
+            "export to a new or an empty folder"
         )
 
 
@@ -133,9 +153,8 @@ def _readme(config: Config, frontend: nn.Module, code: str, form: str) -> str:
             f"Input: 16 kHz, {standard}standardised (`do_normalize` of the feature "
             f"extractor); the detector was trained on {seconds:.2f} s."
         )
-    what = "LoRA adapters" if form == "peft" else "front-end, adapters merged"
     return (
-        f"# The {what} of a speech deepfake detector\n\n"
+        f"{_TITLES[form]}\n\n"
         "Trained with mldg_jax. The detector's back-end is not in this folder.\n\n"
         f"```python\n{code}\n```\n\n{traps}\n"
     )

@@ -121,6 +121,13 @@ def add(
             f"there is a family for the attack {strange[0]!r}, which the keys do not "
             "have: correct --families"
         )
+    for attack, family in scheme.families.items():
+        if scheme.families.get(family, family) != family:
+            raise UserError(
+                f"the family of {attack} is {family}, an attack that has the family "
+                f"{scheme.families[family]}: name the last family for each in "
+                "--families"
+            )
     if scheme.attacks and n_attacks < FEWEST_ATTACKS:
         known = f"{n_attacks}" if n_attacks else "trials whose attack is unknown"
         raise UserError(

@@ -17,7 +17,8 @@ from mldg_jax.common import files, run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_json, visible
-from mldg_jax.scoring.calibration import Calibration, calibration_of, trials_in_words
+from mldg_jax.scoring.calibration import Calibration, calibration_of
+from mldg_jax.scoring.calibration_trials import trials_in_words
 from mldg_jax.scoring.outcome import System
 
 CARD = "MODEL_CARD.md"

@@ -24,7 +24,7 @@ from mldg_jax.data import audio
 from mldg_jax.data.mixdown import Waveform
 from mldg_jax.scoring.score_output import heading_of, open_lines
 from mldg_jax.scoring.scorer import Scorer, Windows, load, starts, stream
-from mldg_jax.scoring.timeline import file_stems, write
+from mldg_jax.scoring.timeline import write
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def _entries(argument: str) -> list[str]:
         raise UserError("an empty path; name a recording, a folder or a list")
     if argument == "-":
         argument = "standard input"
-        text = text_files.decode(sys.stdin.buffer.read(), argument)
+        text = text_files.decode(_standard_input(), argument)
     elif suffix in LISTS and path.is_file():
         text = text_files.read_text(path)
     elif suffix in OTHER_LISTS and path.is_file():
@@ -101,6 +101,19 @@ def _entries(argument: str) -> list[str]:
     if not entries:
         raise UserError(f"{argument}: nothing to score in it; name one path per line")
     return entries
+
+
+def _standard_input() -> bytes:
+    try:
+        if sys.stdin is not None:
+            return sys.stdin.buffer.read()
+        reason = "it is closed"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise UserError(
+        f"standard input cannot be read ({reason}): pipe a list of recordings into "
+        "the command, or name a list file instead of -"
+    )
 
 
 def _search(folder: Path) -> list[str]:
@@ -161,10 +174,9 @@ def score(
     names, problems = collect(arguments)
     for problem in problems:
         log.warning("%s", text_files.printable(str(problem)))
-    stems = file_stems(names) if timeline is not None else {}
     heading = heading_of(run, overlap)
     with ExitStack() as stack:
-        done, target = stack.enter_context(
+        done, add = stack.enter_context(
             open_lines(output, names, heading, [x for x in arguments if x != "-"])
         )
         scorer = load(run)
@@ -175,7 +187,7 @@ def score(
             else "log-likelihood ratios: at 0 both classes are equally likely"
         )
         log.info("higher is more bona fide; scores are %s", meaning)
-        todo = [name for name in names if text_files.printable(name) not in done]
+        todo = [name for name in names if name not in done]
         stack.enter_context(console.quiet_libraries())
         bar = stack.enter_context(
             tqdm(total=len(names), initial=len(names) - len(todo), unit="file",
@@ -189,10 +201,9 @@ def score(
                 failed += 1
                 continue
             if timeline is not None:
-                write(Path(timeline), name, result, stem=stems[name])
+                write(Path(timeline), name, result)
             bar.clear()
-            target.write(f"{text_files.printable(name)} {result.score.mean():.6f}\n")
-            target.flush()
+            add(name, float(result.score.mean()))
     return failed
 
 

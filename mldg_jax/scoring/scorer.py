@@ -10,6 +10,7 @@ import functools
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,13 +32,12 @@ from mldg_jax.scoring import model_card
 from mldg_jax.scoring.calibration import (
     CALIBRATION_FILE,
     Calibration,
-    DevTrials,
     apply_calibration,
     calibration_of,
-    check_trials,
     fit_calibration,
     save_calibration,
 )
+from mldg_jax.scoring.calibration_trials import DevTrials, check_trials
 
 BATCH = 16
 MOST_OVERLAP = 0.99  # a hundred windows where there was one
@@ -175,6 +175,8 @@ def load_parameters(run: str | Path) -> RunParameters:
     Raises:
       UserError: as for ``load``.
     """
+    if not isinstance(run, str | Path):
+        raise UserError(f"a run is {run!r}; it must be the path of its folder")
     config = run_folder.read_config(run)
     trained = run_folder.read_trainable(run)
     detector = create_detector(config.model)
@@ -205,8 +207,10 @@ def starts(length: int, samples: int, overlap: float = 0.0) -> np.ndarray:
     Raises:
       UserError: an overlap outside [0, 0.99].
     """
-    if not 0 <= overlap <= MOST_OVERLAP:
-        raise UserError(f"overlap is {overlap} windows; it must be 0 … {MOST_OVERLAP}")
+    if not (isinstance(overlap, Real) and 0 <= overlap <= MOST_OVERLAP):
+        raise UserError(
+            f"overlap is {overlap!r} windows; it must be 0 … {MOST_OVERLAP}"
+        )
     spare = max(0, length - samples)
     count = 1 + int(np.ceil(spare / max(1, samples * (1 - overlap))))
     # At 1.0 the rounding below would give one past the last start.

@@ -1,8 +1,7 @@
 """Segment scores: the score of every window of a recording, as table and figure."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,44 +10,40 @@ from mldg_jax.common import files
 from mldg_jax.common.text_files import printable
 from mldg_jax.scoring.scorer import Windows
 
+TITLE = 90  # characters that fit above a figure
 LONGEST = 150  # bytes of a file's name, which most file systems limit to 255
 CROWDED = 200  # most segments that a figure shows without a running mean
 
 
-def file_stems(names: Sequence[str]) -> dict[str, str]:
-    """Names the files of each recording.
+def file_stem(name: str) -> str:
+    """Names the files of a recording.
 
     Args:
-      names: of the recordings, without duplicates.
+      name: path of the recording.
 
     Returns:
-      For each the name of its files without suffix: ``folder_file.wav`` of a path, and
-      a part of its SHA-256 where two would have the same or the name is very long.
+      The name of its files without suffix, a function of the absolute path alone: the
+      recording's own name, and a part of the SHA-256 of the path, which differs for
+      recordings of other folders and for names that differ in capitals.
     """
-    stems = {name: printable(name.strip("./").replace("/", "_")) for name in names}
-    counts = Counter(stem.casefold() for stem in stems.values())
-
-    def unique(name: str, stem: str) -> str:
-        short = stem.encode()[:LONGEST].decode(errors="ignore")
-        if counts[stem.casefold()] == 1 and short == stem and stem:
-            return stem
-        digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
-        return f"{short}-{digest[:12]}"
-
-    return {name: unique(name, stem) for name, stem in stems.items()}
+    path = os.path.abspath(name)
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()
+    short = printable(os.path.basename(path)).encode()[:LONGEST]
+    return f"{short.decode(errors='ignore')}-{digest[:12]}"
 
 
-def write(folder: Path, name: str, windows: Windows, *, stem: str) -> None:
-    """Writes ``STEM.tsv`` and ``STEM.svg`` into a folder.
+def write(folder: Path, name: str, windows: Windows) -> None:
+    """Writes ``STEM.tsv`` and ``STEM.svg`` into a folder, see ``file_stem``.
 
     Args:
       folder: created if it does not exist.
-      name: of the recording, for the figure's title.
+      name: path of the recording: the table's first line, after #, and the figure's
+        title.
       windows: from ``scorer.stream``.
-      stem: see ``file_stems``.
     """
+    stem = file_stem(name)
     rows = zip(windows.start, windows.end, windows.score, strict=True)
-    table = "start\tend\tscore\n" + "".join(
+    table = f"# {printable(name)}\nstart\tend\tscore\n" + "".join(
         f"{start:.3f}\t{end:.3f}\t{score:.6f}\n" for start, end, score in rows
     )
     files.write_text(folder / f"{stem}.tsv", table)
@@ -62,7 +57,7 @@ def picture(name: str, windows: Windows) -> str:
     recording's score. If there are many windows, a running mean is drawn as well.
 
     Args:
-      name: of the recording, for the title.
+      name: path of the recording, for the title; of a long one its end.
       windows: from ``scorer.stream``.
 
     Returns:
@@ -93,7 +88,14 @@ def picture(name: str, windows: Windows) -> str:
         axes.set(
             xlabel="time (s)",
             ylabel="score\n(higher: bona fide)",
-            title=printable(Path(name).name),
+            title=_title(name),
             xlim=(0, edges[-1]),
         )
         return plots.svg("timeline", figure)
+
+
+def _title(name: str) -> str:
+    """Returns a path, or its last characters, as text that matplotlib shows as is."""
+    name = printable(name)
+    name = name if len(name) <= TITLE else "…" + name[1 - TITLE :]
+    return name.replace("$", r"\$")

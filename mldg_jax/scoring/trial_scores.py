@@ -9,6 +9,7 @@ import numpy as np
 from mldg_jax.common.errors import UserError
 from mldg_jax.scoring import diagnose, key_files, score_files
 from mldg_jax.scoring.key_files import Keys
+from mldg_jax.scoring.unmatched import explaining_swap
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +32,10 @@ def read_keys(
     Raises:
       UserError: a file cannot be read, or there are no keys.
     """
-    if keys_path is not None:
-        return key_files.read(keys_path)
     first = next(iter(systems.values()))
+    if keys_path is not None:
+        with explaining_swap(first, keys_path, option):
+            return key_files.read(keys_path)
     if score_files.read(first).label is None:
         raise UserError(f"{first} has scores but no keys: add them with {option}")
     return key_files.read(first)

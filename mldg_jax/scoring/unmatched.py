@@ -1,12 +1,45 @@
 """Explains why no utterance of a score file is in the keys."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from mldg_jax.common.errors import UserError
 from mldg_jax.data.protocols import NUMERIC
+from mldg_jax.scoring import key_files, score_files
 from mldg_jax.scoring.findings import Finding, first
 from mldg_jax.scoring.key_files import Keys
+
+
+@contextlib.contextmanager
+def explaining_swap(
+    scores: str | Path, keys: str | Path, option: str = "--keys"
+) -> Iterator[None]:
+    """Explains an error of reading two files if each is what the other should be.
+
+    Args:
+      scores, keys: the files.
+      option: of the command line that names the keys, for the message.
+
+    Raises:
+      UserError: the error inside, or that the files look swapped.
+    """
+    try:
+        yield
+    except UserError:
+        try:
+            key_files.read(scores)
+            score_files.read(keys)
+        except UserError:
+            pass
+        else:
+            raise UserError(
+                f"{scores} has keys and {keys} has scores, so they look swapped: give "
+                f"{keys} as the scores, and {option} {scores}"
+            ) from None
+        raise
 
 
 def wrong_split(

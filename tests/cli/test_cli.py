@@ -139,6 +139,31 @@ def test_an_output_that_is_full_is_one_line(tmp_path):
     assert done.stderr == "mldg: cannot write the output: No space left on device\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "streams", "status", "message"),
+    [
+        ("--help", ">&-", 2, "standard output is closed"),
+        ("plan --help", ">/dev/full", 2, "cannot write the output: No space"),
+        ("score --help", "1</dev/null", 2, "cannot write the output: Bad file"),
+        ("score no/run -", "<&-", 2, "standard input cannot be read (it is closed)"),
+        ("score no/run a.wav", "2>&-", 2, ""),
+        ("score no/run a.wav", "2>/dev/full", 2, ""),
+        ("--help", "<&- 2>&-", 0, ""),
+    ],
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_streams_that_cannot_be_used_are_one_line(
+    words, streams, status, message, unbuffered
+):
+    command = f"exec {sys.executable} -m mldg_jax.cli {words} {streams}"
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    assert done.returncode == status
+    assert message in done.stderr and done.stderr.count("\n") == bool(message)
+
+
 def test_too_little_memory_is_one_line(smoke_run, monkeypatch, capsys):
     def score(*arguments, **options):
         raise MemoryError

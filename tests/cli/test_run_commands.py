@@ -84,4 +84,14 @@ def test_an_export_replaces_neither_a_run_nor_another_format(
     assert cli.main(arguments) == cli.main(arguments) == 0
     capsys.readouterr()
     message = refused(capsys, *arguments, "--format", "merged")
-    assert "in the other format" in message
+    assert "which no export with --format merged wrote" in message
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.json", "notes.txt", ".git"])
+@pytest.mark.parametrize("form", ["peft", "merged"])
+def test_an_export_leaves_the_files_of_others(form, name, smoke_run, tmp_path, capsys):
+    (tmp_path / name).write_text("mine")
+    message = refused(capsys, "export", smoke_run, tmp_path, "--format", form)
+    assert f"has {name}, which no export with --format {form} wrote" in message
+    assert (tmp_path / name).read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -84,6 +84,11 @@ def test_old_names_are_known_nested_and_dotted():
     [
         ({"sed": 1}, "'sed' is not known; did you mean seed"),
         ({"optimizer.lrr": 1}, "'optimizer.lrr' is not known; did you mean optimizer"),
+        ({"optimiser": {}}, "'optimiser' is not known; did you mean optimizer?"),
+        ({"optimiser.lr": 1}, "'optimiser.lr' is not known; did you mean optimizer.lr"),
+        ({"optimizer.ema": 2}, "'optimizer.ema' is not known; did you mean ema_decay?"),
+        ({"optimizer.seed": 2}, "'optimizer.seed' is not known; did you mean seed?"),
+        ({"optimizer.momentum": 2}, "'optimizer.momentum' is not known; known are"),
         ({"augment.rawbost": 5}, "rawbost.*rawboost"),
         ({"model.lora.rnk": 5}, "rnk.*rank"),
         ({"optimiser.lr": 1}, "'optimiser.lr'.*optimizer.lr"),

@@ -105,6 +105,20 @@ def test_an_input_is_no_output(tmp_path):
     files.check_output(tmp_path / "other.csv", [path])
 
 
+def test_a_symbolic_link_stays_and_its_target_is_written(tmp_path):
+    target, link = tmp_path / "a" / "target.txt", tmp_path / "link.txt"
+    link.symlink_to(target)
+    for text in ("new", "newer"):
+        files.check_output(link)
+        files.write_text(link, text)
+        assert link.is_symlink() and target.read_text() == text
+    assert os.listdir(target.parent) == ["target.txt"]
+    link.unlink()
+    link.symlink_to("/proc/new/out")
+    with pytest.raises(UserError, match="cannot write to /proc"):
+        files.check_output(link)
+
+
 COMMANDS = {
     "score": ["score", "RUN", "a.wav", "--output", "OUT"],
     "score timeline": ["score", "RUN", "a.wav", "--timeline", "OUT"],
@@ -117,6 +131,15 @@ COMMANDS = {
                 "--workdir", "OUT"],
     "corpus build": ["corpus", "build", "debspoof", "--data-dir", "OUT"],
 }  # fmt: skip
+
+
+def test_an_analysis_replaces_no_other_report(tmp_path, capsys):
+    (tmp_path / "report.html").write_text("<!DOCTYPE html>")
+    assert cli.main(["analyse", "no/run", "--output", str(tmp_path)]) == 2
+    assert "report.html is there and is not of an analysis" in capsys.readouterr().err
+    (tmp_path / "arrays.npz").touch()
+    assert cli.main(["analyse", "no/run", "--output", str(tmp_path)]) == 2
+    assert "no/run is not a run folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -110,7 +110,7 @@ def test_names_stay_different_and_on_one_line(name):
     escaped = text_files.printable(name)
     assert len(escaped.splitlines()) <= 1
     assert escaped.encode("utf-8").decode() == escaped  # no halves of surrogates
-    if name.isprintable() and "\\" not in name:
+    if name.isprintable() and "\\" not in name and name == name.strip():
         assert escaped == name
     assert json.loads(json.dumps(escaped)) == escaped
 
@@ -124,3 +124,10 @@ def test_what_is_shown_has_no_control_characters():
     assert (
         text_files.visible("a\x1b[31m\u202eb\n\tc\\ é 日本") == "a�[31m�b\n\tc\\ é 日本"
     )
+
+
+def test_blanks_at_the_ends_of_a_name_are_escaped():
+    """A line of a score file would lose them."""
+    assert text_files.printable(" a b.wav  ") == r"\x20a b.wav\x20\x20"
+    assert text_files.printable("\u3000a\xa0") == r"\u3000a\xa0"
+    assert text_files.printable("a\t") == r"a\t"

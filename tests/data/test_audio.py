@@ -251,3 +251,32 @@ def test_channels_that_cancel_each_other_are_named(tmp_path, caplog, gain, level
 def test_many_channels_without_anything_in_common_do_not_cancel(caplog):
     audio.prepare(np.random.default_rng(0).normal(0, 0.1, (64, 8_000)), 16_000)
     assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("waveform", "rate", "words"),
+    [
+        (tone(16_000), "16000", "sampling rate of type str"),
+        (tone(16_000), None, "sampling rate of type NoneType"),
+        (tone(16_000), [16_000], "sampling rate of type list"),
+        (tone(16_000), np.array([16_000]), "sampling rate of type ndarray"),
+        (16_000, tone(16_000), "a number in Hz, the second argument"),
+        ([[1.0, 2.0], [3.0]], 16_000, "not an array"),
+        (None, 16_000, "an array of shape"),
+        (np.ma.masked_less(tone(16_000), -0.4), 16_000, "a masked array"),
+    ],
+)
+def test_arguments_that_are_no_recording(waveform, rate, words):
+    with pytest.raises(UserError, match=words):
+        audio.prepare(waveform, rate)
+
+
+@pytest.mark.parametrize("kind", ["i2", "i4", "f4", "f8"])
+def test_samples_of_any_byte_order_and_arrays_with_an_empty_mask(kind):
+    scale = {"i2": 2**15, "i4": 2**31}.get(kind, 1)
+    native = (tone(16_000) * scale).astype(kind)
+    expected = audio.prepare(native, np.int64(16_000))
+    for order in "<>":
+        other = native.astype(order + kind)
+        np.testing.assert_array_equal(audio.prepare(other, 16_000.0), expected)
+    np.testing.assert_array_equal(audio.prepare(np.ma.array(native), 16e3), expected)

@@ -11,14 +11,16 @@ from scipy.stats import norm
 from mldg_jax import UserError, metrics
 from mldg_jax.common.config import CorpusSection
 from mldg_jax.scoring.calibration import (
-    DevTrials,
     apply_calibration,
-    check_trials,
     fit_calibration,
     load_calibration,
     min_cllr,
     reliability,
     save_calibration,
+)
+from mldg_jax.scoring.calibration_trials import (
+    DevTrials,
+    check_trials,
     trials_in_words,
     trials_of,
 )
@@ -178,3 +180,18 @@ def test_only_what_is_known_of_the_trials_is_claimed():
 def test_unusable_trials_are_refused_before_they_are_scored(labels, utterances, words):
     with pytest.raises(UserError, match=words):
         check_trials(np.array(labels), utterances, DevTrials("x", "eval", False))
+
+
+def test_few_trials_and_evaluation_trials_are_warned_of(caplog):
+    labels = np.repeat([1, 0], [60, 49])
+    trials = DevTrials("corpus", "dev", True)
+    check_trials(np.repeat([1, 0], [60, 50]), 0, trials)
+    assert not caplog.messages
+    check_trials(labels, 5, trials._replace(split="eval"))
+    few, few_too, data = caplog.messages
+    assert "5 bona fide utterances" in few and "5 spoof utterances" in few_too
+    assert "split eval of corpus looks like evaluation data" in data
+    caplog.clear()
+    check_trials(labels, 0, None)
+    (few,) = caplog.messages
+    assert "49 spoof utterances is not reliable: use at least 50" in few

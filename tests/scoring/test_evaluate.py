@@ -215,7 +215,11 @@ def test_tables_show_the_numbers(tmp_path, capsys):
             ["--asv-pfa", "5", "--asv-pmiss", "0", "--asv-pmiss-spoof", "0"],
             "asv_pfa is 5.0, must be in",
         ),
-        (["--replicas", "-1"], "must be 0 or more"),
+        (["--replicas", "-1"], "must be 0 for no intervals or at least 40"),
+        (["--replicas", "39"], "is 39, must be 0 for no intervals or at least 40"),
+        (["--scores", "=b.txt"], "--scores is '=b.txt', which lacks the name"),
+        (["--scores", "b="], "--scores is 'b=', which lacks the name or the file"),
+        (["--threshold-from", " =b"], "--threshold-from is ' =b', which lacks"),
         (["--format", "asvspoof5"], "none of which is"),
         (["--scores", "scores.txt"], "two score files are called 'scores'"),
         (["--scores", "b=none.txt"], "none.txt: there is no such file"),
@@ -228,6 +232,65 @@ def test_wrong_input_is_named(options, words, tmp_path, capsys):
     captured = capsys.readouterr()
     assert words in captured.err and captured.err.count("\n") == 1
     assert not captured.out
+
+
+@pytest.mark.parametrize("command", ["evaluate", "check"])
+def test_swapped_files_are_named(command, tmp_path, capsys):
+    for format in ("asvspoof2021", "csv"):
+        write_case(tmp_path, format, np.arange(40.0), np.arange(40) - 5.5)
+        scores, keys = f"{tmp_path}/scores.txt", f"{tmp_path}/keys.txt"
+        first = ["--scores", keys] if command == "evaluate" else [keys]
+        assert cli.main([command, *first, "--keys", scores]) == 2
+        message = capsys.readouterr().err
+        assert f"give {scores} as the scores, and --keys {keys}" in message
+        assert message.count("\n") == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_that_would_overflow_are_refused(tmp_path, capsys):
+    bonafide = np.r_[np.arange(40.0), 1e308]
+    write_case(tmp_path, "csv", bonafide, np.arange(40) - 5.5)
+    for command in (["check"], ["evaluate", "--scores"]):
+        command += [f"{tmp_path}/scores.txt", "--keys", f"{tmp_path}/keys.txt"]
+        assert cli.main(command) == 2
+        captured = capsys.readouterr()
+        assert "too large: 1 score is beyond ±1e+30" in captured.out + captured.err
+    write_case(tmp_path, "csv", bonafide.clip(max=1e30), np.arange(40) - 5.5)
+    run(tmp_path, capsys=capsys)
+
+
+INPUTS = ("--scores", "--keys", "--threshold-from", "--threshold-keys", "--asv-scores",
+          "--asv-keys")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*INPUTS, "--card", "config.json"])
+def test_no_output_replaces_an_input_or_what_is_no_page(name, tmp_path, capsys):
+    """Whatever is at --html or --card stays, and the message says why."""
+    for option in INPUTS:
+        (tmp_path / option).write_text(f"<!doctype html> {option}")
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "MODEL_CARD.md").symlink_to(tmp_path / "--keys")
+    before = {path: path.read_text() for path in tmp_path.iterdir()}
+    command = ["evaluate"]
+    for option in INPUTS:
+        command += [option, str(tmp_path / option)]
+    option, output = ("--html", tmp_path / name)
+    if name == "--card":
+        option, output = name, tmp_path
+    assert cli.main([*command, option, str(output)]) == 2
+    message = capsys.readouterr().err
+    words = "is not an HTML page" if name == "config.json" else "is one of the inputs"
+    assert words in message and message.count("\n") == 1
+    assert before == {path: path.read_text() for path in tmp_path.iterdir()}
+
+
+def test_a_page_is_replaced_by_a_page(tmp_path, capsys):
+    write_case(tmp_path, "csv", GOLDEN["ties/bonafide"], GOLDEN["ties/spoof"])
+    page = tmp_path / "report.html"
+    for before in ("", "<html>old", "\ufeff\n<!DOCTYPE HTML>"):
+        page.write_text(before)
+        run(tmp_path, "--replicas", "0", "--html", str(page), capsys=capsys)
+        assert page.read_text().startswith("<!DOCTYPE html>\n")
 
 
 def test_spoiled_scores_are_refused_or_warned_of(tmp_path, capsys):
@@ -258,7 +321,10 @@ def test_speakers_unknown_to_some_and_single_voices():
     label = np.array([1, 1, 1, 1, 0, 0, 0])
     keys = evaluate.Keys(np.arange(7).astype(str), label, {"speaker": speakers}, "")
     ids, kind = intervals.cluster_ids(keys)
-    assert kind == "speakers (spoof: utterances of one speaker)"
+    assert kind == (
+        "speakers (1 trial without a speaker: utterances) (spoof: utterances of one "
+        "speaker)"
+    )
     assert len(set(ids.tolist())) == 6 and ids[0] == ids[1]
     ids, kind = intervals.cluster_ids(keys._replace(columns={}))
     assert kind == "utterances" and len(set(ids.tolist())) == 7
@@ -355,6 +421,8 @@ def test_attacks_of_a_family_are_drawn_as_one(tmp_path, capsys):
         (2, False, ["--resample", "speakers-attacks"], "the keys have 2"),
         (9, True, ["--resample", "speakers-attacks"], "whose attack is unknown"),
         (4, False, ["--families", "A9=x"], "'A9', which the keys do not have"),
+        (4, False, ["--families", "A1=x,A1=y"], "gives A1 the families x and y"),
+        (4, False, ["--families", "A1=A2,A2=A3"], "A2, an attack that has the family"),
         (4, False, ["--families", "A1"], "has 'A1', must be ATTACK=FAMILY"),
     ],
 )

@@ -21,6 +21,7 @@ from mldg_jax.models import split
 from mldg_jax.scoring import recordings
 from mldg_jax.scoring.score_output import heading_of
 from mldg_jax.scoring.scorer import (
+    Windows,
     _score,
     load,
     load_parameters,
@@ -28,6 +29,7 @@ from mldg_jax.scoring.scorer import (
     starts,
     stream,
 )
+from mldg_jax.scoring.timeline import write
 from tests import signals
 
 
@@ -91,6 +93,19 @@ def test_lists_and_standard_input_name_recordings(
     # each once, in the order of the command line
     both, _ = recordings.collect([paths[1], str(listed), str(folder)])
     assert both[:2] == [paths[1], paths[0]] and len(both) == len(set(both)) == 9
+
+
+@pytest.mark.parametrize("stdin", [None, "/", "/dev/null"])
+def test_a_standard_input_without_a_list(stdin, tmp_path, monkeypatch):
+    """Closed, a folder, open for writing only."""
+    if stdin is not None:
+        number = os.open(stdin, os.O_WRONLY if stdin == "/dev/null" else os.O_RDONLY)
+        stdin = io.TextIOWrapper(io.FileIO(number, "r"))
+    monkeypatch.setattr("sys.stdin", stdin)
+    with pytest.raises(
+        UserError, match=r"standard input cannot be read \(.*instead of"
+    ):
+        recordings.collect(["-"])
 
 
 def test_nothing_to_score_is_refused(smoke_run, tmp_path):
@@ -206,7 +221,7 @@ def test_a_timeline_says_when(smoke_run, tmp_path):
         smoke_run, [str(path)], output=output, timeline=tmp_path, overlap=0.5
     )
     (table,) = tmp_path.glob("*.tsv")
-    rows = np.loadtxt(table, skiprows=1)
+    rows = np.loadtxt(table, skiprows=2)
     assert rows[0, 0] == 0 and rows[-1, 1] == pytest.approx(3.0)
     assert (rows[1:, 0] < rows[:-1, 1]).all()  # no gap
     (score,) = scores(output.read_text()).values()
@@ -280,7 +295,12 @@ def test_a_name_may_be_anything(smoke_run, tmp_path, capsys):
     for picture in (tmp_path / "segments").glob("*.svg"):
         ET.parse(picture)
     part = Path(f"{output}.part")  # as if it had been stopped before its end
-    part.write_text(heading_of(smoke_run, 0) + "\n" + "\n".join(lines[:7]) + "\n")
+    stamped = [heading_of(smoke_run, 0)]
+    for name, line in zip(
+        recordings.collect([str(folder)])[0][:7], lines, strict=False
+    ):
+        stamped.append(f"{os.stat(name).st_size}:{os.stat(name).st_mtime_ns} {line}")
+    part.write_text("\n".join(stamped) + "\n")
     output.unlink()
     assert cli.main(command) == 0
     assert output.read_text().split("\n")[:-1] == lines
@@ -300,18 +320,28 @@ def test_a_message_about_any_name_is_one_line(smoke_run, tmp_path, capsys):
     assert not any("\x1b" in line or "\r" in line for line in lines)
 
 
-def test_segment_scores_have_files_of_their_own(smoke_run, tmp_path, monkeypatch):
+def test_segment_scores_have_files_of_their_own(tmp_path, monkeypatch):
+    """A function of the recording's path: no later command replaces another's."""
     monkeypatch.chdir(tmp_path)
-    names = ["a/b.wav", "a_b.wav", "a_B.wav", "c.wav", f"{'x' * 120}/{'y' * 120}.wav"]
-    for folder in ("a", "x" * 120):
-        (tmp_path / folder).mkdir()
+    windows = Windows(np.array([0.0]), np.array([0.3]), np.array([1.5]))
+    long = f"{'x' * 120}/{'y' * 240}.wav"
+    names = ["a/x.wav", "a_x.wav", "a_X.wav", "b/x.wav", "p$a$.wav", "new\nline", long]
     for name in names:
-        soundfile.write(name, speech(0.3), 16_000)
-    recordings.score(smoke_run, [*names, "./c.wav"], output=io.StringIO(), timeline="t")
-    written = sorted(path.name for path in Path("t").glob("*.tsv"))
-    assert len(written) == 6 and len(list(Path("t").glob("*.svg"))) == 6
-    assert sum(name.startswith("a_") for name in written) == 3
-    assert all(path.parent == Path("t") for path in Path("t").rglob("*.tsv"))
+        write(Path("t"), name, windows)
+    Path("a").mkdir()
+    monkeypatch.chdir("a")
+    write(tmp_path / "t", "x.wav", windows)  # the first again
+    write(tmp_path / "t", "./x.wav", windows)
+    tables = {path.name: path.read_text() for path in (tmp_path / "t").glob("*.tsv")}
+    assert len({name.casefold() for name in tables}) == len(names)
+    assert {path.parent for path in (tmp_path / "t").rglob("*.*")} == {tmp_path / "t"}
+    (b,) = (text for text in tables.values() if text.startswith("# b/x.wav\n"))
+    assert b == "# b/x.wav\nstart\tend\tscore\n0.000\t0.300\t1.500000\n"
+    assert sum(text.startswith("# new\\nline\n") for text in tables.values()) == 1
+    pictures = [path.read_text() for path in (tmp_path / "t").glob("*.svg")]
+    assert len(pictures) == len(names)
+    assert sum("b/x.wav" in text for text in pictures) == 1
+    assert sum("p$a$.wav" in text for text in pictures) == 1
 
 
 @pytest.mark.parametrize("output", ["", "/dev/full", "folder", "file/below.txt"])

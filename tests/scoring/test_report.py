@@ -113,7 +113,7 @@ def test_odd_scores_can_be_drawn(files, tmp_path):
     for scores in (np.full(N, 1e9), -3.0 * label, 1e-3 * label):
         path = tmp_path / "odd.txt"
         score_files.write(path, [f"u{i}" for i in range(N)], scores, "csv")
-        found = evaluate.evaluate({"odd": path}, keys, replicas=20)
+        found = evaluate.evaluate({"odd": path}, keys, replicas=40)
         page = report.html(found, figures.draw(found))
         webpages.needs_no_network(page)
         assert all(escape(w) in page for w in found.systems["odd"].warnings)

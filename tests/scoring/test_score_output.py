@@ -30,11 +30,17 @@ def names(tmp_path):
 
 def write(output, names, scores, heading=HEADING):
     """Writes scores as the command does; returns the names that had theirs."""
-    with open_lines(output, names, heading) as (done, file):
+    with open_lines(output, names, heading) as (done, add):
         for name in names:
             if name not in done and name in scores:
-                file.write(f"{name} {scores[name]}\n")
+                add(name, scores[name])
     return done
+
+
+def line(name, score):
+    """A line of a .part."""
+    status = os.stat(name)
+    return f"{status.st_size}:{status.st_mtime_ns} {name} {score}"
 
 
 def test_an_input_is_never_replaced(smoke_run, names, tmp_path):
@@ -53,11 +59,11 @@ def test_only_a_score_file_is_replaced(names, tmp_path):
     output = tmp_path / "s.txt"
     output.write_text("my notes\n")
     with pytest.raises(UserError, match="does not begin with a score"):
-        write(output, names, dict.fromkeys(names, "1.0"))
+        write(output, names, dict.fromkeys(names, 1.0))
     assert output.read_text() == "my notes\n"
     output.write_text("old.wav -3.5\n")
-    write(output, names, dict.fromkeys(names, "1.0"))
-    assert output.read_text() == "".join(f"{name} 1.0\n" for name in names)
+    write(output, names, dict.fromkeys(names, 1.0))
+    assert output.read_text() == "".join(f"{name} 1.000000\n" for name in names)
 
 
 def test_where_nothing_was_scored_nothing_is_replaced(names, tmp_path):
@@ -85,26 +91,54 @@ def test_other_weights_or_another_calibration_begin_anew(own_smoke_run):
 
 def test_lines_of_another_heading_are_dropped(names, tmp_path):
     part = tmp_path / "s.txt.part"
-    part.write_text(f"# other 1 overlap 0\n{names[0]} 99\n")
-    assert write(tmp_path / "s.txt", names, dict.fromkeys(names, "1.0")) == set()
+    part.write_text(f"# other 1 overlap 0\n{line(names[0], 99)}\n")
+    assert write(tmp_path / "s.txt", names, dict.fromkeys(names, 1.0)) == set()
     assert "99" not in (tmp_path / "s.txt").read_text()
 
 
-def test_a_cut_line_a_nan_and_a_changed_recording_are_scored_again(names, tmp_path):
-    part = tmp_path / "s.txt.part"
-
+def test_a_cut_line_and_a_nan_are_scored_again(names, tmp_path):
     def resumed(text):
-        part.write_text(text)
-        os.utime(part, (2e9, 2e9))
-        return write(tmp_path / "s.txt", names, dict.fromkeys(names, "1.0"))
+        (tmp_path / "s.txt.part").write_text(text)
+        return write(tmp_path / "s.txt", names, dict.fromkeys(names, 1.0))
 
-    assert resumed(f"{HEADING}\n{names[0]} 2.0\n") == {names[0]}
-    assert resumed(f"{HEADING}\n{names[0]} 2.0\n{names[1]} 3.") == {names[0]}
-    assert resumed(f"{HEADING}\n{names[0]} nan\n") == set()
-    assert (tmp_path / "s.txt").read_text().startswith(f"{names[0]} 1.0\n")
-    os.utime(names[0], (3e9, 3e9))
-    assert resumed(f"{HEADING}\n{names[0]} 2.0\n{names[1]} 2.0\n") == {names[1]}
-    assert (tmp_path / "s.txt").read_text() == f"{names[0]} 1.0\n{names[1]} 2.0\n"
+    first, second = line(names[0], "2.0"), line(names[1], "3.")
+    assert resumed(f"{HEADING}\n{first}\n") == {names[0]}
+    assert resumed(f"{HEADING}\n{first}\n{second}") == {names[0]}
+    assert resumed(f"{HEADING}\n{line(names[0], 'nan')}\n") == set()
+    assert (tmp_path / "s.txt").read_text().startswith(f"{names[0]} 1.000000\n")
+
+
+@pytest.mark.parametrize("seconds", [1e9, 4e9], ids=["older", "newer"])
+def test_a_replaced_recording_is_scored_again(names, tmp_path, seconds):
+    """Also by an older one, as with cp -p; and a stale score is never written."""
+    output, old = tmp_path / "s.txt", dict.fromkeys(names, 2.0)
+    with pytest.raises(KeyboardInterrupt), open_lines(output, names, HEADING) as lines:
+        for name in names:
+            lines[1](name, old[name])
+        raise KeyboardInterrupt
+    os.utime(names[0], (seconds, seconds))
+    with pytest.raises(KeyboardInterrupt), open_lines(output, names, HEADING) as lines:
+        assert lines[0] == {names[1]}
+        raise KeyboardInterrupt
+    assert write(output, names, {}) == {names[1]}  # as if it were broken now
+    assert output.read_text() == f"{names[1]} 2.000000\n"
+
+
+def test_what_is_no_part_is_not_continued(names, tmp_path):
+    part = tmp_path / "s.txt.part"
+    part.write_text("a.wav\n")
+    with pytest.raises(UserError, match=r"s.txt.part is there and is not of an inter"):
+        write(tmp_path / "s.txt", names, dict.fromkeys(names, 1.0))
+    assert part.read_text() == "a.wav\n"
+    with pytest.raises(UserError, match=r"s.txt.part is one of the inputs"):
+        write(tmp_path / "s.txt", [*names, str(part)], {})
+
+
+def test_a_linked_score_file_stays_a_link(names, tmp_path):
+    (tmp_path / "s.txt").symlink_to(tmp_path / "there" / "real.txt")
+    write(tmp_path / "s.txt", names, dict.fromkeys(names, 1.0))
+    assert (tmp_path / "s.txt").is_symlink()
+    assert os.listdir(tmp_path / "there") == ["real.txt"]
 
 
 def test_two_commands_do_not_write_one_file(names, tmp_path):
