@@ -1,12 +1,11 @@
 """The command line ``mldg``: parses arguments, calls the library, prints results."""
 
 import argparse
-import contextlib
 import errno
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from mldg_jax.cli import (
     analysis_commands,
@@ -68,13 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # `mldg … | head` has read enough
-        _drop_output()
+        _drop_output(sys.stdout)
         return 0
     except OSError as error:
         refused = os.strerror(error.errno or 0) in REFUSALS
         if not (refused or error.errno == errno.EBADF) or error.filename:
             raise
-        _drop_output()
+        _drop_output(sys.stdout)
         _tell(f"cannot write the output: {error.strerror}")
         return 2
     except UserError as error:
@@ -94,13 +93,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tell(message: str) -> None:
-    with contextlib.suppress(OSError):  # where standard error is full
+    try:
         print(f"mldg: {message}", file=sys.stderr, flush=True)
+    except OSError:  # standard error is full, too
+        _drop_output(sys.stderr)
 
 
-def _drop_output() -> None:
+def _drop_output(stream: TextIO) -> None:
     """Python flushes again at shutdown, which must not fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Parser(argparse.ArgumentParser):

@@ -88,14 +88,13 @@ def picture(name: str, windows: Windows) -> str:
         axes.set(
             xlabel="time (s)",
             ylabel="score\n(higher: bona fide)",
-            title=_title(name),
             xlim=(0, edges[-1]),
         )
+        axes.set_title(_title(name), parse_math=False)
         return plots.svg("timeline", figure)
 
 
 def _title(name: str) -> str:
-    """Returns a path, or its last characters, as text that matplotlib shows as is."""
+    """Returns a path, or its last characters."""
     name = printable(name)
-    name = name if len(name) <= TITLE else "…" + name[1 - TITLE :]
-    return name.replace("$", r"\$")
+    return name if len(name) <= TITLE else "…" + name[1 - TITLE :]
