@@ -37,5 +37,7 @@ def picture(comparison: Comparison) -> str:
         ax.grid(axis="x", color=plots.GRID, lw=0.8)
         ax.set_axisbelow(True)
         title = comparison.columns[column]
-        ax.set_xlabel(f"difference in EER ({title}), percentage points; left is better")
+        ax.set_xlabel(
+            f"difference in EER, percentage points\n({title}; left of 0 is better)"
+        )
         return plots.svg("differences", figure)
