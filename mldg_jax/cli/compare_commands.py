@@ -25,11 +25,11 @@ examples:
     mldg compare --config configs/debspoof.py --workdir runs/ranks \\
       --methods frozen,erm,mldg,full --ranks 4,8,16,32 --seeds 0:5
   leave families out: attacks and speakers that training never saw, once each
-    mldg compare --config configs/debspoof_full.py --workdir runs/families \
-      --methods lfcc-gmm,frozen,erm,mldg,sam --seeds 0:3 --folds 0:4 \
+    mldg compare --config configs/debspoof_full.py --workdir runs/families \\
+      --methods lfcc-gmm,frozen,erm,mldg,sam --seeds 0:3 --folds 0:4 \\
       --attack-folds 0:4 --averages ema,last,uniform,swad
   learning curves
-    mldg compare --config configs/debspoof_full.py --workdir runs/curves \
+    mldg compare --config configs/debspoof_full.py --workdir runs/curves \\
       --methods erm,mldg --budgets 400,1600,6400 --seeds 0:3 --folds 0:4
   tune the inner learning rate on held-out training attacks
     mldg compare --config configs/debspoof.py --workdir runs/tune --tune \\
