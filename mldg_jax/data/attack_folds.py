@@ -6,7 +6,9 @@ speaker folds, every family and every speaker is tested once by a detector that 
 trained without both.
 """
 
-from collections.abc import Sequence
+import functools
+import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,8 @@ HELD_OUT = "held_out"
 EVERY = 8  # bona fide utterance of the training data is held out for it
 
 
-def families(folder: str | Path) -> dict[str, str]:
+@functools.lru_cache(maxsize=4)  # every run of a comparison asks for them
+def families(folder: str | Path) -> Mapping[str, str]:
     """Returns the family of every attack of a corpus.
 
     Args:
@@ -43,7 +46,7 @@ def families(folder: str | Path) -> dict[str, str]:
         of = columns.get("family", columns["attack"])
         found.update(zip(columns["attack"].tolist(), of.tolist(), strict=True))
     found.pop(NO_ATTACK, None)
-    return dict(sorted(found.items()))
+    return types.MappingProxyType(dict(sorted(found.items())))
 
 
 def attacks_of(folder: str | Path, section: CorpusSection) -> tuple[str, ...]:
@@ -72,7 +75,7 @@ def attacks_of(folder: str | Path, section: CorpusSection) -> tuple[str, ...]:
 
 
 def _resolved(
-    family: dict[str, str], groups: Sequence[Sequence[str]]
+    family: Mapping[str, str], groups: Sequence[Sequence[str]]
 ) -> list[tuple[str, ...]]:
     """Replaces families by their attacks; checks that each attack occurs once."""
     resolved: list[tuple[str, ...]] = []

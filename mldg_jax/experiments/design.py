@@ -113,9 +113,9 @@ class Design:
         Raises:
           UserError: a corpus, a fold or a group is missing.
         """
-        config = row.config
         if self.folds != (None,):  # or it is found out when the others are trained
-            folder = find_corpus(config.corpus.name, config.corpus.config, data_dir)
+            corpus = row.config.corpus
+            folder = find_corpus(corpus.name, corpus.config, data_dir)
             known = speaker_folds(folder)
             for fold in self.folds:
                 if fold not in known:
