@@ -12,6 +12,7 @@ from mldg_jax.cli import (
     compare_commands,
     corpus_commands,
     evaluate_commands,
+    export_commands,
     plan_commands,
     run_commands,
     score_commands,
@@ -120,6 +121,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (
         run_commands,
+        export_commands,
         compare_commands,
         corpus_commands,
         score_commands,

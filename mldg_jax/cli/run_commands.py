@@ -1,9 +1,8 @@
-"""The commands ``mldg demo``, ``train``, ``calibrate`` and ``export``."""
+"""The commands ``mldg demo``, ``train`` and ``calibrate``."""
 
 import argparse
 import shlex
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +65,6 @@ corpus has a dev split.
 example:
   mldg calibrate runs/mldg --corpus asvspoof5 --split dev
 """
-EXPORT = "Export a run's front-end to PyTorch: its adapters, or the merged encoder."
-EXPORT_DETAILS = """\
-The back-end (the head) is not exported; it is in the run's trainable.safetensors.
-
-examples:
-  mldg export runs/mldg out                    load with peft.PeftModel
-  mldg export runs/mldg out --format merged    load with transformers
-
-The command prints the lines of Python that load it; they are in out/README.md, too.
-"""
 
 
 def add(commands: Any) -> None:
@@ -89,7 +78,6 @@ def add(commands: Any) -> None:
     _add_calibrate(
         add_command(commands, "calibrate", _calibrate, CALIBRATE, CALIBRATE_DETAILS)
     )
-    _add_export(add_command(commands, "export", _export, EXPORT, EXPORT_DETAILS))
 
 
 def _add_demo(demo: argparse.ArgumentParser) -> None:
@@ -178,18 +166,6 @@ def _add_calibrate(calibrate: argparse.ArgumentParser) -> None:
         help="maximum number of utterances per class; 0 for all; default: %(default)s",
     )
     add_data_dir(calibrate)
-
-
-def _add_export(export: argparse.ArgumentParser) -> None:
-    export.add_argument("run", metavar="RUN", help="a finished run folder")
-    export.add_argument("folder", metavar="FOLDER", help="where to write")
-    export.add_argument(
-        "--format",
-        choices=("peft", "merged"),
-        default="peft",
-        help="peft: the adapters, for peft.PeftModel; merged: the encoder with merged "
-        "adapters, for transformers; default: %(default)s",
-    )
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -305,10 +281,3 @@ def _calibrate(arguments: argparse.Namespace) -> None:
         arguments.run, rows, utterances=arguments.utterances, trials=trials
     )
     print(f"wrote {path}; the run's scores are now log-likelihood ratios")
-
-
-def _export(arguments: argparse.Namespace) -> None:
-    from mldg_jax.scoring.export import export_run
-
-    code = export_run(arguments.run, arguments.folder, arguments.format)
-    print(f"wrote {arguments.folder}; to load it:\n\n{textwrap.indent(code, '    ')}")

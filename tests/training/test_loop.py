@@ -17,8 +17,8 @@ from mldg_jax.common.config import OptimizerSection
 from mldg_jax.common.config_values import with_values
 from mldg_jax.common.errors import UserError
 from mldg_jax.experiments import jobs
+from mldg_jax.exporting import front_end
 from mldg_jax.models import pretrained
-from mldg_jax.scoring import export
 from mldg_jax.scoring.scorer import load, score_waveforms
 from mldg_jax.training import loop
 from mldg_jax.training.config_files import read_config_file
@@ -77,10 +77,10 @@ def test_fine_tuning_trains_every_parameter(corpus, tmp_path):
     assert still == {"final_norm/bias", "final_norm/scale"}
     scorer = load(tmp_path / "full")
     assert np.isfinite(scorer.score(corpus.waveform(0), 16_000))
-    export.export_run(tmp_path / "full", tmp_path / "out", "merged")
+    front_end.export_run(tmp_path / "full", tmp_path / "out", "merged")
     assert (tmp_path / "out/model.safetensors").exists()
     with pytest.raises(UserError, match="trained no adapters"):
-        export.export_run(tmp_path / "full", tmp_path / "out", "peft")
+        front_end.export_run(tmp_path / "full", tmp_path / "out", "peft")
     with pytest.raises(UserError, match="set the rank to 0"):
         both = with_values(config, {"model.lora.rank": 4})
         loop.train(both, tmp_path / "both", corpus)

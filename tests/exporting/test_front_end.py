@@ -8,9 +8,9 @@ import pytest
 from safetensors import safe_open
 
 from mldg_jax.common import run_folder
+from mldg_jax.exporting.front_end import export_run
 from mldg_jax.models import split
 from mldg_jax.models.detector import create_detector
-from mldg_jax.scoring.export import export_run
 from mldg_jax.training.config_files import read_config_file
 
 

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import flax.linen as nn
 
-from mldg_jax.common import run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
-from mldg_jax.common.files import check_folder, write_text, writing
+from mldg_jax.exporting import output_folder
 from mldg_jax.models import wav2vec2, whisper
 from mldg_jax.models.pretrained import key_tables, torch_export
 from mldg_jax.models.pretrained.whisper_tiny import HUB_NAME, WHISPER_TINY_EN
 from mldg_jax.scoring.scorer import load_parameters
 
-README = "README.md"
-# What a form of export writes besides the README, and the README's title.
+# What a form of export writes, besides the README with its title.
 _FILES = {
     "peft": ("adapter_model.safetensors", "adapter_config.json"),
     "merged": ("model.safetensors", "config.json"),
@@ -56,7 +54,6 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
         nor the front-end, or the folder cannot be written to, is a run folder or has a
         file that an export of this form did not write.
     """
-    check_folder(folder)
     parts = load_parameters(run)
     model = parts.config.model
     kind, options, tuned = model.frontend["kind"], model.lora, model.full
@@ -65,14 +62,12 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
         if tuned:
             other = "; use --format merged for its fine-tuned front-end"
         raise UserError(f"{run} trained no adapters (LoRA rank 0){other}")
-    _check_content(Path(folder), form)
     base = HUB_NAME if model.weights == WHISPER_TINY_EN else model.weights
     code = (
         _peft_code(kind, base, folder) if form == "peft" else _merged_code(kind, folder)
     )
     readme = _readme(parts.config, parts.detector.frontend, code, form)
-    # First: it marks the folder as an export, also of one that is stopped here.
-    write_text(Path(folder) / README, readme)
+    output_folder.claim(folder, readme, _FILES[form], form)
     if form == "peft":
         torch_export.peft(
             parts.trainable["frontend"],
@@ -89,29 +84,6 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
         hf_config = _CONFIGS[kind](parts.detector.frontend)
         torch_export.hf(merged, _TABLES[kind], hf_config, folder)
     return code
-
-
-def _check_content(folder: Path, form: str) -> None:
-    """Refuses a folder whose files an export would replace or contradict."""
-    if (folder / run_folder.TRAINABLE).exists() or (
-        folder / run_folder.FROZEN
-    ).exists():
-        raise UserError(f"{folder} is a run folder: export to another, new folder")
-    if not folder.exists():
-        return
-    readme, written = folder / README, (README, *_FILES[form])
-    with writing(folder):
-        others = sorted({x.name for x in folder.iterdir()} - set(written))
-        is_export = readme.is_file() and readme.read_bytes().startswith(
-            f"{_TITLES[form]}\n".encode()
-        )
-    if not is_export:
-        others += [name for name in written if (folder / name).exists()]
-    if others:
-        raise UserError(
-            f"{folder} has {others[0]}, which no export with --format {form} wrote: "
-            "export to a new or an empty folder"
-        )
 
 
 def _peft_code(kind: str, base: str, folder: str | Path) -> str:

@@ -1,0 +1,62 @@
+"""The formats of ``mldg export``: one entry for each, with what it is for."""
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mldg_jax.common.errors import UserError
+
+
+class Format(NamedTuple):
+    """A form of export.
+
+    Attributes:
+      module: in ``mldg_jax.exporting``; imported when the format is asked for. It has
+        ``export_run(run, folder, form, **options) -> str``, which returns the lines, of
+        Python or of a shell, that use what it wrote.
+      purpose: one line for ``--help``.
+      options: names of the options that it takes.
+    """
+
+    module: str
+    purpose: str
+    options: tuple[str, ...] = ()
+
+
+FORMATS: Mapping[str, Format] = {
+    "peft": Format("front_end", "the adapters, for peft.PeftModel"),
+    "merged": Format("front_end", "the encoder with merged adapters, for transformers"),
+}
+
+
+def export_run(run: str | Path, folder: str | Path, form: str, **options: Any) -> str:
+    """Exports a finished run.
+
+    Args:
+      run: a finished run.
+      folder: where to write; created if it does not exist. An earlier export of the
+        same form in it is replaced.
+      form: a key of ``FORMATS``.
+      **options: of the format; None for one that was not given.
+
+    Returns:
+      The lines, of Python or of a shell, that use the export.
+
+    Raises:
+      UserError: the format does not exist or does not take an option, the run does not
+        exist or is not finished, or the folder cannot be written to, is a run folder or
+        has a file that an export of this form did not write.
+    """
+    if form not in FORMATS:
+        raise UserError(f"format {form!r}; it must be one of {', '.join(FORMATS)}")
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in FORMATS[form].options:
+            takers = [key for key, x in FORMATS.items() if name in x.options]
+            raise UserError(
+                f"--{name.replace('_', '-')} does not apply to --format {form}; "
+                f"formats that take it: {', '.join(takers)}"
+            )
+    module = importlib.import_module(f"mldg_jax.exporting.{FORMATS[form].module}")
+    return module.export_run(run, folder, form, **given)
