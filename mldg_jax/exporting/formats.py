@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.files import check_folder
 
 
 class Format(NamedTuple):
@@ -58,5 +59,6 @@ def export_run(run: str | Path, folder: str | Path, form: str, **options: Any) -
                 f"--{name.replace('_', '-')} does not apply to --format {form}; "
                 f"formats that take it: {', '.join(takers)}"
             )
+    check_folder(folder)  # before the run is loaded, which can take a while
     module = importlib.import_module(f"mldg_jax.exporting.{FORMATS[form].module}")
     return module.export_run(run, folder, form, **given)
