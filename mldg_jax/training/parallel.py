@@ -7,6 +7,7 @@ the axis ``AXIS``. State and frozen parameters are replicated and have no device
 Every process draws the same episode and loads its own devices' utterances.
 """
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mldg_jax.common.errors import UserError
 
@@ -84,7 +85,7 @@ def map_step(
 def compile_step(
     step: Step, devices: Sequence[jax.Device], mapping: Mapping = "pmap"
 ) -> Step:
-    """Wraps a step for training, see ``map_step``.
+    """Wraps a step for training: ``feed(map_step(…), …)``.
 
     Args:
       step, devices, mapping: see ``map_step``.
@@ -92,22 +93,33 @@ def compile_step(
     Returns:
       The step; it takes an episode of the shards of ``local_shard(devices)``.
     """
-    mapped = map_step(step, devices, mapping)
-    if len(devices) == 1:
+    return feed(map_step(step, devices, mapping), devices, mapping)
+
+
+def feed(mapped: Any, devices: Sequence[jax.Device], mapping: Mapping = "pmap") -> Step:
+    """Makes a mapped step take the episodes of ``data.loader``.
+
+    Args:
+      mapped: from ``map_step``, also compiled.
+      devices, mapping: see ``map_step``.
+
+    Returns:
+      The step, as ``compile_step`` returns it.
+    """
+    # With more emulated devices than cores, queued collectives would time out.
+    wait = len(devices) > 1 and devices[0].platform == "cpu"
+    place = len(devices) > 1 and mapping == "shard_map"
+    if not (wait or place):
         return mapped
     shards = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
-    # With more emulated devices than cores, queued collectives would time out.
-    wait = devices[0].platform == "cpu"
+    put = functools.partial(jax.make_array_from_process_local_data, shards)
 
-    def on_devices(state, frozen, episode):
-        if mapping == "shard_map":
-            episode = jax.tree.map(
-                lambda x: jax.make_array_from_process_local_data(shards, x), episode
-            )
+    def fed(state, frozen, episode):
+        episode = jax.tree.map(put, episode) if place else episode
         result = mapped(state, frozen, episode)
         return jax.block_until_ready(result) if wait else result
 
-    return on_devices if wait or mapping == "shard_map" else mapped
+    return fed
 
 
 def _mesh(devices: Sequence[jax.Device]) -> Mesh:
@@ -291,30 +303,3 @@ def devices(count: int | None = None) -> list[jax.Device]:
             "XLA_FLAGS=--xla_force_host_platform_device_count=N"
         )
     return available[:count]
-
-
-def lower_step(
-    step: Step,
-    devices: Sequence[jax.Device],
-    *shapes: Any,
-    mapping: Mapping = "pmap",
-) -> tuple[Any, jax.stages.Lowered]:
-    """Traces and lowers a step of ``map_step`` without running it.
-
-    Args:
-      step: see ``map_step``.
-      devices: real devices, or those of ``tpu_plan.slices.topology``.
-      *shapes: ``jax.ShapeDtypeStruct`` trees of the state, the frozen parameters and
-        the episode, sharded over all devices.
-      mapping: see ``map_step``.
-
-    Returns:
-      The jaxpr, and the lowered step, whose ``compile()`` returns the program.
-    """
-    mapped = map_step(step, devices, mapping)
-    if len(devices) == 1:  # pmap is given its devices; jit follows its arguments
-        sharding = SingleDeviceSharding(devices[0])
-        shapes = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
-        )
-    return jax.make_jaxpr(mapped)(*shapes), mapped.lower(*shapes)

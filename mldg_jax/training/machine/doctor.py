@@ -33,7 +33,7 @@ class Device:
     """A device that JAX finds.
 
     Attributes:
-      name: JAX's ``device_kind``.
+      name: see ``peaks.device_name``.
       platform: "cpu", "gpu" or "tpu".
       count: how many of them.
       memory: bytes that JAX may use on each; None if the device does not say.
@@ -190,7 +190,7 @@ def _distinct_devices() -> list[jax.Device]:
 
 def _describe(device: jax.Device) -> Device:
     return Device(
-        name=device.device_kind,
+        name=peaks.device_name(device),
         platform=device.platform,
         count=sum(
             x.device_kind == device.device_kind for x in jax.devices(device.platform)

@@ -1,7 +1,9 @@
 """Published peaks of accelerators, and the rate of a matrix product measured here."""
 
+import contextlib
 import statistics
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -64,6 +66,24 @@ def published_peak(kind: str, dtype: str) -> float | None:
         if name in kind:
             return getattr(peak, dtype)
     return None
+
+
+def device_name(device: jax.Device) -> str:
+    """Names a device, for a report.
+
+    Args:
+      device: of JAX.
+
+    Returns:
+      Its kind; for a CPU, the processor's model where Linux tells it.
+    """
+    if device.platform != "cpu":
+        return device.device_kind
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return device.device_kind
 
 
 def measured_rate(

@@ -18,7 +18,7 @@ import numpy as np
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import loader
 from mldg_jax.models.detector import create_detector
-from mldg_jax.training import parallel
+from mldg_jax.training import lowered_step, parallel
 from mldg_jax.training.build import build_state, build_step
 from mldg_jax.training.objective_section import BY_DOMAIN
 from mldg_jax.training.tpu_plan import slices
@@ -216,7 +216,7 @@ def lower(config: Any, devices: list, *, attacks: int, examples: int) -> tuple:
       examples: utterances per attack, on all devices together.
 
     Returns:
-      The jaxpr and the lowered step, see ``parallel.lower_step``.
+      The jaxpr and the lowered step, see ``lowered_step.lower_step``.
     """
     axis_name = parallel.axis_name(devices)
     detector = create_detector(config.model, axis_name, config.compute)
@@ -227,7 +227,9 @@ def lower(config: Any, devices: list, *, attacks: int, examples: int) -> tuple:
     shapes = jax.eval_shape(build, frontend, waveform)
     step = build_step(config, detector, axis_name=axis_name, num_domains=attacks)
     shapes = (*shapes, _episode(config, attacks, examples, len(devices)))
-    return parallel.lower_step(step, devices, *shapes, mapping=config.compute.mapping)
+    return lowered_step.lower_step(
+        step, devices, *shapes, mapping=config.compute.mapping
+    )
 
 
 def _episode(config: Any, attacks: int, examples: int, count: int) -> dict:

@@ -17,7 +17,7 @@ def topology(name: str) -> list[jax.Device]:
       name: chip and shape of the slice, e.g. "v5e:2x4".
 
     Returns:
-      Devices to compile for (``parallel.lower_step``); programs cannot run on them.
+      Devices to compile for (``lowered_step.lower_step``); programs cannot run on them.
 
     Raises:
       UserError: the compiler (libtpu) is not installed or does not know the slice.

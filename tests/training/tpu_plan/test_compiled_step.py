@@ -12,7 +12,7 @@ from jax.extend import core
 from mldg_jax import cli
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import loader
-from mldg_jax.training import parallel
+from mldg_jax.training import lowered_step
 from mldg_jax.training.config_files import read_config_file
 from mldg_jax.training.tpu_plan import compiled_step, plan_text, slices
 from mldg_jax.training.tpu_plan.chips import CHIPS, GIB, Collective, collectives
@@ -190,7 +190,7 @@ def test_the_compiler_refuses_what_is_larger_than_the_chips_memory(name):
     def step(state, frozen, episode):
         return state @ state, {}
 
-    _, lowered = parallel.lower_step(step, devices[:1], shape, shape, shape)
+    _, lowered = lowered_step.lower_step(step, devices[:1], shape, shape, shape)
     program, refused = compiled_step._compile(lowered)
     hbm = CHIPS[name.partition(":")[0]].hbm / GIB
     assert program is None and f"available HBM ({hbm:.2f}G)" in refused
