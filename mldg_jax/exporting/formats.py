@@ -59,6 +59,9 @@ def export_run(run: str | Path, folder: str | Path, form: str, **options: Any) -
                 f"--{name.replace('_', '-')} does not apply to --format {form}; "
                 f"formats that take it: {', '.join(takers)}"
             )
+    import jax
+
     check_folder(folder)  # before the run is loaded, which can take a while
     module = importlib.import_module(f"mldg_jax.exporting.{FORMATS[form].module}")
-    return module.export_run(run, folder, form, **given)
+    with jax.default_matmul_precision("highest"):  # merges and checks on any device
+        return module.export_run(run, folder, form, **given)
