@@ -234,7 +234,7 @@ def _accelerator_advice(default: str) -> list[str]:
     if shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists():
         return [
             "This machine has an NVIDIA driver, but JAX computes on the CPU: pip "
-            "install 'mldg_jax[cuda13]' (driver 580 or newer) or 'mldg_jax[cuda12]' "
+            "install 'mldg_jax[cuda]' (driver 580 or newer) or 'mldg_jax[cuda12]' "
             "(525 or newer), then run mldg doctor again."
         ]
     if Path("/dev/accel0").exists() or "TPU_WORKER_ID" in os.environ:

@@ -70,7 +70,7 @@ def test_extras_name_what_is_missing(monkeypatch):
 @pytest.mark.parametrize(
     ("default", "driver", "advice"),
     [
-        ("cpu", True, "'mldg_jax[cuda13]'"),
+        ("cpu", True, "'mldg_jax[cuda]'"),
         ("gpu", True, ""),
         ("cpu", False, ""),
     ],
