@@ -7,7 +7,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
 # One process per core, each with whole files, in the given order: the last are short.
 CORES := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo test test-parity test-full fresh lint format bench notebooks \
+.PHONY: help install demo test test-parity test-full test-newest fresh lint format bench notebooks \
   golden clean
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test         run the tests: no corpus, no torch, offline once installed"
 	@echo "make test-parity  compare with torch, transformers and peft (installs them)"
 	@echo "make test-full    run all tests, including those of full-size models"
+	@echo "make test-newest  run the tests with the newest release of every package (.venv-newest)"
 	@echo "make fresh        try README, tests and demo in new Debian 12 and 13 (root; an hour)"
 	@echo "make install      create .venv with pinned dependencies"
 	@echo "make lint         run ruff format --check, ruff check and pyright"
@@ -51,6 +52,14 @@ test-parity: $(VENV)/.parity
 
 test-full: $(VENV)/.parity
 	@XLA_FLAGS= $(BIN)/python -m pytest
+
+# Without constraints.txt; make test-newest PYTHON=python3.13 for another Python.
+test-newest:
+	@$(PYTHON) -m venv --clear .venv-newest
+	@.venv-newest/bin/pip install --quiet --disable-pip-version-check --no-compile \
+	  --use-pep517 -e '.[test]'
+	@.venv-newest/bin/pip freeze --exclude-editable | grep -iE '^(jax|flax|numpy|optax|orbax)'
+	@.venv-newest/bin/python -m pytest -m "not parity and not full" $(CORES)
 
 # Run before every release and after any change to the installed packages.
 fresh:
