@@ -5,7 +5,7 @@ import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,28 @@ from mldg_jax.models.onnx_graph.graph_builder import LOGITS, SCORE, WAVEFORM
 LARGEST = 2**31 - 2**24
 DATA = ".data"  # appended to the name of a model's file with external data
 BATCH = 16  # windows per call
+
+
+class OnnxExport(NamedTuple):
+    """What was written, and how it compares with the detector.
+
+    Attributes:
+      files: the model's file, then the one with its weights, if there is one.
+      num_bytes: of all files.
+      difference: largest difference of a score from JAX, before quantisation.
+      num_windows: number of windows that were compared.
+      source: where they are from.
+      change: mean and largest change of a score by the quantisation; None without.
+      metadata: the model's ``metadata_props``.
+    """
+
+    files: tuple[Path, ...]
+    num_bytes: int
+    difference: float
+    num_windows: int
+    source: str
+    change: tuple[float, float] | None
+    metadata: dict[str, str]
 
 
 def require() -> None:

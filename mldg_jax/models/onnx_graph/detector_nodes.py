@@ -58,7 +58,8 @@ def detector_graph(
     else:
         raise ValueError(f"no graph for a {type(module).__name__}")
     difference = graph.op("MatMul", logits, graph.constant([-1.0, 1.0]))
-    graph.constants |= {SCALE: np.float32(scale), OFFSET: np.float32(offset)}
+    for name, value in ((SCALE, scale), (OFFSET, offset)):
+        graph.constants[name] = np.asarray(value, np.float32)
     score = graph.op("Add", graph.op("Mul", difference, SCALE), OFFSET)
     graph.rename(logits, LOGITS)
     graph.rename(score, SCORE)
