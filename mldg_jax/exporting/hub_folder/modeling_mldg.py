@@ -92,15 +92,19 @@ class Wav2Vec2Frontend(Wav2Vec2Model):
 
 
 def log_mel(waveform: Tensor, mels: int) -> Tensor:
-    """Computes Whisper's log-mel spectrogram, (batch, mels, samples // 160)."""
-    window = torch.hann_window(400, dtype=waveform.dtype, device=waveform.device)
-    spectrum = torch.stft(waveform, 400, 160, window=window, return_complex=True)
-    power = spectrum[..., : waveform.shape[-1] // 160].abs() ** 2
+    """Computes Whisper's log-mel spectrogram, (batch, mels, samples // 160).
+
+    In double precision: rounding errors of quiet bands would show in the logarithm.
+    """
+    x = waveform.double()
+    window = torch.hann_window(400, dtype=x.dtype, device=x.device)
+    spectrum = torch.stft(x, 400, 160, window=window, return_complex=True)
+    power = spectrum[..., : x.shape[-1] // 160].abs().square()
     filters = mel_filter_bank(201, mels, 0.0, 8000.0, 16_000, "slaney", "slaney")
     log = torch.as_tensor(filters.T).to(power) @ power
     log = log.clamp(min=1e-10).log10()
     log = torch.maximum(log, log.amax((1, 2), keepdim=True) - 8.0)
-    return (log + 4.0) / 4.0
+    return ((log + 4.0) / 4.0).to(waveform.dtype)
 
 
 def split_windows(waveform: Tensor, samples: int) -> Tensor:

@@ -5,6 +5,7 @@ The names of the two parts are those of their key tables, after ``frontend.`` an
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 
 from mldg_jax.common.config import ModelSection
 from mldg_jax.models.detector import Detector
-from mldg_jax.models.pretrained import convert, key_tables
+from mldg_jax.models.pretrained import convert, key_tables, torch_export
 
 FRONTEND, HEAD = "frontend", "head"
 _FRONTENDS = {"whisper": key_tables.WHISPER_HF, "wav2vec2": key_tables.WAV2VEC2_HF}
@@ -58,6 +59,40 @@ def to_state(
     return state
 
 
+def read_adapters(
+    folder: str | Path, model: ModelSection, detector: Detector, samples: int
+) -> tuple[dict[str, Any], dict[str, Any], float]:
+    """Reads adapters and head from a folder of ``peft``, such as ``adapters/``.
+
+    Args:
+      folder: written by ``peft`` for the torch model of a hub folder, with the head in
+        ``modules_to_save``, or by ``mldg export --format hub``.
+      model: the ``model`` section of the detector's config.
+      detector: of the same section.
+      samples: length of a window.
+
+    Returns:
+      ``(trainable, batch_stats, scale)``: parameters as from
+      ``models.split.init_parameters``, and the factor of the adapters.
+
+    Raises:
+      UserError: the files are missing or do not fit the model.
+    """
+    both = tables(model)
+    adapters, _, scale = torch_export.read_peft(folder, both[FRONTEND], [HEAD])
+    state = torch_export.read_module(folder, HEAD)
+    expected = _part(_expected(detector, samples), HEAD)
+    head = convert.to_ours(both[HEAD], state, expected)
+    trainable = {FRONTEND: adapters, HEAD: head["params"]}
+    return trainable, {HEAD: head.get("batch_stats", {})}, scale
+
+
+def _expected(detector: Detector, samples: int) -> Any:
+    """Returns the variables as ``jax.ShapeDtypeStruct``."""
+    waveform = jax.ShapeDtypeStruct((1, samples), np.float32)
+    return jax.eval_shape(detector.init, jax.random.key(0), waveform)
+
+
 def to_variables(
     model: ModelSection, detector: Detector, state: Mapping[str, Any], samples: int
 ) -> dict[str, Any]:
@@ -76,8 +111,7 @@ def to_variables(
       UserError: arrays are missing, unexpected or misshapen; one report for each part
         names them all.
     """
-    waveform = jax.ShapeDtypeStruct((1, samples), np.float32)
-    expected: Any = jax.eval_shape(detector.init, jax.random.key(0), waveform)
+    expected = _expected(detector, samples)
     variables: dict[str, Any] = {"params": {}, "batch_stats": {}}
     for part, table in tables(model).items():
         own = {
