@@ -1,6 +1,7 @@
 """The README of a hub folder: the model card, and how to load the detector."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -87,7 +88,7 @@ print(classify(audio))"""
 def _heading(text: str, base: str | None) -> str:
     """Returns the YAML heading as the hub reads it, from that of the model card."""
     card = yaml.safe_load(text)
-    heading = {"library_name": "transformers"}
+    heading: dict[str, Any] = {"library_name": "transformers"}
     for key in ("pipeline_tag", "license", "base_model", "tags", "model-index"):
         if key in card:
             heading[key] = card[key]
