@@ -70,7 +70,8 @@ def write(
 
     def fill(path, leaf):
         name = jax.tree_util.keystr(path)
-        noise = 0.3 * rng.normal(size=leaf.shape).astype(leaf.dtype)
+        inputs = np.prod(leaf.shape[:-1]) if len(leaf.shape) > 1 else 10
+        noise = (rng.normal(size=leaf.shape) / inputs**0.5).astype(leaf.dtype)
         # scales and variances are positive
         return 0.5 + abs(noise) if "scale" in name or "var" in name else noise
 

@@ -125,8 +125,9 @@ def _labels(calibration: Calibration | None) -> str:
 def _transformers(config: Config) -> str:
     """Returns the section on loading the folder with ``transformers``."""
     seconds = config.crop_samples / 16_000
-    code = example(".").replace(
-        "name = '.'", 'name = "."  # this folder, or its name on the hub, "ORG/NAME"'
+    code = example("ORG/NAME").replace(
+        "name = 'ORG/NAME'",
+        'name = "ORG/NAME"  # on the hub, or the path of the folder',
     )
     return f"""\
 ## Use with transformers
@@ -179,10 +180,10 @@ same. No code of this folder is executed.
 import peft, transformers
 from transformers import AutoConfig, AutoModelForAudioClassification
 
-name = "."
+name = "ORG/NAME"
 config = AutoConfig.from_pretrained(name, trust_remote_code=True)
 model = AutoModelForAudioClassification.from_config(config, trust_remote_code=True)
 base = transformers.{cls}.from_pretrained({base or "PRETRAINED"!r})
 model.load_base(base{attribute})
-model = peft.PeftModel.from_pretrained(model, f"{{name}}/adapters")
+model = peft.PeftModel.from_pretrained(model, name, subfolder="adapters")
 ```"""

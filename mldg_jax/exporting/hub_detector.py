@@ -147,7 +147,7 @@ def _write_adapters(
     head = {
         name.removeprefix(f"{torch_state.HEAD}."): value
         for name, value in state.items()
-        if name.startswith(f"{torch_state.HEAD}.") and value.dtype == np.float32
+        if name.startswith(f"{torch_state.HEAD}.")
     }
     torch_export.peft(
         parts.trainable["frontend"],

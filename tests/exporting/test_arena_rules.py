@@ -1,6 +1,7 @@
 """The arena's EER and rules, against computations of another kind."""
 
 import hashlib
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -21,7 +22,7 @@ def crossing(bonafide, spoof):
         miss = Fraction(sum(x < t for x in bonafide), len(bonafide))
         alarm = Fraction(sum(x >= t for x in spoof), len(spoof))
         points.append((miss, alarm))
-    for (m0, a0), (m1, a1) in zip(points, points[1:], strict=False):
+    for (m0, a0), (m1, a1) in itertools.pairwise(points):
         if a1 <= m1:
             # m0 + s (m1 − m0) = a0 + s (a1 − a0)
             s = (a0 - m0) / ((a0 - m0) + (m1 - a1))

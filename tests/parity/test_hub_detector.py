@@ -111,7 +111,7 @@ def test_pipeline_and_the_loss(tmp_path):
 
     run, out = export(tmp_path, "base", "aasist", calibrated=True)
     classify = pipeline("audio-classification", str(out), trust_remote_code=True)
-    waveforms = list(speech_like(15_000)) + [speech_like(7_000)[1]]
+    waveforms = [*speech_like(15_000), speech_like(7_000)[1]]
     ours = our_scores(run, waveforms)
     for batch_size in (1, 3):
         for answer, score in zip(
@@ -131,6 +131,7 @@ def test_the_example_of_the_readme(tmp_path, monkeypatch, capsys):
     (code,) = re.findall(
         r"```python\n(import soundfile.*?)```", (out / "README.md").read_text(), re.S
     )
+    code = code.replace("ORG/NAME", str(out))
     waveform = speech_like(30_000)[0]
     soundfile.write(out / "recording.wav", waveform, 16_000, subtype="FLOAT")
     monkeypatch.chdir(out)
@@ -162,7 +163,9 @@ def test_peft_both_ways(tmp_path, frontend, head):
     model.load_base(pretrained(transformers, parts, frontend))
     waveforms = speech_like(9_000)
     before = torch_scores(model.eval(), waveforms)
-    adapted = peft.PeftModel.from_pretrained(model, out / "adapters").eval()
+    adapted = peft.PeftModel.from_pretrained(
+        model, str(out), subfolder="adapters"
+    ).eval()
     ours = our_scores(run, waveforms)
     np.testing.assert_allclose(torch_scores(adapted, waveforms), ours, atol=1e-5)
     assert np.abs(before - ours).max() > 1e-2

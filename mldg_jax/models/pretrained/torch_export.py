@@ -282,6 +282,12 @@ def _peft_settings(folder: Path, modules: Collection[str]) -> tuple[int, float]:
     return rank, alpha / (rank**0.5 if use_rslora else rank)
 
 
+def _dtype(value: Any) -> Any:
+    """Returns float32, but for counters their own dtype."""
+    dtype = np.asarray(value).dtype
+    return dtype if np.issubdtype(dtype, np.integer) else np.float32
+
+
 def _write(
     folder: Path,
     weights_name: str,
@@ -291,7 +297,7 @@ def _write(
 ) -> None:
     """Writes the weights first, so a folder with its config is complete."""
     # safetensors writes memory as is; an array that is not contiguous comes out wrong
-    arrays = {k: np.asarray(v, np.float32, order="C") for k, v in state.items()}
+    arrays = {k: np.asarray(v, _dtype(v), order="C") for k, v in state.items()}
     with replacing(folder / weights_name) as part:
         save_file(arrays, part, metadata={"format": "pt"})  # required by transformers
     with replacing(folder / config_name) as part:
