@@ -17,6 +17,7 @@ from mldg_jax.cli import (
     plan_commands,
     run_commands,
     score_commands,
+    submit_commands,
 )
 from mldg_jax.common.console import open_streams, show_log
 from mldg_jax.common.errors import UserError
@@ -123,6 +124,7 @@ def make_parser() -> argparse.ArgumentParser:
     for module in (
         run_commands,
         export_commands,
+        submit_commands,
         compare_commands,
         corpus_commands,
         score_commands,

@@ -13,11 +13,12 @@ examples:
   mldg export runs/mldg out                    load with peft.PeftModel
   mldg export runs/mldg out --format merged    load with transformers
   mldg export runs/mldg out --format onnx      load with onnxruntime
+  mldg export runs/mldg out --format hub       publish, or mldg_jax.load("out")
 
 The command prints how to use the export; it is in out/README.md, too. The formats peft
 and merged have the front-end alone: the back-end (the head) is in the run's
-trainable.safetensors. The format onnx has the whole detector, with its calibration; it
-is written only if its scores equal those of mldg score.
+trainable.safetensors. The formats onnx and hub have the whole detector, with its
+calibration. An ONNX model is written only if its scores equal those of mldg score.
 """
 
 

@@ -33,6 +33,11 @@ FORMATS: Mapping[str, Format] = {
         "the whole detector, for onnxruntime",
         ("quantise", "data_dir"),
     ),
+    "hub": Format(
+        "hub_detector",
+        "a folder for a model hub: the whole detector for transformers and onnxruntime",
+        ("data_dir",),
+    ),
 }
 
 
