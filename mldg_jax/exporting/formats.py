@@ -27,6 +27,11 @@ class Format(NamedTuple):
 FORMATS: Mapping[str, Format] = {
     "peft": Format("front_end", "the adapters, for peft.PeftModel"),
     "merged": Format("front_end", "the encoder with merged adapters, for transformers"),
+    "onnx": Format(
+        "onnx_detector",
+        "the whole detector, for onnxruntime",
+        ("quantise", "data_dir"),
+    ),
 }
 
 
