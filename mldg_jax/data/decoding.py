@@ -184,6 +184,10 @@ def _with_libsndfile(
     except (soundfile.LibsndfileError, TypeError, RuntimeError) as error:
         raise _TryPyAV(_words(error)) from None
     stack.enter_context(sound)
+    if sound.subtype == "OPUS":
+        # Without this, libsndfile takes a stream of ffmpeg, which counts the encoder's
+        # delay from its first page on, for one joined late, and keeps these 6.5 ms.
+        sound.seek(0)
     announced, incomplete = sound.frames / sound.samplerate, False
     if sound.format == "MP3":
         with _position_kept(file):

@@ -152,7 +152,8 @@ def detector_facts(
         "quantisation": metadata["quantisation"],
         "window_samples": int(metadata["window_samples"]),
         "sample_rate": int(metadata["sample_rate"]),
-        "calibration": fitted and {
+        "calibration": fitted
+        and {
             "n_bonafide": fitted.n_bonafide,
             "n_spoof": fitted.n_spoof,
         },

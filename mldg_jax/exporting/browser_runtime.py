@@ -114,8 +114,8 @@ def cache_folder() -> Path:
 
 def _way_out(package: RuntimePackage) -> str:
     return (
-        f"fetch it with `npm pack {package.name}@{package.version}`, on another machine "
-        f"if need be, and name the file: --runtime {package.tarball}"
+        f"fetch it with `npm pack {package.name}@{package.version}`, on another "
+        f"machine if need be, and name the file: --runtime {package.tarball}"
     )
 
 
@@ -128,8 +128,8 @@ def _read_source(place: Path, package: RuntimePackage) -> dict[str, bytes]:
             return _unpack(content, package)
     except OSError as error:
         raise UserError(
-            f"--runtime {place}: {error.strerror}; it must be the tarball or the folder "
-            f"of {package.title}"
+            f"--runtime {place}: {error.strerror}; it must be the tarball or the "
+            f"folder of {package.title}"
         ) from None
     name = next(iter(package.files))
     for folder in (place, place / "dist", place / "package" / "dist"):
@@ -182,10 +182,14 @@ def _cached(package: RuntimePackage) -> bytes:
     return content
 
 
+def _registry() -> str:
+    """Returns the registry that the environment names, as npm reads it."""
+    names = {name.lower(): value for name, value in os.environ.items()}
+    return names.get("npm_config_registry") or REGISTRY
+
+
 def _fetch(package: RuntimePackage) -> bytes:
-    registry = os.environ.get("npm_config_registry") or os.environ.get(
-        "NPM_CONFIG_REGISTRY", REGISTRY
-    )
+    registry = _registry()
     address = f"{registry.rstrip('/')}/{package.name}/-/{package.tarball}"
     if not address.startswith(("https://", "http://")):
         raise UserError(

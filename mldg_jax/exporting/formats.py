@@ -32,6 +32,11 @@ FORMATS: Mapping[str, Format] = {
         "the whole detector, for onnxruntime",
         ("quantise", "data_dir"),
     ),
+    "web": Format(
+        "browser_page",
+        "a page that scores recordings in the browser",
+        ("single_file", "runtime", "quantise", "data_dir"),
+    ),
 }
 
 

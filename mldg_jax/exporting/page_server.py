@@ -4,7 +4,9 @@ import contextlib
 import errno
 import functools
 import http.server
-from collections.abc import Callable
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,22 +73,47 @@ def open_server(folder: str | Path, port: int) -> http.server.ThreadingHTTPServe
         ) from None
 
 
-def serve(
-    folder: str | Path,
+def serve_run(
+    run: str | Path,
     port: int,
     *,
     opened: Callable[[str], None],
+    runtime: str | Path | None = None,
 ) -> None:
-    """Serves a page until Ctrl-C.
+    """Exports a run as a page to a temporary folder, and serves it until Ctrl-C.
 
     Args:
-      folder: of the page.
+      run: a finished run.
       port: see ``open_server``.
       opened: called with the page's address before the first request.
+      runtime: see ``browser_runtime.read_runtime``.
 
     Raises:
-      UserError: as ``open_server``.
+      UserError: as ``open_server`` and ``browser_page.export_run``.
     """
-    with open_server(folder, port) as server, contextlib.suppress(KeyboardInterrupt):
+    with (
+        _ended_by_signals(),
+        tempfile.TemporaryDirectory(prefix="mldg-serve-") as folder,
+        open_server(folder, port) as server,  # before the export, which takes seconds
+    ):
+        from mldg_jax.exporting import browser_page
+
+        browser_page.export_run(run, folder, "web", runtime=runtime)
         opened(f"http://{HOST}:{server.server_address[1]}/")
         server.serve_forever()
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Ends its block quietly at Ctrl-C or SIGTERM, so that nothing is left behind."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)

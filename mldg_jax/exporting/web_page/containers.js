@@ -36,7 +36,10 @@ function afterTag(bytes) {
 function oggStream(bytes) {
   const opus = indexOf(bytes, "OpusHead", 0, 4096);
   // Opus has no rate of its own: every decoder can give 48 kHz.
-  if (opus >= 0) return { kind: "opus", rate: 48000 };
+  if (opus >= 0) {
+    const recorded = viewOf(bytes).getUint32(opus + 12, true);
+    return { kind: "opus", rate: 48000, recordedAt: recorded };
+  }
   const vorbis = indexOf(bytes, "\x01vorbis", 0, 4096);
   if (vorbis >= 0) {
     return { kind: "vorbis", rate: viewOf(bytes).getUint32(vorbis + 12, true) };
@@ -123,8 +126,9 @@ function matroskaStream(bytes) {
 /**
  * Identifies a recording.
  * @param {Uint8Array} bytes the whole file.
- * @returns {{kind: string, rate: number | null}} kind: wav, flac, opus, vorbis, ogg, mp3,
- *   aac, mp4, matroska or unknown; rate in Hz, null if the file does not say it.
+ * @returns {{kind: string, rate: number | null, recordedAt?: number}} kind: wav, flac, opus,
+ *   vorbis, ogg, mp3, aac, mp4, matroska or unknown; rate in Hz, null if the file does not
+ *   say it; recordedAt, of Ogg Opus: the rate before it was encoded, 0 if not recorded.
  */
 export function identify(bytes) {
   if (["RIFF", "RF64"].includes(textAt(bytes, 0, 4)) && textAt(bytes, 8, 4) === "WAVE") {

@@ -11,13 +11,17 @@ const NOTES = {
     "The file does not say its sampling rate in a way that this page reads, so that the " +
     "browser resampled it: the score can differ from that of mldg score by 0.1 and more. " +
     "Convert the file to WAV or FLAC to be sure.",
+  opus:
+    "This is Opus, recorded at 24 kHz or less. A browser decodes it at 48 kHz and mldg " +
+    "score at the recorded rate, with other filters: the score can differ by up to 0.3.",
   vorbis:
-    "Browsers shorten Ogg Vorbis of a low sampling rate: the score can differ from that " +
+    "Some browsers shorten Ogg Vorbis of a low sampling rate: the score can differ from that " +
     "of mldg score by up to 0.5. Convert the file to WAV or FLAC to be sure.",
 };
 
-function notesFor({ kind, rate }) {
+function notesFor({ kind, rate, recordedAt = 0 }) {
   if (!rate) return [NOTES.rate];
+  if (recordedAt > 0 && recordedAt <= 24000) return [NOTES.opus];
   return kind === "vorbis" && rate < 16000 ? [NOTES.vorbis] : [];
 }
 
