@@ -185,8 +185,8 @@ def _with_libsndfile(
         raise _TryPyAV(_words(error)) from None
     stack.enter_context(sound)
     if sound.subtype == "OPUS":
-        # Without this, libsndfile takes a stream of ffmpeg, which counts the encoder's
-        # delay from its first page on, for one joined late, and keeps these 6.5 ms.
+        # Without this, libsndfile keeps the 6.5 ms before the recording (the pre-skip)
+        # of a stream whose clock does not begin at 0.
         sound.seek(0)
     announced, incomplete = sound.frames / sound.samplerate, False
     if sound.format == "MP3":

@@ -142,13 +142,11 @@ def detector_facts(
         f"{weights} with a {config.model.head['kind']} back-end, trained with the "
         f"objective {config.objective.name}"
     )
-    licence = " ".join(
-        [metadata["weights_licence"], metadata.get("weights_notice", "")]
-    )
+    terms = metadata.get("weights_notice") or metadata["weights_licence"]
     return {
         "name": visible(run.resolve().name),
         "description": visible(description),
-        "weights_licence": licence.strip(),
+        "weights_licence": terms,
         "quantisation": metadata["quantisation"],
         "window_samples": int(metadata["window_samples"]),
         "sample_rate": int(metadata["sample_rate"]),

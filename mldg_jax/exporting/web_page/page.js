@@ -45,6 +45,7 @@ async function attempt(name, task) {
   if (state.isBusy) return;
   setBusy(true);
   showProblem("");
+  element("announcement").textContent = ""; // the same result is announced again
   try {
     await task();
   } catch (error) {
@@ -120,7 +121,9 @@ function show(result) {
   element("result").hidden = false;
   redraw();
   const seconds = result.windows.at(-1).end.toFixed(1);
-  say(`${result.name}, ${seconds} s: score ${signed(result.score)}. ${meaning(result.score, isCalibrated)}`);
+  say(`Scored ${seconds} s of audio.`);
+  element("announcement").textContent =
+    `${result.name}: score ${signed(result.score)}. ${meaning(result.score, isCalibrated)}`;
 }
 
 function fillTable(windows) {

@@ -2,6 +2,15 @@
 
 const list = new Intl.ListFormat("en");
 const plainNumber = new Intl.NumberFormat("en");
+const languages = new Intl.DisplayNames("en", { type: "language" });
+
+function languageName(code) {
+  try {
+    return languages.of(code);
+  } catch {
+    return code; // not a code of BCP 47
+  }
+}
 
 /** A score with a sign and two decimals, with a real minus. */
 export function signed(score) {
@@ -58,7 +67,7 @@ function evaluationWords(evaluation) {
   const interval = evaluation.eer_interval;
   const range = interval ? `, 95 % interval ${percent(interval[0])} to ${percent(interval[1])}` : "";
   const seen = evaluation.trained_on.length
-    ? ` It was trained on some of these attacks (${list.format(evaluation.trained_on)}), so that new ones fare worse.`
+    ? ` It was trained on some of these attacks (${list.format(evaluation.trained_on)}), so that it errs more on new ones.`
     : "";
   return (
     `${evaluation.name}: ${percent(evaluation.eer)} equal error rate${range} (as many human ` +
@@ -75,7 +84,7 @@ export function facts(detector) {
     const attacks = list.format(Object.keys(training.spoof));
     rows.push(
       ["Trained on", `${plainNumber.format(training.bonafide)} human utterances of ` +
-        `${plainNumber.format(training.speakers)} speakers, languages ${list.format(training.languages)}`],
+        `${plainNumber.format(training.speakers)} speakers (${list.format(training.languages.map(languageName))})`],
       ["Attacks in training", `${attacks} (an attack is a way to make spoofed speech)`],
     );
   }
@@ -87,6 +96,7 @@ export function facts(detector) {
     rows.push(["Measured error", "not evaluated yet, so how often it errs is not known"]);
   }
   const seconds = (detector.window_samples / detector.sample_rate).toFixed(2);
+  if (detector.weights_licence) rows.push(["Pretrained weights", detector.weights_licence]);
   rows.push(
     ["Window", `${seconds} s; the score of a recording is the mean of its windows`],
     ["Made by", `mldg_jax ${detector.made_by.mldg_jax}, run by onnxruntime-web ` +
