@@ -1,6 +1,5 @@
 """An exported detector scores as ``mldg score`` does, and says what it is."""
 
-
 import numpy as np
 
 from mldg_jax.exporting.formats import export_run
