@@ -76,16 +76,20 @@ class Visit:
 
     def score(self, path) -> float:
         """Gives it a file and returns the score that it shows."""
-        self.page.set_input_files("#file", path)
-        self.page.wait_for_selector("#drop.busy", state="attached", timeout=5_000)
-        return self.result()
+        return self.result(lambda: self.page.set_input_files("#file", path))
 
-    def result(self) -> float:
-        """Waits for the score."""
-        self.page.wait_for_selector("#drop:not(.busy)", timeout=60_000)
+    def result(self, act) -> float:
+        """Does something, waits for the score that it leads to, and returns it."""
+        self.wait_for(act)
         problem = self.page.inner_text("#problem")
         assert not problem, problem
         return float(self.page.get_attribute("#score", "data-value"))
+
+    def wait_for(self, act) -> None:
+        """Does something and waits for its end."""
+        before = int(self.page.get_attribute("html", "data-finished") or 0)
+        act()
+        self.page.wait_for_selector(f'html[data-finished="{before + 1}"]')
 
 
 @pytest.fixture(scope="module")
@@ -170,28 +174,24 @@ def test_refusals_are_alerts(visit, tmp_path, content, message):
     else:
         samples = np.full(16_000, content, np.float32)
         soundfile.write(path, samples, 16_000, "FLOAT")
-    visit.page.set_input_files("#file", path)
+    visit.wait_for(lambda: visit.page.set_input_files("#file", path))
     alert = visit.page.get_by_role("alert")
-    alert.filter(has_text=message).wait_for(timeout=10_000)
-    assert "bad.wav: " in alert.inner_text()
+    assert "bad.wav: " in alert.inner_text() and message in alert.inner_text()
     assert not visit.page.is_visible("#result")
-    visit.page.wait_for_selector("#drop:not(.busy)")
 
 
 def test_a_drop_a_microphone_and_the_keyboard(visit, detector, tmp_path):
     page = visit.page
     path = recordings.write(tmp_path, "wav", 16_000)
-    page.evaluate(
-        """(bytes) => {
+    drop = """(bytes) => {
           const data = new DataTransfer();
           data.items.add(new File([new Uint8Array(bytes)], "dropped.wav"));
           document.getElementById("drop").dispatchEvent(
             new DragEvent("drop", { dataTransfer: data, bubbles: true }));
-        }""",
-        list(path.read_bytes()),
-    )
-    page.get_by_role("heading", name="dropped.wav").wait_for()
-    assert visit.result() == pytest.approx(expected(detector, path), abs=1e-3)
+        }"""
+    score = visit.result(lambda: page.evaluate(drop, list(path.read_bytes())))
+    assert score == pytest.approx(expected(detector, path), abs=1e-3)
+    assert page.get_by_role("heading", name="dropped.wav").is_visible()
     slider = page.get_by_role("slider", name="Score over time")
     slider.focus()
     page.keyboard.press("End")
@@ -202,9 +202,9 @@ def test_a_drop_a_microphone_and_the_keyboard(visit, detector, tmp_path):
     page.get_by_role("button", name="Record").click()
     page.get_by_role("button", name="Stop").wait_for()
     page.wait_for_timeout(1_500)  # the fake microphone beeps once a second
-    page.get_by_role("button", name="Stop").click()
-    page.get_by_role("heading", name="Recording of").wait_for()
-    assert np.isfinite(visit.result())
+    score = visit.result(page.get_by_role("button", name="Stop").click)
+    assert page.get_by_role("heading", name="Recording of").is_visible()
+    assert np.isfinite(score)
 
 
 def test_segment_scores_are_those_of_the_table(visit, detector, tmp_path):
