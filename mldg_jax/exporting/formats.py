@@ -38,6 +38,11 @@ FORMATS: Mapping[str, Format] = {
         "a folder for a model hub: the whole detector for transformers and onnxruntime",
         ("data_dir",),
     ),
+    "web": Format(
+        "browser_page",
+        "a page that scores recordings in the browser",
+        ("single_file", "runtime", "quantise", "data_dir"),
+    ),
 }
 
 
