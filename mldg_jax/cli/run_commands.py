@@ -36,7 +36,7 @@ run is finished, trainable.safetensors and MODEL_CARD.md. Ctrl-C finishes the st
 saves and stops. At the end the scores are calibrated on the corpus's dev split if it
 has one.
 
-methods of the files in configs/, the word after the colon:
+methods of the presets (`mldg configs` lists them), the word after the colon:
   frozen    train the head on the frozen front-end
   erm       train LoRA adapters and head on the pooled loss of all attacks
   mldg      the same parameters with MLDG: adapt to some attacks, and require that the
@@ -47,10 +47,10 @@ methods of the files in configs/, the word after the colon:
   Add ,smoke for a run of seconds.
 
 examples:
-  mldg train --config configs/debspoof.py:mldg --workdir runs/mldg
-  mldg train --config configs/debspoof.py:erm,smoke --workdir runs/try     (seconds)
+  mldg train --config debspoof:mldg --workdir runs/mldg
+  mldg train --config debspoof:erm,smoke --workdir runs/try     (seconds)
   validate every 500 steps on two held-out attacks, and keep the best checkpoint
-    mldg train --config configs/xlsr.py:mldg --workdir runs/x \\
+    mldg train --config xlsr:mldg --workdir runs/x \\
       --set 'validation.attacks=[A05, A06]' --set validation.every=500
   two processes, started on two hosts
     mldg train … --coordinator host0:1234 --processes 2 --process 0
@@ -83,7 +83,7 @@ def add(commands: Any) -> None:
 def _add_demo(demo: argparse.ArgumentParser) -> None:
     demo.add_argument(
         "--config",
-        default="configs/debspoof.py",
+        default="debspoof",
         metavar="FILE.py",
         help="config file with the methods frozen, erm and mldg; default: %(default)s",
     )
