@@ -12,6 +12,7 @@ from mldg_jax.cli import (
     compare_commands,
     config_commands,
     corpus_commands,
+    demo_commands,
     evaluate_commands,
     export_commands,
     plan_commands,
@@ -139,6 +140,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (
+        demo_commands,
         run_commands,
         export_commands,
         compare_commands,

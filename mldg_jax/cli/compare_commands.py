@@ -2,11 +2,11 @@
 
 import argparse
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
 from mldg_jax.cli.arguments import add_command, add_data_dir, add_overrides
+from mldg_jax.common import processes
 from mldg_jax.common.errors import UserError
 from mldg_jax.scoring.scheme import CHOICES
 
@@ -152,7 +152,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
     workers = arguments.workers
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if parallel.only_cpu() else 0
+        workers = processes.cores() if parallel.only_cpu() else 0
     vary = dict(map(varied, arguments.vary))
     if arguments.ranks:
         vary["model.lora.rank"] = _numbers("--ranks", arguments.ranks)

@@ -39,6 +39,6 @@ def test_a_copy_is_the_file_and_replaces_nothing(tmp_path):
     assert copied.read_text() == "edited"
     with pytest.raises(UserError, match=r"must end in \.py"):
         presets.copy("debspoof", tmp_path / "mine")
-    with pytest.raises(UserError, match="no config file or preset 'nope'.*debspoof"):
+    with pytest.raises(UserError, match=r"no config file or preset 'nope'.*debspoof"):
         presets.copy("nope", tmp_path)
     assert [x.name for x in tmp_path.iterdir()] == ["debspoof.py"]
