@@ -47,6 +47,7 @@ class Verdict(NamedTuple):
       file: the recording, a WAV file.
       kind: what it is, in words.
       label: 1 for bona fide, 0 for spoof.
+      unseen: an attack that was not trained on.
       language: language of the recording.
       score: log-likelihood ratio, above 0 for bona fide.
       audio: data URI of the recording.
@@ -55,14 +56,20 @@ class Verdict(NamedTuple):
     file: Path
     kind: str
     label: int
+    unseen: bool
     language: str
     score: float
     audio: str
 
+    @property
+    def right(self) -> bool:
+        """True if the score is on the side of the label."""
+        return (self.score > 0) == (self.label == BONAFIDE)
+
     def text(self) -> str:
         """Returns the decision in words, marked as right or wrong."""
-        label, word = (BONAFIDE, "bona fide") if self.score > 0 else (SPOOF, "spoof")
-        return f"{'✓' if label == self.label else '✗'} {word}"
+        word = "bona fide" if self.score > 0 else "spoof"
+        return f"{'✓' if self.right else '✗'} {word}"
 
     def score_text(self) -> str:
         """Returns the score with its sign and two decimals."""
@@ -94,9 +101,15 @@ class QuickResult(NamedTuple):
         return ["recording", "what it is", "score", "verdict"], rows
 
     def summary(self) -> str:
-        """Describes the detector's errors in two sentences."""
+        """Describes the detector's errors in a few sentences."""
+        fooled = any(v.unseen and not v.right for v in self.verdicts)
+        lesson = (
+            "The attack that was never trained on went undetected: this is where "
+            "detectors fail first, and what MLDG is meant to improve. "
+        )
         return (
-            f"Over all {self.trials} utterances of the test, {100 * self.eer:.0f} % "
+            (lesson if fooled else "")
+            + f"Over all {self.trials} utterances of the test, {100 * self.eer:.0f} % "
             "are misjudged at the equal error rate. So small a corpus shows how the "
             "programs work, not how good the method is: mldg demo compares methods, "
             "also on harder attacks."
@@ -177,6 +190,7 @@ def _verdicts(
                 file,
                 kind,
                 int(rows.label[row]),
+                attack in unseen,
                 str(rows.language[row]),
                 detector.score(rows.waveform(row), audio.SAMPLE_RATE),
                 demo_page.audio_uri(samples),
