@@ -66,10 +66,14 @@ class Verdict(NamedTuple):
         """True if the score is on the side of the label."""
         return (self.score > 0) == (self.label == BONAFIDE)
 
+    @property
+    def word(self) -> str:
+        """The decision, "bona fide" or "spoof"."""
+        return "bona fide" if self.score > 0 else "spoof"
+
     def text(self) -> str:
         """Returns the decision in words, marked as right or wrong."""
-        word = "bona fide" if self.score > 0 else "spoof"
-        return f"{'✓' if self.right else '✗'} {word}"
+        return f"{'✓' if self.right else '✗'} {self.word}"
 
     def score_text(self) -> str:
         """Returns the score with its sign and two decimals."""
@@ -85,7 +89,7 @@ class QuickResult(NamedTuple):
       eer: equal error rate on the split eval, a fraction.
       trials: number of utterances of eval.
       unseen: attacks of eval that were not trained on.
-      seconds: duration of training and scoring.
+      seconds: duration of training and scoring; None if the run existed.
     """
 
     run: Path
@@ -93,7 +97,7 @@ class QuickResult(NamedTuple):
     eer: float
     trials: int
     unseen: tuple[str, ...]
-    seconds: float
+    seconds: float | None
 
     def table(self) -> Table:
         """Returns the verdicts, a row for each recording."""
@@ -139,6 +143,7 @@ def run_quick_demo(config: Config, corpus: Path, workdir: Path) -> QuickResult:
     test = Test("eval", corpus, "eval")
     run = workdir / f"{config.method}-{config.seed}"
     job = Job(run, config, corpus, (test,))
+    is_new = bool(job.unscored())
     # In this process: a worker would import everything again, and use one core
     jobs.run("training", [job], workers=0)
     if not (run / CALIBRATION_FILE).exists():
@@ -161,9 +166,9 @@ def run_quick_demo(config: Config, corpus: Path, workdir: Path) -> QuickResult:
         metrics.eer(scores[real], scores[~real])[0],
         len(rows.label),
         tuple(unseen),
-        time.monotonic() - started,
+        time.monotonic() - started if is_new else None,
     )
-    page = render("quick_demo.html", result=result, seconds=round(result.seconds))
+    page = render("quick_demo.html", result=result)
     files.write_text(workdir / REPORT, page)
     return result
 
