@@ -71,7 +71,7 @@ def html(story: Story, test: Scored) -> str:
 
 
 def _alike(story: Story, test: Scored) -> dict[str, str]:
-    """Says by picture how far apart MLDG's and ERM's curves are, which look like one."""
+    """Says by picture how far apart the curves of MLDG and ERM are."""
     names = ("mldg", "erm")
     rows = story.comparison.rows
     if not set(names) <= rows.keys():
