@@ -9,6 +9,7 @@ devices.
 """
 
 import functools
+import logging
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from mldg_jax.common import compile_cache, provenance, run_folder
 from mldg_jax.common.config import Config, CorpusSection
+from mldg_jax.common.errors import UserError
 from mldg_jax.common.processes import pool, working_on
 from mldg_jax.data.attack_folds import training_rows, with_validation
 from mldg_jax.data.corpus import (
@@ -35,6 +37,8 @@ from mldg_jax.experiments.trial_sets import Test
 from mldg_jax.scoring import score_files
 from mldg_jax.scoring.calibration_trials import trials_of
 from mldg_jax.training import trajectory
+
+log = logging.getLogger(__name__)
 
 LFCC = run_folder.LFCC
 
@@ -161,14 +165,16 @@ def _calibrate(job: Job) -> None:
     from mldg_jax.scoring import scorer
 
     corpus, section = job.config.corpus, job.config.calibration
-    scorer.calibrate(
-        job.workdir,
-        load_split(job.corpus, section.split),
-        utterances=section.utterances,
-        trials=trials_of(
-            corpus, corpus.name, corpus.config, corpus.sha256, section.split
-        ),
-    )
+    of = corpus, corpus.name, corpus.config, corpus.sha256, section.split
+    try:
+        scorer.calibrate(
+            job.workdir,
+            load_split(job.corpus, section.split),
+            utterances=section.utterances,
+            trials=trials_of(*of),
+        )
+    except UserError as error:  # the run is complete without a calibration
+        log.warning("%s is not calibrated: %s", job.workdir, error)
 
 
 def _averaged(job: Job) -> Callable[[Corpus, Average | None], np.ndarray]:
