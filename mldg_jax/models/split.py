@@ -153,7 +153,7 @@ def parameter_shapes(detector: Detector, config: ModelSection, samples: int) -> 
     """
 
     def init(key, examples):
-        frontend = detector.frontend.init(key, examples).get("params", {})
+        frontend = dict(detector.frontend.init(key, examples)).get("params") or {}
         options = split_options(config)
         parts = init_parameters(key, detector, frontend, examples, **options)
         if is_own(config.frontend["kind"]) or is_own(config.head["kind"]):

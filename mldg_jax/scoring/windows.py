@@ -8,6 +8,7 @@ import numpy as np
 
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.episodes import crop
+from mldg_jax.data.mixdown import Waveform
 
 MOST_OVERLAP = 0.99  # a hundred windows where there was one
 
@@ -53,7 +54,7 @@ def starts(length: int, samples: int, overlap: float = 0.0) -> np.ndarray:
 
 
 def windows_of(
-    waveform: np.ndarray, samples: int, overlap: float = 0.0
+    waveform: Waveform, samples: int, overlap: float = 0.0
 ) -> Iterator[np.ndarray]:
     """Cuts a recording into windows.
 

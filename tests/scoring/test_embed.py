@@ -1,5 +1,7 @@
 """Embeddings of a recording: the hidden states of the trained front-end."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -20,16 +22,17 @@ def test_embed_is_the_front_ends_hidden_states(smoke_run):
     expected = []
     for begin in starts(len(wave), detector.samples):
         window = wave[None, begin : begin + detector.samples]
-        states = parts.detector.frontend.apply(
+        output: Any = parts.detector.frontend.apply(
             {"params": params}, window, hidden_states=True
-        )[1]
-        expected.append(np.stack([x[0] for x in states]))
+        )
+        expected.append(np.stack([x[0] for x in output[1]]))
     assert len(expected) > 1
     np.testing.assert_allclose(layers, np.concatenate(expected, 1), atol=2e-4)
     assert layers.shape[0] == parts.detector.frontend.layers + 1
-    bare = parts.detector.frontend.apply(
+    output = parts.detector.frontend.apply(
         {"params": parts.frontend}, window, hidden_states=True
-    )[1]
+    )
+    bare = output[1]
     frames = expected[0].shape[1]
     assert abs(layers[-1, -frames:] - bare[-1][0]).max() > 1e-3  # it is the trained one
 
