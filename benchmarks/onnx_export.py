@@ -167,7 +167,7 @@ def score(session: OnnxSession, rows: Corpus, samples: int) -> np.ndarray:
     """
     scores = []
     for waveform in waveforms(rows):
-        first = scorer.starts(len(waveform), samples)
+        first = windows.starts(len(waveform), samples)
         windows = [crop(waveform[i : i + samples], samples, 0.0) for i in first]
         scores.append(session.outputs(np.stack(windows))[0].mean())
     return np.array(scores, np.float64)
