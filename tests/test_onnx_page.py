@@ -16,6 +16,7 @@ from tests import signals
 from tests.models.onnx_graph import detectors
 
 PAGE = (Path(__file__).parents[1] / "docs" / "onnx.md").read_text()
+SAMPLES = 6_000  # more than the shortest recording that mldg score takes
 (PROGRAM,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 
 
@@ -24,15 +25,15 @@ def exported(tmp_path_factory):
     """Returns a detector and the folder with its ``out/model.onnx``."""
     config = read_config_file("tests/tiny.py:mldg")
     model = create_detector(config.model)
-    variables = detectors.randomize(model, config.crop_samples)
-    detector = Scorer(model, variables, config.crop_samples, config)
+    variables = detectors.randomize(model, SAMPLES)
+    detector = Scorer(model, variables, SAMPLES, config)
     folder = tmp_path_factory.mktemp("page")
-    few = CheckWindows(detectors.windows(1_600, 10), "noise", False)
+    few = CheckWindows(detectors.windows(SAMPLES, 10), "noise", False)
     export = onnx_detector.write(detector, folder / "out" / "model.onnx", windows=few)
     return detector, folder, export
 
 
-@pytest.mark.parametrize("length", [700, 1_600, 1_601, 3_200, 9_999])
+@pytest.mark.parametrize("length", [4_000, 6_000, 6_001, 12_000, 33_333])
 def test_the_program_scores_recordings(exported, length, monkeypatch):
     detector, folder, _ = exported
     monkeypatch.chdir(folder)
