@@ -4,7 +4,6 @@ Nothing is fetched. Links, cross-references and the table of contents are checke
 ``make docs`` turns every warning into an error.
 """
 
-import os
 import re
 import shutil
 import sys
@@ -12,12 +11,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # autodoc imports the package
 
 import mldg_jax  # noqa: E402
 
 project = "mldg_jax"
-copyright = "the authors of mldg_jax, Apache-2.0"
+author = "the authors of mldg_jax"
+copyright = f"{author}, Apache-2.0"
 release = version = mldg_jax.__version__
 
 extensions = [
@@ -53,6 +52,8 @@ python_use_unqualified_type_names = True
 python_display_short_literal_types = True
 python_maximum_signature_line_length = 88
 napoleon_use_rtype = False
+napoleon_use_ivar = True
+napoleon_attr_annotations = False  # the signature has them
 # The types of annotations: those of other packages could only be resolved with their
 # inventories from the network. Roles that a page or docstring writes are checked.
 nitpick_ignore_regex = [("py:(class|obj)", ".*")]
@@ -60,7 +61,7 @@ nitpick_ignore_regex = [("py:(class|obj)", ".*")]
 html_theme = "sphinx_book_theme"
 html_title = "mldg_jax"
 html_static_path = ["_static"]
-html_css_files = ["wide.css"]
+html_css_files = ["site.css"]
 html_theme_options = {
     "show_toc_level": 2,
     "use_download_button": False,
