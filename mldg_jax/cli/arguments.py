@@ -111,9 +111,9 @@ def add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--config",
         required=True,
-        metavar="FILE.py:METHOD",
-        help="config file and method, e.g. configs/debspoof.py:mldg; methods: frozen, "
-        "erm, control, mldg, mldg2, full",
+        metavar="CONFIG:METHOD",
+        help="a preset (see mldg configs) or a file, and a method, e.g. debspoof:mldg "
+        "or my_config.py:mldg; methods: frozen, erm, control, mldg, mldg2, full, …",
     )
     add_overrides(command)
 

@@ -93,6 +93,16 @@ def pool(
         workers.shutdown()
 
 
+def cores() -> int:
+    """Returns the number of CPU cores that this process may use, at least 1.
+
+    Systems without CPU affinity (macOS) count all cores.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def working_on(what: str) -> None:
     """Notes what a worker has in hand, for the message in case it dies.
 

@@ -17,13 +17,12 @@ the demo continues.
 
 import functools
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mldg_jax.common import files
+from mldg_jax.common import files, processes
 from mldg_jax.common.config import Config
 from mldg_jax.common.config_values import to_dict, with_values
 from mldg_jax.data.corpus import read_summary
@@ -33,7 +32,7 @@ from mldg_jax.experiments.demo_story import Story
 from mldg_jax.experiments.jobs import LFCC, Job, Test
 from mldg_jax.experiments.results import MethodResult
 from mldg_jax.experiments.selection import select
-from mldg_jax.training import log
+from mldg_jax.training import log, parallel
 from mldg_jax.training.config_files import read_config_file
 
 METHODS = {
@@ -86,7 +85,8 @@ def run_demo(
       corpus: folder of the prepared corpus, with splits train, dev and eval.
       workdir: folder for the runs, results.json, tables.md, figures/ and report.html.
       seeds: runs per method.
-      workers: number of processes; None for one per CPU core.
+      workers: number of processes; 0 to run everything here, on all devices. None for
+        one per CPU core or, with a GPU or TPU, 0.
 
     Returns:
       The story, as written to results.json.
@@ -97,7 +97,8 @@ def run_demo(
     """
     files.check_folder(workdir)
     started = time.monotonic()
-    workers = workers or len(os.sched_getaffinity(0))
+    if workers is None:  # several processes cannot share an accelerator's memory
+        workers = processes.cores() if parallel.only_cpu() else 0
     summary = read_summary(corpus)
     corpus_values = {
         "corpus.config": corpus.parent.name,

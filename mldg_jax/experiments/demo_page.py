@@ -150,13 +150,25 @@ def audio_uri(clip: np.ndarray) -> str:
     Returns:
       The URI.
     """
+    return "data:audio/wav;base64," + base64.b64encode(wav(clip)).decode()
+
+
+def wav(clip: np.ndarray) -> bytes:
+    """Encodes a waveform as a WAV file.
+
+    Args:
+      clip: (samples,) int16, 16 kHz.
+
+    Returns:
+      The content of the file.
+    """
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
         file.writeframes(np.asarray(clip, "<i2").tobytes())
-    return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
 
 
 def _counts_table(story: Story) -> Table:

@@ -150,5 +150,14 @@ _FULL = {
     "phase_voc": Attack("phase_voc", seen=False),
 }
 
-ATTACKS = {"small": _SMALL, "full": _FULL}
+# Nothing here needs a synthesiser that only root can install
+_QUICK = {
+    name: _SMALL[name]
+    for name in (
+        *("piper_vits", "gl_mel", "lpc_voc", "world_copy", "world_shift"),
+        *("kokoro", "phase_voc"),
+    )
+}
+
+ATTACKS = {"small": _SMALL, "full": _FULL, "quick": _QUICK}
 """Attacks by size and name, in corpus order."""

@@ -45,7 +45,7 @@ def python_versions(size: str) -> dict[str, str]:
     """Returns the versions of the Python packages that a build uses, by name.
 
     Args:
-      size: "small" or "full".
+      size: "small", "full" or "quick".
 
     Returns:
       Version by package name.
@@ -72,7 +72,7 @@ def synthesisers(size: str) -> tuple[str, ...]:
     """Returns the requirements of the attacks of one size.
 
     Args:
-      size: "small" or "full".
+      size: "small", "full" or "quick".
 
     Returns:
       Requirements as ``pip`` takes them.
@@ -84,7 +84,7 @@ def synthesiser_names(size: str) -> list[str]:
     """Returns the names of the Python packages of the attacks of one size.
 
     Args:
-      size: "small" or "full".
+      size: "small", "full" or "quick".
 
     Returns:
       Package names without versions.
