@@ -38,7 +38,9 @@ ELSEWHERE = {
     "source .venv/bin/activate": "changes the shell; .ci/fresh names .venv/bin",
     "pip install": "needs the network; tests/test_docs.py checks the extras",
     "mldg analyse": "takes a minute; tests/analysis/test_analyse.py runs its parts",
+    "mldg demo --quick": "tests/experiments/test_quick_demo.py runs it",
     "mldg demo": "tests/experiments/test_demo.py runs it from corpus to report",
+    "mldg export": "tests/exporting and tests/cli/test_cli.py export every form",
 }
 BLOCKS = documents.blocks(README)
 SHELL = [block for block in BLOCKS if block.language in documents.SHELLS]
@@ -53,7 +55,7 @@ def home(tmp_path_factory, smoke_run):
     folder = tmp_path_factory.mktemp("home")
     (folder / "configs").symlink_to(ROOT / "configs")
     small_debspoof.make(folder / "data", "small")
-    shutil.copytree(smoke_run, folder / "runs/demo/mldg-0")
+    shutil.copytree(smoke_run, folder / "runs/quick/mldg-0")
     (folder / "wav").mkdir()
     corpus = find_corpus("debspoof", "small", folder / "data")
     lines, scores, keys = [["path", "label", "attack", "speaker", "split"]], [], []
