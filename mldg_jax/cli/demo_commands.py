@@ -19,7 +19,7 @@ continues.
 
 --quick takes two minutes instead: one detector, trained with MLDG and one seed on a
 small part of the corpus, judges three recordings that it was not trained on, one of
-them from a synthesiser that it never met. Needs no root either.
+them from an attack that it never met. Needs no root either.
 
 examples:
   mldg demo --quick

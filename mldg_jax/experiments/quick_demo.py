@@ -36,8 +36,8 @@ from mldg_jax.scoring.calibration_trials import trials_of
 
 REPORT = "report.html"
 RECORDINGS = "recordings"
-# The attacks that are most interesting to hear: two neural synthesisers
-PREFERRED = ("piper_vits", "kokoro")
+PREFERRED = ("piper_vits", "phase_voc")
+"""Attacks to show if there are such: a neural synthesiser, and one never trained on."""
 
 
 class Verdict(NamedTuple):
@@ -98,7 +98,8 @@ class QuickResult(NamedTuple):
         return (
             f"Over all {self.trials} utterances of the test, {100 * self.eer:.0f} % "
             "are misjudged at the equal error rate. So small a corpus shows how the "
-            "programs work, not how good the method is: mldg demo compares methods."
+            "programs work, not how good the method is: mldg demo compares methods, "
+            "also on harder attacks."
         )
 
 

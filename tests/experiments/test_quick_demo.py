@@ -39,7 +39,7 @@ def test_three_verdicts_are_those_of_mldg_score(command, capsys):
     printed = capsys.readouterr().out
     rows = re.findall(r"(\S+\.wav) +(.+?) +([+−][\d.]+) +([✓✗]) (.+)", printed)
     kinds = [kind.split(",")[0] for _, kind, *_ in rows]
-    assert kinds == ["bona fide", "spoof: piper_vits", "spoof: kokoro"]
+    assert kinds == ["bona fide", "spoof: piper_vits", "spoof: phase_voc"]
     assert "never trained on" in rows[2][1] and "of the training" in rows[1][1]
 
     files = [row[0] for row in rows]
@@ -76,7 +76,7 @@ def test_options_of_the_full_demo_are_refused(option, capsys):
 
 
 def test_recordings_are_chosen_by_kind_and_length_alone():
-    attacks = ["-", "-", "lpc", "piper_vits", "piper_vits", "phase", "new"]
+    attacks = ["-", "-", "lpc", "piper_vits", "piper_vits", "older", "new"]
     lengths = [5, 9, 20, 6, 7, 3, 30]
     rows = Corpus(
         utterance=np.array([str(i) for i in range(7)]),
@@ -86,7 +86,7 @@ def test_recordings_are_chosen_by_kind_and_length_alone():
         language=np.array(["en"] * 7),
         audio=[np.zeros(n, np.int16) for n in lengths],
     )
-    assert quick_demo.chosen_rows(rows, ["new", "phase"]) == [1, 4, 6]
+    assert quick_demo.chosen_rows(rows, ["new", "older"]) == [1, 4, 6]
     assert quick_demo.chosen_rows(rows, []) == [1, 4]
     few = rows.take(np.arange(3))
     assert quick_demo.chosen_rows(few, []) == [1, 2]

@@ -30,6 +30,8 @@ SYNTHESISERS = (
     "pyworld-prebuilt>=0.3.6.post1",
 )
 """Python packages of the attacks, pinned as in setup.cfg."""
+QUICK_SYNTHESISERS = tuple(x for x in SYNTHESISERS if not x.startswith("kokoro"))
+"""Packages of size "quick"."""
 FULL_SYNTHESISERS = ("hibari-tts==0.2.1", "py-nanotts==0.1.1")
 """Additional packages of size "full"."""
 
@@ -77,6 +79,8 @@ def synthesisers(size: str) -> tuple[str, ...]:
     Returns:
       Requirements as ``pip`` takes them.
     """
+    if size == "quick":
+        return QUICK_SYNTHESISERS
     return SYNTHESISERS + (FULL_SYNTHESISERS if size == "full" else ())
 
 

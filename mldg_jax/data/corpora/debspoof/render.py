@@ -61,7 +61,8 @@ def render(
     seconds: defaultdict[str, float] = defaultdict(float)
     state = _read_state(plan, clips)
     if needed(plan, state):
-        model = neural.prepare_kokoro(cache)
+        spoken = any(clip.attack.startswith("kokoro") for clip in plan.clips)
+        model = neural.prepare_kokoro(cache) if spoken else cache
         total = sum(plan.quotas.values())
         total = min(total, len(plan.clips))
         done = sum(state.get(clip.utterance, False) for clip in plan.clips)

@@ -241,7 +241,7 @@ def test_quick_needs_no_root_and_no_recordings_that_differ_between_releases(rows
     )
     attacks = {split: {c.attack for c in plan.clips if c.split == split} - {"-"}
                for split in splits.SPLITS}  # fmt: skip
-    assert attacks["eval"] - attacks["train"] == {"kokoro", "phase_voc"}
+    assert attacks["eval"] - attacks["train"] == {"phase_voc", "world_swap"}
     assert attacks["dev"] == attacks["train"] < attacks["eval"]
     for split in splits.SPLITS:
         own = {cell: n for cell, n in quotas.items() if cell.startswith(f"{split}/")}
