@@ -99,9 +99,17 @@ def _is_field(app, what, name, member, skip, options):
     return True if type(member).__name__ == "_tuplegetter" else None
 
 
+def _drop_flax_arguments(app, what, name, obj, options, signature, annotation):
+    """Drops ``parent`` and ``name``, which Flax adds to the signature of a module."""
+    if signature and "_Sentinel" in signature:
+        signature = signature[: signature.index("parent: ")].rstrip(", ") + ")"
+    return signature, annotation
+
+
 def setup(app):
     """Connects the functions above."""
     app.connect("config-inited", _copy_notebooks)
     app.connect("source-read", _relocate)
     app.connect("source-read", _drop_pending)
     app.connect("autodoc-skip-member", _is_field)
+    app.connect("autodoc-process-signature", _drop_flax_arguments)
