@@ -15,9 +15,11 @@ from mldg_jax.cli import (
     demo_commands,
     evaluate_commands,
     export_commands,
+    machine_commands,
     plan_commands,
     run_commands,
     score_commands,
+    submit_commands,
 )
 from mldg_jax.common.console import open_streams, show_log
 from mldg_jax.common.errors import UserError
@@ -143,6 +145,7 @@ def make_parser() -> argparse.ArgumentParser:
         demo_commands,
         run_commands,
         export_commands,
+        submit_commands,
         compare_commands,
         config_commands,
         corpus_commands,
@@ -150,6 +153,7 @@ def make_parser() -> argparse.ArgumentParser:
         evaluate_commands,
         analysis_commands,
         plan_commands,
+        machine_commands,
     ):
         module.add(commands)
     return parser

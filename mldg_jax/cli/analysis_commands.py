@@ -69,6 +69,8 @@ def add(commands: Any) -> None:
 
 
 def _analyse(arguments: argparse.Namespace) -> None:
+    import jax
+
     from mldg_jax.analysis import run_comparison, study, subjects
     from mldg_jax.analysis.report import analysis_page
     from mldg_jax.common.files import check_folder
@@ -97,14 +99,15 @@ def _analyse(arguments: argparse.Namespace) -> None:
     def show(stage: str) -> None:
         print(f"{stage} …", file=sys.stderr, flush=True)
 
-    if len(loaded) == 1:
-        result = study.analyse_run(
-            loaded[0], examples, seed=arguments.seed, report=show
-        )
-        for note in result.notes:
-            print(note, file=sys.stderr)
-    else:
-        result = run_comparison.compare_runs(loaded, examples, report=show)
+    with jax.default_matmul_precision("highest"):  # curvature suffers from rounding
+        if len(loaded) == 1:
+            result = study.analyse_run(
+                loaded[0], examples, seed=arguments.seed, report=show
+            )
+            for note in result.notes:
+                print(note, file=sys.stderr)
+        else:
+            result = run_comparison.compare_runs(loaded, examples, report=show)
     *_, report = analysis_page.write(result, output)
     print(f"{report}: open it in a browser; arrays.npz next to it has every number")
 

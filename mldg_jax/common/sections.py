@@ -274,12 +274,19 @@ class ComputeSection:
       scan: compile one layer and loop over it, which shortens compilation.
       micro_batches: number of parts in which the front-end processes each half of an
         episode; more parts need less memory.
+      precision: of float32 matrix products in training on accelerators: "default" is
+        the device's fastest (TF32 on NVIDIA, one bfloat16 pass on TPU), "highest" full
+        float32. Scoring, analyses and exports always use full float32.
+      mapping: how the step runs on several devices: ``pmap``, or ``shard_map`` under
+        ``jit``. The results are the same.
     """
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: bool = False
     scan: bool = False
     micro_batches: Annotated[int, Within(1, 4_096)] = 1
+    precision: Literal["default", "high", "highest"] = "default"
+    mapping: Literal["pmap", "shard_map"] = "pmap"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ devices.
 
 import functools
 import itertools
-import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -20,9 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from mldg_jax.common import provenance, run_folder
+from mldg_jax.common import processes, provenance, run_folder
 from mldg_jax.common.config import Config, CorpusSection
-from mldg_jax.common.processes import pool, working_on
 from mldg_jax.data.attack_folds import training_rows, with_validation
 from mldg_jax.data.corpus import (
     BONAFIDE,
@@ -142,13 +140,12 @@ def _run_in_processes(
     todo: Sequence[Job], workers: int, progress: Callable[[int], Any]
 ) -> None:
     cache = Path(todo[0].workdir).parent / "xla"
-    # spawn: a forked child would inherit the threads of JAX
-    with multiprocessing.get_context("spawn").Manager() as manager:
-        steps, ranks = manager.Queue(), manager.Queue()
+    with processes.manager() as shared:
+        steps, ranks = shared.Queue(), shared.Queue()
         for rank in range(workers):
             ranks.put(rank)
-        with pool(workers, _start, (ranks, cache)) as processes:
-            tasks = [processes.submit(_run_in_worker, job, steps) for job in todo]
+        with processes.pool(workers, _start, (ranks, cache)) as opened:
+            tasks = [opened.submit(_run_in_worker, job, steps) for job in todo]
             _watch(tasks, steps, progress)
 
 
@@ -171,7 +168,7 @@ def _start(ranks: Any, cache: Path) -> None:
 
 
 def _run_in_worker(job: Job, steps: Any) -> None:
-    working_on(str(job.workdir))
+    processes.working_on(str(job.workdir))
     _run_job(job, steps.put, all_devices=False)
 
 

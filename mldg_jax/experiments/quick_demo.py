@@ -47,6 +47,7 @@ class Verdict(NamedTuple):
       file: the recording, a WAV file.
       kind: what it is, in words.
       label: 1 for bona fide, 0 for spoof.
+      unseen: an attack that was not trained on.
       language: language of the recording.
       score: log-likelihood ratio, above 0 for bona fide.
       audio: data URI of the recording.
@@ -55,14 +56,24 @@ class Verdict(NamedTuple):
     file: Path
     kind: str
     label: int
+    unseen: bool
     language: str
     score: float
     audio: str
 
+    @property
+    def right(self) -> bool:
+        """True if the score is on the side of the label."""
+        return (self.score > 0) == (self.label == BONAFIDE)
+
+    @property
+    def word(self) -> str:
+        """The decision, "bona fide" or "spoof"."""
+        return "bona fide" if self.score > 0 else "spoof"
+
     def text(self) -> str:
         """Returns the decision in words, marked as right or wrong."""
-        label, word = (BONAFIDE, "bona fide") if self.score > 0 else (SPOOF, "spoof")
-        return f"{'✓' if label == self.label else '✗'} {word}"
+        return f"{'✓' if self.right else '✗'} {self.word}"
 
     def score_text(self) -> str:
         """Returns the score with its sign and two decimals."""
@@ -78,7 +89,7 @@ class QuickResult(NamedTuple):
       eer: equal error rate on the split eval, a fraction.
       trials: number of utterances of eval.
       unseen: attacks of eval that were not trained on.
-      seconds: duration of training and scoring.
+      seconds: duration of training and scoring; None if the run existed.
     """
 
     run: Path
@@ -86,7 +97,7 @@ class QuickResult(NamedTuple):
     eer: float
     trials: int
     unseen: tuple[str, ...]
-    seconds: float
+    seconds: float | None
 
     def table(self) -> Table:
         """Returns the verdicts, a row for each recording."""
@@ -94,9 +105,15 @@ class QuickResult(NamedTuple):
         return ["recording", "what it is", "score", "verdict"], rows
 
     def summary(self) -> str:
-        """Describes the detector's errors in two sentences."""
+        """Describes the detector's errors in a few sentences."""
+        fooled = any(v.unseen and not v.right for v in self.verdicts)
+        lesson = (
+            "The attack that was never trained on went undetected: this is where "
+            "detectors fail first, and what MLDG is meant to improve. "
+        )
         return (
-            f"Over all {self.trials} utterances of the test, {100 * self.eer:.0f} % "
+            (lesson if fooled else "")
+            + f"Over all {self.trials} utterances of the test, {100 * self.eer:.0f} % "
             "are misjudged at the equal error rate. So small a corpus shows how the "
             "programs work, not how good the method is: mldg demo compares methods, "
             "also on harder attacks."
@@ -126,6 +143,7 @@ def run_quick_demo(config: Config, corpus: Path, workdir: Path) -> QuickResult:
     test = Test("eval", corpus, "eval")
     run = workdir / f"{config.method}-{config.seed}"
     job = Job(run, config, corpus, (test,))
+    is_new = bool(job.unscored())
     # In this process: a worker would import everything again, and use one core
     jobs.run("training", [job], workers=0)
     if not (run / CALIBRATION_FILE).exists():
@@ -148,9 +166,9 @@ def run_quick_demo(config: Config, corpus: Path, workdir: Path) -> QuickResult:
         metrics.eer(scores[real], scores[~real])[0],
         len(rows.label),
         tuple(unseen),
-        time.monotonic() - started,
+        time.monotonic() - started if is_new else None,
     )
-    page = render("quick_demo.html", result=result, seconds=round(result.seconds))
+    page = render("quick_demo.html", result=result)
     files.write_text(workdir / REPORT, page)
     return result
 
@@ -177,6 +195,7 @@ def _verdicts(
                 file,
                 kind,
                 int(rows.label[row]),
+                attack in unseen,
                 str(rows.language[row]),
                 detector.score(rows.waveform(row), audio.SAMPLE_RATE),
                 demo_page.audio_uri(samples),

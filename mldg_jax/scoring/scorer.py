@@ -220,8 +220,10 @@ def starts(length: int, samples: int, overlap: float = 0.0) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames="detector")
 def _score(variables: Any, waveform: jax.Array, *, detector: Detector):
-    logits: Any = detector.apply(variables, waveform)
-    return score_logits(logits)
+    # Otherwise accelerators round to TF32 or bfloat16, and scores depend on the device.
+    with jax.default_matmul_precision("highest"):
+        logits: Any = detector.apply(variables, waveform)
+        return score_logits(logits)
 
 
 def stream(

@@ -129,7 +129,7 @@ def train(
     parameter_shapes(detector, config.model, config.crop_samples)  # or it is refused
     count = len(domains.attacks)
     step = build_step(config, detector, axis_name=axis_name, num_domains=count)
-    step = parallel.compile_step(step, devices)
+    step = parallel.compile_step(step, devices, config.compute.mapping)
     episode_of = make(devices=parallel.local_shard(devices))
     drawn = episodes.sample_episode(
         domains, seed=config.seed, step=0, **_episode_options(config)

@@ -75,6 +75,15 @@ def test_options_of_the_full_demo_are_refused(option, capsys):
     assert f"leave out {option[0]}, or --quick" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("score", [0.5, -0.5])
+def test_an_undetected_unseen_attack_is_explained(score, tmp_path):
+    verdict = quick_demo.Verdict(tmp_path, "spoof", 0, True, "en", score, "")
+    result = quick_demo.QuickResult(tmp_path, (verdict,), 0.25, 80, ("new",), 1.0)
+    assert ("went undetected" in result.summary()) == (score > 0)
+    assert "80 utterances" in result.summary() and "25 %" in result.summary()
+    assert verdict.text() == ("✗ bona fide" if score > 0 else "✓ spoof")
+
+
 def test_recordings_are_chosen_by_kind_and_length_alone():
     attacks = ["-", "-", "lpc", "piper_vits", "piper_vits", "older", "new"]
     lengths = [5, 9, 20, 6, 7, 3, 30]
