@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
 CORES := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo quick test test-parity test-full test-browser test-newest fresh \
-  package lint format bench notebooks golden clean
+  package lint format bench notebooks docs golden clean
 
 help:
 	@echo "make demo         build the corpus, train four methods, write runs/demo/report.html"
@@ -23,6 +23,7 @@ help:
 	@echo "make install      create .venv with pinned dependencies"
 	@echo "make lint         run ruff format --check, ruff check and pyright"
 	@echo "make bench        run benchmarks/ (installs torch)"
+	@echo "make docs         build the documentation, docs/_build/html/index.html"
 	@echo "make notebooks    execute notebooks/*.py on DebSpoof and write their .ipynb"
 
 install: $(VENV)/.installed
@@ -97,6 +98,16 @@ bench: $(VENV)/.parity
 
 notebooks: install
 	@$(BIN)/python notebooks/build.py
+
+$(VENV)/.docs: $(VENV)/.installed
+	@$(PIP) -e '.[docs]'
+	@touch $@
+
+# Every warning is an error: a link that leads nowhere, a page that no page lists.
+docs: $(VENV)/.docs
+	@$(BIN)/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going \
+	  docs docs/_build/html
+	@echo "docs/_build/html/index.html: open it in a browser"
 
 golden: $(VENV)/.parity
 	@for maker in whisper wav2vec2 make_torch_files; do \
