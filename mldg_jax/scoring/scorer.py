@@ -6,7 +6,6 @@ the training crops, evenly spread to cover it, and its score is their mean. One 
 program scores all recordings, and windows of several of them share a batch.
 """
 
-import functools
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mldg_jax import lora
@@ -26,8 +24,8 @@ from mldg_jax.data import audio
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus, spread
 from mldg_jax.data.mixdown import Waveform
 from mldg_jax.models import pretrained, split
-from mldg_jax.models.detector import Detector, create_detector, score_logits
-from mldg_jax.scoring import model_card
+from mldg_jax.models.detector import Detector, create_detector
+from mldg_jax.scoring import model_card, programs
 from mldg_jax.scoring.calibration import (
     CALIBRATION_FILE,
     Calibration,
@@ -114,7 +112,9 @@ class Scorer(NamedTuple):
         prepared = audio.prepare(waveform, sample_rate)
         batches = _batches(self.samples, windows_of(prepared, self.samples, overlap))
         states = [
-            np.asarray(_states(self.variables, batch, detector=self.detector))[:, :size]
+            np.asarray(
+                programs.layer_states(self.variables, batch, detector=self.detector)
+            )[:, :size]
             for batch, size in batches
         ]
         joined = np.concatenate(states, axis=1)  # (layers + 1, windows, frames, dim)
@@ -205,22 +205,6 @@ def load_parameters(run: str | Path) -> RunParameters:
     return RunParameters(config, detector, *trained, frontend)
 
 
-@functools.partial(jax.jit, static_argnames="detector")
-def _states(variables: Any, waveform: jax.Array, *, detector: Detector):
-    def states(module, x):
-        return jnp.stack(module.layers(x))
-
-    return detector.apply(variables, waveform, method=states)
-
-
-@functools.partial(jax.jit, static_argnames="detector")
-def _score(variables: Any, waveform: jax.Array, *, detector: Detector):
-    # Otherwise accelerators round to TF32 or bfloat16, and scores depend on the device.
-    with jax.default_matmul_precision("highest"):
-        logits: Any = detector.apply(variables, waveform)
-        return score_logits(logits)
-
-
 def stream(
     scorer: Scorer, waveforms: Iterable[Waveform], overlap: float = 0.0
 ) -> Iterator[Windows]:
@@ -262,7 +246,7 @@ def _score_windows(
 ) -> Iterator[np.float64]:
     """Scores windows, each (samples,) float32, in batches and in order."""
     for batch, size in _batches(scorer.samples, windows):
-        logits = _score(scorer.variables, batch, detector=scorer.detector)
+        logits = programs.scores(scorer.variables, batch, detector=scorer.detector)
         scores = np.asarray(logits, np.float64)[:size]
         if scorer.calibration is not None:
             scores = apply_calibration(scorer.calibration, scores)

@@ -173,7 +173,8 @@ def bench(monkeypatch):
         @abc.abstractmethod
         def score_batch(self, audios, srs): ...
 
-        def unload(self): ...
+        def unload(self):
+            return None
 
     package = types.ModuleType("speech_spoof_bench")
     package.model = types.ModuleType("speech_spoof_bench.model")

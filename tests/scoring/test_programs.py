@@ -6,14 +6,14 @@ import jax
 import jax.export
 import numpy as np
 
-from mldg_jax.scoring import scorer
+from mldg_jax.scoring import programs, scorer
 
 
 def test_scores_are_computed_in_full_float32_on_every_platform(smoke_run):
     """Accelerators would round products to TF32 or bfloat16."""
     ready = scorer.load(smoke_run)
     batch = np.zeros((scorer.BATCH, ready.samples), np.float32)
-    program = jax.jit(lambda v, x: scorer._score(v, x, detector=ready.detector))
+    program = jax.jit(lambda v, x: programs.scores(v, x, detector=ready.detector))
     for platform in ("cuda", "tpu"):
         lowered = jax.export.export(program, platforms=[platform])
         text = lowered(ready.variables, batch).mlir_module()
