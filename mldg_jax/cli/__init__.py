@@ -13,6 +13,7 @@ from mldg_jax.cli import (
     corpus_commands,
     evaluate_commands,
     export_commands,
+    launch_commands,
     plan_commands,
     run_commands,
     score_commands,
@@ -128,6 +129,7 @@ def make_parser() -> argparse.ArgumentParser:
         evaluate_commands,
         analysis_commands,
         plan_commands,
+        launch_commands,
     ):
         module.add(commands)
     return parser

@@ -149,6 +149,14 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         metavar="I",
         help="with HOST:PORT: number of this process, from 0 to N − 1",
     )
+    train.add_argument(
+        "--stopped-status",
+        type=int,
+        default=0,
+        metavar="STATUS",
+        help="exit status of a run that was told to stop and has saved, for schedulers "
+        "that should start it again; default: %(default)s",
+    )
     add_data_dir(train)
 
 
@@ -229,7 +237,7 @@ def _train(arguments: argparse.Namespace) -> int | None:
         return None
     if not run_folder.finished(run):
         print(f"{run}: stopped and saved; to continue, run\n  {_same_command()}")
-        return None
+        return arguments.stopped_status
     split, utterances = config.calibration.split, config.calibration.utterances
     is_calibrated = (run / CALIBRATION_FILE).exists()
     if fold is not None:
