@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
 CORES := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo test test-parity test-full fresh lint format bench notebooks \
-  golden clean
+  golden check-launch clean
 
 help:
 	@echo "make demo         build the corpus, train four methods, write runs/demo/report.html"
@@ -19,6 +19,7 @@ help:
 	@echo "make install      create .venv with pinned dependencies"
 	@echo "make lint         run ruff format --check, ruff check and pyright"
 	@echo "make bench        run benchmarks/ (installs torch)"
+	@echo "make check-launch validate what mldg launch prints with the readers' own tools"
 	@echo "make notebooks    execute notebooks/*.py on DebSpoof and write their .ipynb"
 
 install: $(VENV)/.installed
@@ -68,6 +69,9 @@ bench: $(VENV)/.parity
 
 notebooks: install
 	@$(BIN)/python notebooks/build.py
+
+check-launch: install
+	@.ci/check-launch
 
 golden: $(VENV)/.parity
 	@for maker in whisper wav2vec2 make_torch_files; do \

@@ -1,6 +1,6 @@
 """Validates JobSets and SkyPilot tasks; see check-launch, which installs the tools.
 
-    python .ci/validate_manifests.py FILE.yaml …
+python .ci/validate_manifests.py FILE.yaml …
 """
 
 import sys

@@ -47,7 +47,8 @@ def add_data_dir(command: argparse.ArgumentParser) -> None:
         "--data-dir",
         default="data",
         metavar="FOLDER",
-        help="folder of the prepared corpora; default: %(default)s",
+        help="folder of the prepared corpora, which may be in a bucket (gs://… or "
+        "s3://…); default: %(default)s",
     )
 
 

@@ -6,7 +6,8 @@ from what is there, so that a run can continue on other machines, in other numbe
 
 A checkpoint counts if the bucket has its ``_CHECKPOINT_METADATA``, which is written
 after its other files and deleted before them. The log is written before the checkpoint,
-the result last: a run that is killed during a copy continues from the checkpoint before.
+and the result last. A run that is killed during a copy continues from the checkpoint
+before.
 """
 
 import contextlib
