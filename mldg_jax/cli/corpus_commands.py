@@ -149,8 +149,8 @@ def build_debspoof(arguments: argparse.Namespace) -> Path:
 def _check_local(data_dir: str) -> None:
     if is_bucket(data_dir):
         raise UserError(
-            f"--data-dir {data_dir}: corpora are built on a disk. Build it in a folder, "
-            "then copy that folder to the bucket (gcloud storage cp --recursive, or "
+            f"--data-dir {data_dir}: corpora are built on a disk. Build it in a "
+            "folder, then copy the folder to the bucket (gcloud storage cp -r, or "
             "aws s3 cp --recursive)"
         )
 

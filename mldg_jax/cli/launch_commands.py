@@ -6,7 +6,7 @@ import shlex
 import sys
 from typing import Any
 
-from mldg_jax.cli.arguments import add_command, add_overrides
+from mldg_jax.cli.arguments import add_command, add_overrides, whole_number
 from mldg_jax.common.errors import UserError
 
 TEXT = "Print a Dockerfile, a JobSet, a SkyPilot task or a SLURM script for a run."
@@ -74,14 +74,14 @@ def add(commands: Any) -> None:
     )
     launch.add_argument(
         "--nodes",
-        type=_positive,
+        type=whole_number,
         default=1,
         metavar="N",
         help="nodes with GPUs or CPUs; default: 1. A TPU slice has its own number",
     )
     launch.add_argument(
         "--slices",
-        type=_positive,
+        type=whole_number,
         default=1,
         metavar="N",
         help="TPU slices; default: 1",
@@ -97,7 +97,7 @@ def add(commands: Any) -> None:
     )
     launch.add_argument(
         "--restarts",
-        type=_positive,
+        type=whole_number,
         default=20,
         metavar="N",
         help="restarts before the job fails (jobset, skypilot); default: %(default)s",
@@ -134,12 +134,6 @@ def _add_jobset(launch: argparse.ArgumentParser) -> None:
         "--service-account", default="", help="jobset: account with access to buckets"
     )
     launch.add_argument("--queue", default="", help="jobset: a local queue of Kueue")
-
-
-def _positive(text: str) -> int:
-    if not re.fullmatch("[1-9][0-9]{0,4}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
 
 
 def _launch(arguments: argparse.Namespace) -> None:

@@ -93,7 +93,13 @@ def test_two_processes_are_killed_and_one_continues(tmp_path, monkeypatch):
             process.kill()
             process.wait()
         assert run_folder.TRAINABLE not in bucket.names()
-        finish(start(tmp_path / "log", devices=2, options=("--workdir", url)))
+        finish(
+            start(
+                tmp_path / "log",
+                devices=2,
+                options=("--workdir", url, "--data-dir", "x"),
+            )
+        )
         for name in bucket.names():
             bucket.download(name, tmp_path / "copy" / name)
     assert_same(tmp_path / "whole", tmp_path / "copy")

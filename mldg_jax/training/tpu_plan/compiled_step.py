@@ -21,6 +21,7 @@ from mldg_jax.models.detector import create_detector
 from mldg_jax.training import parallel
 from mldg_jax.training.build import build_state, build_step
 from mldg_jax.training.objective_section import BY_DOMAIN
+from mldg_jax.training.tpu_plan.batch_search import largest_batch
 from mldg_jax.training.tpu_plan.chips import GIB, Chip, Collective, chip_of, collectives
 from mldg_jax.training.tpu_plan.flops import count_flops
 
@@ -68,8 +69,8 @@ class StepPlan:
     """A training step on a TPU slice.
 
     Attributes:
-      topology: chip and shape of the slice.
-      chips: number of chips.
+      topology: chip and shape of a slice.
+      chips: number of chips, of all slices together.
       attacks: attacks per step.
       examples: utterances per attack, on all chips together.
       samples: length of an utterance, in samples.
@@ -79,6 +80,7 @@ class StepPlan:
       program: the compiled step.
       bound_seconds: lower bounds on the duration of a step, by resource.
       largest_batch: largest batch that fits, 0 if none does; None if not searched.
+      slices: number of slices.
     """
 
     topology: str
@@ -93,6 +95,7 @@ class StepPlan:
     program: Program
     bound_seconds: dict[str, float]
     largest_batch: int | None = None
+    slices: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON object that ``mldg plan --json`` prints."""
@@ -112,6 +115,7 @@ def plan(
     batch: int | None = None,
     attacks: int | None = None,
     largest: bool = False,
+    slices: int = 1,
     progress: Callable[[str], Any] = lambda text: None,
 ) -> StepPlan:
     """Compiles a config's training step for a TPU slice.
@@ -124,6 +128,7 @@ def plan(
       attacks: attacks per step; None for ``config.episode.attacks_per_episode``, or 6
         as in ASVspoof 2019 LA if that is 0 (all attacks of the corpus).
       largest: also search for the largest batch that fits; 3 to 6 more compilations.
+      slices: number of slices that train together, ≥ 1.
       progress: called with a line of text before and after each compilation.
 
     Returns:
@@ -133,7 +138,7 @@ def plan(
       UserError: an unknown slice, or a batch that cannot be divided among the chips.
     """
     chip = chip_of(topology)
-    devices = parallel.topology(topology)
+    devices = parallel.topology(topology, slices)
     count = len(devices)
     domains: int = attacks or config.episode.attacks_per_episode or 6
     unit = domains * math.lcm(2, count) // count
@@ -149,7 +154,8 @@ def plan(
     def compiled(batch: int) -> Program:
         examples = batch * count // domains
         progress(
-            f"compiling for {topology}, {batch} utterances per chip; takes minutes"
+            f"compiling for {topology}{f' × {slices}' * (slices > 1)}, {batch} "
+            "utterances per chip; takes minutes"
         )
         start = time.monotonic()
         jaxpr, lowered = lower(config, devices, attacks=domains, examples=examples)
@@ -185,6 +191,7 @@ def plan(
         largest_batch=largest_batch(measure, batch, unit, chip.hbm)
         if largest
         else None,
+        slices=slices,
     )
 
 
@@ -280,41 +287,3 @@ def _bound(chip: Chip, program: Program) -> dict[str, float]:
     if memory := program.memory:
         bound["memory"] = (memory.arguments + memory.outputs) / chip.bandwidth
     return bound
-
-
-def largest_batch(
-    measure: Callable[[int], int | None], first: int, unit: int, limit: float
-) -> int:
-    """Finds the largest multiple of ``unit`` that fits; the next one is tried too.
-
-    Args:
-      measure: returns the bytes that a batch needs, or None if it does not fit.
-      first: batch to start with, a multiple of ``unit``.
-      unit: step between batches.
-      limit: available bytes, which guide the search; ``measure`` decides.
-
-    Returns:
-      The batch; 0 if even ``unit`` does not fit.
-    """
-    fits: dict[int, int] = {}
-    refused, batch = math.inf, first
-    while max(fits, default=0) + unit < refused:
-        used = measure(batch)
-        if used is None:
-            refused = batch
-        else:
-            fits[batch] = used
-        batch = _next_batch(fits, refused, unit, limit)
-    return max(fits, default=0)
-
-
-def _next_batch(fits: dict, refused: float, unit: int, limit: float) -> int:
-    """Extrapolates from the two largest that fit; else bisects, or doubles."""
-    *_, low, high = (0, 0, *sorted(fits))
-    guess = math.inf
-    if low and fits[high] > fits[low]:
-        slope = (fits[high] - fits[low]) / (high - low)
-        guess = high + (limit - fits[high]) / slope
-    if not high < guess < refused:
-        guess = 2 * high if refused == math.inf else (high + refused) / 2
-    return int(max(high + unit, guess // unit * unit))

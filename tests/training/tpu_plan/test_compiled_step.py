@@ -14,8 +14,14 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.data import loader
 from mldg_jax.training import parallel
 from mldg_jax.training.config_files import read_config_file
-from mldg_jax.training.tpu_plan import compiled_step, plan_text
-from mldg_jax.training.tpu_plan.chips import CHIPS, GIB, Collective, collectives
+from mldg_jax.training.tpu_plan import batch_search, compiled_step, plan_text
+from mldg_jax.training.tpu_plan.chips import (
+    BETWEEN_SLICES,
+    CHIPS,
+    GIB,
+    Collective,
+    collectives,
+)
 from tests import small
 
 ROOT = Path(__file__).parents[3]
@@ -30,11 +36,11 @@ def smoke(method, *overrides):
 @pytest.fixture
 def on_cpu(monkeypatch):
     """Replaces the slice by one chip: this machine's CPU."""
-    monkeypatch.setattr(parallel, "topology", lambda name: jax.devices()[:1])
+    monkeypatch.setattr(parallel, "topology", lambda *_: jax.devices()[:1])
 
 
 def of_chips(monkeypatch, count):
-    monkeypatch.setattr(parallel, "topology", lambda name: [None] * count)
+    monkeypatch.setattr(parallel, "topology", lambda *_: [None] * count)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +161,7 @@ def test_the_largest_batch_is_found_and_the_next_one_tried(first, largest):
         tried.append(batch)
         return min(1_000 + 90 * batch, 9_900) if batch <= largest else None
 
-    assert compiled_step.largest_batch(measure, first, 6, 10_000) == largest
+    assert batch_search.largest_batch(measure, first, 6, 10_000) == largest
     assert largest + 6 in tried and (largest in tried or not largest)
     assert len(tried) == len(set(tried)) <= 8
     assert all(batch % 6 == 0 for batch in tried)
@@ -169,7 +175,13 @@ def test_collectives_are_read_from_the_program():
   %b = f32[] all-reduce(%a.1), metadata={op_name="jit/psum"}
   %c = pred[5]{0} fusion(%b), kind=kLoop, calls=%all-reduce.clone
 """
+    text += """
+  %t = (f32[1,8,128]{2,1,0}, u32[], token[]) send(%a), frontend_attributes={x="xla_megascale_runtime"}
+  %u = token[] send-done(%t), frontend_attributes={x="xla_megascale_runtime"}
+  %v = (f32[9]{0}, u32[], token[]) send(%host), is_host_transfer=true
+"""  # noqa: E501
     assert collectives(text) == {
+        BETWEEN_SLICES: Collective(count=1, bytes=4096),
         "all-reduce": Collective(count=2, bytes=12 + 16 + 4),
         "all-gather": Collective(count=1, bytes=256),
     }
@@ -192,6 +204,20 @@ def test_a_tpu_slice():
     # The inner and the outer gradient cross the chips, and BatchNorm's moments.
     reduced = plan.program.collectives["all-reduce"]
     assert reduced.count > 2 and reduced.bytes > 2 * 4 * 0.9 * trained
+
+
+@pytest.mark.full
+@needs_compiler
+def test_slices_send_each_other_what_their_chips_have_summed():
+    config = smoke("mldg", "crop_samples=3000")
+    one = compiled_step.plan(config, "v5e:2x4", batch=6).program
+    plan = compiled_step.plan(config, "v5e:2x4", batch=6, slices=2)
+    assert plan.chips == 16 and plan.program.flops == one.flops
+    summed = one.collectives["all-reduce"].bytes
+    sent = plan.program.collectives[BETWEEN_SLICES].bytes
+    # whole gradients, or the eighth of them that a chip is left with by a scatter
+    assert summed / 8 * 0.9 < sent < summed * 1.1
+    assert "2 × v5e:2x4: 16 chips" in plan_text.text(plan)
 
 
 @pytest.mark.full
