@@ -60,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer_json(self.describe(self.query["name"]))
 
     def do_DELETE(self):
-        self.answer(204 if self.objects.pop(self.name, None) is not None else 404)
+        self.answer(204 if self.objects.pop(self.name or "", None) is not None else 404)
 
 
 @contextlib.contextmanager

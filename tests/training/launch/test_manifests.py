@@ -5,6 +5,7 @@
 
 import shlex
 import subprocess
+from typing import Any
 
 import pytest
 import yaml
@@ -14,16 +15,19 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.training.launch import manifests
 from mldg_jax.training.launch.accelerators import parse
 
-BUCKET = {
+BUCKET: dict[str, Any] = {
     "config": "configs/xlsr.py:mldg",
     "workdir": "gs://bucket/runs/x",
     "data_dir": "gs://bucket/data",
 }
-DISK = BUCKET | {"workdir": "/disk/my runs/$x", "data_dir": "/disk/data"}
+DISK: dict[str, Any] = BUCKET | {
+    "workdir": "/disk/my runs/$x",
+    "data_dir": "/disk/data",
+}
 VOLUMES = (manifests.Volume("claim", "/disk"),)
 
 
-def launch(accelerator, slices=1, **options):
+def launch(accelerator: str, slices: int = 1, **options: Any):
     chip = parse(accelerator, slices=slices)
     return manifests.Launch(chip, slices=slices, **BUCKET | options)
 
