@@ -84,9 +84,7 @@ def test_two_processes_are_killed_and_one_continues(tmp_path, monkeypatch):
             for x in "01"
         ]
         while not any(x.endswith(remote_run.COMPLETE) for x in bucket.names()):
-            assert all(x.poll() is None for x in processes), processes[
-                0
-            ].log.read_text()
+            assert all(x.poll() is None for x in processes), "a process ended"
             time.sleep(0.1)
         time.sleep(random.Random(0).uniform(0, 1))
         for process in processes:
