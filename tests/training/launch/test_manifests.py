@@ -148,7 +148,7 @@ def test_slurm_queues_again_what_was_stopped(status, is_finished, requeued, tmp_
     for name, text in commands.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
-    options = DISK | {"workdir": str(run)}
+    options: dict[str, Any] = DISK | {"workdir": str(run)}
     script = manifests.render("slurm", launch("a100:4", nodes=2, **options))
     assert "#SBATCH --ntasks-per-node=4\n#SBATCH --gpus-per-node=4\n" in script
     outcome = subprocess.run(
