@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
 CORES := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo quick test test-parity test-full test-browser test-newest fresh \
-  package lint format bench notebooks docs golden clean
+  package lint format bench notebooks docs golden check-launch clean
 
 help:
 	@echo "make demo         build the corpus, train four methods, write runs/demo/report.html"
@@ -24,6 +24,7 @@ help:
 	@echo "make lint         run ruff format --check, ruff check and pyright"
 	@echo "make bench        run benchmarks/ (installs torch)"
 	@echo "make docs         build the documentation, docs/_build/html/index.html"
+	@echo "make check-launch validate what mldg launch prints with the readers' own tools"
 	@echo "make notebooks    execute notebooks/*.py on DebSpoof and write their .ipynb"
 
 install: $(VENV)/.installed
@@ -108,6 +109,8 @@ docs: $(VENV)/.docs
 	@$(BIN)/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going \
 	  docs docs/_build/html
 	@echo "docs/_build/html/index.html: open it in a browser"
+check-launch: install
+	@.ci/check-launch
 
 golden: $(VENV)/.parity
 	@for maker in whisper wav2vec2 make_torch_files; do \

@@ -16,6 +16,7 @@ from mldg_jax.cli import (
     demo_commands,
     evaluate_commands,
     export_commands,
+    launch_commands,
     machine_commands,
     plan_commands,
     run_commands,
@@ -159,6 +160,7 @@ def make_parser() -> argparse.ArgumentParser:
         plan_commands,
         machine_commands,
         completion_commands,
+        launch_commands,
     ):
         module.add(commands)
     return parser

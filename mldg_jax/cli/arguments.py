@@ -1,6 +1,7 @@
 """Arguments and helpers that several commands share."""
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ def add_data_dir(command: argparse.ArgumentParser) -> None:
         "--data-dir",
         default="data",
         metavar="FOLDER",
-        help="folder of the prepared corpora; default: %(default)s",
+        help="folder of the prepared corpora, which may be in a bucket (gs://… or "
+        "s3://…); default: %(default)s",
     )
 
 
@@ -131,3 +133,20 @@ def add_overrides(command: argparse.ArgumentParser) -> None:
         help="change a config value, e.g. --set optimizer.lr=1e-3; may be repeated. "
         "mldg_jax/common/sections.py lists all names",
     )  # fmt: skip
+
+
+def whole_number(text: str) -> int:
+    """Converts an argument that counts something; for ``add_argument(type=…)``.
+
+    Args:
+      text: the argument.
+
+    Returns:
+      The number, from 1.
+
+    Raises:
+      ArgumentTypeError: it is not such a number.
+    """
+    if not re.fullmatch("[1-9][0-9]{0,4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)

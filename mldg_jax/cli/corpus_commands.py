@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mldg_jax.cli.arguments import add_command, add_data_dir
+from mldg_jax.common.buckets import is_bucket
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import visible
 from mldg_jax.data.corpus_folder import CORPORA
@@ -92,6 +93,7 @@ def _build(arguments: argparse.Namespace) -> None:
             f"--workers is {arguments.workers}; it must be at least 1 (leave it out "
             "for one per CPU core)"
         )
+    _check_local(arguments.data_dir)
     if arguments.name == "debspoof":
         if arguments.source is not None or arguments.beam is not None:
             raise UserError("debspoof takes neither --source nor --beam: remove them")
@@ -134,6 +136,7 @@ def build_debspoof(arguments: argparse.Namespace, *, brief: bool = False) -> Pat
     Raises:
       UserError: the corpus cannot be built.
     """
+    _check_local(arguments.data_dir)
     from mldg_jax.data.corpora import debspoof
 
     folder, report = debspoof.build(
@@ -143,6 +146,15 @@ def build_debspoof(arguments: argparse.Namespace, *, brief: bool = False) -> Pat
         text = visible(str(report))
         print(f"{folder}: {text.splitlines()[-1]}" if brief else text)
     return folder
+
+
+def _check_local(data_dir: str) -> None:
+    if is_bucket(data_dir):
+        raise UserError(
+            f"--data-dir {data_dir}: corpora are built on a disk. Build it in a "
+            "folder, then copy the folder to the bucket (gcloud storage cp -r, or "
+            "aws s3 cp --recursive)"
+        )
 
 
 def _info(arguments: argparse.Namespace) -> None:

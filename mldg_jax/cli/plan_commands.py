@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from mldg_jax.cli.arguments import add_command, add_config
+from mldg_jax.cli.arguments import add_command, add_config, whole_number
 
 TEXT = "Compile the training step for a TPU slice, without one: does it fit?"
 DETAILS = """\
@@ -33,6 +33,13 @@ def add(commands: Any) -> None:
         required=True,
         metavar="CHIP:SHAPE",
         help="chip and shape of the slice, e.g. v5e:2x4 or v4:2x2x2",
+    )
+    plan.add_argument(
+        "--slices",
+        type=whole_number,
+        default=1,
+        metavar="N",
+        help="slices that train together over the data centre's network; default: 1",
     )
     plan.add_argument(
         "--batch",
@@ -72,6 +79,7 @@ def _plan(arguments: argparse.Namespace) -> None:
         batch=arguments.batch,
         attacks=arguments.attacks,
         largest=arguments.largest,
+        slices=arguments.slices,
         progress=functools.partial(print, file=sys.stderr, flush=True),
     )
     print(json.dumps(plan.to_json()) if arguments.json else plan_text.text(plan))

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ from mldg_jax.cli.arguments import (
     corpus_title,
 )
 from mldg_jax.common import processes
-from mldg_jax.common.config import CorpusSection
+from mldg_jax.common.config import Config, CorpusSection
 from mldg_jax.common.errors import UserError
-from mldg_jax.common.files import check_folder
 
 TRAIN = "Train one detector; run the same command again to continue a run."
 TRAIN_DETAILS = """\
@@ -77,7 +77,8 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         "--workdir",
         required=True,
         metavar="RUN",
-        help="the run folder, new or of an unfinished run with the same config",
+        help="the run folder, new or of an unfinished run with the same config; may be "
+        "in a bucket: gs://… or s3://…",
     )
     train.add_argument(
         "--devices",
@@ -102,6 +103,14 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         type=int,
         metavar="I",
         help="with HOST:PORT: number of this process, from 0 to N − 1",
+    )
+    train.add_argument(
+        "--stopped-status",
+        type=int,
+        default=0,
+        metavar="STATUS",
+        help="exit status of a run that was told to stop and has saved, for schedulers "
+        "that should start it again; default: %(default)s",
     )
     add_data_dir(train)
 
@@ -128,62 +137,85 @@ def _train(arguments: argparse.Namespace) -> int | None:
         if status is not None:
             return status
 
+    from mldg_jax.training import parallel, remote_run
+    from mldg_jax.training.config_files import read_config_file
+
+    with remote_run.local_folder(arguments.workdir) as (workdir, publish):
+        config = read_config_file(arguments.config, arguments.overrides)
+        if ":" not in arguments.config:  # it was the config file that chose it
+            print(f"{arguments.config}: method {config.method}", file=sys.stderr)
+        if arguments.coordinator:
+            parallel.connect(
+                arguments.coordinator, arguments.processes, arguments.process
+            )
+        return _train_in(workdir, publish, config, arguments)
+
+
+def _train_in(
+    workdir: Path,
+    publish: Callable[[], None] | None,
+    config: Config,
+    arguments: argparse.Namespace,
+) -> int | None:
+    """Trains and calibrates in a folder of this machine, see ``remote_run``."""
     from mldg_jax.common import compile_cache, run_folder
     from mldg_jax.common.config_values import with_values
     from mldg_jax.data.attack_folds import training_rows, with_validation
-    from mldg_jax.data.corpus import corpus_sha256, find_corpus, load_split
-    from mldg_jax.scoring import scorer
+    from mldg_jax.data.corpus import corpus_sha256, find_corpus
     from mldg_jax.scoring.calibration import CALIBRATION_FILE
     from mldg_jax.training import loop, parallel
-    from mldg_jax.training.config_files import read_config_file
 
-    check_folder(arguments.workdir)
-    config = read_config_file(arguments.config, arguments.overrides)
-    if ":" not in arguments.config:  # it was the config file that chose it
-        print(f"{arguments.config}: method {config.method}", file=sys.stderr)
-    if arguments.coordinator:
-        parallel.connect(arguments.coordinator, arguments.processes, arguments.process)
     name, size = config.corpus.name, config.corpus.config
     folder = find_corpus(name, size, arguments.data_dir)
     config = with_values(config, {"corpus.sha256": corpus_sha256(folder)})
-    is_new = not (Path(arguments.workdir) / run_folder.CONFIG).exists()
+    is_new = not (workdir / run_folder.CONFIG).exists()
     if is_new and config.calibration.utterances and config.corpus.fold is None:
         _trials(config.corpus, config.calibration.split)  # refused before the training
     rows, validate_on = with_validation(
         folder, config.validation, training_rows(folder, config.corpus)
     )
-    fold = config.corpus.fold
     with (
         processes.caught(multiprocess=parallel.is_multiprocess()) as stop,
         compile_cache.used(),
     ):
-        run = loop.train(
+        loop.train(
             config,
-            arguments.workdir,
+            workdir,
             rows,
             validate_on=validate_on,
             devices=parallel.devices(arguments.devices),
             stop=stop,
+            publish=publish,
         )
     if not parallel.is_primary():
         return None
-    if not run_folder.finished(run):
+    run = arguments.workdir
+    if not run_folder.finished(workdir):
         print(f"{run}: stopped and saved; to continue, run\n  {_same_command()}")
-        return None
-    split, utterances = config.calibration.split, config.calibration.utterances
-    is_calibrated = (run / CALIBRATION_FILE).exists()
-    if fold is not None:
-        utterances = 0  # training used speakers of every split: none is left
-    if not is_calibrated and utterances:
-        try:
-            # (it says so if there is no such split)
-            trials = _trials(config.corpus, split)
-            rows = load_split(folder, split)
-            scorer.calibrate(run, rows, utterances=utterances, trials=trials)
-        except UserError as error:  # the run is complete without a calibration
-            print(f"mldg: {run} is not calibrated: {error}", file=sys.stderr)
+        return arguments.stopped_status
+    # (training on a fold used speakers of every split: none is left)
+    is_calibrated = (workdir / CALIBRATION_FILE).exists()
+    if config.calibration.utterances and config.corpus.fold is None:
+        if not is_calibrated:
+            _calibrate_trained(run, workdir, config, folder)
+        if publish is not None:
+            publish()
     print(f"{run}: finished; to score recordings: mldg score {run} your.wav")
     return None
+
+
+def _calibrate_trained(run: str, workdir: Path, config: Config, folder: Path) -> None:
+    """Calibrates a run on its corpus; says so if it cannot: the run is complete."""
+    from mldg_jax.data.corpus import load_split
+    from mldg_jax.scoring import scorer
+
+    split, utterances = config.calibration.split, config.calibration.utterances
+    try:
+        trials = _trials(config.corpus, split)
+        rows = load_split(folder, split)
+        scorer.calibrate(workdir, rows, utterances=utterances, trials=trials)
+    except UserError as error:
+        print(f"mldg: {run} is not calibrated: {error}", file=sys.stderr)
 
 
 def _trials(corpus: CorpusSection, split: str) -> Any:

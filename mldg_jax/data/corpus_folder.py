@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from mldg_jax.common.buckets import is_bucket
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_json
+from mldg_jax.data import staging
 
 CORPORA = (
     *("asvspoof2019_la", "asvspoof2021_la", "asvspoof2021_df", "asvspoof5"),
@@ -18,7 +20,8 @@ def find_corpus(name: str, config: str, data_dir: str | Path) -> Path:
     Args:
       name: name of the corpus.
       config: size, or name of the source table; "" if only one was built.
-      data_dir: folder that holds the corpora.
+      data_dir: folder that holds the corpora; may be the URL of one in a bucket, from
+        which the corpus is then copied to this machine, see ``staging``.
 
     Returns:
       The folder of the latest version.
@@ -26,14 +29,24 @@ def find_corpus(name: str, config: str, data_dir: str | Path) -> Path:
     Raises:
       UserError: the corpus has not been built, or a ``config`` must be chosen.
     """
+    if is_bucket(data_dir):
+        built = staging.built(str(data_dir), name)
+        version = _latest(name, config, data_dir, built)
+        return staging.stage(str(data_dir), f"{name}/{version}")
     home = Path(data_dir) / name
-    infos = sorted(home.glob("*/*/dataset_info.json"))
-    configs = sorted({path.parent.parent.name for path in infos})
-    versions = sorted((home / config).glob("*/dataset_info.json"))
+    infos = home.glob("*/*/dataset_info.json")
+    built = sorted(path.parent.relative_to(home).as_posix() for path in infos)
+    return home / _latest(name, config, data_dir, built)
+
+
+def _latest(name: str, config: str, data_dir: str | Path, built: list[str]) -> str:
+    """Chooses from a corpus's sorted "CONFIG/VERSION"; raises ``UserError``."""
+    configs = sorted({x.split("/")[0] for x in built})
+    versions = [x for x in built if x.split("/")[0] == config]
     if not versions and not config and len(configs) == 1:
-        versions = infos
+        versions = built
     if versions:
-        return versions[-1].parent
+        return versions[-1]
     if not config and configs:
         raise UserError(
             f"{name} was built as {' and as '.join(configs)}: name one, as in "

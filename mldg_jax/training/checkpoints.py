@@ -87,13 +87,17 @@ def result_is_intact(workdir: Path) -> bool:
 
 @contextlib.contextmanager
 def open_checkpoints(
-    workdir: Path, others: Callable[[], Sequence[int]] = tuple
+    workdir: Path,
+    others: Callable[[], Sequence[int]] = tuple,
+    *,
+    is_private: bool = False,
 ) -> Iterator[ocp.CheckpointManager]:
     """Opens the checkpoints of a run; waits for pending writes at the end.
 
     Args:
       workdir: the run folder.
       others: returns the steps to keep in addition to the last two.
+      is_private: whether each process of the run has a folder of its own.
 
     Yields:
       Orbax's manager, for the functions of this module.
@@ -106,7 +110,7 @@ def open_checkpoints(
     level = orbax_log.level
     orbax_log.setLevel(logging.CRITICAL)
     try:
-        with _quiet_readers(), _opened(workdir, others) as manager:
+        with _quiet_readers(), _opened(workdir, others, is_private) as manager:
             yield manager
     finally:
         orbax_log.setLevel(level)
@@ -140,11 +144,20 @@ def _quiet_readers() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(workdir, others):
+def _opened(workdir, others, is_private):
+    alone = ocp.options.MultiprocessingOptions()
+    if is_private:  # or the processes would wait for files of process 0
+        own = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(own, {own}, f"process-{own}")
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=_PreservationPolicy(others), cleanup_tmp_directories=True
+        preservation_policy=_PreservationPolicy(others),
+        cleanup_tmp_directories=True,
+        multiprocessing_options=alone,
+        create=not is_private,  # Orbax creates nothing for some of the processes
     )
     with writing(workdir):
+        if is_private:
+            (workdir / FOLDER).mkdir(parents=True, exist_ok=True)
         manager = ocp.CheckpointManager(
             (workdir / FOLDER).absolute(),
             # (said here, or Orbax looks for the kind in the newest folder, which a

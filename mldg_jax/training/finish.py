@@ -32,6 +32,7 @@ class Run(NamedTuple):
       rows: utterances to validate on; None without validation.
       history: validations so far; grows during training.
       manager: Orbax's manager of the checkpoints.
+      publish: copies the run folder elsewhere; None if it is where it stays.
     """
 
     config: Config
@@ -42,6 +43,7 @@ class Run(NamedTuple):
     rows: Corpus | None
     history: validation.History
     manager: Any
+    publish: Callable[[], None] | None = None
 
 
 def result(

@@ -67,6 +67,7 @@ def train(
     devices: Sequence[jax.Device] | None = None,
     progress: Callable[[int], Any] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    publish: Callable[[], None] | None = None,
 ) -> Path:
     """Trains one detector; continues the run if the folder holds an unfinished one.
 
@@ -81,6 +82,9 @@ def train(
       progress: called with the step number after every step; None shows a progress bar.
       stop: called after every step; if it returns True, the state is saved and training
         ends without a result.
+      publish: copies the run folder to where it stays, see ``remote_run``; called by
+        the primary process after every checkpoint. The folder is then not shared with
+        the other processes.
 
     Returns:
       The run folder; ``run_folder.finished`` tells whether the run is finished.
@@ -165,13 +169,24 @@ def train(
         every = config.keep_every
         return [*best, *(range(0, config.steps, every) if every else ())]
 
-    with checkpoints.open_checkpoints(workdir, steps_to_keep) as manager:
+    with checkpoints.open_checkpoints(
+        workdir, steps_to_keep, is_private=publish is not None
+    ) as manager:
         state = checkpoints.restore_latest(manager, state)
         first = int(state.step)
+        _check_agreement(first)
         history |= validation.read(workdir, first)
         state = parallel.replicate(state, devices)
         run = finish.Run(
-            config, workdir, step, frozen, domains.attacks, rows, history, manager
+            config,
+            workdir,
+            step,
+            frozen,
+            domains.attacks,
+            rows,
+            history,
+            manager,
+            publish,
         )
         with (
             _log(run, first)
@@ -189,6 +204,8 @@ def train(
     if is_primary:
         model_card.write(workdir)
         run_folder.write_trainable(workdir, *result)
+        if publish is not None:
+            publish()
     return workdir
 
 
@@ -240,12 +257,26 @@ def _steps(
                 trajectory.write_segment(run.workdir, done, state)
             if saving:
                 checkpoints.save(manager, done, state)
+                if run.publish is not None:
+                    checkpoints.wait(manager)
+                    if parallel.is_primary():
+                        run.publish()
             show(done, line)
             if stopping:
                 return state, True
             if validation.exhausted(run.history, patience):
                 break
     return state, False
+
+
+def _check_agreement(first: int) -> None:
+    """Checks that all processes continue from the same step."""
+    primary = int(parallel.broadcast_from_primary(np.array([first]))[0])
+    if first != primary:
+        raise UserError(
+            f"this process read the checkpoint of step {first}, process 0 that of "
+            f"{primary}: start all processes again, when none is left that still writes"
+        )
 
 
 def _sampler(config: Config, domains: episodes.Domains, corpus: Corpus) -> Callable:

@@ -19,7 +19,7 @@ def lower_step(
 
     Args:
       step: see ``parallel.map_step``.
-      devices: real devices, or those of ``tpu_plan.slices.topology``.
+      devices: real devices, or those of ``tpu_plan.compile_only.topology``.
       *shapes: ``jax.ShapeDtypeStruct`` trees of the state, the frozen parameters and
         the episode, sharded over all devices.
       mapping: see ``parallel.map_step``.

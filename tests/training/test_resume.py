@@ -98,10 +98,10 @@ def test_killed_and_resumed_is_the_same_to_the_last_bit(whole, tmp_path):
 
 def test_sigterm_saves_and_says_how_to_go_on(whole, tmp_path):
     workdir = tmp_path / "run"
-    process = start(workdir)
+    process = start(workdir, options=("--stopped-status", "75"))
     until(7, workdir, process)
     process.send_signal(signal.SIGTERM)
-    said = finish(process)
+    said = finish(process, status=75)
     assert f"to continue, run\n  mldg train --config {CONFIG} --workdir" in said
     step = lines(workdir)[-1]["step"]
     assert (workdir / "checkpoints" / str(step)).is_dir()  # nothing was lost

@@ -1,4 +1,4 @@
-"""The largest batch that fits a chip."""
+"""The search for the largest batch that fits a chip."""
 
 import math
 from collections.abc import Callable

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mldg_jax.common.errors import UserError
 
 GIB = 2**30
+BETWEEN_SLICES = "send to other slices"
 EXAMPLES = "v5e:2x4, v5e:4x4, v6e:2x4, v4:2x2x2, v5p:2x2x2"  # of topologies
 
 
@@ -77,7 +78,8 @@ def collectives(text: str) -> dict[str, Collective]:
       text: the program as HLO text.
 
     Returns:
-      A ``Collective`` for each kind that occurs.
+      A ``Collective`` for each kind that occurs. "send to other slices" is what a chip
+      sends over the data centre's network; the other kinds stay within a slice.
     """
     kinds = (
         "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute|"
@@ -89,6 +91,11 @@ def collectives(text: str) -> dict[str, Collective]:
         before = by_kind.get(kind, Collective(0, 0))
         size = sum(map(_bytes, re.findall(r"([a-z]+\d*)\[([\d,]*)\]", shape)))
         by_kind[kind] = Collective(before.count + 1, before.bytes + size)
+    # What crosses slices goes through the hosts, by the runtime called megascale.
+    sent = re.findall(r"= \((.+?)\) send\([^\n]*xla_megascale", text)
+    if sent:
+        arrays = re.findall(r"([a-z]+\d*)\[([\d,]+)\]", " ".join(sent))
+        by_kind[BETWEEN_SLICES] = Collective(len(sent), sum(map(_bytes, arrays)))
     return by_kind
 
 

@@ -21,7 +21,7 @@ from mldg_jax.models.detector import create_detector
 from mldg_jax.training import lowered_step, parallel
 from mldg_jax.training.build import build_state, build_step
 from mldg_jax.training.objective_section import BY_DOMAIN
-from mldg_jax.training.tpu_plan import slices
+from mldg_jax.training.tpu_plan import compile_only
 from mldg_jax.training.tpu_plan.batch_search import largest_batch
 from mldg_jax.training.tpu_plan.chips import GIB, Chip, Collective, chip_of, collectives
 from mldg_jax.training.tpu_plan.flops import count_flops
@@ -70,8 +70,8 @@ class StepPlan:
     """A training step on a TPU slice.
 
     Attributes:
-      topology: chip and shape of the slice.
-      chips: number of chips.
+      topology: chip and shape of a slice.
+      chips: number of chips, of all slices together.
       attacks: attacks per step.
       examples: utterances per attack, on all chips together.
       samples: length of an utterance, in samples.
@@ -81,6 +81,7 @@ class StepPlan:
       program: the compiled step.
       bound_seconds: lower bounds on the duration of a step, by resource.
       largest_batch: largest batch that fits, 0 if none does; None if not searched.
+      slices: number of slices.
     """
 
     topology: str
@@ -95,6 +96,7 @@ class StepPlan:
     program: Program
     bound_seconds: dict[str, float]
     largest_batch: int | None = None
+    slices: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Returns the JSON object that ``mldg plan --json`` prints."""
@@ -114,6 +116,7 @@ def plan(
     batch: int | None = None,
     attacks: int | None = None,
     largest: bool = False,
+    slices: int = 1,
     progress: Callable[[str], Any] = lambda text: None,
 ) -> StepPlan:
     """Compiles a config's training step for a TPU slice.
@@ -126,6 +129,7 @@ def plan(
       attacks: attacks per step; None for ``config.episode.attacks_per_episode``, or 6
         as in ASVspoof 2019 LA if that is 0 (all attacks of the corpus).
       largest: also search for the largest batch that fits; 3 to 6 more compilations.
+      slices: number of slices that train together, ≥ 1.
       progress: called with a line of text before and after each compilation.
 
     Returns:
@@ -135,7 +139,7 @@ def plan(
       UserError: an unknown slice, or a batch that cannot be divided among the chips.
     """
     chip = chip_of(topology)
-    devices = slices.topology(topology)
+    devices = compile_only.topology(topology, slices)
     count = len(devices)
     domains: int = attacks or config.episode.attacks_per_episode or 6
     unit = domains * math.lcm(2, count) // count
@@ -151,7 +155,8 @@ def plan(
     def compiled(batch: int) -> Program:
         examples = batch * count // domains
         progress(
-            f"compiling for {topology}, {batch} utterances per chip; takes minutes"
+            f"compiling for {topology}{f' × {slices}' * (slices > 1)}, {batch} "
+            "utterances per chip; takes minutes"
         )
         start = time.monotonic()
         jaxpr, lowered = lower(config, devices, attacks=domains, examples=examples)
@@ -187,6 +192,7 @@ def plan(
         largest_batch=largest_batch(measure, batch, unit, chip.hbm)
         if largest
         else None,
+        slices=slices,
     )
 
 
@@ -211,7 +217,7 @@ def lower(config: Any, devices: list, *, attacks: int, examples: int) -> tuple:
 
     Args:
       config: see ``configs/``.
-      devices: devices from ``slices.topology``, or real ones.
+      devices: devices from ``compile_only.topology``, or real ones.
       attacks: attacks of the episode, both halves together.
       examples: utterances per attack, on all devices together.
 

@@ -15,7 +15,7 @@ def text(plan: StepPlan) -> str:
       Lines of text.
     """
     lines = [
-        f"{plan.topology}: {plan.chips} chips, {plan.batch} utterances of "
+        f"{_slices(plan)}: {plan.chips} chips, {plan.batch} utterances of "
         f"{plan.samples / SAMPLE_RATE:.2f} s per chip and step ({plan.attacks} attacks "
         f"× {plan.examples})",
         _settings(plan),
@@ -33,6 +33,10 @@ def text(plan: StepPlan) -> str:
     elif plan.largest_batch == 0:
         lines.append("even the smallest batch does not fit")
     return "\n".join(lines)
+
+
+def _slices(plan: StepPlan) -> str:
+    return f"{plan.slices} × {plan.topology}" if plan.slices > 1 else plan.topology
 
 
 def _settings(plan: StepPlan) -> str:
@@ -71,5 +75,5 @@ def _work_lines(plan: StepPlan) -> list[str]:
         f"{flops / 1e12:.2f} TFLOP per chip and step{logged}: matrix products and "
         "convolutions, including recomputation; elementwise work is not counted",
         f"a step takes at least {1e3 * bound[bottleneck]:.0f} ms, at most {rate:,.0f} "
-        f"utterances/s on the slice: a roofline bound ({bottleneck}), not a prediction",
+        f"utterances/s on all chips: a roofline bound ({bottleneck}), not a prediction",
     ]

@@ -14,8 +14,15 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.data import loader
 from mldg_jax.training import lowered_step
 from mldg_jax.training.config_files import read_config_file
-from mldg_jax.training.tpu_plan import compiled_step, plan_text, slices
-from mldg_jax.training.tpu_plan.chips import CHIPS, GIB, Collective, collectives
+from mldg_jax.training.parallel import AXIS
+from mldg_jax.training.tpu_plan import compile_only, compiled_step, plan_text
+from mldg_jax.training.tpu_plan.chips import (
+    BETWEEN_SLICES,
+    CHIPS,
+    GIB,
+    Collective,
+    collectives,
+)
 from tests import small
 
 ROOT = Path(__file__).parents[3]
@@ -30,11 +37,11 @@ def smoke(method, *overrides):
 @pytest.fixture
 def on_cpu(monkeypatch):
     """Replaces the slice by one chip: this machine's CPU."""
-    monkeypatch.setattr(slices, "topology", lambda name: jax.devices()[:1])
+    monkeypatch.setattr(compile_only, "topology", lambda *_: jax.devices()[:1])
 
 
 def of_chips(monkeypatch, count):
-    monkeypatch.setattr(slices, "topology", lambda name: [None] * count)
+    monkeypatch.setattr(compile_only, "topology", lambda *_: [None] * count)
 
 
 @pytest.mark.parametrize(
@@ -132,12 +139,13 @@ def test_a_program_that_is_refused_is_described():
         compute={
             "dtype": "bfloat16", "remat": True, "scan": False, "micro_batches": 2
         },
-        hbm=1.0, bound_seconds={"compute": 0.005}, largest_batch=6,
+        hbm=1.0, bound_seconds={"compute": 0.005}, largest_batch=6, slices=2,
         program=compiled_step.Program(
             None, "RESOURCE_EXHAUSTED", 10**12, 2 * 10**12, {}
         ),
     )  # fmt: skip
     text = plan_text.text(plan)
+    assert text.startswith("2 × v5e:2x4: 8 chips, 12 utterances of 4.04 s")
     assert "does not fit: RESOURCE_EXHAUSTED" in text
     assert "at least 5 ms" in text and "19,200 utterances/s" in text
     assert "1.00 TFLOP per chip and step (2.00 in logged steps)" in text
@@ -153,7 +161,13 @@ def test_collectives_are_read_from_the_program():
   %b = f32[] all-reduce(%a.1), metadata={op_name="jit/psum"}
   %c = pred[5]{0} fusion(%b), kind=kLoop, calls=%all-reduce.clone
 """
+    text += """
+  %t = (f32[1,8,128]{2,1,0}, u32[], token[]) send(%a), frontend_attributes={x="xla_megascale_runtime"}
+  %u = token[] send-done(%t), frontend_attributes={x="xla_megascale_runtime"}
+  %v = (f32[9]{0}, u32[], token[]) send(%host), is_host_transfer=true
+"""  # noqa: E501
     assert collectives(text) == {
+        BETWEEN_SLICES: Collective(count=1, bytes=4096),
         "all-reduce": Collective(count=2, bytes=12 + 16 + 4),
         "all-gather": Collective(count=1, bytes=256),
     }
@@ -180,10 +194,29 @@ def test_a_tpu_slice():
 
 @pytest.mark.full
 @needs_compiler
+def test_slices_send_each_other_what_their_chips_have_summed():
+    devices = compile_only.topology("v5e:2x4", 2)
+    assert {getattr(x, "slice_index", None) for x in devices} == {0, 1}
+    assert len(devices) == 16
+
+    def step(state, frozen, episode):
+        return state, jax.lax.pmean(episode, AXIS)
+
+    scalar = jax.ShapeDtypeStruct((), np.float32)
+    episode = jax.ShapeDtypeStruct((16, 1_024), np.float32)
+    _, lowered = lowered_step.lower_step(step, devices, scalar, scalar, episode)
+    assert collectives(lowered.compile().as_text()) == {
+        "all-reduce": Collective(count=1, bytes=4_096),  # among the 8 chips of a slice
+        BETWEEN_SLICES: Collective(count=1, bytes=4_096),
+    }
+
+
+@pytest.mark.full
+@needs_compiler
 @pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
 def test_the_compiler_refuses_what_is_larger_than_the_chips_memory(name):
     """The error names the size that ``CHIPS`` has."""
-    devices = slices.topology(name)
+    devices = compile_only.topology(name)
     assert len(devices) == 4  # a v4 chip is one device, not two
     shape = jax.ShapeDtypeStruct((2**18, 2**18), np.float32)
 

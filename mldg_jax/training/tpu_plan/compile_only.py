@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from typing import Any
 
 import jax
 from jax.experimental import topologies
@@ -10,11 +11,12 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.training.tpu_plan import chips
 
 
-def topology(name: str) -> list[jax.Device]:
-    """Describes the chips of a TPU slice, on a machine without one.
+def topology(name: str, slices: int = 1) -> list[jax.Device]:
+    """Describes the chips of TPU slices, on a machine without them.
 
     Args:
-      name: chip and shape of the slice, e.g. "v5e:2x4".
+      name: chip and shape of a slice, e.g. "v5e:2x4".
+      slices: number of slices, connected by the data centre's network.
 
     Returns:
       Devices to compile for (``lowered_step.lower_step``); programs cannot run on them.
@@ -28,15 +30,13 @@ def topology(name: str) -> list[jax.Device]:
             "TPU machine: 'mldg_jax[tpu]')"
         )
     # Without these libtpu looks for a TPU here, and locks other processes out.
-    for variable, value in {
-        "TPU_SKIP_MDS_QUERY": "1",
-        "TPU_ACCELERATOR_TYPE": "v5litepod-8",
-        "TPU_WORKER_HOSTNAMES": "localhost",
-        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    }.items():
-        os.environ.setdefault(variable, value)
-    # The two cores of a v4 chip work as one device, as they do on a real slice.
-    options = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-8")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    options: dict[str, Any] = {"num_slices": slices} if slices > 1 else {}
+    if name.startswith("v4:"):  # its two cores work as one device on real slices
+        options["chip_config_name"] = "megacore"
     try:
         description = topologies.get_topology_desc(name, platform="tpu", **options)
     except jax.errors.JaxRuntimeError as error:

@@ -1,0 +1,56 @@
+"""The command ``mldg launch``."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from mldg_jax import cli
+
+RUN = [
+    "--config", "configs/xlsr.py:mldg2", "--workdir", "s3://b/runs/x/", "--data-dir",
+    "s3://b/data",
+]  # fmt: skip
+
+
+def test_options_reach_the_manifest(capsys):
+    options = ["--accelerator", "v5e:4x4", "--slices", "2", "--image", "i:1"]
+    more = ["--set", "steps=5", "--restarts", "3", "--node-selector", "pool=a"]
+    assert cli.main(["launch", "--print", "jobset", *options, *more, *RUN]) == 0
+    content = yaml.safe_load(capsys.readouterr().out)
+    assert content["metadata"]["name"] == "xlsr-mldg2"
+    assert content["spec"]["failurePolicy"]["maxRestarts"] == 3
+    (job,) = content["spec"]["replicatedJobs"]
+    assert job["replicas"] == 2
+    pod = job["template"]["spec"]["template"]["spec"]
+    assert pod["nodeSelector"]["pool"] == "a"
+    assert pod["containers"][0]["image"] == "i:1"
+    arguments = cli.make_parser().parse_args(pod["containers"][0]["args"])
+    assert arguments.overrides == ["steps=5"] and arguments.workdir == "s3://b/runs/x"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--volume", "claim"], "--volume 'claim': give CLAIM:/PATH"),
+        (["--volume", "claim:disk"], "give CLAIM:/PATH"),
+        (["--node-selector", "a"], "give LABEL=VALUE"),
+        (["--accelerator", "v9:2x2"], "is not known"),
+    ],
+)
+def test_mistakes_are_named(options, message, capsys):
+    command = ["launch", "--print", "jobset", "--accelerator", "cpu", *RUN, *options]
+    assert cli.main(command) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.out == ""
+
+
+def test_it_starts_without_jax():
+    program = (
+        "import sys; from mldg_jax import cli; "
+        "status = cli.main('launch --print dockerfile --accelerator cpu'.split()); "
+        "sys.exit(status or bool({'jax', 'numpy'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == 0
