@@ -22,21 +22,12 @@ from tests.documents import DOCS, PAGES, README, ROOT
 EVERY = [README, ROOT / "CONTRIBUTING.md", *PAGES]
 NAMES = [str(path.relative_to(ROOT)) for path in EVERY]
 pages = pytest.mark.parametrize("page", EVERY, ids=NAMES)
-# Pages that others write; links to them are dropped from the site until they exist.
-PENDING = {
-    f"{name}.md"
-    for node in ast.parse((DOCS / "conf.py").read_text(encoding="utf-8")).body
-    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PENDING"
-    for name in ast.literal_eval(node.value)
-}
 
 
 @pages
 def test_links_lead_to_a_file_and_a_heading(page):
     for path, heading in documents.links(page):
         target = (page.parent / path).resolve() if path else page
-        if target.parent == DOCS and target.name in PENDING and not target.exists():
-            continue
         assert target.is_file(), path
         if heading and target.suffix == ".md":
             assert heading in documents.headings(target), f"{path}#{heading}"
@@ -54,7 +45,7 @@ def test_every_page_is_in_a_table_of_contents():
                         listed.add(str(folder / name))
     there = {str(page.relative_to(DOCS).with_suffix("")) for page in PAGES}
     there |= {f"notebooks/{x.stem}" for x in ROOT.glob("notebooks/*.ipynb")}
-    missing = listed - there - {name.removesuffix(".md") for name in PENDING}
+    missing = listed - there
     assert not missing
     assert not there - listed
 
