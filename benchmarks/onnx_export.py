@@ -32,6 +32,7 @@ from mldg_jax.exporting.onnx_files import OnnxSession
 from mldg_jax.models.detector import create_detector
 from mldg_jax.scoring import scorer
 from mldg_jax.scoring.scorer import Scorer
+from mldg_jax.scoring.windows import starts
 from mldg_jax.training.config_files import read_config_file
 
 
@@ -167,7 +168,7 @@ def score(session: OnnxSession, rows: Corpus, samples: int) -> np.ndarray:
     """
     scores = []
     for waveform in waveforms(rows):
-        first = scorer.starts(len(waveform), samples)
+        first = starts(len(waveform), samples)
         windows = [crop(waveform[i : i + samples], samples, 0.0) for i in first]
         scores.append(session.outputs(np.stack(windows))[0].mean())
     return np.array(scores, np.float64)

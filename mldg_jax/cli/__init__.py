@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from mldg_jax.cli import (
     analysis_commands,
     compare_commands,
+    completion_commands,
     config_commands,
     corpus_commands,
     demo_commands,
@@ -21,6 +22,7 @@ from mldg_jax.cli import (
     score_commands,
     submit_commands,
 )
+from mldg_jax.cli.verbosity import applied
 from mldg_jax.common.console import open_streams, show_log
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import REFUSALS
@@ -49,8 +51,9 @@ train your own:
 evaluate scores of any system:
   mldg evaluate --scores scores.txt --keys trial_metadata.txt --html report.html
 
-`mldg COMMAND --help` explains a command. Exit status: 0 done, 2 wrong input (with a
-message on standard error), 1 a bug.
+`mldg COMMAND --help` explains a command; `mldg completion --help`, how the shell can
+complete it. Exit status: 0 done, 2 wrong input (with a message on standard error), 1 a
+bug.
 """
 
 
@@ -70,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = make_parser().parse_args(argv)
         finally:  # --help exits here: meet a broken pipe now, not at shutdown
             sys.stdout.flush()
-        status = arguments.command(arguments) or 0
+        with applied(arguments):
+            status = arguments.command(arguments) or 0
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # `mldg … | head` has read enough
@@ -154,6 +158,7 @@ def make_parser() -> argparse.ArgumentParser:
         analysis_commands,
         plan_commands,
         machine_commands,
+        completion_commands,
     ):
         module.add(commands)
     return parser

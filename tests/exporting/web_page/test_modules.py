@@ -10,7 +10,7 @@ import soxr
 
 from mldg_jax.data import audio
 from mldg_jax.data.audio_checks import Unusable
-from mldg_jax.scoring.scorer import starts
+from mldg_jax.scoring.windows import starts
 from tests import signals
 from tests.exporting.web_page.javascript import run
 
