@@ -4,7 +4,6 @@ Nothing is fetched. Links, cross-references and the table of contents are checke
 ``make docs`` turns every warning into an error.
 """
 
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -26,17 +25,6 @@ extensions = [
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build"]
-# Pages that are written elsewhere and linked to as soon as they exist.
-PENDING = (
-    "install",
-    "onnx",
-    "web-page",
-    "hub",
-    "arena",
-    "stablehlo",
-    "extend",
-    "file-formats",
-)
 
 # Pages and notebooks
 myst_heading_anchors = 4  # links to headings, as on a git host
@@ -86,14 +74,6 @@ def _relocate(app, name, source):
         source[0] = source[0].replace("](../notebooks/", "](notebooks/")
 
 
-def _drop_pending(app, name, source):
-    """Drops lines that list or link to a pending page that does not exist yet."""
-    for page in PENDING:
-        if not (HERE / f"{page}.md").exists():
-            line = rf"^({page}|\|.*\]\({page}\.md\).*)\n"
-            source[0] = re.sub(line, "", source[0], flags=re.MULTILINE)
-
-
 def _is_field(app, what, name, member, skip, options):
     """Skips the fields of named tuples; ``Attributes:`` of the class describes them."""
     return True if type(member).__name__ == "_tuplegetter" else None
@@ -110,6 +90,5 @@ def setup(app):
     """Connects the functions above."""
     app.connect("config-inited", _copy_notebooks)
     app.connect("source-read", _relocate)
-    app.connect("source-read", _drop_pending)
     app.connect("autodoc-skip-member", _is_field)
     app.connect("autodoc-process-signature", _drop_flax_arguments)

@@ -21,24 +21,13 @@ from tests.documents import DOCS, PAGES, README, ROOT
 
 EVERY = [README, ROOT / "CONTRIBUTING.md", *PAGES]
 NAMES = [str(path.relative_to(ROOT)) for path in EVERY]
-# What other parts of the command line add; tested as soon as the parser knows it.
-PENDING_WORDS = {"onnx", "web", "hub", "serve", "submit"}
 pages = pytest.mark.parametrize("page", EVERY, ids=NAMES)
-# Pages that others write; links to them are dropped from the site until they exist.
-PENDING = {
-    f"{name}.md"
-    for node in ast.parse((DOCS / "conf.py").read_text(encoding="utf-8")).body
-    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PENDING"
-    for name in ast.literal_eval(node.value)
-}
 
 
 @pages
 def test_links_lead_to_a_file_and_a_heading(page):
     for path, heading in documents.links(page):
         target = (page.parent / path).resolve() if path else page
-        if target.parent == DOCS and target.name in PENDING and not target.exists():
-            continue
         assert target.is_file(), path
         if heading and target.suffix == ".md":
             assert heading in documents.headings(target), f"{path}#{heading}"
@@ -56,7 +45,7 @@ def test_every_page_is_in_a_table_of_contents():
                         listed.add(str(folder / name))
     there = {str(page.relative_to(DOCS).with_suffix("")) for page in PAGES}
     there |= {f"notebooks/{x.stem}" for x in ROOT.glob("notebooks/*.ipynb")}
-    missing = listed - there - {name.removesuffix(".md") for name in PENDING}
+    missing = listed - there
     assert not missing
     assert not there - listed
 
@@ -80,8 +69,6 @@ def test_commands_parse(page, capsys):
             cli.make_parser().parse_args(words)
         except SystemExit as end:
             shown = capsys.readouterr().err
-            if end.code and PENDING_WORDS & {*words}:
-                continue
             assert not end.code or _is_prose(words), f"{words}\n{shown}"
 
 
