@@ -213,9 +213,10 @@ def _change(metadata: Mapping[str, str]) -> str:
     check = json.loads(metadata["check"])
     if "mean_change" not in check:
         return ""
+    mean, most = check["mean_change"], check["max_change"]
     return (
-        f"# {metadata['quantisation']} changes a score by {check['mean_change']:.2g} on "
-        f"average, by {check['max_change']:.2g} at most\n"
+        f"# {metadata['quantisation']} changes a score by {mean:.2g} on average, by "
+        f"{most:.2g} at most\n"
     )
 
 
