@@ -67,7 +67,7 @@ test-full: $(VENV)/.parity
 
 # Node.js comes with pyright's wheel; onnxruntime-web is fetched once (33 MB).
 test-browser: install
-	@test -n "$$CHROMIUM" || command -v chromium chromium-browser google-chrome >/dev/null || \
+	@test -n "$$CHROMIUM$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" || \
 	  { echo "Chromium is needed: apt-get install chromium, or CHROMIUM=/path/to/chrome"; exit 2; }
 	@$(PIP) -e '.[browser]'
 	@$(BIN)/python -m pytest -m browser tests/exporting/web_page

@@ -96,10 +96,10 @@ def export_run(
         files[MODEL] = gzip.compress(model, 6, mtime=0)
         loader = files.pop(RUNTIME_FILES["runtime"]).decode()
         write_text(path, single_page(files, loader, licence(package)))
-        return f"xdg-open {path}    # or open it from the browser"
+        return f"{_change(metadata)}xdg-open {path}    # or open it from the browser"
     _write_folder(path, files, metadata, package)
     return (
-        f"mldg serve {run}\n# or, as on any web server:\n"
+        f"{_change(metadata)}mldg serve {run}\n# or, as on any web server:\n"
         f"python -m http.server --bind 127.0.0.1 --directory {folder}"
     )
 
@@ -206,6 +206,18 @@ def _write_model(
                 f"{' or '.join(ways)}"
             )
         return export.files[0].read_bytes(), export.metadata
+
+
+def _change(metadata: Mapping[str, str]) -> str:
+    """Returns a line on what quantisation did to the scores; empty without any."""
+    check = json.loads(metadata["check"])
+    if "mean_change" not in check:
+        return ""
+    mean, most = check["mean_change"], check["max_change"]
+    return (
+        f"# {metadata['quantisation']} changes a score by {mean:.2g} on average, by "
+        f"{most:.2g} at most\n"
+    )
 
 
 def _write_folder(

@@ -94,6 +94,15 @@ def test_a_model_too_large_for_a_browser_is_refused(
         )
 
 
+def test_a_quantised_page_says_what_that_does(smoke_run, tmp_path, options):
+    code = browser_page.export_run(
+        smoke_run, tmp_path / "out", "web", quantise="fp16", **options
+    )
+    assert code.startswith("# fp16 changes a score by ")
+    facts = json.loads((tmp_path / "out" / "detector.json").read_text())
+    assert facts["quantisation"] == "fp16"
+
+
 def test_options_of_other_formats_are_refused(smoke_run, tmp_path):
     with pytest.raises(UserError, match="--single-file does not apply to --format pe"):
         export_run(smoke_run, tmp_path / "out", "peft", single_file=True)
