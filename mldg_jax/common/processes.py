@@ -58,7 +58,7 @@ def pool(
 
     Raises:
       UserError: a worker died, for example because memory ran out; names what the
-        workers had said that they were ``working_on``. Or /dev/shm cannot be written to.
+        workers had said that they were ``working_on``. Or /dev/shm is not writable.
     """
     # spawn: a forked child would inherit the threads of JAX and onnxruntime
     context = multiprocessing.get_context("spawn")
