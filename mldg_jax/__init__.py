@@ -33,22 +33,23 @@ _RENAMED = {"configs": "mldg_jax.training.config_files"}
 """Old names, which users' config files import; kept until 0.3."""
 
 
-def load(run):
-    """Loads a finished run for scoring; see ``mldg_jax.scoring.scorer.load``.
+def load(source):
+    """Loads a detector for scoring; see ``mldg_jax.scoring.hub_scorer.load``.
 
     Args:
-      run: the run's folder.
+      source: the folder of a finished run, or one that ``mldg export --format hub``
+        wrote, or such a folder on the Hugging Face hub: ``"hub:ORG/NAME"``.
 
     Returns:
       A ``Scorer``.
 
     Raises:
-      UserError: the folder is not a finished run, or its parameters do not fit its
-        model.
+      UserError: there is no finished run or export there, or its parameters do not fit
+        its model.
     """
-    from mldg_jax.scoring import scorer
+    from mldg_jax.scoring import hub_scorer
 
-    return scorer.load(run)
+    return hub_scorer.load(source)
 
 
 def __getattr__(name):

@@ -10,15 +10,19 @@ from typing import Any, TextIO
 from mldg_jax.cli import (
     analysis_commands,
     compare_commands,
+    completion_commands,
     config_commands,
     corpus_commands,
     demo_commands,
     evaluate_commands,
     export_commands,
+    machine_commands,
     plan_commands,
     run_commands,
     score_commands,
+    submit_commands,
 )
+from mldg_jax.cli.verbosity import applied
 from mldg_jax.common.console import open_streams, show_log
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import REFUSALS
@@ -47,8 +51,9 @@ train your own:
 evaluate scores of any system:
   mldg evaluate --scores scores.txt --keys trial_metadata.txt --html report.html
 
-`mldg COMMAND --help` explains a command. Exit status: 0 done, 2 wrong input (with a
-message on standard error), 1 a bug.
+`mldg COMMAND --help` explains a command; `mldg completion --help`, how the shell can
+complete it. Exit status: 0 done, 2 wrong input (with a message on standard error), 1 a
+bug.
 """
 
 
@@ -68,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = make_parser().parse_args(argv)
         finally:  # --help exits here: meet a broken pipe now, not at shutdown
             sys.stdout.flush()
-        status = arguments.command(arguments) or 0
+        with applied(arguments):
+            status = arguments.command(arguments) or 0
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # `mldg … | head` has read enough
@@ -143,6 +149,7 @@ def make_parser() -> argparse.ArgumentParser:
         demo_commands,
         run_commands,
         export_commands,
+        submit_commands,
         compare_commands,
         config_commands,
         corpus_commands,
@@ -150,6 +157,8 @@ def make_parser() -> argparse.ArgumentParser:
         evaluate_commands,
         analysis_commands,
         plan_commands,
+        machine_commands,
+        completion_commands,
     ):
         module.add(commands)
     return parser

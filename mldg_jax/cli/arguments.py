@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mldg_jax.cli.verbosity import add_verbosity
 from mldg_jax.common.config import CorpusSection
 
 
@@ -34,6 +35,7 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.set_defaults(command=function)
+    add_verbosity(command)
     return command
 
 

@@ -24,7 +24,9 @@ TRAIN_DETAILS = """\
 The run folder gets config.json, metrics.jsonl (the log), checkpoints/ and, once the
 run is finished, trainable.safetensors and MODEL_CARD.md. Ctrl-C finishes the step,
 saves and stops. At the end the scores are calibrated on the corpus's dev split if it
-has one.
+has one. Compiled programs are kept in ~/.cache/mldg_jax/xla ($XDG_CACHE_HOME or
+$JAX_COMPILATION_CACHE_DIR move it), so that the same model starts faster the next time;
+the folder can be deleted at any time.
 
 methods of the presets (`mldg configs` lists them), the word after the colon:
   frozen    train the head on the frozen front-end
@@ -126,7 +128,7 @@ def _train(arguments: argparse.Namespace) -> int | None:
         if status is not None:
             return status
 
-    from mldg_jax.common import run_folder
+    from mldg_jax.common import compile_cache, run_folder
     from mldg_jax.common.config_values import with_values
     from mldg_jax.data.attack_folds import training_rows, with_validation
     from mldg_jax.data.corpus import corpus_sha256, find_corpus, load_split
@@ -151,7 +153,10 @@ def _train(arguments: argparse.Namespace) -> int | None:
         folder, config.validation, training_rows(folder, config.corpus)
     )
     fold = config.corpus.fold
-    with processes.caught(multiprocess=parallel.is_multiprocess()) as stop:
+    with (
+        processes.caught(multiprocess=parallel.is_multiprocess()) as stop,
+        compile_cache.used(),
+    ):
         run = loop.train(
             config,
             arguments.workdir,

@@ -9,6 +9,8 @@ import typing
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+from flax import traverse_util
+
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 
@@ -77,6 +79,18 @@ def to_dict(config: Config) -> dict[str, Any]:
       Dictionaries that hold JSON types only; ``complete`` is the inverse.
     """
     return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def flat_config(config: Config) -> dict[str, Any]:
+    """Flattens a config.
+
+    Args:
+      config: any config.
+
+    Returns:
+      JSON values by dotted name, e.g. ``"optimizer.lr"``.
+    """
+    return traverse_util.flatten_dict(to_dict(config), keep_empty_nodes=True, sep=".")
 
 
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:

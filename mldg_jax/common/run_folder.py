@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from mldg_jax.common.config import Config, SelectionSection, ValidationSection
-from mldg_jax.common.config_values import complete, to_dict
+from mldg_jax.common.config_values import complete, flat_config, to_dict
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing, write_text, writing
 from mldg_jax.common.provenance import fingerprint
@@ -25,6 +25,7 @@ from mldg_jax.common.text_files import read_json
 LFCC = "lfcc-gmm"  # method of the baseline, whose runs have no detector
 CONFIG, PROVENANCE = "config.json", "provenance"
 TRAINABLE = "trainable.safetensors"
+HUB_MODEL = "mldg"  # model_type in the config.json of an export for a hub
 
 
 class DamagedRunError(UserError):
@@ -142,19 +143,13 @@ def _read(workdir: str | Path) -> dict[str, Any]:
             "`mldg demo` or `mldg train`"
         )
     fix = "copy the run folder again, or train in a new one"
-    return read_json(path, dict, fix=fix)
-
-
-def flat_config(config: Config) -> dict[str, Any]:
-    """Flattens a config.
-
-    Args:
-      config: any config.
-
-    Returns:
-      JSON values by dotted name, e.g. ``"optimizer.lr"``.
-    """
-    return traverse_util.flatten_dict(to_dict(config), keep_empty_nodes=True, sep=".")
+    content = read_json(path, dict, fix=fix)
+    if content.get("model_type") == HUB_MODEL:
+        raise UserError(
+            f"{workdir} is an export for a hub, which can only be scored with; give "
+            "the run that it was exported from"
+        )
+    return content
 
 
 def add_provenance(workdir: Path, name: str, value: Any) -> None:
@@ -270,7 +265,7 @@ def read_parameters(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             if array.dtype != np.float32 or not np.isfinite(array).all():
                 raise ValueError(f"{name} is {array.dtype}, or not finite")
         tree = traverse_util.unflatten_dict(arrays, sep="/")
-        return tree, tree.pop("batch_stats")
+        return tree, tree.pop("batch_stats", {"head": {}})  # a head may have none
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})") from None
     except Exception as error:  # a damaged file makes its reader raise all kinds

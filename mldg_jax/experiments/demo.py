@@ -49,6 +49,28 @@ TITLES = {
     "macro": "macro",
 }
 
+CONTENTS = """\
+What `mldg demo` wrote to this folder. docs/file-formats.md describes the files.
+
+report.html      the report; open it in a browser
+tables.md        its tables, as Markdown
+figures/         its pictures, as SVG
+results.json     every number of the report
+METHOD-SEED/     the runs: METHOD is lfcc-gmm, frozen, erm or mldg. `mldg score
+                 mldg-0 your.wav` scores a recording with one of them
+selection/       short runs that only chose the learning rates, on held-out training
+                 attacks; their names are METHOD_VALUE_SEED
+xla/             compiled programs: a cache that can be deleted at any time
+
+In a run:
+scores_eval.txt  scores of the corpus's eval split, before calibration: utterance,
+                 attack, bonafide or spoof, score (higher for bona fide)
+scores_dev.txt   (in selection/) the same of the held-out attacks in the split dev
+frozen.json      fingerprint of the front-end's weights, which the run does not store
+
+Started again, `mldg demo` continues: it repeats only what is missing here.
+"""
+
 
 def read_configs(config_path: str, overrides: Sequence[str] = ()) -> dict[str, Config]:
     """Reads the configs of the neural methods.
@@ -140,6 +162,7 @@ def run_demo(
     tables = method_tables.markdown(comparison, detailed=False)
     files.write_text(workdir / "tables.md", tables)
     files.write_text(workdir / "report.html", demo_page.html(story, test))
+    files.write_text(workdir / "README.txt", CONTENTS)
     return story
 
 
@@ -160,7 +183,8 @@ def final_jobs(
       seeds: runs per method.
 
     Returns:
-      By method, one job per seed.
+      By method, one job per seed. Detectors are calibrated too, on the corpus's split
+      dev; the report uses the scores before calibration.
     """
     test = Test("eval", corpus, "eval")
     finals: dict[str, list[Job]] = {}
@@ -171,7 +195,14 @@ def final_jobs(
                 config = jobs.lfcc_config(base["erm"].corpus, seed=seed)
             else:
                 config = with_values(base[method], {**chosen[method], "seed": seed})
+            # A baseline has no detector, and a run on folds has seen every split.
+            calibrated = bool(
+                method != LFCC
+                and config.calibration.utterances
+                and config.corpus.fold is None
+            )
+            folder = workdir / f"{method}-{seed}"
             finals[method].append(
-                Job(workdir / f"{method}-{seed}", config, corpus, (test,))
+                Job(folder, config, corpus, (test,), calibrated=calibrated)
             )
     return finals

@@ -26,14 +26,22 @@ def claim(folder: str | Path, readme: str, files: Sequence[str], form: str) -> N
       UserError: the folder cannot be written to, is a run folder or has a file that an
         export of this form did not write.
     """
+    check(folder, readme.partition("\n")[0], files, form)
+    write_text(Path(folder) / README, readme)
+
+
+def check(folder: str | Path, title: str, files: Sequence[str], form: str) -> None:
+    """Refuses a folder whose files an export would replace or contradict.
+
+    Args:
+      folder, files, form: as for ``claim``.
+      title: first line of the README.
+
+    Raises:
+      UserError: as ``claim``.
+    """
     folder = Path(folder)
     check_folder(folder)
-    _check_content(folder, readme.partition("\n")[0], files, form)
-    write_text(folder / README, readme)
-
-
-def _check_content(folder: Path, title: str, files: Sequence[str], form: str) -> None:
-    """Refuses a folder whose files an export would replace or contradict."""
     if (folder / run_folder.TRAINABLE).exists() or (
         folder / run_folder.FROZEN
     ).exists():

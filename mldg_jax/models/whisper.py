@@ -24,8 +24,15 @@ WINDOW, HOP = 400, 160  # samples: 25 ms, 10 ms
 
 
 @functools.lru_cache
-def _filters(mels: int) -> np.ndarray:
-    """Returns Slaney mel filters (window / 2 + 1, mels), float32."""
+def mel_filters(mels: int) -> np.ndarray:
+    """Computes Slaney's mel filters.
+
+    Args:
+      mels: number of mel bands.
+
+    Returns:
+      (window / 2 + 1, mels) float32.
+    """
     return import_librosa().filters.mel(sr=SAMPLE_RATE, n_fft=WINDOW, n_mels=mels).T
 
 
@@ -49,7 +56,7 @@ def log_mel(waveform: jax.Array, mels: int = 80) -> jax.Array:
     spectrum = jnp.fft.rfft(windows * hann.astype(waveform.dtype))
     power = spectrum.real**2 + spectrum.imag**2  # (batch, frames, bins)
     # Full precision on TPU too: the spectrogram is a measurement, not a layer.
-    mel = jnp.matmul(power, _filters(mels), precision="highest")
+    mel = jnp.matmul(power, mel_filters(mels), precision="highest")
     log = jnp.log10(jnp.maximum(mel, 1e-10))
     log = jnp.maximum(log, log.max(axis=(1, 2), keepdims=True) - 8.0)
     return (log + 4.0) / 4.0

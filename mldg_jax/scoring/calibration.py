@@ -12,8 +12,9 @@ after it measures discrimination, the rest is calibration.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
@@ -140,7 +141,25 @@ def load_calibration(path: str | Path) -> Calibration:
     Raises:
       UserError: the file cannot be read or does not hold a calibration.
     """
-    content = read_json(path, dict, fix=FIX)
+    return to_calibration(read_json(path, dict, fix=FIX), path, FIX)
+
+
+def to_calibration(
+    content: Mapping[str, Any], name: str | Path, fix: str
+) -> Calibration:
+    """Converts the content of a file to a calibration.
+
+    Args:
+      content: the fields of ``Calibration`` by name.
+      name: of the file, for the message.
+      fix: what to do if it is not a calibration, for the message.
+
+    Returns:
+      The calibration.
+
+    Raises:
+      UserError: the content is not a calibration.
+    """
     try:
         fitted = Calibration(**content)
         usable = fitted.scale > 0 and np.isfinite([fitted.scale, fitted.offset]).all()
@@ -148,8 +167,8 @@ def load_calibration(path: str | Path) -> Calibration:
         usable = False
     if not usable:
         raise UserError(
-            f"{path} is damaged: it must hold {', '.join(Calibration._fields[:5])} "
-            f"with a scale above 0; {FIX}"
+            f"{name} is damaged: it must hold {', '.join(Calibration._fields[:5])} "
+            f"with a scale above 0; {fix}"
         )
     return fitted
 

@@ -22,9 +22,11 @@ from mldg_jax.common import console, files, text_files
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import audio
 from mldg_jax.data.mixdown import Waveform
+from mldg_jax.scoring.hub_scorer import load, local_folder
 from mldg_jax.scoring.score_output import heading_of, open_lines
-from mldg_jax.scoring.scorer import Scorer, Windows, load, starts, stream
+from mldg_jax.scoring.scorer import Scorer, stream
 from mldg_jax.scoring.timeline import write
+from mldg_jax.scoring.windows import Windows, starts
 
 log = logging.getLogger(__name__)
 
@@ -152,13 +154,13 @@ def score(
     """Scores recordings and writes ``name score`` lines.
 
     Args:
-      run: a finished run.
+      run: a finished run, or a detector as in ``hub_scorer.load``.
       arguments: see ``collect``.
       output: the score file, or an open file that gets each line as soon as it is
         known.
       timeline: a folder for the segment scores, a table and a figure for each
         recording; not written if None.
-      overlap: see ``scorer.starts``.
+      overlap: see ``windows.starts``.
 
     Returns:
       The number of recordings, folders and lists that could not be scored; a warning
@@ -174,6 +176,7 @@ def score(
     names, problems = collect(arguments)
     for problem in problems:
         log.warning("%s", text_files.printable(str(problem)))
+    run = local_folder(run)
     heading = heading_of(run, overlap)
     with ExitStack() as stack:
         done, add = stack.enter_context(

@@ -19,6 +19,7 @@ from mldg_jax.common import files, text_files
 from mldg_jax.common.columns import is_number
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.run_folder import CONFIG, TRAINABLE
+from mldg_jax.models.pretrained.torch_files import WEIGHTS
 from mldg_jax.scoring.calibration import CALIBRATION_FILE
 
 Add = Callable[[str, float], None]
@@ -28,15 +29,15 @@ def heading_of(run: str | Path, overlap: float) -> str:
     """Returns the first line of a ``.part``: what its scores depend on.
 
     Args:
-      run: a finished run.
-      overlap: see ``scorer.starts``.
+      run: a finished run, or a hub folder.
+      overlap: see ``windows.starts``.
 
     Returns:
       A line that differs for another config, other weights, another calibration or
       another overlap.
     """
     digest = hashlib.sha256()
-    for name in (CONFIG, TRAINABLE, CALIBRATION_FILE):
+    for name in (CONFIG, TRAINABLE, CALIBRATION_FILE, *WEIGHTS):
         path = Path(run) / name
         if path.exists():
             with path.open("rb") as file:

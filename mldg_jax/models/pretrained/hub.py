@@ -11,6 +11,18 @@ from mldg_jax.models.pretrained import torch_files
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
+def is_name(source: str) -> bool:
+    """Returns whether a text looks like a name on the hub.
+
+    Args:
+      source: the text.
+
+    Returns:
+      True for ``"owner/name"``.
+    """
+    return _NAME.fullmatch(source) is not None
+
+
 def locate(source: str | Path, filenames: Sequence[str]) -> Path:
     """Finds a file of a checkpoint, downloading it if it is not on this machine.
 
@@ -40,15 +52,32 @@ def locate(source: str | Path, filenames: Sequence[str]) -> Path:
             f"{path} contains no {' or '.join(filenames)}; put the file there, or give "
             "another folder"
         )
-    if not _NAME.fullmatch(str(source)):
+    if not is_name(str(source)):
         raise UserError(
             f"{source} is neither a file nor a folder, nor a hub name like "
             "facebook/wav2vec2-xls-r-300m; check the path"
         )
-    return _fetch(str(source), filenames)
+    return fetch(str(source), filenames)
 
 
-def _fetch(name: str, filenames: Sequence[str]) -> Path:
+def fetch(name: str, filenames: Sequence[str]) -> Path:
+    """Downloads a file of a checkpoint, unless it is in the cache.
+
+    Args:
+      name: on the hub, ``"owner/name"``.
+      filenames: as for ``locate``.
+
+    Returns:
+      The file, as ``locate``.
+
+    Raises:
+      UserError: the name is not valid, or as ``locate``.
+    """
+    if not is_name(name):
+        raise UserError(
+            f"{name!r} is not a name on the Hugging Face hub; one looks like "
+            "facebook/wav2vec2-xls-r-300m"
+        )
     try:
         import huggingface_hub  # pyright: ignore[reportMissingImports]
         from huggingface_hub.errors import (  # pyright: ignore[reportMissingImports]

@@ -51,9 +51,11 @@ def check(
     path = weights.parent / CONFIG
     config = text_files.read_json(path, dict) if path.is_file() else {}
     if "model_type" in config:
-        _compare(kind, module, config, str(path))
+        compare_config(kind, module, config, str(path))
     if fairseq and isinstance(module, wav2vec2.Wav2Vec2):
-        _compare(kind, module, _translated(fairseq, module), f"{weights} (cfg.model)")
+        compare_config(
+            kind, module, _translated(fairseq, module), f"{weights} (cfg.model)"
+        )
 
 
 def compare(module: nn.Module, theirs: Mapping[str, Any], name: str) -> None:
@@ -82,9 +84,20 @@ def compare(module: nn.Module, theirs: Mapping[str, Any], name: str) -> None:
         )
 
 
-def _compare(
+def compare_config(
     kind: str, module: nn.Module, config: Mapping[str, Any], name: str
 ) -> None:
+    """Refuses a module whose attributes are not those of a ``transformers`` config.
+
+    Args:
+      kind: "wav2vec2" or "whisper".
+      module: the front-end.
+      config: content of config.json, or of its part about the front-end.
+      name: where it is from, for the message.
+
+    Raises:
+      UserError: as ``compare``, or the config is of another architecture.
+    """
     try:
         theirs = _MODULES[kind].from_hf(config)
     except (ValueError, TypeError) as error:

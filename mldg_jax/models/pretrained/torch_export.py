@@ -7,7 +7,7 @@ begin inside the encoder's ``params``.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ def peft(
     folder: str | Path,
     use_rslora: bool = False,
     prefix: str = "",
+    modules: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> None:
     """Writes adapters that ``peft.PeftModel.from_pretrained(model, folder)`` loads.
 
@@ -73,6 +74,8 @@ def peft(
       use_rslora: whether peft multiplies by alpha / √rank instead.
       prefix: where the encoder is in the torch model, such as "encoder." for the whole
         ``WhisperModel``. Without it peft finds nothing there and changes nothing.
+      modules: modules that were trained without adapters (peft's ``modules_to_save``):
+        their torch state dicts by the names of the modules, such as "head".
 
     Raises:
       ValueError: there are no adapters, or one has no name in the table, lacks a factor
@@ -96,6 +99,8 @@ def peft(
             raise ValueError(f"{module} has rank {ranks}, expected {rank}")
         state[f"base_model.model.{module}.lora_A.weight"] = a[module]
         state[f"base_model.model.{module}.lora_B.weight"] = b[module]
+    for module, values in (modules or {}).items():
+        state |= {f"base_model.model.{module}.{k}": x for k, x in values.items()}
     config = {
         "peft_type": "LORA",
         "task_type": None,
@@ -108,16 +113,20 @@ def peft(
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
+        "modules_to_save": sorted(modules) if modules else None,
     }
     _write(Path(folder), PEFT_WEIGHTS, state, PEFT_CONFIG, config)
 
 
-def read_peft(folder: str | Path, table: Table) -> tuple[dict[str, Any], int, float]:
+def read_peft(
+    folder: str | Path, table: Table, modules: Collection[str] = ()
+) -> tuple[dict[str, Any], int, float]:
     """Reads adapters written by the package ``peft`` or by the function above.
 
     Args:
       folder: contains ``adapter_config.json`` and the weights.
       table: names of the torch model that the adapters were trained on.
+      modules: names of ``modules_to_save`` that may be there, see ``read_module``.
 
     Returns:
       ``(adapters, rank, scale)``, adapters float32; ``scale`` is alpha / rank (alpha /
@@ -128,13 +137,13 @@ def read_peft(folder: str | Path, table: Table) -> tuple[dict[str, Any], int, fl
         do not fit; one report names everything that does not fit.
     """
     folder = Path(folder)
-    rank, scale = _peft_settings(folder)
-    weights = folder / PEFT_WEIGHTS
-    if not weights.exists():
-        weights = folder / "adapter_model.bin"
+    rank, scale = _peft_settings(folder, modules)
+    weights = _peft_weights(folder)
     factors: dict[str, dict[str, np.ndarray]] = {"A": {}, "B": {}}
     wrong = []
     for name, value in torch_files.read(weights).items():
+        if _module_of(name) in modules:
+            continue
         match = _PEFT_FACTOR.fullmatch(name)
         if match is None or value.ndim != 2:
             wrong.append(f"{name} {value.shape}")
@@ -153,6 +162,36 @@ def read_peft(folder: str | Path, table: Table) -> tuple[dict[str, Any], int, fl
     flat = {f"{owner}/{lora.A}": value for owner, value in a.items()}
     flat |= {f"{owner}/{lora.B}": value for owner, value in b.items()}
     return traverse_util.unflatten_dict(flat, sep="/"), rank, scale
+
+
+def read_module(folder: str | Path, module: str) -> dict[str, np.ndarray]:
+    """Reads a module that was trained without adapters, from a folder of ``peft``.
+
+    Args:
+      folder: as for ``read_peft``.
+      module: its name, one of ``modules_to_save``.
+
+    Returns:
+      Arrays by their torch names in the module; empty if the folder does not have it.
+
+    Raises:
+      UserError: the weights are missing or cannot be read.
+    """
+    return {
+        name.removeprefix("base_model.model.").removeprefix(f"{module}."): value
+        for name, value in torch_files.read(_peft_weights(Path(folder))).items()
+        if _module_of(name) == module
+    }
+
+
+def _module_of(name: str) -> str:
+    """Returns the first part of the name of an array in a folder of ``peft``."""
+    return name.removeprefix("base_model.model.").partition(".")[0]
+
+
+def _peft_weights(folder: Path) -> Path:
+    weights = folder / PEFT_WEIGHTS
+    return weights if weights.exists() else folder / "adapter_model.bin"
 
 
 def hf(
@@ -211,7 +250,7 @@ def _ours(
     return fitting, misfits
 
 
-def _peft_settings(folder: Path) -> tuple[int, float]:
+def _peft_settings(folder: Path, modules: Collection[str]) -> tuple[int, float]:
     """Returns rank and scale; refuses settings that we would compute differently."""
     path = folder / PEFT_CONFIG
     if not path.exists():
@@ -224,7 +263,9 @@ def _peft_settings(folder: Path) -> tuple[int, float]:
         unsupported = [
             f"{name} = {config[name]!r}"
             for name, neutral in _NEUTRAL.items()
-            if config.get(name) and config[name] not in neutral
+            if config.get(name)
+            and config[name] not in neutral
+            and not (name == "modules_to_save" and set(config[name]) <= set(modules))
         ]
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
         use_rslora = config.get("use_rslora", False)
@@ -241,6 +282,12 @@ def _peft_settings(folder: Path) -> tuple[int, float]:
     return rank, alpha / (rank**0.5 if use_rslora else rank)
 
 
+def _dtype(value: Any) -> Any:
+    """Returns float32, but for counters their own dtype."""
+    dtype = np.asarray(value).dtype
+    return dtype if np.issubdtype(dtype, np.integer) else np.float32
+
+
 def _write(
     folder: Path,
     weights_name: str,
@@ -250,7 +297,7 @@ def _write(
 ) -> None:
     """Writes the weights first, so a folder with its config is complete."""
     # safetensors writes memory as is; an array that is not contiguous comes out wrong
-    arrays = {k: np.asarray(v, np.float32, order="C") for k, v in state.items()}
+    arrays = {k: np.asarray(v, _dtype(v), order="C") for k, v in state.items()}
     with replacing(folder / weights_name) as part:
         save_file(arrays, part, metadata={"format": "pt"})  # required by transformers
     with replacing(folder / config_name) as part:
