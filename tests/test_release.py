@@ -32,9 +32,30 @@ def test_the_extra_all_names_extras_that_exclude_nothing():
     assert named
     included = set(named[1].split(","))
     assert {"whisper", "debspoof", "av", "hub"} <= included <= extras.keys()
-    assert not included & {"beam", "tpu", "tpu-plan", "cuda12", "cuda13", "parity"}
+    assert not included & {"beam", "tpu", "tpu-plan", "cuda", "cuda12", "parity"}
     documented = (ROOT / "docs" / "install.md").read_text()
     assert all(f"`{name}`" in documented for name in included)
+
+
+def test_every_file_of_the_package_is_in_the_wheel():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    patterns = [
+        f"{package.replace('.', '/')}/{pattern.strip()}"
+        for package, listed in config["options.package_data"].items()
+        for pattern in re.split(r"[,\n]", listed)
+        if pattern.strip()
+    ]
+    listed = {path for pattern in patterns for path in ROOT.glob(pattern)}
+    packages = {path.parent for path in (ROOT / "mldg_jax").rglob("__init__.py")}
+    others = {
+        path
+        for path in (ROOT / "mldg_jax").rglob("*")
+        if path.is_file()
+        and path.suffix != ".pyc"
+        and not (path.suffix == ".py" and path.parent in packages)
+    }
+    assert others <= listed, sorted(others - listed)
 
 
 def test_issue_forms_ask_for_the_versions():

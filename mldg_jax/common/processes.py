@@ -58,17 +58,24 @@ def pool(
 
     Raises:
       UserError: a worker died, for example because memory ran out; names what the
-        workers had said that they were ``working_on``.
+        workers had said that they were ``working_on``. Or /dev/shm is not writable.
     """
     # spawn: a forked child would inherit the threads of JAX and onnxruntime
     context = multiprocessing.get_context("spawn")
     with _one_thread_each(), tempfile.TemporaryDirectory() as notes:
-        workers = ProcessPoolExecutor(
-            max(1, count),
-            context,
-            initializer=_start,
-            initargs=(notes, start, arguments),
-        )
+        try:
+            workers = ProcessPoolExecutor(
+                max(1, count),
+                context,
+                initializer=_start,
+                initargs=(notes, start, arguments),
+            )
+        except PermissionError:
+            raise UserError(
+                "this user may not write to /dev/shm, through which processes "
+                "synchronise: mount it as usual (mode 1777); in a container, "
+                "--tmpfs /dev/shm"
+            ) from None
         # Start all workers with the first task. CPython's management thread waits on
         # the processes that it knows, and learns of a new one only when a result
         # arrives: the death of a worker started later would go unnoticed until then.

@@ -1,6 +1,7 @@
 """Worker processes, and signals as requests to stop."""
 
 import multiprocessing
+import multiprocessing.synchronize
 import os
 import signal
 import subprocess
@@ -117,6 +118,16 @@ def test_the_second_ctrl_c_ends_the_process_at_once():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == -signal.SIGINT and done.stdout == "first\n"
+
+
+def test_a_machine_without_shared_memory_is_explained(monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")  # as SemLock does
+
+    monkeypatch.setattr(multiprocessing.synchronize, "SemLock", refuse)
+    monkeypatch.setattr(multiprocessing.synchronize.Lock, "__init__", refuse)
+    with pytest.raises(UserError, match="/dev/shm"), processes.pool(1):
+        pass
 
 
 def test_a_manager_ends_with_its_parent(tmp_path):
