@@ -173,8 +173,6 @@ def bench(monkeypatch):
         @abc.abstractmethod
         def score_batch(self, audios, srs): ...
 
-        def unload(self): ...
-
     package = types.ModuleType("speech_spoof_bench")
     package.model = types.ModuleType("speech_spoof_bench.model")
     package.model.AntiSpoofingModel = AntiSpoofingModel
