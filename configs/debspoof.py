@@ -1,6 +1,6 @@
 """DebSpoof: Whisper tiny.en + LoRA + pooling head; a run takes a minute on one core.
 
-    mldg train --config configs/debspoof.py:mldg --workdir runs/mldg
+    mldg train --config debspoof:mldg --workdir runs/mldg
 
 The word after the colon is the method: ``frozen`` (head only), ``erm`` (LoRA, pooled
 loss), ``control`` (the utterances and loss weights of MLDG without its inner step),

@@ -1,13 +1,11 @@
 """DebSpoof full: 25 attacks of 12 families, 43 speakers in four folds.
 
-    mldg compare --config configs/debspoof_full.py \\
+    mldg compare --config debspoof_full \\
         --methods lfcc-gmm,frozen,erm,control,mldg,mldg2 --seeds 0:5 --folds 0:4 \\
         --workdir runs/compare
 
-The methods, and every value not set here, are those of configs/debspoof.py.
+The methods, and every value not set here, are those of the preset debspoof.
 """
-
-from pathlib import Path
 
 import ml_collections
 
@@ -37,7 +35,7 @@ def get_config(arg: str = "mldg") -> ml_collections.ConfigDict:
     Args:
       arg: the method, e.g. ``"mldg"``; ``",smoke"`` after it shortens the run.
     """
-    config = read(f"{Path(__file__).with_name('debspoof.py')}:{arg}")
+    config = read(f"debspoof:{arg}")
     config.corpus.config = "full"
     if config.method.startswith("mldg"):
         # Of five values from 0.003 to 0.3, the one with the lowest macro EER on

@@ -1,6 +1,6 @@
 """The paper's model and recipe: XLS-R 300M + LoRA + AASIST, MLDG over spoofing attacks.
 
-    mldg train --config configs/xlsr.py:mldg --workdir runs/xlsr
+    mldg train --config xlsr:mldg --workdir runs/xlsr
 
 The word after the colon is the method: ``frozen`` (head only), ``erm`` (LoRA, pooled
 loss), ``control`` (the utterances and loss weights of MLDG without its inner step),

@@ -32,10 +32,13 @@ case "${1:-}" in
     gcloud compute tpus tpu-vm ssh "$NAME" --zone "$ZONE" --worker all \
       --command "tar xf mldg_jax.tar"
     # Every host must see the same checkpoints, on a disk whose renames are atomic.
-    # Ubuntu 22.04 images have Python 3.10, too old for the pinned packages.
-    everywhere "python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-      { echo 'Python 3.11 or newer is needed: choose a newer VERSION'; exit 2; }
-      python3 -m venv .venv &&
+    # Ubuntu 22.04 images have Python 3.10, too old for the pinned packages, and offer 3.11.
+    everywhere "python=python3
+      python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+      { python=python3.11 && sudo apt-get update --quiet &&
+        sudo apt-get install --yes --quiet python3.11 python3.11-venv ||
+        { echo 'Python 3.11 or newer is needed: choose a newer VERSION'; exit 2; }; }
+      \$python -m venv .venv &&
       .venv/bin/pip install --quiet -c constraints.txt -e '.[tpu,hub,av]' &&
       sudo apt-get install --yes --quiet nfs-common && sudo mkdir -p $SHARED &&
       sudo mount -t nfs ${NFS:?name a Filestore} $SHARED"

@@ -1,6 +1,7 @@
 """mldg_jax: meta-learned LoRA for generalizable speech deepfake detection, in JAX."""
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # at run time __getattr__ imports them
@@ -8,7 +9,7 @@ if TYPE_CHECKING:  # at run time __getattr__ imports them
     from mldg_jax.common.errors import UserError
     from mldg_jax.models import pretrained
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "UserError",
     "__version__",
@@ -27,9 +28,9 @@ _MODULES = {
     "mldg": "mldg_jax.mldg",
     "models": "mldg_jax.models",
     "pretrained": "mldg_jax.models.pretrained",
-    # The old name, which users' config files import; kept until 0.2.
-    "configs": "mldg_jax.training.config_files",
 }
+_RENAMED = {"configs": "mldg_jax.training.config_files"}
+"""Old names, which users' config files import; kept until 0.3."""
 
 
 def load(source):
@@ -54,6 +55,14 @@ def load(source):
 def __getattr__(name):
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
+    if name in _RENAMED:
+        warnings.warn(
+            f"mldg_jax.{name} is now {_RENAMED[name]}; version 0.3 will not have the "
+            "old name",
+            FutureWarning,  # which Python shows to users, unlike DeprecationWarning
+            stacklevel=2,
+        )
+        return importlib.import_module(_RENAMED[name])
     if name == "UserError":
         from mldg_jax.common.errors import UserError
 

@@ -251,10 +251,10 @@ print(f"outside {windows.score[~inside].mean():+.2f}")
 #
 # - Score your own recordings: `mldg score runs/notebooks/quickstart your.wav`; any
 #   format, and any length from 0.2 s
-#   ([README](../README.md#score-your-own-recordings)).
+#   ([Score recordings](../docs/scoring.md)).
 # - Train on your own attacks, with one of them held out:
 #   [04_your_attacks](04_your_attacks.ipynb).
 # - Is MLDG better than pooling the attacks? A single run cannot tell. `mldg compare`
-#   trains methods and seeds and pairs them ([README](../README.md#compare)); `make
-#   demo` does so too.
+#   trains methods and seeds and pairs them
+#   ([Comparing methods](../docs/comparing.md)); `make demo` does so too.
 # - Train the paper's model on ASVspoof: [`configs/xlsr.py`](../configs/xlsr.py).

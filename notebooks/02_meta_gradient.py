@@ -275,8 +275,8 @@ _ = axes[0].legend(fontsize=8)
 # they have little in common. At these rates, then, first order is not a cheap
 # approximation of second order but a different algorithm: it asks for a low loss after
 # the inner step while ignoring how the step changes with φ. Neither is clearly better:
-# see the table under "Compare" in the README, where second order has the higher EER at
-# equal cost.
+# see the table in [Comparing methods](../docs/comparing.md), where second order has the
+# higher EER at equal cost.
 #
 # ## Does the reward leave a trace?
 #

@@ -268,4 +268,5 @@ print(
 #         runs/notebooks/your_attacks/without-0 \
 #         --data-dir runs/notebooks/your_attacks/data --split eval
 #
-# Next: [README](../README.md#train).
+# Next: [Your data](../docs/your-data.md) and
+# [Training and resuming](../docs/training.md).

@@ -4,12 +4,14 @@
     python -m tests.devices OUT.npz --devices 4 --emulate 2 --coordinator HOST:PORT \
         --processes 2 --process 0
 
-Under the prefix "order/dtype/devices/", OUT holds the meta-gradient of the first step
+Under the prefix "order/dtype/devices/" (with ``--mappings shard_map``
+"order/dtype/devices shard_map/"), OUT holds the meta-gradient of the first step
 and, after five steps, the change of the parameters, the batch statistics and the last
 metrics.
 """
 
 import argparse
+import itertools
 import os
 
 import numpy as np
@@ -22,6 +24,7 @@ def arguments():
     parser.add_argument("--devices", type=int, nargs="+")
     parser.add_argument("--orders", nargs="+", default=["first", "second"])
     parser.add_argument("--dtypes", nargs="+", default=["float64"])
+    parser.add_argument("--mappings", nargs="+", default=["pmap"])
     parser.add_argument("--emulate", type=int, default=8)
     parser.add_argument("--coordinator")
     parser.add_argument("--processes", type=int)
@@ -29,13 +32,14 @@ def arguments():
     return parser.parse_args()
 
 
-def run(devices, order, cast):
+def run(devices, order, cast, mapping="pmap"):
     """Takes five training steps.
 
     Args:
       devices: of JAX.
       order: of MLDG, ``"first"`` or ``"second"``, or the name of another objective.
       cast: a function of a tree, for its dtype.
+      mapping: of the step to several devices.
 
     Returns:
       Arrays by path.
@@ -61,7 +65,9 @@ def run(devices, order, cast):
     state, frozen = cast(small.init(config, detector, num_domains=count))
     start = jax.tree.map(np.array, state.trainable)
     step = parallel.compile_step(
-        build_step(config, detector, axis_name=axis_name, num_domains=count), devices
+        build_step(config, detector, axis_name=axis_name, num_domains=count),
+        devices,
+        mapping,
     )
     state, frozen = (parallel.replicate(x, devices) for x in (state, frozen))
     for number in range(5):
@@ -116,10 +122,17 @@ def main():
         double = dtype == "float64"
         jax.config.update("jax_enable_x64", double)
         for order in options.orders:
-            for count in options.devices:
+            for count, mapping in itertools.product(options.devices, options.mappings):
+                if count == 1 and mapping != options.mappings[0]:
+                    continue  # one device needs no mapping
                 cast = small.double if double else lambda tree: tree
-                result = run(parallel.devices(count), order, cast)
-                name = f"{order}/{dtype}/{count}/"
+                result = run(parallel.devices(count), order, cast, mapping)
+                on = (
+                    f"{count}"
+                    if mapping == "pmap" or count == 1
+                    else f"{count} {mapping}"
+                )
+                name = f"{order}/{dtype}/{on}/"
                 results |= {name + key: value for key, value in result.items()}
     np.savez(options.out, **results)
 

@@ -76,7 +76,7 @@ def test_it_runs_on_small_data(name, home, tmp_path):
     ]
 
 
-def test_the_readme_says_what_a_notebook_printed():
+def test_the_documentation_says_what_a_notebook_printed():
     """Compares the largest eigenvalues of three methods."""
     cells = nbformat.read(build.HERE / "02_meta_gradient.ipynb", 4).cells
     tables = [
@@ -90,7 +90,7 @@ def test_the_readme_says_what_a_notebook_printed():
     column = [x.strip() for x in table.splitlines()[0].split("|")[1:-1]]
     cells = [row[column.index("largest eigenvalue")] for row in rows]
     erm, short, long = (round(float(cell.split("±")[0])) for cell in cells)
-    text = " ".join((build.HERE.parent / "README.md").read_text().split())
+    text = " ".join((build.HERE.parent / "docs/analysis.md").read_text().split())
     assert f"largest eigenvalue {erm} for ERM, {short} and {long} with" in text
 
 

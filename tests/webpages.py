@@ -18,7 +18,7 @@ class Page(HTMLParser):
       tags: of all elements.
     """
 
-    VOID = ("meta", "link", "br", "img", "!doctype")
+    VOID = ("meta", "link", "br", "img", "input", "!doctype")
 
     def __init__(self, text: str):
         super().__init__()

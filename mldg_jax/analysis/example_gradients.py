@@ -38,9 +38,9 @@ class NoiseScale(NamedTuple):
     Attributes:
       variance: unbiased estimate of tr Σ, with Σ the covariance of the examples'
         gradients.
-      signal: unbiased estimate of |G|², the squared norm of the true gradient; it can
+      signal: unbiased estimate of ‖G‖², the squared norm of the true gradient; it can
         be negative if noise dominates.
-      scale: tr Σ / |G|², in examples; inf if ``signal`` is not positive. Doubling a
+      scale: tr Σ / ‖G‖², in examples; inf if ``signal`` is not positive. Doubling a
         batch that is far smaller than this nearly halves the number of steps needed;
         doubling one that is far larger gains little.
     """

@@ -41,10 +41,10 @@ def evaluation(
       frozen: all parameters that ``trainable`` lacks.
 
     Returns:
-      A loss of ``{"waveform": (domains, examples, samples), "label": (domains,
-      examples)}``, in nats, averaged over examples, then over domains. Its key is
-      ignored and may be None. aux: ``by_example`` (domains, examples) and ``by_domain``
-      (domains,).
+      A loss of a batch, a dictionary of ``waveform`` (domains, examples, samples) and
+      ``label`` (domains, examples), in nats, averaged over examples, then over domains.
+      Its key is ignored and may be None. Its aux has ``by_example`` (domains, examples)
+      and ``by_domain`` (domains,).
     """
     # Flax hashes modules by their attributes.
     return Partial(_evaluation(cast(Hashable, detector)), batch_stats, frozen)

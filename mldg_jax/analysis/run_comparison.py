@@ -8,7 +8,13 @@ import numpy as np
 
 from mldg_jax.analysis import landscape, subjects
 from mldg_jax.analysis.geometry import Angles, principal_angles, updates
-from mldg_jax.analysis.trained_update import Geometry, Report, describe, evaluator
+from mldg_jax.analysis.trained_update import (
+    Geometry,
+    Report,
+    Stage,
+    describe,
+    evaluator,
+)
 from mldg_jax.common import run_folder
 from mldg_jax.common.errors import UserError
 
@@ -55,7 +61,7 @@ def compare_runs(
     Args:
       them: runs of the same model, with different names.
       chosen: utterances of every attack.
-      report: called with a description of each computation before it starts.
+      report: called with the ``Stage`` of each computation before it starts.
       line: (n,) positions between two runs, from 0 to 1.
 
     Returns:
@@ -71,15 +77,14 @@ def compare_runs(
     total, number = len(them) + len(pairs), itertools.count(1)
     geometries, updates_by_run = [], {}
     for run in them:
-        report(f"{next(number)}/{total} geometry and Fisher mass: {run.name}")
+        task = f"geometry and Fisher mass: {run.name}"
+        report(Stage(next(number), total, task))
         geometries.append(describe(run, chosen)._replace(method=labels[run.name]))
         updates_by_run[run.name] = updates(run.trainable, run.scale)
     angles, paths = {}, {}
     for first, second in pairs:
-        report(
-            f"{next(number)}/{total} angles and loss between {first.name} and "
-            f"{second.name}"
-        )
+        task = f"angles and loss between {first.name} and {second.name}"
+        report(Stage(next(number), total, task))
         pair = first.name, second.name
         angles[pair] = principal_angles(*(updates_by_run[name] for name in pair))
         paths[pair] = landscape.interpolate(

@@ -19,7 +19,13 @@ from mldg_jax.analysis import (
     subjects,
 )
 from mldg_jax.analysis.taylor import Orders, Taylor, compare_orders, decompose
-from mldg_jax.analysis.trained_update import Geometry, Report, describe, evaluator
+from mldg_jax.analysis.trained_update import (
+    Geometry,
+    Report,
+    Stage,
+    describe,
+    evaluator,
+)
 from mldg_jax.common.errors import UserError
 from mldg_jax.mldg import LossFn
 from mldg_jax.objectives import Objective
@@ -29,6 +35,7 @@ RATES = np.geomspace(10**-1.5, 10**1.5, 7)  # multiples of the run's inner_lr
 EIGENVALUES = 3
 PROBES, LANCZOS_STEPS = 2, 25
 GRID = np.linspace(-1, 1, 9)
+MOMENT_STAGES = 5  # computations at every step of training that is analysed
 
 
 class Moment(NamedTuple):
@@ -128,7 +135,7 @@ def analyse_run(
     Args:
       run: the run, from ``subjects.load``.
       chosen: utterances of at least two attacks.
-      report: called with a description of each computation before it starts.
+      report: called with the ``Stage`` of each computation before it starts.
       seed: seed of the held-out attacks and of all random directions.
       eigenvalues: number of largest eigenvalues of the finished run's Hessians;
         checkpoints get one.
@@ -152,17 +159,14 @@ def analyse_run(
     run = run._replace(objective_state=newest.objective_state)
     saved = [x for x in points if x.step < run.step]
     is_adapted = bool(run.config.model.lora.rank)
-    total, number = len(saved) + 3 + is_adapted, itertools.count(1)
+    total = MOMENT_STAGES * (len(saved) + 1) + 2 + is_adapted
+    number = itertools.count(1)
 
     def announce(task: str) -> None:
-        report(f"{next(number)}/{total} {task}")
+        report(Stage(next(number), total, task))
 
-    along = []
-    for point in saved:
-        announce(f"gradients and curvature after step {point.step}")
-        along.append(_moment(point, setting, eigenvalues=1)[0])
-    announce("gradients and curvature of the finished run")
-    last, by_attack, moments = _moment(run, setting, eigenvalues=eigenvalues)
+    along = [_moment(point, setting, announce, eigenvalues=1)[0] for point in saved]
+    last, by_attack, moments = _moment(run, setting, announce, eigenvalues=eigenvalues)
     announce("spectral densities")
     density = {
         name: curvature.spectral_density(
@@ -199,13 +203,25 @@ def analyse_run(
     )  # fmt: skip
 
 
-def _moment(run: subjects.FinishedRun, setting: _Setting, eigenvalues: int):
-    """Returns a run's ``Moment``, its gradients by attack and the examples' moments."""
+def _moment(
+    run: subjects.FinishedRun,
+    setting: _Setting,
+    announce: Callable[[str], None],
+    eigenvalues: int,
+):
+    """Returns a run's ``Moment``, its gradients by attack and the examples' moments.
+
+    Announces ``MOMENT_STAGES`` tasks.
+    """
     chosen, episode, inner, objective, seed = setting
+    step = f"step {run.step}"
+    announce(f"{step}: gradients of {len(chosen.attacks)} attacks")
     by_attack = gradients.per_attack(
         run.loss, run.trainable, chosen.batch, chosen.attacks, chunk=1
     )
+    announce(f"{step}: gradients of {chosen.row.size} utterances")
     moments = example_gradients.moments(run.loss, run.trainable, chosen.batch)
+    announce(f"{step}: gradient of the objective")
     key, own = jax.random.key(seed), None
     if objective is not None:
         own = own_gradient.measure(
@@ -213,12 +229,14 @@ def _moment(run: subjects.FinishedRun, setting: _Setting, eigenvalues: int):
             episode, by_attack, key=key,
         )  # fmt: skip
     arguments = losses.one_by_one(run.loss), run.trainable, episode, key
+    announce(f"{step}: largest eigenvalues of the Hessians")
     top = {
         name: curvature.eigenvalues(
             operator, eigenvalues, tolerance=1e-2, seed=seed
         ).values
         for name, operator in _hessians(run, setting).items()
     }
+    announce(f"{step}: terms of the MLDG objective")
     point = Moment(
         run.step,
         by_attack.loss,

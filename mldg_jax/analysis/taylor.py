@@ -61,7 +61,7 @@ class Taylor(NamedTuple):
 
     @property
     def slope(self) -> float:
-        """Slope d log |remainder| / d log α; 2 if the expansion holds.
+        """Slope of ``log |remainder|`` over ``log α``; 2 if the expansion holds.
 
         Fitted by least squares to the remainders above ten times ``resolution``; NaN if
         there are fewer than two.

@@ -7,7 +7,22 @@ import jax
 
 from mldg_jax.analysis import fisher, geometry, losses, subjects
 
-Report = Callable[[str], Any]  # called with a description of the next computation
+
+class Stage(NamedTuple):
+    """A computation of an analysis that is about to start.
+
+    Attributes:
+      number: its number, from 1.
+      total: number of computations of the analysis.
+      task: description of the computation.
+    """
+
+    number: int
+    total: int
+    task: str
+
+
+Report = Callable[[Stage], Any]
 
 
 class Geometry(NamedTuple):

@@ -10,14 +10,19 @@ from typing import Any, TextIO
 from mldg_jax.cli import (
     analysis_commands,
     compare_commands,
+    completion_commands,
+    config_commands,
     corpus_commands,
+    demo_commands,
     evaluate_commands,
     export_commands,
+    machine_commands,
     plan_commands,
     run_commands,
     score_commands,
     submit_commands,
 )
+from mldg_jax.cli.verbosity import applied
 from mldg_jax.common.console import open_streams, show_log
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import REFUSALS
@@ -30,22 +35,25 @@ synthesiser. A score is higher for bona fide (human) speech, everywhere."""
 
 EPILOG = """\
 start here:
+  mldg demo --quick                a detector and three verdicts in two minutes
   mldg demo                        corpus, training and report in ten minutes
   mldg score runs/demo/mldg-0 my_recording.wav
 
 train your own:
   mldg corpus build debspoof --size small
   mldg corpus build asvspoof2019_la --source /data/LA
-  mldg train --config configs/debspoof.py:mldg --workdir runs/mldg
-  mldg compare --config configs/debspoof.py --methods frozen,erm,mldg --workdir runs/all
+  mldg configs                     the presets that --config takes, and how to copy one
+  mldg train --config debspoof:mldg --workdir runs/mldg
+  mldg compare --config debspoof --methods frozen,erm,mldg --workdir runs/all
   mldg analyse runs/demo/mldg-0    what training changed, and where
-  mldg plan --config configs/xlsr.py:mldg --topology v5e:2x4 --batch 12
+  mldg plan --config xlsr:mldg --topology v5e:2x4 --batch 12
 
 evaluate scores of any system:
   mldg evaluate --scores scores.txt --keys trial_metadata.txt --html report.html
 
-`mldg COMMAND --help` explains a command. Exit status: 0 done, 2 wrong input (with a
-message on standard error), 1 a bug.
+`mldg COMMAND --help` explains a command; `mldg completion --help`, how the shell can
+complete it. Exit status: 0 done, 2 wrong input (with a message on standard error), 1 a
+bug.
 """
 
 
@@ -65,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments = make_parser().parse_args(argv)
         finally:  # --help exits here: meet a broken pipe now, not at shutdown
             sys.stdout.flush()
-        status = arguments.command(arguments) or 0
+        with applied(arguments):
+            status = arguments.command(arguments) or 0
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # `mldg … | head` has read enough
@@ -113,23 +122,43 @@ class _Parser(argparse.ArgumentParser):
         (file or sys.stdout).write(self.format_help())
 
 
+class _Version(argparse.Action):
+    """Prints the versions, which are looked up only then."""
+
+    def __call__(self, *_: Any) -> None:
+        from mldg_jax.common.versions import describe
+
+        print(describe())
+        sys.exit(0)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Creates the parser with all commands."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         prog="mldg", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw
     )
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        help="show the versions of mldg, Python and the main packages, and exit",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (
+        demo_commands,
         run_commands,
         export_commands,
         submit_commands,
         compare_commands,
+        config_commands,
         corpus_commands,
         score_commands,
         evaluate_commands,
         analysis_commands,
         plan_commands,
+        machine_commands,
+        completion_commands,
     ):
         module.add(commands)
     return parser

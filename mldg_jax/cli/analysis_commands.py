@@ -1,7 +1,9 @@
 """The command ``mldg analyse``."""
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ barrier between them, which projections carry the update of each method?
 
 Writes arrays.npz (every number), table.md and report.html (figures with captions;
 needs no network). The analysis covers all checkpoints that a run kept: train with
---set keep_every=N to keep more.
+--set keep_every=N to keep more. Compiled programs are kept in ~/.cache/mldg_jax/xla
+for the next time.
 
 examples:
   mldg analyse runs/demo/mldg-0
@@ -69,8 +72,11 @@ def add(commands: Any) -> None:
 
 
 def _analyse(arguments: argparse.Namespace) -> None:
+    import jax
+
     from mldg_jax.analysis import run_comparison, study, subjects
     from mldg_jax.analysis.report import analysis_page
+    from mldg_jax.common import compile_cache
     from mldg_jax.common.files import check_folder
     from mldg_jax.data.corpus import load_test
 
@@ -94,19 +100,43 @@ def _analyse(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
     )
 
-    def show(stage: str) -> None:
-        print(f"{stage} …", file=sys.stderr, flush=True)
-
-    if len(loaded) == 1:
-        result = study.analyse_run(
-            loaded[0], examples, seed=arguments.seed, report=show
-        )
-        for note in result.notes:
-            print(note, file=sys.stderr)
-    else:
-        result = run_comparison.compare_runs(loaded, examples, report=show)
+    highest = jax.default_matmul_precision("highest")  # curvature suffers from rounding
+    with highest, compile_cache.used(), _progress() as show:
+        if len(loaded) == 1:
+            result = study.analyse_run(
+                loaded[0], examples, seed=arguments.seed, report=show
+            )
+        else:
+            result = run_comparison.compare_runs(loaded, examples, report=show)
+    for note in getattr(result, "notes", ()):
+        print(note, file=sys.stderr)
     *_, report = analysis_page.write(result, output)
     print(f"{report}: open it in a browser; arrays.npz next to it has every number")
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[Any], None]]:
+    """Shows a bar, and above it a line for each computation when it starts."""
+    from tqdm import tqdm
+
+    layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}]"
+    with tqdm(desc="analysis", bar_format=layout, dynamic_ncols=True) as bar:
+        if not bar.disable:
+            bar.write(
+                "mldg: each computation is compiled when it is first needed: seconds "
+                "for small models, minutes for large ones on a CPU",
+                file=sys.stderr,
+            )
+
+        def show(stage: Any) -> None:
+            bar.total = stage.total
+            bar.update(stage.number - 1 - bar.n)
+            if not bar.disable:
+                bar.write(f"{stage.number}/{stage.total} {stage.task} …", sys.stderr)
+            bar.refresh()
+
+        yield show
+        bar.update((bar.total or bar.n) - bar.n)
 
 
 def _check_replaces_an_analysis(folder: Path) -> None:

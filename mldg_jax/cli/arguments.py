@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mldg_jax.cli.verbosity import add_verbosity
 from mldg_jax.common.config import CorpusSection
 
 
@@ -34,6 +35,7 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.set_defaults(command=function)
+    add_verbosity(command)
     return command
 
 
@@ -111,9 +113,9 @@ def add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--config",
         required=True,
-        metavar="FILE.py:METHOD",
-        help="config file and method, e.g. configs/debspoof.py:mldg; methods: frozen, "
-        "erm, control, mldg, mldg2, full",
+        metavar="CONFIG:METHOD",
+        help="a preset (see mldg configs) or a file, and a method, e.g. debspoof:mldg "
+        "or my_config.py:mldg; methods: frozen, erm, control, mldg, mldg2, full, …",
     )
     add_overrides(command)
 

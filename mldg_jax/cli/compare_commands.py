@@ -2,11 +2,11 @@
 
 import argparse
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
 from mldg_jax.cli.arguments import add_command, add_data_dir, add_overrides
+from mldg_jax.common import processes
 from mldg_jax.common.errors import UserError
 from mldg_jax.scoring.scheme import CHOICES
 
@@ -19,20 +19,20 @@ expensive steps (second order) takes fewer steps.
 
 examples:
   the paper's table on DebSpoof, testing on every speaker once
-    mldg compare --config configs/debspoof_full.py --workdir runs/compare \\
+    mldg compare --config debspoof_full --workdir runs/compare \\
       --methods lfcc-gmm,frozen,erm,control,mldg,mldg2 --seeds 0:5 --folds 0:4
   several LoRA ranks
-    mldg compare --config configs/debspoof.py --workdir runs/ranks \\
+    mldg compare --config debspoof --workdir runs/ranks \\
       --methods frozen,erm,mldg,full --ranks 4,8,16,32 --seeds 0:5
   leave families out: attacks and speakers that training never saw, once each
-    mldg compare --config configs/debspoof_full.py --workdir runs/families \\
+    mldg compare --config debspoof_full --workdir runs/families \\
       --methods lfcc-gmm,frozen,erm,mldg,sam --seeds 0:3 --folds 0:4 \\
       --attack-folds 0:4 --averages ema,last,uniform,swad
   learning curves
-    mldg compare --config configs/debspoof_full.py --workdir runs/curves \\
+    mldg compare --config debspoof_full --workdir runs/curves \\
       --methods erm,mldg --budgets 400,1600,6400 --seeds 0:3 --folds 0:4
   tune the inner learning rate on held-out training attacks
-    mldg compare --config configs/debspoof.py --workdir runs/tune --tune \\
+    mldg compare --config debspoof --workdir runs/tune --tune \\
       --methods erm,mldg --vary objective.inner_lr=0.003,0.01,0.03 --seeds 0:3
 """
 
@@ -47,9 +47,9 @@ def add(commands: Any) -> None:
     compare.add_argument(
         "--config",
         required=True,
-        metavar="FILE.py[:EXTRA]",
-        help="a config file that takes the methods as arguments; EXTRA is added to "
-        "each, e.g. configs/debspoof.py:smoke for runs of seconds",
+        metavar="CONFIG[:EXTRA]",
+        help="a preset (see mldg configs) or a file that takes the methods as "
+        "arguments; EXTRA is added to each, e.g. debspoof:smoke for runs of seconds",
     )
     compare.add_argument(
         "--methods",
@@ -152,7 +152,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
     workers = arguments.workers
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if parallel.only_cpu() else 0
+        workers = processes.cores() if parallel.only_cpu() else 0
     vary = dict(map(varied, arguments.vary))
     if arguments.ranks:
         vary["model.lora.rank"] = _numbers("--ranks", arguments.ranks)

@@ -54,8 +54,8 @@ def add(commands: Any) -> None:
     )
     build.add_argument(
         "--size",
-        choices=("small", "full"),
-        help="size of debspoof; default: small",
+        choices=("small", "full", "quick"),
+        help="size of debspoof; default: small; quick is what mldg demo --quick uses",
     )
     build.add_argument(
         "--allow-incomplete",
@@ -121,11 +121,12 @@ def _build(arguments: argparse.Namespace) -> None:
     print(f"{folder}: built; see {folder.parent / 'report.txt'} for its content")
 
 
-def build_debspoof(arguments: argparse.Namespace) -> Path:
+def build_debspoof(arguments: argparse.Namespace, *, brief: bool = False) -> Path:
     """Builds DebSpoof and prints a summary if it was not built before.
 
     Args:
       arguments: parsed arguments, with ``--size``, ``--data-dir`` and ``--workers``.
+      brief: print one line instead of the whole summary.
 
     Returns:
       The folder of the corpus.
@@ -139,7 +140,8 @@ def build_debspoof(arguments: argparse.Namespace) -> Path:
         arguments.size or "small", Path(arguments.data_dir), workers=arguments.workers
     )
     if report is not None:
-        print(visible(str(report)))
+        text = visible(str(report))
+        print(f"{folder}: {text.splitlines()[-1]}" if brief else text)
     return folder
 
 

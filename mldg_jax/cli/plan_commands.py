@@ -16,7 +16,7 @@ duration of a step. Needs pip install 'mldg_jax[tpu-plan]'; XLS-R 300M takes min
 and 10 GB of memory.
 
 example:
-  mldg plan --config configs/xlsr.py:mldg --topology v5e:2x4 --batch 12
+  mldg plan --config xlsr:mldg --topology v5e:2x4 --batch 12
 """
 
 

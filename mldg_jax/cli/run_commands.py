@@ -1,4 +1,4 @@
-"""The commands ``mldg demo``, ``train`` and ``calibrate``."""
+"""The commands ``mldg train`` and ``mldg calibrate``."""
 
 import argparse
 import shlex
@@ -6,13 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mldg_jax.cli import corpus_commands
 from mldg_jax.cli.arguments import (
     add_command,
     add_config,
     add_corpus,
     add_data_dir,
-    add_overrides,
     corpus_folder,
     corpus_title,
 )
@@ -21,22 +19,16 @@ from mldg_jax.common.config import CorpusSection
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import check_folder
 
-DEMO = "Build the corpus DebSpoof, train four methods on it and write a report."
-DEMO_DETAILS = """\
-The methods: LFCC-GMM (a classical baseline), a head on a frozen speech encoder, LoRA
-trained with ERM (the pooled loss), and LoRA trained with MLDG. Learning rates are tuned
-on held-out training attacks. The report, runs/demo/report.html, compares the methods on
-unseen attacks and speakers. Needs no GPU. Stop it whenever you like: the same command
-continues.
-"""
 TRAIN = "Train one detector; run the same command again to continue a run."
 TRAIN_DETAILS = """\
 The run folder gets config.json, metrics.jsonl (the log), checkpoints/ and, once the
 run is finished, trainable.safetensors and MODEL_CARD.md. Ctrl-C finishes the step,
 saves and stops. At the end the scores are calibrated on the corpus's dev split if it
-has one.
+has one. Compiled programs are kept in ~/.cache/mldg_jax/xla ($XDG_CACHE_HOME or
+$JAX_COMPILATION_CACHE_DIR move it), so that the same model starts faster the next time;
+the folder can be deleted at any time.
 
-methods of the files in configs/, the word after the colon:
+methods of the presets (`mldg configs` lists them), the word after the colon:
   frozen    train the head on the frozen front-end
   erm       train LoRA adapters and head on the pooled loss of all attacks
   mldg      the same parameters with MLDG: adapt to some attacks, and require that the
@@ -47,10 +39,10 @@ methods of the files in configs/, the word after the colon:
   Add ,smoke for a run of seconds.
 
 examples:
-  mldg train --config configs/debspoof.py:mldg --workdir runs/mldg
-  mldg train --config configs/debspoof.py:erm,smoke --workdir runs/try     (seconds)
+  mldg train --config debspoof:mldg --workdir runs/mldg
+  mldg train --config debspoof:erm,smoke --workdir runs/try     (seconds)
   validate every 500 steps on two held-out attacks, and keep the best checkpoint
-    mldg train --config configs/xlsr.py:mldg --workdir runs/x \\
+    mldg train --config xlsr:mldg --workdir runs/x \\
       --set 'validation.attacks=[A05, A06]' --set validation.every=500
   two processes, started on two hosts
     mldg train … --coordinator host0:1234 --processes 2 --process 0
@@ -73,48 +65,10 @@ def add(commands: Any) -> None:
     Args:
       commands: subparsers of the main parser.
     """
-    _add_demo(add_command(commands, "demo", _demo, DEMO, DEMO_DETAILS))
     _add_train(add_command(commands, "train", _train, TRAIN, TRAIN_DETAILS))
     _add_calibrate(
         add_command(commands, "calibrate", _calibrate, CALIBRATE, CALIBRATE_DETAILS)
     )
-
-
-def _add_demo(demo: argparse.ArgumentParser) -> None:
-    demo.add_argument(
-        "--config",
-        default="configs/debspoof.py",
-        metavar="FILE.py",
-        help="config file with the methods frozen, erm and mldg; default: %(default)s",
-    )
-    demo.add_argument(
-        "--workdir",
-        default="runs/demo",
-        metavar="FOLDER",
-        help="where to write runs and report; default: %(default)s",
-    )
-    demo.add_argument(
-        "--seeds",
-        type=int,
-        default=3,
-        metavar="N",
-        help="runs per method; default: %(default)s",
-    )
-    demo.add_argument(
-        "--size",
-        choices=("small", "full"),
-        default="small",
-        help="size of DebSpoof; default: %(default)s",
-    )
-    demo.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="processes that train in parallel; default: one per CPU core. Use 1 with "
-        "a GPU or TPU",
-    )
-    add_data_dir(demo)
-    add_overrides(demo)
 
 
 def _add_train(train: argparse.ArgumentParser) -> None:
@@ -168,30 +122,13 @@ def _add_calibrate(calibrate: argparse.ArgumentParser) -> None:
     add_data_dir(calibrate)
 
 
-def _demo(arguments: argparse.Namespace) -> None:
-    from mldg_jax.experiments import method_tables
-    from mldg_jax.experiments.demo import read_configs, run_demo
-
-    # Read the configs first: a mistake should show before minutes of building.
-    base = read_configs(arguments.config, arguments.overrides)
-    corpus = corpus_commands.build_debspoof(arguments)
-    workdir = Path(arguments.workdir)
-    story = run_demo(
-        base, corpus, workdir, seeds=arguments.seeds, workers=arguments.workers
-    )
-    print(method_tables.text(story.comparison, detailed=False))
-    print(f"\n{workdir / 'report.html'}: open it in a browser")
-    print(f"{workdir / 'results.json'}: every number in the report")
-    print(f"next: mldg score {workdir / 'mldg-0'} your.wav")
-
-
 def _train(arguments: argparse.Namespace) -> int | None:
     if arguments.coordinator:
         status = processes.run_supervised(processes.same_command())
         if status is not None:
             return status
 
-    from mldg_jax.common import run_folder
+    from mldg_jax.common import compile_cache, run_folder
     from mldg_jax.common.config_values import with_values
     from mldg_jax.data.attack_folds import training_rows, with_validation
     from mldg_jax.data.corpus import corpus_sha256, find_corpus, load_split
@@ -216,7 +153,10 @@ def _train(arguments: argparse.Namespace) -> int | None:
         folder, config.validation, training_rows(folder, config.corpus)
     )
     fold = config.corpus.fold
-    with processes.caught(multiprocess=parallel.is_multiprocess()) as stop:
+    with (
+        processes.caught(multiprocess=parallel.is_multiprocess()) as stop,
+        compile_cache.used(),
+    ):
         run = loop.train(
             config,
             arguments.workdir,

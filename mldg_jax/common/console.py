@@ -10,6 +10,7 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import visible
 
 LIBRARY = logging.getLogger("mldg_jax")
+QUIET = "MLDG_JAX_QUIET"  # tells worker processes, if set, that a command is quiet
 
 
 class ConsoleHandler(logging.Handler):
@@ -32,6 +33,7 @@ class ConsoleHandler(logging.Handler):
 def show_log() -> Callable[[], None]:
     """Shows the library's log from level INFO on, and no advice from matplotlib.
 
+    With ``QUIET`` set in the environment, only warnings and errors are shown.
     Where it cannot write to the home, matplotlib advises on its cache in two lines.
 
     Returns:
@@ -50,7 +52,7 @@ def show_log() -> Callable[[], None]:
 
     matplotlib.setLevel(logging.ERROR)
     LIBRARY.addHandler(handler)
-    LIBRARY.setLevel(logging.INFO)
+    LIBRARY.setLevel(logging.WARNING if os.environ.get(QUIET) else logging.INFO)
     # An import may have given the root logger a handler: do not log twice.
     LIBRARY.propagate = False
     return undo

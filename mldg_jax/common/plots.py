@@ -63,6 +63,24 @@ def legend_line(title: str, colour: str, marker: str) -> Line2D:
     return Line2D([], [], color=colour, marker=marker, lw=1.6, label=title)
 
 
+def legend(figure: Figure, ax: Axes, handles: Sequence[Line2D] | None = None) -> None:
+    """Puts the legend of a figure's axes below them, where it covers no curve.
+
+    Args:
+      figure: the figure, with constrained layout.
+      ax: its axes.
+      handles: entries of the legend; None for the labelled lines of the axes.
+    """
+    drawn = ax.get_legend_handles_labels()[0] if handles is None else list(handles)
+    figure.legend(
+        handles=drawn,
+        loc="outside lower center",
+        ncols=2 if len(drawn) in (2, 4) else 3,
+        fontsize=9,
+        columnspacing=1.2,
+    )
+
+
 def svg(name: str, figure: Figure) -> str:
     """Renders a figure as an SVG element to embed in a page.
 

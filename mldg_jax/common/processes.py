@@ -22,6 +22,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,16 @@ def pool(
         workers.shutdown()
 
 
+def cores() -> int:
+    """Returns the number of CPU cores that this process may use, at least 1.
+
+    Systems without CPU affinity (macOS) count all cores.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def working_on(what: str) -> None:
     """Notes what a worker has in hand, for the message in case it dies.
 
@@ -112,16 +123,36 @@ def _start(
     os.environ[_NOTE] = str(Path(notes) / str(os.getpid()))
     show_log()
 
+    _end_with_parent_process()
+    if start is not None:
+        start(*arguments)
+
+
+def _end_with_parent_process() -> None:
+    """Ends this child process when its parent ends, however that ends."""
     parent = multiprocessing.parent_process()
-    assert parent is not None  # this is a worker
+    assert parent is not None  # this is a child
 
     def watch():
         parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    if start is not None:
-        start(*arguments)
+
+
+@contextlib.contextmanager
+def manager() -> Iterator[SyncManager]:
+    """Opens a process for objects that processes share, such as queues.
+
+    It ends with this process, even if that is killed.
+
+    Yields:
+      The manager.
+    """
+    shared = SyncManager(ctx=multiprocessing.get_context("spawn"))
+    shared.start(initializer=_end_with_parent_process)
+    with shared:
+        yield shared
 
 
 @contextlib.contextmanager

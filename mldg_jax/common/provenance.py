@@ -2,8 +2,6 @@
 
 import datetime
 import hashlib
-import importlib.metadata
-import platform
 import shlex
 import subprocess
 import sys
@@ -13,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-PACKAGES = ("mldg_jax", "jax", "flax", "optax", "numpy")
+from mldg_jax.common import versions
 
 
 def collect(trained_on: dict[str, Any]) -> dict[str, Any]:
@@ -30,10 +28,7 @@ def collect(trained_on: dict[str, Any]) -> dict[str, Any]:
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
+        "versions": versions.installed(),
         "revision": _revision(),
         "trained_on": trained_on,
     }

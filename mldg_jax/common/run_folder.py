@@ -265,7 +265,7 @@ def read_parameters(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             if array.dtype != np.float32 or not np.isfinite(array).all():
                 raise ValueError(f"{name} is {array.dtype}, or not finite")
         tree = traverse_util.unflatten_dict(arrays, sep="/")
-        return tree, tree.pop("batch_stats")
+        return tree, tree.pop("batch_stats", {"head": {}})  # a head may have none
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})") from None
     except Exception as error:  # a damaged file makes its reader raise all kinds

@@ -76,8 +76,9 @@ class ModelSection:
     Attributes:
       weights: weights of the front-end: a name on the Hugging Face hub, a folder, a
         file, "whisper-tiny.en" or "random".
-      frontend: ``kind`` (whisper or wav2vec2) and attributes of its module.
-      head: ``kind`` (pooling or aasist) and attributes of its module.
+      frontend: ``kind`` (whisper, wav2vec2, or PACKAGE.MODULE:NAME of your own, see
+        docs/extend.md) and attributes of its module.
+      head: ``kind`` (pooling, aasist, or one of your own) and attributes of its module.
       lora: the adapters.
       full: train every parameter of the front-end; requires ``lora.rank`` 0.
     """
@@ -95,7 +96,8 @@ class ObjectiveSection:
 
     Attributes:
       name: erm, mldg, mldg_gc, mldg_gn or domainbed, see ``mldg``; sam, sagm, coral,
-        mmd, vrex, irm, group_dro, fish, fishr or mixup, see ``objectives``.
+        mmd, vrex, irm, group_dro, fish, fishr or mixup, see ``objectives``; or
+        PACKAGE.MODULE:NAME of your own, see docs/extend.md.
       inner_lr: learning rate of the inner step, ≥ 0.
       beta: weight of the meta-test loss, ≥ 0.
       order: order of the meta-gradient: first [known] or second.
@@ -108,6 +110,7 @@ class ObjectiveSection:
       ema: decay of fishr's average of variances, in [0, 1).
       eta: step size of group_dro's weights, ≥ 0.
       meta_lr: outer learning rate of fish, in (0, 1]; ``optimizer`` is its inner one.
+      own: options of an objective of your own, by name.
     """
 
     name: str = "erm"
@@ -123,12 +126,14 @@ class ObjectiveSection:
     ema: Annotated[float, Within(0, 0.999_999)] | None = None
     eta: Annotated[float, Within(0, 100)] | None = None
     meta_lr: Annotated[float, Within(1e-6, 1)] | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     def options(self) -> dict[str, Any]:
         """Returns the options that are set, by name."""
         options = dataclasses.asdict(self)
-        del options["name"]
-        return {name: value for name, value in options.items() if value is not None}
+        del options["name"], options["own"]
+        options = {k: value for k, value in options.items() if value is not None}
+        return options | dict(self.own)
 
 
 @dataclass(frozen=True)
@@ -274,12 +279,19 @@ class ComputeSection:
       scan: compile one layer and loop over it, which shortens compilation.
       micro_batches: number of parts in which the front-end processes each half of an
         episode; more parts need less memory.
+      precision: of float32 matrix products in training on accelerators: "default" is
+        the device's fastest (TF32 on NVIDIA, one bfloat16 pass on TPU), "highest" full
+        float32. Scoring, analyses and exports always use full float32.
+      mapping: how the step runs on several devices: ``pmap``, or ``shard_map`` under
+        ``jit``. The results are the same.
     """
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     remat: bool = False
     scan: bool = False
     micro_batches: Annotated[int, Within(1, 4_096)] = 1
+    precision: Literal["default", "high", "highest"] = "default"
+    mapping: Literal["pmap", "shard_map"] = "pmap"
 
 
 @dataclass(frozen=True)

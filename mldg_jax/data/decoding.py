@@ -184,6 +184,10 @@ def _with_libsndfile(
     except (soundfile.LibsndfileError, TypeError, RuntimeError) as error:
         raise _TryPyAV(_words(error)) from None
     stack.enter_context(sound)
+    if sound.subtype == "OPUS":
+        # Without this, libsndfile keeps the 6.5 ms before the recording (the pre-skip)
+        # of a stream whose clock does not begin at 0.
+        sound.seek(0)
     announced, incomplete = sound.frames / sound.samplerate, False
     if sound.format == "MP3":
         with _position_kept(file):

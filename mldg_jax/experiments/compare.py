@@ -57,7 +57,7 @@ def compare_methods(
 
     Args:
       config_path: a config file whose arguments are the methods; arguments after a
-        colon are added to each method, as in "configs/xlsr.py:smoke".
+        colon are added to each method, as in "xlsr:smoke".
       methods: methods of the config file, or "lfcc-gmm". Differences are to "erm".
       workdir: folder for the runs, results.json, the tables and the picture.
       seeds: training seeds; every row is run with each.

@@ -17,13 +17,12 @@ the demo continues.
 
 import functools
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mldg_jax.common import files
+from mldg_jax.common import files, processes
 from mldg_jax.common.config import Config
 from mldg_jax.common.config_values import to_dict, with_values
 from mldg_jax.data.corpus import read_summary
@@ -33,7 +32,7 @@ from mldg_jax.experiments.demo_story import Story
 from mldg_jax.experiments.jobs import LFCC, Job, Test
 from mldg_jax.experiments.results import MethodResult
 from mldg_jax.experiments.selection import select
-from mldg_jax.training import log
+from mldg_jax.training import log, parallel
 from mldg_jax.training.config_files import read_config_file
 
 METHODS = {
@@ -49,6 +48,28 @@ TITLES = {
     "unseen": "unseen families",
     "macro": "macro",
 }
+
+CONTENTS = """\
+What `mldg demo` wrote to this folder. docs/file-formats.md describes the files.
+
+report.html      the report; open it in a browser
+tables.md        its tables, as Markdown
+figures/         its pictures, as SVG
+results.json     every number of the report
+METHOD-SEED/     the runs: METHOD is lfcc-gmm, frozen, erm or mldg. `mldg score
+                 mldg-0 your.wav` scores a recording with one of them
+selection/       short runs that only chose the learning rates, on held-out training
+                 attacks; their names are METHOD_VALUE_SEED
+xla/             compiled programs: a cache that can be deleted at any time
+
+In a run:
+scores_eval.txt  scores of the corpus's eval split, before calibration: utterance,
+                 attack, bonafide or spoof, score (higher for bona fide)
+scores_dev.txt   (in selection/) the same of the held-out attacks in the split dev
+frozen.json      fingerprint of the front-end's weights, which the run does not store
+
+Started again, `mldg demo` continues: it repeats only what is missing here.
+"""
 
 
 def read_configs(config_path: str, overrides: Sequence[str] = ()) -> dict[str, Config]:
@@ -86,7 +107,8 @@ def run_demo(
       corpus: folder of the prepared corpus, with splits train, dev and eval.
       workdir: folder for the runs, results.json, tables.md, figures/ and report.html.
       seeds: runs per method.
-      workers: number of processes; None for one per CPU core.
+      workers: number of processes; 0 to run everything here, on all devices. None for
+        one per CPU core or, with a GPU or TPU, 0.
 
     Returns:
       The story, as written to results.json.
@@ -97,7 +119,8 @@ def run_demo(
     """
     files.check_folder(workdir)
     started = time.monotonic()
-    workers = workers or len(os.sched_getaffinity(0))
+    if workers is None:  # several processes cannot share an accelerator's memory
+        workers = processes.cores() if parallel.only_cpu() else 0
     summary = read_summary(corpus)
     corpus_values = {
         "corpus.config": corpus.parent.name,
@@ -139,6 +162,7 @@ def run_demo(
     tables = method_tables.markdown(comparison, detailed=False)
     files.write_text(workdir / "tables.md", tables)
     files.write_text(workdir / "report.html", demo_page.html(story, test))
+    files.write_text(workdir / "README.txt", CONTENTS)
     return story
 
 
@@ -159,7 +183,8 @@ def final_jobs(
       seeds: runs per method.
 
     Returns:
-      By method, one job per seed.
+      By method, one job per seed. Detectors are calibrated too, on the corpus's split
+      dev; the report uses the scores before calibration.
     """
     test = Test("eval", corpus, "eval")
     finals: dict[str, list[Job]] = {}
@@ -170,7 +195,14 @@ def final_jobs(
                 config = jobs.lfcc_config(base["erm"].corpus, seed=seed)
             else:
                 config = with_values(base[method], {**chosen[method], "seed": seed})
+            # A baseline has no detector, and a run on folds has seen every split.
+            calibrated = bool(
+                method != LFCC
+                and config.calibration.utterances
+                and config.corpus.fold is None
+            )
+            folder = workdir / f"{method}-{seed}"
             finals[method].append(
-                Job(workdir / f"{method}-{seed}", config, corpus, (test,))
+                Job(folder, config, corpus, (test,), calibrated=calibrated)
             )
     return finals

@@ -130,21 +130,87 @@ def _legend(comparison: Comparison) -> list[Line2D]:
 
 
 def _loss(story: Story) -> Figure:
-    figure, ax = _time_axes("Training loss", "loss per utterance, nats")
-    _draw(ax, story, "loss")
-    ax.axhline(np.log(2), color=CHANCE, ls="--", lw=1, label="chance")
-    ax.set_ylim(bottom=0)
-    ax.legend()
+    """Draws the losses; below them, what MLDG's differs from ERM's by.
+
+    The difference is there because the two curves lie on top of each other.
+    """
+    difference = loss_difference(story)
+    figure = Figure(figsize=(4.8, 4.4), layout="constrained")
+    ratios = [3, 1] if difference else [1]
+    axes = figure.subplots(
+        len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios
+    )[:, 0]
+    _prepare(axes[0], "Training loss", "loss per utterance, nats")
+    _draw(axes[0], story, "loss")
+    axes[0].axhline(np.log(2), color=CHANCE, ls="--", lw=1, label="chance")
+    axes[0].set_ylim(bottom=0)
+    if difference:
+        _prepare(axes[1], "", "MLDG − ERM")
+        axes[1].plot(*difference, color="#444444", lw=1.6)
+        axes[1].axhline(0, color=CHANCE, lw=1)
+        largest = np.abs(difference[1]).max()
+        axes[1].set_ylim(-1.1 * largest - 1e-3, 1.1 * largest + 1e-3)
+    axes[-1].set_xlabel("training step")
+    plots.legend(figure, axes[0])
     return figure
+
+
+def loss_difference(story: Story) -> tuple[np.ndarray, np.ndarray] | None:
+    """Computes by how much MLDG's smoothed training loss differs from ERM's.
+
+    Runs of one seed see the same episodes, so the difference is paired.
+
+    Args:
+      story: the result of ``demo.run_demo``.
+
+    Returns:
+      Steps (n,) that both logged, and the difference (n,) of the smoothed means over
+      seeds, nats; None without the logs of both.
+    """
+    of_both = [_curves(story.training.get(x, []), "loss") for x in ("mldg", "erm")]
+    if not all(of_both):
+        return None
+    (steps, mldg), (others, erm) = map(_mean, of_both)
+    common = np.intersect1d(steps, others)
+    values = _smooth(mldg[np.isin(steps, common)] - erm[np.isin(others, common)])
+    return common, values
+
+
+def det_difference(test: Scored, attacks: Sequence[str] | None) -> float | None:
+    """Computes how far apart the DET curves of MLDG and ERM are, of the first seed.
+
+    Args:
+      test: the scored utterances.
+      attacks: the spoofs to count; None for all.
+
+    Returns:
+      The largest difference of the rates of rejected bona fide utterances at one rate
+      of accepted spoofs, a fraction; None if a method is missing.
+    """
+    if not {"mldg", "erm"} <= test.scores.keys():
+        return None
+    mask, label = keep(test.rows, attacks), test.rows.label
+    real, fake = mask & (label == BONAFIDE), mask & (label == SPOOF)
+    rates = []
+    for method in ("mldg", "erm"):
+        scores = test.scores[method][0]
+        # The spoofs that a threshold accepts: the same numbers for both methods.
+        thresholds = np.sort(scores[fake])
+        rejected = np.searchsorted(np.sort(scores[real]), thresholds, side="right")
+        rates.append(rejected / real.sum())
+    return float(np.abs(rates[0] - rates[1]).max())
 
 
 def _cosine(story: Story) -> Figure:
     title = "Do meta-train and meta-test gradients agree?"
-    figure, ax = _time_axes(title, "cosine of the two gradients")
+    figure = Figure(figsize=(4.8, 4.4), layout="constrained")
+    ax = figure.subplots()
+    _prepare(ax, title, "cosine of the two gradients")
+    ax.set_xlabel("training step")
     _draw(ax, story, "cosine", ", smoothed mean")
     ax.axhline(0, color="#444444", lw=1)
     ax.set_ylim(-1, 1)
-    ax.legend(loc="lower right")
+    plots.legend(figure, ax)
     return figure
 
 
@@ -160,14 +226,10 @@ def _draw(ax: Axes, story: Story, name: str, suffix: str = "") -> None:
             ax.plot(steps, _smooth(mean), color=colour, lw=2.2, label=title)
 
 
-def _time_axes(title: str, label: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.8, 3.6), layout="constrained")
-    ax = figure.subplots()
+def _prepare(ax: Axes, title: str, label: str) -> None:
     ax.set_title(title, loc="left")
-    ax.set_xlabel("training step")
     ax.set_ylabel(label)
     ax.grid(color=GRID, lw=0.8)
-    return figure, ax
 
 
 def _curves(

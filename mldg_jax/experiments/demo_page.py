@@ -17,7 +17,11 @@ from mldg_jax.common.tables import Table
 from mldg_jax.data.audio import SAMPLE_RATE
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus
 from mldg_jax.experiments import demo_story, method_tables
-from mldg_jax.experiments.demo_figures import figures
+from mldg_jax.experiments.demo_figures import (
+    det_difference,
+    figures,
+    loss_difference,
+)
 from mldg_jax.experiments.demo_story import Story
 from mldg_jax.experiments.results import Comparison
 from mldg_jax.experiments.scored_tests import Scored
@@ -39,6 +43,7 @@ def html(story: Story, test: Scored) -> str:
     audit = corpus.get("audit") or {}
     notes = method_tables.notes(comparison, detailed=False)
     methods = comparison.rows.values()
+    chosen, chosen_note = demo_story.hyper_parameters(story)
     return render(
         "demo.html",
         summary=demo_story.summary(story, rows),
@@ -47,7 +52,10 @@ def html(story: Story, test: Scored) -> str:
         methods_note=notes[0],
         differences=method_tables.differences(comparison, detailed=False),
         differences_note=notes[1],
+        chosen=chosen,
+        chosen_note=chosen_note,
         drawn=figures(story, test),
+        alike=_alike(story, test),
         without_interval=any(
             rate.low is None for row in methods for rate in row.by_attack.values()
         ),
@@ -60,6 +68,30 @@ def html(story: Story, test: Scored) -> str:
         seconds=None if story.seconds is None else round(story.seconds),
         candidates=_candidates_table(story),
     )
+
+
+def _alike(story: Story, test: Scored) -> dict[str, str]:
+    """Says by picture how far apart the curves of MLDG and ERM are."""
+    names = ("mldg", "erm")
+    rows = story.comparison.rows
+    if not set(names) <= rows.keys():
+        return {}
+    both = " and ".join(rows[name].title.replace(",", "") for name in names)
+    text = {}
+    widest = det_difference(test, None)
+    if widest is not None:
+        text["det"] = (
+            f"The curves of {both} over all attacks are at most "
+            f"{100 * widest:.1f} percentage points of rejected bona fide utterances "
+            "apart."
+        )
+    difference = loss_difference(story)
+    if difference is not None:
+        text["loss"] = (
+            f"The lower panel is the difference of the two thick lines of {both}: at "
+            f"most {np.abs(difference[1]).max():.3f} nats."
+        )
+    return text
 
 
 class _Clip(NamedTuple):
@@ -150,13 +182,25 @@ def audio_uri(clip: np.ndarray) -> str:
     Returns:
       The URI.
     """
+    return "data:audio/wav;base64," + base64.b64encode(wav(clip)).decode()
+
+
+def wav(clip: np.ndarray) -> bytes:
+    """Encodes a waveform as a WAV file.
+
+    Args:
+      clip: (samples,) int16, 16 kHz.
+
+    Returns:
+      The content of the file.
+    """
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
         file.writeframes(np.asarray(clip, "<i2").tobytes())
-    return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return buffer.getvalue()
 
 
 def _counts_table(story: Story) -> Table:
@@ -180,10 +224,12 @@ def _audit_table(column: str, rates: Mapping[str, float] | None) -> Table:
 
 
 def _candidates_table(story: Story) -> Table:
-    candidates = [x.to_json() for x in story.selection.candidates]
-    names = list(dict.fromkeys(k for c in candidates for k in c if k != "eer"))
+    candidates = story.selection.candidates
+    names = list(dict.fromkeys(name for c in candidates for name in c.values))
     lines = [
-        [str(c.get(name, "–")) for name in names] + [f"{100 * c['eer']:.1f}"]
+        [c.method]
+        + [str(c.values.get(name, "–")) for name in names]
+        + [f"{100 * c.eer:.1f}", ", ".join(f"{100 * x:.1f}" for x in c.by_seed)]
         for c in candidates
     ]
-    return [*names, "EER on dev, %"], lines
+    return ["method", *names, "EER on dev, %", "of each seed"], lines

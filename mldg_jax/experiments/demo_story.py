@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mldg_jax import metrics
+from mldg_jax.common.tables import Table
 from mldg_jax.data.corpus import BONAFIDE, Corpus
 from mldg_jax.experiments.results import Comparison, as_json
 from mldg_jax.experiments.selection import Selection
@@ -105,11 +106,11 @@ def summary(story: Story, rows: Corpus) -> str:
             "half of them bona fide, with each of "
             f"{_count(comparison.seeds, 'seed')}."
         )
-    return " ".join([*text, *_selection_sentences(story)])
+    return " ".join(text)
 
 
 def verdict(comparison: Comparison, rows: Corpus) -> str:
-    """Says in one sentence what the intervals do and do not show.
+    """Says what the intervals do and do not show, in short sentences.
 
     Args:
       comparison: the results.
@@ -121,14 +122,16 @@ def verdict(comparison: Comparison, rows: Corpus) -> str:
     speakers, in_macro = _speakers(rows)
     pairs = (("erm", "frozen"), ("mldg", "frozen"), ("mldg", "erm"))
     claims = filter(None, (_compare(comparison, *pair) for pair in pairs))
-    return (
-        f"With {speakers} human speakers in the test ({in_macro} of them with "
-        f"{metrics.MACRO_CLIPS} or more utterances), {'; '.join(claims)}; "
-        "differences are in percentage points of EER, with 95 % intervals over "
-        f"{_count(comparison.seeds, 'seed')} and speakers; this is a small corpus of "
-        "speech from package registries, not ASVspoof, so it does not show how the "
-        "methods would rank there."
-    )
+    sentences = [
+        f"The test has {speakers} human speakers, {in_macro} of them with "
+        f"{metrics.MACRO_CLIPS} or more utterances",
+        *claims,
+        "Differences are in percentage points of EER, with 95 % intervals over "
+        f"{_count(comparison.seeds, 'seed')} and speakers",
+        "This is a small corpus of speech from package registries, not ASVspoof: it "
+        "does not show how the methods would rank there",
+    ]
+    return " ".join(f"{sentence}." for sentence in sentences)
 
 
 def _compare(comparison: Comparison, a: str, b: str) -> str:
@@ -169,21 +172,44 @@ def _speakers(rows: Corpus) -> tuple[int, int]:
     return len(counts), int(np.sum(counts >= metrics.MACRO_CLIPS))
 
 
-def _selection_sentences(story: Story) -> list[str]:
-    if not story.selection.chosen:
-        return []
-    chosen = [
-        f"{method} " + ", ".join(f"{k} {v:g}" for k, v in values.items())
-        for method, values in story.selection.chosen.items()
+PARAMETERS = {
+    "optimizer.head_lr": "learning rate of the head",
+    "optimizer.lr": "learning rate of the adapters",
+    "objective.inner_lr": "inner learning rate of MLDG",
+}
+
+
+def hyper_parameters(story: Story) -> tuple[Table, str]:
+    """Tabulates the chosen hyper-parameters.
+
+    Args:
+      story: the story.
+
+    Returns:
+      A table with a row for each config entry and a column for each method that has
+      one, and a note on how they were chosen; both empty if nothing was chosen.
+    """
+    chosen = story.selection.chosen
+    if not chosen:
+        return (["hyper-parameter"], []), ""
+    rows = story.comparison.rows
+    methods = sorted(chosen, key=[*rows, *chosen].index)  # as in the other tables
+    named = dict.fromkeys(name for values in chosen.values() for name in values)
+    lines = [
+        [PARAMETERS.get(name, name), name]
+        + [f"{chosen[m][name]:g}" if name in chosen[m] else "–" for m in methods]
+        for name in sorted(named, key=[*PARAMETERS, *named].index)
     ]
-    text = [f"Hyper-parameters: {'; '.join(chosen)}."]
+    titles = [rows[m].title if m in rows else m for m in methods]
+    note = ""
     held_out = (story.config.get("selection") or {}).get("held_out")
     if held_out:
-        text.append(
-            "They were chosen on other speakers (split dev) with the training attacks "
-            f"{_listed(held_out)} held out, without using the test set."
+        note = (
+            "Chosen on other speakers (split dev) with the training attacks "
+            f"{_listed(held_out)} held out, without using the test set; a dash is the "
+            "default of the config file."
         )
-    return text
+    return (["hyper-parameter", "in the config", *titles], lines), note
 
 
 def _listed(words: Iterable[str]) -> str:

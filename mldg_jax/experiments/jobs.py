@@ -9,30 +9,34 @@ devices.
 """
 
 import functools
-import itertools
-import multiprocessing
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from mldg_jax.common import provenance, run_folder
+from mldg_jax.common import compile_cache, processes, provenance, run_folder
 from mldg_jax.common.config import Config, CorpusSection
-from mldg_jax.common.processes import pool, working_on
+from mldg_jax.common.errors import UserError
 from mldg_jax.data.attack_folds import training_rows, with_validation
 from mldg_jax.data.corpus import (
     BONAFIDE,
     SPOOF,
     Corpus,
+    load_split,
     trained_on,
 )
+from mldg_jax.experiments.job_record import Average, Job
 from mldg_jax.experiments.trial_sets import Test
 from mldg_jax.scoring import score_files
+from mldg_jax.scoring.calibration_trials import trials_of
 from mldg_jax.training import trajectory
+
+log = logging.getLogger(__name__)
 
 LFCC = run_folder.LFCC
 
@@ -48,63 +52,6 @@ def lfcc_config(corpus: CorpusSection, **more: Any) -> Config:
       The config.
     """
     return Config(method=LFCC, steps=0, corpus=corpus, **more)
-
-
-class Average(NamedTuple):
-    """An average of a run's parameters, see ``training.trajectory``.
-
-    Attributes:
-      name: ema, last, uniform or swad.
-      step: at which the average ends.
-    """
-
-    name: str
-    step: int
-
-
-class Job(NamedTuple):
-    """A run to train and score.
-
-    Attributes:
-      workdir: folder of the run.
-      config: config of the run; ``config.method`` is "lfcc-gmm" or a detector's method.
-      corpus: folder of the prepared training corpus.
-      tests: tests to score.
-      dev: utterances to score for the choice of a threshold, if any.
-      averages: averages of the run's parameters to score; None for its detector.
-      read: the one of them that ``scores`` names.
-      average_of: folders of finished runs whose detectors are averaged (DiWA) instead
-        of training one.
-    """
-
-    workdir: Path
-    config: Config
-    corpus: Path
-    tests: tuple[Test, ...]
-    dev: Test | None = None
-    averages: tuple[Average | None, ...] = (None,)
-    read: Average | None = None
-    average_of: tuple[Path, ...] = ()
-
-    def scores(self, test: Test, average: Average | None = None) -> Path:
-        """Returns the path of a score file.
-
-        Args:
-          test: one of ``tests``.
-          average: one of ``averages``; None for ``read``.
-
-        Returns:
-          ``scores_<test>.txt`` in the run's folder, or a name with the average.
-        """
-        average = average or self.read
-        suffix = f"_{average.name}-{average.step}" if average else ""
-        return self.workdir / f"scores_{test.name}{suffix}.txt"
-
-    def unscored(self) -> list[tuple[Test, Average | None]]:
-        """Lists the score files that do not exist, by test and average."""
-        tests = (*self.tests, self.dev) if self.dev else self.tests
-        every = itertools.product(tests, self.averages)
-        return [(t, a) for t, a in every if not self.scores(t, a).exists()]
 
 
 def run(title: str, jobs: Sequence[Job], *, workers: int) -> None:
@@ -124,7 +71,7 @@ def run(title: str, jobs: Sequence[Job], *, workers: int) -> None:
     with tqdm(total=total, desc=title, unit="step", bar_format=layout) as bar:
         todo = []
         for job in jobs:
-            if not job.unscored():
+            if job.is_done():
                 if not job.average_of:
                     run_folder.check_config(job.workdir, job.config)
                 bar.update(job.config.steps)
@@ -142,13 +89,12 @@ def _run_in_processes(
     todo: Sequence[Job], workers: int, progress: Callable[[int], Any]
 ) -> None:
     cache = Path(todo[0].workdir).parent / "xla"
-    # spawn: a forked child would inherit the threads of JAX
-    with multiprocessing.get_context("spawn").Manager() as manager:
-        steps, ranks = manager.Queue(), manager.Queue()
+    with processes.manager() as shared:
+        steps, ranks = shared.Queue(), shared.Queue()
         for rank in range(workers):
             ranks.put(rank)
-        with pool(workers, _start, (ranks, cache)) as processes:
-            tasks = [processes.submit(_run_in_worker, job, steps) for job in todo]
+        with processes.pool(workers, _start, (ranks, cache)) as opened:
+            tasks = [opened.submit(_run_in_worker, job, steps) for job in todo]
             _watch(tasks, steps, progress)
 
 
@@ -168,10 +114,11 @@ def _start(ranks: Any, cache: Path) -> None:
 
     parallel.one_core_per_process(ranks.get())
     parallel.cache_compilations(cache)
+    compile_cache.report_damage(cache)
 
 
 def _run_in_worker(job: Job, steps: Any) -> None:
-    working_on(str(job.workdir))
+    processes.working_on(str(job.workdir))
     _run_job(job, steps.put, all_devices=False)
 
 
@@ -200,6 +147,8 @@ def _run_job(job: Job, advance: Callable[[int], Any], *, all_devices: bool) -> N
     else:
         score = _train_detector(job, trained, advance, all_devices)
     _score(job, score)
+    if job.calibrated and not job.is_done():
+        _calibrate(job)
     shutil.rmtree(job.workdir / trajectory.SEGMENTS, ignore_errors=True)
 
 
@@ -207,6 +156,22 @@ def _score(job: Job, score: Callable[[Corpus, Average | None], np.ndarray]) -> N
     for test, average in job.unscored():
         rows = _test_rows(test)
         write_scores(job.scores(test, average), rows, score(rows, average))
+
+
+def _calibrate(job: Job) -> None:
+    from mldg_jax.scoring import scorer
+
+    corpus, section = job.config.corpus, job.config.calibration
+    of = corpus, corpus.name, corpus.config, corpus.sha256, section.split
+    try:
+        scorer.calibrate(
+            job.workdir,
+            load_split(job.corpus, section.split),
+            utterances=section.utterances,
+            trials=trials_of(*of),
+        )
+    except UserError as error:  # the run is complete without a calibration
+        log.warning("%s is not calibrated: %s", job.workdir, error)
 
 
 def _averaged(job: Job) -> Callable[[Corpus, Average | None], np.ndarray]:

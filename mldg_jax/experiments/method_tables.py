@@ -262,7 +262,7 @@ def picture(comparison: Comparison) -> str:
         title = comparison.columns[column]
         ax.set_ylabel(f"equal error rate, %, {title}, 95 % interval")
         ax.grid(color=plots.GRID, lw=0.8)
-        ax.legend()
+        plots.legend(figure, ax)
         return plots.svg("parameters", figure)
 
 

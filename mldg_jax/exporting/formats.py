@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.files import check_folder
 
 
 class Format(NamedTuple):
@@ -36,6 +37,11 @@ FORMATS: Mapping[str, Format] = {
         "hub_detector",
         "a folder for a model hub: the whole detector for transformers and onnxruntime",
         ("data_dir",),
+    ),
+    "web": Format(
+        "browser_page",
+        "a page that scores recordings in the browser",
+        ("single_file", "runtime", "quantise", "data_dir"),
     ),
 }
 
@@ -68,5 +74,9 @@ def export_run(run: str | Path, folder: str | Path, form: str, **options: Any) -
                 f"--{name.replace('_', '-')} does not apply to --format {form}; "
                 f"formats that take it: {', '.join(takers)}"
             )
+    import jax
+
+    check_folder(folder)  # before the run is loaded, which can take a while
     module = importlib.import_module(f"mldg_jax.exporting.{FORMATS[form].module}")
-    return module.export_run(run, folder, form, **given)
+    with jax.default_matmul_precision("highest"):  # merges and checks on any device
+        return module.export_run(run, folder, form, **given)

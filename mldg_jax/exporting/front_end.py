@@ -57,6 +57,11 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
     parts = load_parameters(run)
     model = parts.config.model
     kind, options, tuned = model.frontend["kind"], model.lora, model.full
+    if kind not in _TABLES:
+        raise UserError(
+            f"{run} has a front-end of its own ({kind}), for which there is no class "
+            "elsewhere to export to; only whisper and wav2vec2 can be exported"
+        )
     if not options.rank and not (tuned and form == "merged"):
         other = ", and its front-end is the pretrained one: nothing to export"
         if tuned:

@@ -22,10 +22,12 @@ class CheckWindows(NamedTuple):
     Attributes:
       windows: (n, samples) float32 within [-1, 1]; the first ``NUM_NOISE`` are noise.
       source: where the others are from.
+      is_speech: whether these are recordings, and not synthetic.
     """
 
     windows: np.ndarray
     source: str
+    is_speech: bool
 
 
 def check_windows(
@@ -46,10 +48,11 @@ def check_windows(
     rng = np.random.default_rng(0)
     level = np.geomspace(1e-3, 0.3, NUM_NOISE)[:, None]
     noise = np.clip(level * rng.normal(size=(NUM_NOISE, samples)), -1, 1)
-    speech, source = _speech(samples, corpus, data_dir), f"{corpus.name} (dev)"
-    if speech is None:
-        speech, source = _vowels(samples, rng), "synthetic vowels"
-    return CheckWindows(np.concatenate([noise, speech]).astype(np.float32), source)
+    speech = _speech(samples, corpus, data_dir)
+    source = "synthetic vowels" if speech is None else f"speech of {corpus.name}"
+    others = _vowels(samples, rng) if speech is None else speech
+    windows = np.concatenate([noise, others]).astype(np.float32)
+    return CheckWindows(windows, source, speech is not None)
 
 
 def _speech(

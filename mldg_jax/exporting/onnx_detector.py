@@ -9,16 +9,21 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import check_output, write_text, writing
-from mldg_jax.exporting import onnx_files, onnx_metadata, output_folder
-from mldg_jax.exporting.onnx_checks import CheckWindows, check_windows, require_equal
-from mldg_jax.exporting.onnx_files import OnnxSession
-from mldg_jax.models.onnx_graph.detector_nodes import OUTPUTS, detector_graph
+from mldg_jax.exporting import onnx_files, onnx_metadata, onnx_readme, output_folder
+from mldg_jax.exporting.onnx_checks import (
+    NUM_NOISE,
+    CheckWindows,
+    check_windows,
+    require_equal,
+)
+from mldg_jax.exporting.onnx_files import OnnxExport, OnnxSession
+from mldg_jax.models.onnx_graph.detector_nodes import OFFSET, OUTPUTS, detector_graph
 from mldg_jax.models.onnx_graph.graph_builder import GraphBuilder, Storage
 from mldg_jax.scoring import scorer
 from mldg_jax.scoring.scorer import Scorer
@@ -26,29 +31,6 @@ from mldg_jax.scoring.scorer import Scorer
 MODEL = "model.onnx"
 QUANTISATIONS = ("int8", "fp16")
 AFFINE = ("scale", "offset")  # of a calibration
-TITLE = "# A speech deepfake detector for ONNX"
-
-
-class OnnxExport(NamedTuple):
-    """What was written, and how it compares with the detector.
-
-    Attributes:
-      files: the model's file, then the one with its weights, if there is one.
-      num_bytes: of all files.
-      difference: largest difference of a score from JAX, before quantisation.
-      num_windows: number of windows that were compared.
-      source: where they are from.
-      change: mean and largest change of a score by the quantisation; None without.
-      metadata: the model's ``metadata_props``.
-    """
-
-    files: tuple[Path, ...]
-    num_bytes: int
-    difference: float
-    num_windows: int
-    source: str
-    change: tuple[float, float] | None
-    metadata: dict[str, str]
 
 
 def write(
@@ -152,25 +134,55 @@ def _write(
     expected = scorer.score_waveforms(detector, windows.windows)
     files = _save(graph, detector.samples, path, None, limit)
     difference = require_equal(OnnxSession(path).scores(windows.windows), expected)
-    change = None
-    if quantise is not None:
-        files = _save(graph, detector.samples, path, quantise, limit)
-        moved = np.abs(OnnxSession(path).scores(windows.windows) - expected)
-        change = float(moved.mean()), float(moved.max())
-        if not np.isfinite(moved).all():
-            raise UserError(f"with quantisation {quantise}, scores are not finite")
     check: dict[str, Any] = {
         "windows": len(windows.windows),
         "source": windows.source,
         "max_difference_float32": difference,
     }
-    if change is not None:
-        check |= {"mean_change": change[0], "max_change": change[1]}
+    change = None
+    if quantise is not None:
+        files = _save(graph, detector.samples, path, quantise, limit)
+        offset = float(graph.constants[OFFSET])
+        shift = _correct_shift(path, quantise, windows, expected, offset)
+        moved = np.abs(OnnxSession(path).scores(windows.windows, 1) - expected)
+        if not np.isfinite(moved).all():
+            raise UserError(
+                f"with quantisation {quantise}, scores are not finite; nothing was "
+                "written. Export without it"
+            )
+        change = float(moved.mean()), float(moved.max())
+        check |= {"mean_change": change[0], "max_change": change[1], "shift": shift}
     facts = facts | {"quantisation": quantise or "none", "check": json.dumps(check)}
-    onnx_files.add_metadata(path, facts)
+    onnx_files.edit(path, facts)
     num_bytes = sum(file.stat().st_size for file in files)
     counted = len(windows.windows), windows.source
     return OnnxExport(tuple(files), num_bytes, difference, *counted, change, facts)
+
+
+def _correct_shift(
+    path: Path,
+    quantise: str,
+    windows: CheckWindows,
+    expected: np.ndarray,
+    offset: float,
+) -> float:
+    """Moves the scores of an int8 model back to where they were, on average.
+
+    On DebSpoof, int8 moves all scores of a detector by nearly the same amount, so that
+    its calibration would no longer hold. Speech is needed to measure it.
+
+    Returns:
+      What was added to every score; 0 if nothing was.
+    """
+    if quantise != "int8" or not windows.is_speech:
+        return 0.0
+    moved = (expected - OnnxSession(path).scores(windows.windows, 1))[NUM_NOISE:]
+    shift = float(moved.mean())
+    if np.isfinite(shift):
+        onnx_files.edit(
+            path, constants={OFFSET: np.asarray(offset + shift, np.float32)}
+        )
+    return shift
 
 
 def _save(
@@ -222,70 +234,13 @@ def export_run(
         export of this form did not write.
     """
     files = (MODEL, MODEL + onnx_files.DATA)
-    output_folder.check(folder, TITLE, files, form)
+    output_folder.check(folder, onnx_readme.TITLE, files, form)
     path = Path(folder) / MODEL
     with _prepared(run, path, quantise, data_dir) as export:
-        code = _code(path, export)
+        code = onnx_readme.code(path, export)
         # The README first: it marks the folder as an export.
-        write_text(path.with_name(output_folder.README), _readme(code, export))
+        write_text(
+            path.with_name(output_folder.README), onnx_readme.readme(code, export)
+        )
         _place(export, path)
     return code
-
-
-def _code(path: Path, export: OnnxExport) -> str:
-    samples = export.metadata["window_samples"]
-    comments = [f"# {line}" for line in _measured(export)]
-    lines = [
-        "import numpy as np, onnxruntime",
-        f"session = onnxruntime.InferenceSession({str(path)!r})",
-        f"windows = np.zeros((1, {samples}), np.float32)  # 16 kHz, within [-1, 1]",
-        'scores = session.run(["score"], {"waveform": windows})[0]',
-    ]
-    return "\n".join([*comments, *lines])
-
-
-def _measured(export: OnnxExport) -> list[str]:
-    """Returns what was measured, in lines."""
-    size = f"{export.num_bytes / 1e6:.1f} MB"
-    compared = f"{export.num_windows} windows (noise and {export.source})"
-    lines = [
-        f"{size}; scores as mldg score on {compared}: difference at most "
-        f"{export.difference:.0e}"
-    ]
-    if export.change is not None:
-        mean, most = export.change
-        lines[0] += " before quantisation"
-        lines.append(
-            f"{export.metadata['quantisation']} changes a score by {mean:.2g} on "
-            f"average, by {most:.2g} at most"
-        )
-    return lines
-
-
-def _readme(code: str, export: OnnxExport) -> str:
-    """Returns the exported folder's README."""
-    facts = export.metadata
-    samples, rate = int(facts["window_samples"]), int(facts["sample_rate"])
-    trained_on = json.loads(facts["trained_on"])
-    corpus = "/".join(filter(None, (trained_on["corpus"], trained_on["config"])))
-    attacks = ", ".join(trained_on.get("attacks", ())) or "not recorded"
-    return f"""{TITLE}
-
-Trained with mldg_jax {facts["mldg_jax"]} (method {facts["method"]}).
-
-```python
-{code}
-```
-
-- Input `waveform`: (batch, {samples}) float32, windows of {samples / rate:.2f} s at
-  {rate:,} Hz, mono, within [-1, 1]. Resample other rates first.
-- Output `score`: (batch,) float32, {facts["score"]}; {facts["polarity"]}. Output
-  `logits`: (batch, 2), column 0 spoof, column 1 bona fide.
-- A recording's score is the mean over the fewest evenly spread windows that cover it;
-  a recording shorter than a window is repeated.
-- Trained on {corpus}; attacks: {attacks}. Others may go undetected.
-- Weights of the front-end: {facts["weights"]} ({facts["weights_licence"]}).
-  {facts.get("weights_notice", "")}
-
-All of this is in the model's `metadata_props`, too.
-"""

@@ -5,7 +5,7 @@ import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,28 @@ from mldg_jax.models.onnx_graph.graph_builder import LOGITS, SCORE, WAVEFORM
 LARGEST = 2**31 - 2**24
 DATA = ".data"  # appended to the name of a model's file with external data
 BATCH = 16  # windows per call
+
+
+class OnnxExport(NamedTuple):
+    """What was written, and how it compares with the detector.
+
+    Attributes:
+      files: the model's file, then the one with its weights, if there is one.
+      num_bytes: of all files.
+      difference: largest difference of a score from JAX, before quantisation.
+      num_windows: number of windows that were compared.
+      source: where they are from.
+      change: mean and largest change of a score by the quantisation; None without.
+      metadata: the model's ``metadata_props``.
+    """
+
+    files: tuple[Path, ...]
+    num_bytes: int
+    difference: float
+    num_windows: int
+    source: str
+    change: tuple[float, float] | None
+    metadata: dict[str, str]
 
 
 def require() -> None:
@@ -60,18 +82,28 @@ def save(model: Any, path: Path, limit: int = LARGEST) -> list[Path]:
     return [path, path.with_name(location)]
 
 
-def add_metadata(path: Path, metadata: Mapping[str, str]) -> None:
-    """Adds to the ``metadata_props`` of a model's file, or replaces some.
+def edit(
+    path: Path,
+    metadata: Mapping[str, str] | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Changes a model's file; weights in a file of their own are not touched.
 
     Args:
-      path: the file; weights in a file of their own are not touched.
-      metadata: to add.
+      path: the file.
+      metadata: replaces the ``metadata_props``; None leaves them.
+      constants: new values of constants, by name.
     """
     import onnx
 
     model = onnx.load(path, load_external_data=False)
-    props = {x.key: x.value for x in model.metadata_props}
-    onnx.helper.set_model_props(model, props | dict(metadata))
+    if metadata is not None:
+        onnx.helper.set_model_props(model, dict(metadata))
+    constants = constants or {}
+    for tensor in model.graph.initializer:
+        if tensor.name in constants:
+            new = onnx.numpy_helper.from_array(constants[tensor.name], tensor.name)
+            tensor.CopyFrom(new)
     onnx.save_model(model, path)
 
 
@@ -145,15 +177,16 @@ class OnnxSession:
         """
         return tuple(self._session.run([SCORE, LOGITS], {WAVEFORM: windows}))
 
-    def scores(self, windows: np.ndarray) -> np.ndarray:
+    def scores(self, windows: np.ndarray, batch: int = BATCH) -> np.ndarray:
         """Scores windows, the first alone and the others in batches.
 
         Args:
           windows: (n, samples) float32, n ≥ 1.
+          batch: number of windows of a batch.
 
         Returns:
           (n,) float64.
         """
-        starts = [0, *range(1, len(windows), BATCH), len(windows)]
+        starts = [0, *range(1, len(windows), batch), len(windows)]
         parts = [self.outputs(windows[a:b])[0] for a, b in itertools.pairwise(starts)]
         return np.concatenate(parts).astype(np.float64)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mldg_jax import lora
+from mldg_jax.common import own_code
 from mldg_jax.common.config import ComputeSection, ModelSection
 from mldg_jax.common.errors import UserError
 from mldg_jax.models.aasist import AASISTHead
@@ -26,8 +27,8 @@ class Detector(nn.Module):
 
     Attributes:
       frontend: a front-end, (batch, samples) → frames (batch, frames, dim).
-      head: a back-end; ``PoolingHead`` takes the hidden states of every layer, the
-        others take the front-end's output.
+      head: a back-end; one with ``takes_layers`` takes the hidden states of every
+        layer, the others take the front-end's output.
     """
 
     frontend: nn.Module
@@ -48,16 +49,25 @@ class Detector(nn.Module):
           train: whether LoRA dropout is on.
 
         Returns:
-          (batch, frames, dim), at least float32; for ``PoolingHead`` a list of such
-          arrays, the front-end's ``hidden_states``.
+          (batch, frames, dim), at least float32; for a head with ``takes_layers`` a
+          list of such arrays, see ``layers``.
         """
-        if isinstance(self.head, PoolingHead):
-            outputs = self.frontend(waveform, train=train, hidden_states=True)[1]
-        else:
-            outputs = self.frontend(waveform, train=train)
-        return jax.tree.map(
-            lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), outputs
-        )
+        if getattr(self.head, "takes_layers", False):
+            return self.layers(waveform, train)
+        return _at_least_float32(self.frontend(waveform, train=train))
+
+    def layers(self, waveform: jax.Array, train: bool = False) -> list[jax.Array]:
+        """Computes the front-end's hidden states.
+
+        Args:
+          waveform, train: as for ``features``.
+
+        Returns:
+          layers + 1 arrays (batch, frames, dim), at least float32: the transformer's
+          input and every layer's output, before the last normalisation.
+        """
+        outputs = self.frontend(waveform, train=train, hidden_states=True)
+        return _at_least_float32(outputs[1])
 
     def classify(self, features: Any, train: bool = False) -> jax.Array:
         """Maps the head's input to logits.
@@ -70,6 +80,12 @@ class Detector(nn.Module):
           (batch, 2), column 1 bona fide.
         """
         return self.head(features, train)
+
+
+def _at_least_float32(outputs: Any) -> Any:
+    return jax.tree.map(
+        lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), outputs
+    )
 
 
 def create_detector(
@@ -96,44 +112,91 @@ def create_detector(
         raise UserError(
             f"compute.dtype is {compute.dtype!r}; it must be one of {', '.join(DTYPES)}"
         )
-    frontend = _build("frontend", FRONTENDS, config.frontend) | {
-        "lora_scale": lora.scale(
-            options.rank, options.alpha, rank_stabilised=options.rank_stabilised
-        ),
-        "lora_dropout": options.dropout,
-        "dtype": DTYPES[compute.dtype],
-        "remat": compute.remat,
-        "scan": compute.scan,
-    }
+    frontend_class = find_class("frontend", FRONTENDS, config.frontend)
+    head_class = find_class("head", HEADS, config.head)
+    frontend = _attributes("frontend", frontend_class, config.frontend) | _supported(
+        frontend_class,
+        {
+            "lora_scale": lora.scale(
+                options.rank, options.alpha, rank_stabilised=options.rank_stabilised
+            ),
+            "lora_dropout": options.dropout,
+            "dtype": DTYPES[compute.dtype],
+            "remat": compute.remat,
+            "scan": compute.scan,
+        },
+        asked={
+            "lora_scale": f"model.lora.rank is {options.rank}" * bool(options.rank),
+            "dtype": f"compute.dtype is {compute.dtype}" * (compute.dtype != "float32"),
+            "remat": "compute.remat is true" * compute.remat,
+            "scan": "compute.scan is true" * compute.scan,
+        },
+    )
     layers = frontend.get("layers", 1)
     if isinstance(layers, int) and layers < 1:
         raise UserError(f"model.frontend.layers is {layers}; it must be at least 1")
-    head = _build("head", HEADS, config.head)
-    if config.head["kind"] == "aasist":
+    head = _attributes("head", head_class, config.head)
+    if "axis_name" in head_class.__dataclass_fields__:
         head["axis_name"] = axis_name
-    return Detector(
-        FRONTENDS[config.frontend["kind"]](**frontend),
-        HEADS[config.head["kind"]](**head),
-    )
+    return Detector(frontend_class(**frontend), head_class(**head))
 
 
-def _build(
+def find_class(
     part: str, kinds: Mapping[str, type], config: Mapping[str, Any]
+) -> type[nn.Module]:
+    """Finds the class of a part of the model.
+
+    Args:
+      part: "frontend" or "head".
+      kinds: this package's classes by name.
+      config: the part's config; ``kind`` is one of these names, or names a class of the
+        user's own as PACKAGE.MODULE:NAME.
+
+    Returns:
+      The class.
+
+    Raises:
+      UserError: the kind is unknown, or cannot be imported or is not a Flax module.
+    """
+    kind, setting = config.get("kind", ""), f"model.{part}.kind"
+    if kind in kinds:
+        return kinds[kind]
+    if not own_code.is_own(kind):
+        raise own_code.refusal(setting, kind, kinds)
+    own = own_code.find(setting, kind)
+    if not (isinstance(own, type) and issubclass(own, nn.Module)):
+        raise UserError(
+            f"{setting} is {kind!r}, which is not a subclass of flax.linen.Module"
+        )
+    return own
+
+
+def _attributes(
+    part: str, found: type[nn.Module], config: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns the attributes of a part after checking their names."""
-    kind = config.get("kind", "")
     attributes = {k: v for k, v in config.items() if k != "kind"}
-    if kind not in kinds:
-        raise UserError(
-            f"model.{part}.kind is {kind!r}; it must be one of {', '.join(kinds)}"
-        )
-    known = kinds[kind].__dataclass_fields__
+    known = found.__dataclass_fields__
     for name in attributes.keys() - known.keys():
         raise UserError(
-            f"model.{part}.{name} is unknown; {kind} has "
+            f"model.{part}.{name} is unknown; {config['kind']} has "
             f"{', '.join(k for k in known if k not in ('name', 'parent'))}"
         )
     return attributes
+
+
+def _supported(
+    found: type[nn.Module], options: Mapping[str, Any], asked: Mapping[str, str]
+) -> dict[str, Any]:
+    """Returns the options that a front-end has; refuses others that are asked for."""
+    known = found.__dataclass_fields__
+    for name, setting in asked.items():
+        if setting and name not in known:
+            raise UserError(
+                f"{setting}, but the front-end {found.__name__} has no attribute "
+                f"{name}: add it, or change the setting"
+            )
+    return {name: value for name, value in options.items() if name in known}
 
 
 def frontend_prefix(

@@ -21,6 +21,7 @@ class PoolingHead(nn.Module):
     """
 
     dim: int = 128
+    takes_layers = True  # not a field: what ``Detector`` passes
 
     @nn.compact
     def __call__(self, hidden: list[jax.Array], train: bool = False) -> jax.Array:

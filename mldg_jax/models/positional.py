@@ -1,5 +1,7 @@
 """The position embedding of wav2vec 2.0: a wide grouped convolution, fast on CPU."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -58,21 +60,25 @@ def grouped_conv(
     """
     batch, frames, dim = x.shape
     width, inner, _ = kernel.shape
+    # The error of a transform in TF32 or bfloat16 is the largest of the whole encoder.
+    einsum = functools.partial(jnp.einsum, precision="highest")
     forward, inverse, taps = (m.astype(x.dtype) for m in _fourier(frames, width))
     taps = taps * gain
     bins = len(taps) // 2
 
     # Real and imaginary parts, stacked in the leading axis of every matrix.
-    spectrum = jnp.einsum("ft,btd->fbd", forward, x)
+    spectrum = einsum("ft,btd->fbd", forward, x)
     spectrum = spectrum.reshape(2, bins, batch, groups, inner).transpose(3, 0, 1, 2, 4)
     kernel = kernel.reshape(width, inner, groups, inner).transpose(2, 0, 1, 3)
 
     def convolve(group):
         signal, kernel = group  # (2, bins, batch, inner), (width, inner, inner)
-        filters = (taps @ kernel.reshape(width, -1)).reshape(2, bins, inner, inner)
+        filters = einsum("fw,wk->fk", taps, kernel.reshape(width, -1)).reshape(
+            2, bins, inner, inner
+        )
 
         def product(a, b):
-            return jnp.einsum("fbi,fio->fbo", signal[a], filters[b])
+            return einsum("fbi,fio->fbo", signal[a], filters[b])
 
         real = product(0, 0) + product(1, 1)
         imaginary = product(1, 0) - product(0, 1)
@@ -80,7 +86,7 @@ def grouped_conv(
 
     # One group at a time: the filters of all groups do not fit into a cache.
     mixed = jax.lax.map(convolve, (spectrum, kernel)).transpose(1, 2, 0, 3)
-    return jnp.einsum("tf,fbd->btd", inverse, mixed.reshape(2 * bins, batch, dim))
+    return einsum("tf,fbd->btd", inverse, mixed.reshape(2 * bins, batch, dim))
 
 
 def _fourier(frames: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from mldg_jax import lora
 from mldg_jax.common.config import ModelSection
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.own_code import is_own
 from mldg_jax.models.detector import DTYPES, Detector
 from mldg_jax.models.pooling import PoolingHead, statistics
 
@@ -82,7 +83,8 @@ def init_parameters(
     def shapes(tree):
         return jax.tree.map(jnp.shape, tree)
 
-    expected = jax.eval_shape(detector.frontend.init, head_key, examples[:1])["params"]
+    expected = jax.eval_shape(detector.frontend.init, head_key, examples[:1])
+    expected = expected.get("params", {})  # a front-end of the user's own may have none
     if shapes(expected) != shapes(dict(frontend)):
         raise ValueError("the front-end's parameters do not match the model's shapes")
 
@@ -151,9 +153,12 @@ def parameter_shapes(detector: Detector, config: ModelSection, samples: int) -> 
     """
 
     def init(key, examples):
-        frontend = detector.frontend.init(key, examples)["params"]
+        frontend = dict(detector.frontend.init(key, examples)).get("params") or {}
         options = split_options(config)
-        return init_parameters(key, detector, frontend, examples, **options)[:2]
+        parts = init_parameters(key, detector, frontend, examples, **options)
+        if is_own(config.frontend["kind"]) or is_own(config.head["kind"]):
+            _check_logits(detector.apply(variables(*parts), examples))
+        return parts[:2]
 
     examples = jax.ShapeDtypeStruct((1, samples), jnp.float32)
     try:
@@ -166,6 +171,16 @@ def parameter_shapes(detector: Detector, config: ModelSection, samples: int) -> 
             "the model cannot be built: check model.frontend, model.head, model.lora "
             f"and crop_samples ({type(error).__name__}: {reason})"
         ) from error
+
+
+def _check_logits(logits: Any) -> None:
+    """Checks what a head of the user's own returns for one example."""
+    shape = getattr(logits, "shape", None)
+    if shape != (1, 2):
+        raise UserError(
+            f"the head returns {f'shape {shape}' if shape else type(logits).__name__} "
+            "for one utterance; it must return logits (batch, 2), column 1 bona fide"
+        )
 
 
 def variables(

@@ -49,7 +49,7 @@ def det(
     Returns:
       The figure.
     """
-    figure = Figure(figsize=(4.8, 4.9), layout="constrained")
+    figure = Figure(figsize=(4.8, 5.2), layout="constrained")
     ax = figure.subplots()
     for _, (colour, marker), bonafide, spoof in curves:
         miss, false_alarm, _ = metrics.det_curve(bonafide, spoof)
@@ -69,8 +69,7 @@ def det(
     ax.set_ylabel("bona fide rejected, %")
     ax.set_title(title, loc="left")
     ax.grid(color=GRID, lw=0.8)
-    legend = [legend_line(curve.title, *curve.style) for curve in curves]
-    ax.legend(handles=legend, loc="upper right", framealpha=0.9, frameon=True)
+    plots.legend(figure, ax, [legend_line(x.title, *x.style) for x in curves])
     return figure
 
 

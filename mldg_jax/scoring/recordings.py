@@ -24,8 +24,9 @@ from mldg_jax.data import audio
 from mldg_jax.data.mixdown import Waveform
 from mldg_jax.scoring.hub_scorer import load, local_folder
 from mldg_jax.scoring.score_output import heading_of, open_lines
-from mldg_jax.scoring.scorer import Scorer, Windows, starts, stream
+from mldg_jax.scoring.scorer import Scorer, stream
 from mldg_jax.scoring.timeline import write
+from mldg_jax.scoring.windows import Windows, starts
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ def score(
         known.
       timeline: a folder for the segment scores, a table and a figure for each
         recording; not written if None.
-      overlap: see ``scorer.starts``.
+      overlap: see ``windows.starts``.
 
     Returns:
       The number of recordings, folders and lists that could not be scored; a warning

@@ -30,7 +30,7 @@ def heading_of(run: str | Path, overlap: float) -> str:
 
     Args:
       run: a finished run, or a hub folder.
-      overlap: see ``scorer.starts``.
+      overlap: see ``windows.starts``.
 
     Returns:
       A line that differs for another config, other weights, another calibration or

@@ -6,11 +6,9 @@ the training crops, evenly spread to cover it, and its score is their mean. One 
 program scores all recordings, and windows of several of them share a batch.
 """
 
-import functools
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,11 +22,10 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import check_output
 from mldg_jax.data import audio
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus, spread
-from mldg_jax.data.episodes import crop
 from mldg_jax.data.mixdown import Waveform
 from mldg_jax.models import pretrained, split
-from mldg_jax.models.detector import Detector, create_detector, score_logits
-from mldg_jax.scoring import model_card
+from mldg_jax.models.detector import Detector, create_detector
+from mldg_jax.scoring import model_card, programs
 from mldg_jax.scoring.calibration import (
     CALIBRATION_FILE,
     Calibration,
@@ -38,23 +35,9 @@ from mldg_jax.scoring.calibration import (
     save_calibration,
 )
 from mldg_jax.scoring.calibration_trials import DevTrials, check_trials
+from mldg_jax.scoring.windows import Windows, starts, windows_of
 
 BATCH = 16
-MOST_OVERLAP = 0.99  # a hundred windows where there was one
-
-
-class Windows(NamedTuple):
-    """The segment scores of a recording.
-
-    Attributes:
-      start: (windows,) float64, seconds.
-      end: (windows,) float64, seconds, at most the recording's length.
-      score: (windows,) float64, higher for bona fide.
-    """
-
-    start: np.ndarray
-    end: np.ndarray
-    score: np.ndarray
 
 
 class Scorer(NamedTuple):
@@ -106,6 +89,36 @@ class Scorer(NamedTuple):
         """
         prepared = audio.prepare(waveform, sample_rate)
         return next(stream(self, [prepared], overlap))
+
+    def embed(
+        self, waveform: np.ndarray, sample_rate: int, overlap: float = 0.0
+    ) -> np.ndarray:
+        """Computes the front-end's embeddings of one recording, layer by layer.
+
+        They are of the trained front-end, with its adapters, and of the windows that
+        ``timeline`` scores, one after the other: what the head sees.
+
+        Args:
+          waveform, sample_rate, overlap: as for ``timeline``.
+
+        Returns:
+          (layers + 1, windows · frames, dim) float32: the input of the transformer,
+          then the output of each layer, before the last normalisation. Whisper and
+          wav2vec 2.0 have 50 frames per second.
+
+        Raises:
+          UserError: as for ``timeline``.
+        """
+        prepared = audio.prepare(waveform, sample_rate)
+        batches = _batches(self.samples, windows_of(prepared, self.samples, overlap))
+        states = [
+            np.asarray(
+                programs.layer_states(self.variables, batch, detector=self.detector)
+            )[:, :size]
+            for batch, size in batches
+        ]
+        joined = np.concatenate(states, axis=1)  # (layers + 1, windows, frames, dim)
+        return joined.reshape(len(joined), -1, joined.shape[-1])
 
 
 class RunParameters(NamedTuple):
@@ -192,38 +205,6 @@ def load_parameters(run: str | Path) -> RunParameters:
     return RunParameters(config, detector, *trained, frontend)
 
 
-def starts(length: int, samples: int, overlap: float = 0.0) -> np.ndarray:
-    """Returns the starts of the fewest, evenly spread windows that cover a recording.
-
-    Args:
-      length: of the recording in samples, ≥ 1.
-      samples: of a window.
-      overlap: smallest fraction of a window that neighbours share, in [0, 0.99].
-
-    Returns:
-      (windows,) int64, from 0 to length − samples; [0] for a recording shorter than a
-      window.
-
-    Raises:
-      UserError: an overlap outside [0, 0.99].
-    """
-    if not (isinstance(overlap, Real) and 0 <= overlap <= MOST_OVERLAP):
-        raise UserError(
-            f"overlap is {overlap!r} windows; it must be 0 … {MOST_OVERLAP}"
-        )
-    spare = max(0, length - samples)
-    count = 1 + int(np.ceil(spare / max(1, samples * (1 - overlap))))
-    # At 1.0 the rounding below would give one past the last start.
-    spread = np.minimum(np.arange(count) / max(1, count - 1), 1 - 1e-9)
-    return (spread * (spare + 1)).astype(np.int64)
-
-
-@functools.partial(jax.jit, static_argnames="detector")
-def _score(variables: Any, waveform: jax.Array, *, detector: Detector):
-    logits: Any = detector.apply(variables, waveform)
-    return score_logits(logits)
-
-
 def stream(
     scorer: Scorer, waveforms: Iterable[Waveform], overlap: float = 0.0
 ) -> Iterator[Windows]:
@@ -248,8 +229,7 @@ def stream(
         for waveform in waveforms:
             first = starts(len(waveform), samples, overlap)
             unscored.append((first, np.minimum(first + samples, len(waveform))))
-            for begin in first:
-                yield crop(waveform[begin : begin + samples], samples, 0.0)
+            yield from windows_of(waveform, samples, overlap)
 
     # Scores arrive in the order of the windows; every recording has at least one.
     scores: list[float] = []
@@ -265,14 +245,22 @@ def _score_windows(
     scorer: Scorer, windows: Iterator[np.ndarray]
 ) -> Iterator[np.float64]:
     """Scores windows, each (samples,) float32, in batches and in order."""
-    while batch := list(itertools.islice(windows, BATCH)):
-        padded = np.zeros((BATCH, scorer.samples), np.float32)
-        padded[: len(batch)] = batch
-        logits = _score(scorer.variables, padded, detector=scorer.detector)
-        scores = np.asarray(logits, np.float64)[: len(batch)]
+    for batch, size in _batches(scorer.samples, windows):
+        logits = programs.scores(scorer.variables, batch, detector=scorer.detector)
+        scores = np.asarray(logits, np.float64)[:size]
         if scorer.calibration is not None:
             scores = apply_calibration(scorer.calibration, scores)
         yield from scores
+
+
+def _batches(
+    samples: int, windows: Iterator[np.ndarray]
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields (BATCH, samples) float32 and how many of its rows are windows."""
+    while batch := list(itertools.islice(windows, BATCH)):
+        padded = np.zeros((BATCH, samples), np.float32)
+        padded[: len(batch)] = batch
+        yield padded, len(batch)
 
 
 def score_waveforms(

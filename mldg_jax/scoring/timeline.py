@@ -8,7 +8,7 @@ import numpy as np
 
 from mldg_jax.common import files
 from mldg_jax.common.text_files import printable
-from mldg_jax.scoring.scorer import Windows
+from mldg_jax.scoring.windows import Windows
 
 TITLE = 90  # characters that fit above a figure
 LONGEST = 150  # bytes of a file's name, which most file systems limit to 255

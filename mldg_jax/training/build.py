@@ -63,7 +63,7 @@ def build_step(
     beta = mldg.BETA if section.beta is None else section.beta
     # For these objectives ∇G(φ') follows from the meta-gradient, at no extra cost.
     first_order = section.name in ("mldg", "domainbed") and section.order != "second"
-    return make_step(
+    step = make_step(
         loss=functools.partial(
             cross_entropy, detector, micro_batches=config.compute.micro_batches
         ),
@@ -76,6 +76,15 @@ def build_step(
         first_order_beta=beta if first_order and beta > 0 else None,
         is_logged=lambda number: (number % log_every == 0) | (number == steps),
     )
+
+    if config.compute.precision == "default":  # or what JAX's own setting says
+        return step
+
+    def precise(state, frozen, episode):
+        with jax.default_matmul_precision(config.compute.precision):
+            return step(state, frozen, episode)
+
+    return precise
 
 
 def build_state(

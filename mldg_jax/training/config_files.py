@@ -1,4 +1,7 @@
-"""Reads config files, ``path.py:argument``, with ``name=value`` overrides."""
+"""Reads config files and presets, ``path.py:argument`` or ``preset:argument``.
+
+Values are overridden with ``name=value``.
+"""
 
 import contextlib
 import importlib.util
@@ -11,6 +14,7 @@ from typing import Any
 import ml_collections
 import yaml
 
+from mldg_jax.common import presets
 from mldg_jax.common.config import Config
 from mldg_jax.common.config_values import RENAMED, complete, old_names, with_values
 from mldg_jax.common.errors import UserError
@@ -31,8 +35,9 @@ def read_config_file(reference: str, overrides: Sequence[str] = ()) -> Config:
     """Reads a config file and applies overrides and defaults.
 
     Args:
-      reference: file and method, e.g. ``"configs/debspoof.py:mldg"``; the part after
-        the colon is passed to the file's ``get_config``.
+      reference: file or preset, and method, e.g. ``"my_config.py:mldg"`` or
+        ``"debspoof:mldg"``; the part after the colon is passed to the file's
+        ``get_config``.
       overrides: assignments with YAML values, e.g. ``"optimizer.lr=1e-3"``.
 
     Returns:
@@ -75,12 +80,8 @@ def read(reference: str) -> ml_collections.ConfigDict:
     Raises:
       UserError: a missing file, or an argument that ``get_config`` refuses.
     """
-    path, _, argument = reference.partition(":")
-    if not Path(path).is_file():
-        raise UserError(
-            f"no config file {path}; the project's own are in configs/, e.g. "
-            "configs/debspoof.py:mldg"
-        )
+    name, _, argument = reference.partition(":")
+    path = str(_find(name))
     spec = importlib.util.spec_from_file_location("mldg_config", path)
     if spec is None or spec.loader is None:
         raise UserError(f"the config file {path} is not a Python file (.py)")
@@ -98,6 +99,26 @@ def read(reference: str) -> ml_collections.ConfigDict:
             "be an ml_collections.ConfigDict"
         )
     return config
+
+
+def _find(name: str) -> Path:
+    """Finds a config file: a path, or else the name of a preset.
+
+    Raises ``UserError`` if there is neither.
+    """
+    preset = presets.find(name)
+    if preset is None:
+        if not Path(name).is_file():
+            raise UserError(presets.unknown(name))
+        return Path(name)
+    clash = next((x for x in (name, f"{name}.py") if Path(x).is_file()), None)
+    if clash and not preset.samefile(clash):
+        _log.warning(
+            "config %s: this is the preset, not the file %s in this folder; for the "
+            "file, write ./%s",
+            *(name, clash, clash),
+        )
+    return preset
 
 
 def _described(error: BaseException, path: str) -> str:

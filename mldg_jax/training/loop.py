@@ -42,6 +42,7 @@ from mldg_jax.training import (
     trajectory,
     validation,
 )
+from mldg_jax.training.announcement import announced
 from mldg_jax.training.build import build_state, build_step
 from mldg_jax.training.log import (
     Line,
@@ -129,7 +130,9 @@ def train(
     parameter_shapes(detector, config.model, config.crop_samples)  # or it is refused
     count = len(domains.attacks)
     step = build_step(config, detector, axis_name=axis_name, num_domains=count)
-    step = parallel.compile_step(step, devices)
+    step = parallel.compile_step(step, devices, config.compute.mapping)
+    if progress is None and is_primary:  # where a bar stands still meanwhile
+        step = announced(step, "the training step")
     episode_of = make(devices=parallel.local_shard(devices))
     drawn = episodes.sample_episode(
         domains, seed=config.seed, step=0, **_episode_options(config)

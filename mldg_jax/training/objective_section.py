@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from mldg_jax import mldg, objectives
+from mldg_jax.common import own_code
 from mldg_jax.common.config import Config, OptimizerSection
 from mldg_jax.common.errors import UserError
 from mldg_jax.mldg import LossFn
@@ -30,8 +31,9 @@ def build_objective(
     the outer kind, without warm-up.
 
     Args:
-      config: config of the run; ``objective.name`` is a key of ``OBJECTIVES``, and the
-        other entries of the section are its options.
+      config: config of the run; ``objective.name`` is a key of ``OBJECTIVES`` or names
+        a function of the user's own, and the other entries of the section are its
+        options.
       axis_name: the pmap axis; None on one device.
       num_domains: number of domains in training, for the objectives of ``BY_DOMAIN``.
       width: parameters of the head's last linear layer, for fishr.
@@ -43,9 +45,15 @@ def build_objective(
       UserError: an unknown name or a value that is not valid.
     """
     name, options = config.objective.name, config.objective.options()
-    if name not in OBJECTIVES:
+    if own_code.is_own(name):
+        make = own_code.find("objective.name", name)
+    elif name in OBJECTIVES:
+        make = OBJECTIVES[name]
+    else:
+        raise own_code.refusal("objective.name", name, OBJECTIVES)
+    if config.objective.own and not own_code.is_own(name):
         raise UserError(
-            f"objective.name is {name!r}; it must be one of {', '.join(OBJECTIVES)}"
+            f"objective.own is for objectives of your own; {name} has its own entries"
         )
     try:
         part = options.pop("adapt", "all")
@@ -65,9 +73,13 @@ def build_objective(
             options["num_parameters"] = width
         if name != "erm":
             options["axis_name"] = axis_name
-        objective = functools.partial(OBJECTIVES[name], **options)
+        objective = functools.partial(make, **options)
         # Options are checked when an objective is made: fail here, with a message.
-        objective(no_loss)
+        made = objective(no_loss)
+        if not (hasattr(made, "init") and hasattr(made, "apply")):
+            raise TypeError(
+                f"{name} returns {type(made).__name__}; it must return an Objective"
+            )
     except (ValueError, TypeError) as error:
         raise UserError(f"objective: {error}") from None
     return objective

@@ -1,30 +1,30 @@
 """Devices and processes; no other module of the package deals with them.
 
 The same step function runs under ``jit`` on one device and under ``pmap`` on several,
-in one process or in many. Under pmap every device holds a slice of *every* domain's
-examples, and gradients are averaged over the axis ``AXIS``. State and frozen parameters
-are replicated and have no device axis. Every process draws the same episode and loads
-its own devices' utterances.
+or under ``jit`` and ``shard_map`` with the same result, in one process or in many.
+Every device holds a slice of *every* domain's examples, and gradients are averaged over
+the axis ``AXIS``. State and frozen parameters are replicated and have no device axis.
+Every process draws the same episode and loads its own devices' utterances.
 """
 
-import importlib.util
+import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils, topologies
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.training.tpu_plan import chips
 
 AXIS = "devices"
 HEARTBEAT_TIMEOUT = 60  # seconds until a silent process is considered dead
 
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
+Mapping = Literal["pmap", "shard_map"]
 
 
 def axis_name(devices: Sequence[jax.Device]) -> str | None:
@@ -39,47 +39,91 @@ def axis_name(devices: Sequence[jax.Device]) -> str | None:
     return AXIS if len(devices) > 1 else None
 
 
-def map_step(step: Step, devices: Sequence[jax.Device]) -> Any:
-    """Wraps a step in ``jit`` or ``pmap``, to be called or lowered.
+def map_step(
+    step: Step, devices: Sequence[jax.Device], mapping: Mapping = "pmap"
+) -> Any:
+    """Wraps a step for its devices, to be called or lowered.
 
     Args:
       step: pure function ``(state, frozen, episode) -> (state, metrics)`` that averages
         over ``axis_name(devices)`` itself. The old state's buffers are donated.
-      devices: one device, or several for pmap: of all processes, in one order in all.
+      devices: one device, for ``jit``, or several: of all processes, in one order in
+        all.
+      mapping: how it runs on several devices.
 
     Returns:
-      The wrapped step.
+      The wrapped step. On several devices it takes episodes with a device axis.
     """
     if len(devices) == 1:
         return jax.jit(step, donate_argnums=0)
-    return jax.pmap(
-        step,
-        axis_name=AXIS,
-        in_axes=(None, None, 0),
-        out_axes=(None, None),
-        devices=list(devices),
-        donate_argnums=0,
+    if mapping == "pmap":
+        return jax.pmap(
+            step,
+            axis_name=AXIS,
+            in_axes=(None, None, 0),
+            out_axes=(None, None),
+            devices=list(devices),
+            donate_argnums=0,
+        )
+
+    def shard(state, frozen, episode):
+        return step(state, frozen, jax.tree.map(lambda x: x[0], episode))
+
+    everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
+    mapped = jax.shard_map(
+        shard,
+        mesh=_mesh(devices),
+        in_specs=(everywhere, everywhere, split),
+        out_specs=(everywhere, everywhere),
+        # With this check, the gradient with respect to a replicated input is summed
+        # over the devices at once, and the step's own mean would come too late.
+        check_vma=False,
     )
+    return jax.jit(mapped, donate_argnums=0)
 
 
-def compile_step(step: Step, devices: Sequence[jax.Device]) -> Step:
-    """Wraps a step for training, see ``map_step``.
+def compile_step(
+    step: Step, devices: Sequence[jax.Device], mapping: Mapping = "pmap"
+) -> Step:
+    """Wraps a step for training: ``feed(map_step(…), …)``.
 
     Args:
-      step, devices: see ``map_step``.
+      step, devices, mapping: see ``map_step``.
 
     Returns:
       The step; it takes an episode of the shards of ``local_shard(devices)``.
     """
-    mapped = map_step(step, devices)
-    if len(devices) == 1 or devices[0].platform != "cpu":
-        return mapped
+    return feed(map_step(step, devices, mapping), devices, mapping)
 
+
+def feed(mapped: Any, devices: Sequence[jax.Device], mapping: Mapping = "pmap") -> Step:
+    """Makes a mapped step take the episodes of ``data.loader``.
+
+    Args:
+      mapped: from ``map_step``, also compiled.
+      devices, mapping: see ``map_step``.
+
+    Returns:
+      The step, as ``compile_step`` returns it.
+    """
     # With more emulated devices than cores, queued collectives would time out.
-    def blocking_step(*arguments):
-        return jax.block_until_ready(mapped(*arguments))
+    wait = len(devices) > 1 and devices[0].platform == "cpu"
+    place = len(devices) > 1 and mapping == "shard_map"
+    if not (wait or place):
+        return mapped
+    shards = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
+    put = functools.partial(jax.make_array_from_process_local_data, shards)
 
-    return blocking_step
+    def fed(state, frozen, episode):
+        episode = jax.tree.map(put, episode) if place else episode
+        result = mapped(state, frozen, episode)
+        return jax.block_until_ready(result) if wait else result
+
+    return fed
+
+
+def _mesh(devices: Sequence[jax.Device]) -> Mesh:
+    return Mesh(np.array(devices), (AXIS,))
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
@@ -94,7 +138,7 @@ def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
     """
     if len(devices) == 1:
         return jax.device_put(tree, devices[0])
-    everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
+    everywhere = NamedSharding(_mesh(devices), PartitionSpec())
 
     def put(x):
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):  # numpy has no such dtype
@@ -259,62 +303,3 @@ def devices(count: int | None = None) -> list[jax.Device]:
             "XLA_FLAGS=--xla_force_host_platform_device_count=N"
         )
     return available[:count]
-
-
-def topology(name: str) -> list[jax.Device]:
-    """Describes the chips of a TPU slice, on a machine without one.
-
-    Args:
-      name: chip and shape of the slice, e.g. "v5e:2x4".
-
-    Returns:
-      Devices to compile for (``lower_step``); programs cannot run on them.
-
-    Raises:
-      UserError: the compiler (libtpu) is not installed or does not know the slice.
-    """
-    if importlib.util.find_spec("libtpu") is None:
-        raise UserError(
-            "the TPU compiler is not installed: pip install 'mldg_jax[tpu-plan]' (on a "
-            "TPU machine: 'mldg_jax[tpu]')"
-        )
-    # Without these libtpu looks for a TPU here, and locks other processes out.
-    for variable, value in {
-        "TPU_SKIP_MDS_QUERY": "1",
-        "TPU_ACCELERATOR_TYPE": "v5litepod-8",
-        "TPU_WORKER_HOSTNAMES": "localhost",
-        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    }.items():
-        os.environ.setdefault(variable, value)
-    # The two cores of a v4 chip work as one device, as they do on a real slice.
-    options = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
-    try:
-        description = topologies.get_topology_desc(name, platform="tpu", **options)
-    except jax.errors.JaxRuntimeError as error:
-        raise UserError(
-            f"topology {name!r}: {str(error).splitlines()[0]}; try {chips.EXAMPLES}"
-        ) from None
-    return list(description.devices)
-
-
-def lower_step(
-    step: Step, devices: Sequence[jax.Device], *shapes: Any
-) -> tuple[Any, jax.stages.Lowered]:
-    """Traces and lowers ``map_step(step, devices)`` without running it.
-
-    Args:
-      step: see ``map_step``.
-      devices: real devices, or those of ``topology``.
-      *shapes: ``jax.ShapeDtypeStruct`` trees of the state, the frozen parameters and
-        the episode, sharded over all devices.
-
-    Returns:
-      The jaxpr, and the lowered step, whose ``compile()`` returns the program.
-    """
-    mapped = map_step(step, devices)
-    if len(devices) == 1:  # pmap is given its devices; jit follows its arguments
-        sharding = SingleDeviceSharding(devices[0])
-        shapes = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes
-        )
-    return jax.make_jaxpr(mapped)(*shapes), mapped.lower(*shapes)

@@ -91,7 +91,10 @@ def test_a_run_without_adapters_whose_objective_has_memory(chosen, tmp_path):
         lanczos_steps=2,
         grid=np.linspace(-1, 1, 2),
     )
-    assert [x.split()[0] for x in stages] == ["1/4", "2/4", "3/4", "4/4"]
+    total = 2 * study.MOMENT_STAGES + 2  # at step 2 and at the last; two of the run
+    assert [x.number for x in stages] == list(range(1, total + 1))
+    assert {x.total for x in stages} == {total}
+    assert stages[0].task.startswith("step 2: gradients of")
     states = [x.objective_state for x in subjects.checkpoints(run)]
     for state, moment in zip(states, found.along, strict=True):
         updated = state * np.exp(100 * moment.loss)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -116,3 +117,26 @@ def test_the_second_ctrl_c_ends_the_process_at_once():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == -signal.SIGINT and done.stdout == "first\n"
+
+
+def test_a_manager_ends_with_its_parent(tmp_path):
+    """A demo that was killed left the process of its queues behind."""
+    program = tmp_path / "parent.py"
+    program.write_text(
+        "import os, signal\n"
+        "from mldg_jax.common import processes\n"
+        "if __name__ == '__main__':\n"
+        "    with processes.manager() as shared:\n"
+        "        shared.Queue().put(1)\n"
+        "        print(shared._process.pid, flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == -signal.SIGTERM, done.stderr
+    child = Path("/proc") / done.stdout.strip()
+    deadline = time.monotonic() + 60
+    while child.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not child.exists()

@@ -386,3 +386,23 @@ def test_damage_does_not_reach_the_users_terminal(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0
     assert "Xing" not in done.stderr and "still heard" in done.stderr
+
+
+def test_opus_loses_its_pre_skip_wherever_its_clock_begins(tmp_path):
+    """PyAV's clock does, without timestamps, at the encoder's delay."""
+    av = pytest.importorskip("av")
+    onset, length = 24_000, 144_000  # samples at 48 kHz; pages have a second
+    burst = np.random.default_rng(0).normal(0, 3_000, length)
+    burst[:onset] = 0
+    path = tmp_path / "a.opus"
+    with av.open(path, "w", format="ogg") as container:
+        track = container.add_stream("libopus", rate=48_000, layout="mono")
+        samples = burst.astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.rate = 48_000
+        for packet in (*track.encode(frame), *track.encode(None)):
+            container.mux(packet)
+    _, decoded, reason = decode(path)
+    loud = np.flatnonzero(np.abs(decoded[:, 0]) > 0.05)
+    assert abs(loud[0] - onset) < 150 and not reason
+    assert len(decoded) == length

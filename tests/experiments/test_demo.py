@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 
 import pytest
 
 from mldg_jax import cli
 from mldg_jax.common import run_folder
-from mldg_jax.experiments import demo
+from mldg_jax.data.corpus import load_split
+from mldg_jax.experiments import demo, jobs
 from mldg_jax.experiments.statistics import SCHEME
+from mldg_jax.scoring import scorer
 from tests import webpages
 
 # Tiny arrays: what takes time is compiling, in the workers.
@@ -33,7 +36,7 @@ def command(debspoof, tmp_path_factory):
         yield workdir, words
 
 
-def test_demo_end_to_end(command, capsys):
+def test_demo_end_to_end(command, debspoof, capsys):
     workdir, words = command
     assert cli.main(words) == 0
     printed = capsys.readouterr().out
@@ -62,6 +65,28 @@ def test_demo_end_to_end(command, capsys):
     assert parameters["lfcc-gmm"] is None
     assert 0 < parameters["frozen"] < parameters["erm"] == parameters["mldg"]
 
+    for run in workdir.glob("[!s]*-0"):  # what `mldg score` reads is calibrated
+        is_detector = not run.name.startswith("lfcc")
+        assert (run / "calibration.json").exists() == is_detector, run
+        if is_detector:
+            rows = load_split(debspoof / "debspoof/small/1.2.0", "eval")
+            written = jobs.read_scores(run / "scores_eval.txt", rows)
+            raw = scorer.load(run)._replace(calibration=None)
+            one = scorer.score_waveforms(raw, [rows.waveform(0)])
+            assert one[0] == pytest.approx(written[0], abs=1e-4)  # not calibrated
+    assert not [*workdir.glob("selection/*/calibration.json")]
+    contents = (workdir / "README.txt").read_text()
+    runs = r"(lfcc-gmm|frozen|erm|mldg)-0"
+    names = {re.sub(runs, "METHOD-SEED", x.name) for x in workdir.iterdir()}
+    of_folder, of_run = contents.split("In a run:")
+    described = re.findall(r"^(\S+?)/? {2,}", of_folder, re.MULTILINE)
+    # (in tests, another folder has the compiled programs)
+    assert names - {"README.txt"} | {"xla"} == set(described)
+    in_runs = {x.name for x in workdir.glob("*/*")} | {
+        x.name for x in workdir.glob("selection/*/*")
+    }
+    assert set(re.findall(r"^(\S+) {2,}", of_run, re.MULTILINE)) <= in_runs
+
     page = (workdir / "report.html").read_text()
     webpages.needs_no_network(page)
     assert SCHEME.sentence() in page and page.count("<audio") == 6
@@ -77,7 +102,9 @@ def test_demo_again_does_nothing_but_the_report(command, capsys):
     assert len(runs) == 3 + 4
     before = {path: path.stat().st_mtime_ns for path in runs}
     first = json.loads((workdir / "results.json").read_text())
+    (workdir / "erm-0/calibration.json").unlink()
     assert cli.main(words) == 0
     assert {path: path.stat().st_mtime_ns for path in runs} == before
+    assert (workdir / "erm-0/calibration.json").exists()  # as an old run got it
     again = json.loads((workdir / "results.json").read_text())
     assert {**again, "seconds": 0} == {**first, "seconds": 0}

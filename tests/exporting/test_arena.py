@@ -173,6 +173,9 @@ def bench(monkeypatch):
         @abc.abstractmethod
         def score_batch(self, audios, srs): ...
 
+        def unload(self):
+            return None
+
     package = types.ModuleType("speech_spoof_bench")
     package.model = types.ModuleType("speech_spoof_bench.model")
     package.model.AntiSpoofingModel = AntiSpoofingModel

@@ -172,6 +172,22 @@ def test_the_step_lowers_for_cpu_cuda_and_tpu(file, method):
     assert exported.platforms == platforms
 
 
+@pytest.mark.parametrize(
+    ("precision", "expected"), [("default", {"DEFAULT"}), ("highest", {"HIGHEST"})]
+)
+def test_products_have_the_precision_of_the_config(episode, precision, expected):
+    """Of the front-end and the head; the mel filters are always in full float32."""
+    config = small.config(f"compute.precision={precision}")
+    detector = small.detector()
+    state, frozen = small.init(config, detector)
+    step = jax.jit(build_step(config, detector))
+    lowered = jax.export.export(step, platforms=["cuda"])(state, frozen, episode)
+    products = re.findall(r"dot_general .*", lowered.mlir_module())
+    assert len(products) > 20
+    found = [set(re.findall("DEFAULT|HIGHEST", x)) or {"DEFAULT"} for x in products]
+    assert expected in found and (precision == "default" or {"DEFAULT"} not in found)
+
+
 def test_the_logged_cosine_is_that_of_both_gradients_in_both_orders(episode):
     """Free in a first-order step; computed in logged second-order steps only."""
     found = {}

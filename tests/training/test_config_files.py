@@ -41,9 +41,9 @@ def test_a_file_may_say_little(tmp_path):
 def test_users_files_build_on_the_projects(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
-        "from mldg_jax import configs\n"
+        "from mldg_jax.training import config_files\n"
         "def get_config(arg='mldg'):\n"
-        f"    config = configs.read('{ROOT}/configs/debspoof.py:' + arg)\n"
+        f"    config = config_files.read('{ROOT}/configs/debspoof.py:' + arg)\n"
         "    config.optimizer.lr = 0.5\n"
         "    return config\n"
     )
@@ -51,13 +51,34 @@ def test_users_files_build_on_the_projects(tmp_path):
     assert config.optimizer.lr == 0.5 and config.seed == 4 and config.steps == 4
 
 
+def test_a_preset_has_a_name_and_a_file_of_that_name_is_pointed_out(
+    tmp_path, monkeypatch, caplog
+):
+    preset = read_config_file("debspoof:erm,smoke")
+    assert preset == read_config_file(f"{ROOT}/configs/debspoof.py:erm,smoke")
+    monkeypatch.chdir(ROOT / "configs")  # the preset itself is no clash
+    assert read_config_file("debspoof:erm,smoke") == preset and not caplog.records
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "debspoof.py").write_text(
+        "import ml_collections\n"
+        "def get_config(arg=''):\n"
+        "    return ml_collections.ConfigDict({'steps': 3, 'method': arg})\n"
+    )
+    assert read_config_file("debspoof:erm,smoke") == preset
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "not the file debspoof.py" in said and "write ./debspoof.py" in said
+    assert read_config_file("./debspoof.py:erm").steps == 3
+    with pytest.raises(UserError, match=r"preset 'configs/xlsr\.py'; .*xlsr:mldg"):
+        read_config_file("configs/xlsr.py:mldg")
+
+
 def test_old_names_are_accepted_and_said(tmp_path, caplog):
     """A file of the last release that builds on this release's has both names."""
     file = tmp_path / "mine.py"
     file.write_text(
-        "from mldg_jax import configs\n"
+        "from mldg_jax.training import config_files\n"
         "def get_config(arg='mldg'):\n"
-        f"    config = configs.read('{ROOT}/configs/debspoof.py:' + arg)\n"
+        f"    config = config_files.read('{ROOT}/configs/debspoof.py:' + arg)\n"
         "    config.samples = 3_000\n"
         "    return config\n"
     )

@@ -50,14 +50,22 @@ def two_processes(folder: Path, *options: str) -> list[Path]:
     return outs
 
 
-def assert_equal(one: Path, other: Path, orders, dtype: str, count: int, atol: float):
+def assert_equal(
+    one: Path,
+    other: Path,
+    orders,
+    dtype: str,
+    count: int | str,
+    atol: float,
+    reference: int | str = 1,
+):
     """Compares gradient, parameters, statistics, metrics with those of one device."""
     one, other = np.load(one), np.load(other)
     for order in orders:
-        keys = [k for k in one.files if k.startswith(f"{order}/{dtype}/1/")]
+        keys = [k for k in one.files if k.startswith(f"{order}/{dtype}/{reference}/")]
         assert len(keys) >= 20
         for key in keys:
-            theirs = other[key.replace("/1/", f"/{count}/", 1)]
+            theirs = other[key.replace(f"/{reference}/", f"/{count}/", 1)]
             # Adam's quotient makes much of the rounding of a small gradient, and the
             # logged cosine takes one gradient from another
             derived = "moved" in key or "cosine" in key
@@ -68,10 +76,11 @@ def assert_equal(one: Path, other: Path, orders, dtype: str, count: int, atol: f
 
 
 def test_eight_devices_train_like_one(tmp_path):
-    """Both orders, BatchNorm, unequal attacks, five steps."""
-    out = tmp_path / "out.npz"
-    finish(start(out, "--devices", "1", "8"))
-    assert_equal(out, out, ("first", "second"), "float64", 8, 1e-10)
+    """Both orders, both mappings, BatchNorm, unequal attacks, five steps."""
+    out, orders = tmp_path / "out.npz", ("first", "second")
+    finish(start(out, "--devices", "1", "8", "--mappings", "pmap", "shard_map"))
+    assert_equal(out, out, orders, "float64", 8, 1e-10)
+    assert_equal(out, out, orders, "float64", "8 shard_map", 1e-12, reference=8)
     found = np.load(out)
     gradients = [k for k in found.files if k.startswith("first/float64/1/['gradient']")]
     assert any(
@@ -83,20 +92,32 @@ def test_eight_devices_train_like_one(tmp_path):
 def test_two_processes_with_two_devices_train_like_one(tmp_path):
     one = tmp_path / "one.npz"
     finish(start(one, "--devices=1", "--orders=second"))
-    for out in two_processes(tmp_path, "--orders=second"):
+    for out in two_processes(
+        tmp_path, "--orders=second", "--mappings", "pmap", "shard_map"
+    ):
         assert_equal(one, out, ["second"], "float64", 4, 1e-10)
+        assert_equal(out, out, ["second"], "float64", "4 shard_map", 1e-12, reference=4)
 
 
 @pytest.mark.full
 def test_every_number_of_devices_trains_like_one(tmp_path):
     one = tmp_path / "one.npz"
-    both = ("--dtypes", "float64", "float32")
+    both = ("--dtypes", "float64", "float32", "--mappings", "pmap", "shard_map")
     finish(start(one, "--devices", "1", "2", "4", "8", *both))
     for count, out in [(2, one), (4, one), (8, one)] + [
         (4, out) for out in two_processes(tmp_path, *both)
     ]:
         assert_equal(one, out, ("first", "second"), "float64", count, 1e-10)
         assert_equal(one, out, ("first", "second"), "float32", count, 1e-5)
+        assert_equal(
+            out,
+            out,
+            ("first", "second"),
+            "float64",
+            f"{count} shard_map",
+            1e-12,
+            reference=count,
+        )
 
 
 @pytest.mark.full

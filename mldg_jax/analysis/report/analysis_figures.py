@@ -88,7 +88,7 @@ def _own(study: RunAnalysis) -> Figure:
         ax.plot(steps, values, color=colour, marker=marker, lw=1.8, label=label)
     ax.axhline(0, color=CHANCE, lw=1)
     ax.set_ylim(-1.02, 1.02)
-    ax.legend()
+    plots.legend(figure, ax)
     return _from_start(figure, ax, study)
 
 
@@ -115,7 +115,7 @@ def _reward(study: RunAnalysis) -> Figure:
         colour, marker = plots.style(style)
         ax.plot(steps, values, color=colour, marker=marker, lw=1.8, label=label)
     ax.axhline(0, color=CHANCE, lw=1)
-    ax.legend()
+    plots.legend(figure, ax)
     return _from_start(figure, ax, study)
 
 
@@ -131,7 +131,7 @@ def _top(study: RunAnalysis) -> Figure:
             steps, values, color=colour, marker=marker, lw=1.8, label=f"{name}, {half}"
         )
     ax.set_ylim(bottom=0)
-    ax.legend()
+    plots.legend(figure, ax)
     return _from_start(figure, ax, study)
 
 
@@ -158,7 +158,7 @@ def _taylor(study: RunAnalysis) -> Figure:
     ax.axvline(study.inner.inner_lr, color=CHANCE, lw=1, label=label)
     ax.set(xscale="log", yscale="log")
     drawing.plain(ax.xaxis, ax.yaxis)
-    ax.legend(fontsize=8)
+    plots.legend(figure, ax)
     return figure
 
 
@@ -187,7 +187,7 @@ def _density(study: RunAnalysis) -> Figure:
     ax.set_yscale("log")
     ax.set_ylim(1e-5 / span, 3 * highest)
     drawing.plain(ax.yaxis)
-    ax.legend()
+    plots.legend(figure, ax)
     return figure
 
 
@@ -209,7 +209,7 @@ def _spectra(study: RunAnalysis) -> Figure:
             )  # fmt: skip
     ax.set_yscale("log")
     drawing.plain(ax.yaxis)
-    ax.legend()
+    plots.legend(figure, ax)
     return figure
 
 

@@ -2,13 +2,13 @@
 
 import contextlib
 import io
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from mldg_jax.common import processes
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import check_folder
 from mldg_jax.data.corpora import manifest, shards
@@ -70,7 +70,7 @@ def build(
         shutil.rmtree(leftover)
     tfds.disable_progress_bar()
     if beam is None:
-        workers = workers or len(os.sched_getaffinity(0))
+        workers = workers or processes.cores()
         shards.make_all(planned, builder.rows, workers=workers, progress=progress)
         options = None
     else:

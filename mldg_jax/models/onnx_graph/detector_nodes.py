@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import numpy as np
 
 from mldg_jax.models.aasist import AASIST, AASISTHead
 from mldg_jax.models.detector import Detector
@@ -21,6 +22,7 @@ from mldg_jax.models.pooling import PoolingHead
 from mldg_jax.models.wav2vec2 import Wav2Vec2
 from mldg_jax.models.whisper import WhisperEncoder
 
+SCALE, OFFSET = "calibration/scale", "calibration/offset"  # constants
 OUTPUTS = {SCORE: ["batch"], LOGITS: ["batch", 2]}
 
 
@@ -56,7 +58,9 @@ def detector_graph(
     else:
         raise ValueError(f"no graph for a {type(module).__name__}")
     difference = graph.op("MatMul", logits, graph.constant([-1.0, 1.0]))
-    score = graph.op("Add", graph.op("Mul", difference, scale), offset)
+    for name, value in ((SCALE, scale), (OFFSET, offset)):
+        graph.constants[name] = np.asarray(value, np.float32)
+    score = graph.op("Add", graph.op("Mul", difference, SCALE), OFFSET)
     graph.rename(logits, LOGITS)
     graph.rename(score, SCORE)
     return graph

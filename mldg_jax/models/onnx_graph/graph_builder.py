@@ -221,4 +221,4 @@ def _as_half(array: np.ndarray, storage: Storage) -> np.ndarray | None:
 def _tensor(name: str, array: np.ndarray) -> Any:
     from onnx import numpy_helper
 
-    return numpy_helper.from_array(np.ascontiguousarray(array), name)
+    return numpy_helper.from_array(np.asarray(array, order="C"), name)

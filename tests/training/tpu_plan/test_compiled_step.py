@@ -12,9 +12,9 @@ from jax.extend import core
 from mldg_jax import cli
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import loader
-from mldg_jax.training import parallel
+from mldg_jax.training import lowered_step
 from mldg_jax.training.config_files import read_config_file
-from mldg_jax.training.tpu_plan import compiled_step, plan_text
+from mldg_jax.training.tpu_plan import compiled_step, plan_text, slices
 from mldg_jax.training.tpu_plan.chips import CHIPS, GIB, Collective, collectives
 from tests import small
 
@@ -30,11 +30,11 @@ def smoke(method, *overrides):
 @pytest.fixture
 def on_cpu(monkeypatch):
     """Replaces the slice by one chip: this machine's CPU."""
-    monkeypatch.setattr(parallel, "topology", lambda name: jax.devices()[:1])
+    monkeypatch.setattr(slices, "topology", lambda name: jax.devices()[:1])
 
 
 def of_chips(monkeypatch, count):
-    monkeypatch.setattr(parallel, "topology", lambda name: [None] * count)
+    monkeypatch.setattr(slices, "topology", lambda name: [None] * count)
 
 
 @pytest.mark.parametrize(
@@ -145,22 +145,6 @@ def test_a_program_that_is_refused_is_described():
     assert text.endswith("largest batch that fits: 6 utterances per chip")
 
 
-@pytest.mark.parametrize("first", [6, 12, 60, 300])
-@pytest.mark.parametrize("largest", [0, 6, 18, 96, 102])
-def test_the_largest_batch_is_found_and_the_next_one_tried(first, largest):
-    tried = []
-
-    def measure(batch):
-        """Linear and then, as the compiler recomputes to make it fit, flat."""
-        tried.append(batch)
-        return min(1_000 + 90 * batch, 9_900) if batch <= largest else None
-
-    assert compiled_step.largest_batch(measure, first, 6, 10_000) == largest
-    assert largest + 6 in tried and (largest in tried or not largest)
-    assert len(tried) == len(set(tried)) <= 8
-    assert all(batch % 6 == 0 for batch in tried)
-
-
 def test_collectives_are_read_from_the_program():
     text = """
   %a.1 = (f32[3]{0:T(128)S(1)}, bf16[4,2]{1,0}) all-reduce(%x, %y), channel_id=1
@@ -199,14 +183,14 @@ def test_a_tpu_slice():
 @pytest.mark.parametrize("name", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
 def test_the_compiler_refuses_what_is_larger_than_the_chips_memory(name):
     """The error names the size that ``CHIPS`` has."""
-    devices = parallel.topology(name)
+    devices = slices.topology(name)
     assert len(devices) == 4  # a v4 chip is one device, not two
     shape = jax.ShapeDtypeStruct((2**18, 2**18), np.float32)
 
     def step(state, frozen, episode):
         return state @ state, {}
 
-    _, lowered = parallel.lower_step(step, devices[:1], shape, shape, shape)
+    _, lowered = lowered_step.lower_step(step, devices[:1], shape, shape, shape)
     program, refused = compiled_step._compile(lowered)
     hbm = CHIPS[name.partition(":")[0]].hbm / GIB
     assert program is None and f"available HBM ({hbm:.2f}G)" in refused

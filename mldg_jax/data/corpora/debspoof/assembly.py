@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import check_folder, replacing
+from mldg_jax.common.processes import cores
 from mldg_jax.data.corpora.debspoof import cue_audit, engines, reference, sources
 from mldg_jax.data.corpora.debspoof.clip import Clip
 from mldg_jax.data.corpora.debspoof.clip_plan import QUOTAS, make_plan
@@ -28,10 +28,12 @@ def build(
     """Builds DebSpoof, or resumes where an earlier run stopped.
 
     Installs and downloads the sources, plans, renders, neutralises, writes the corpus
-    and audits it. Takes about 4 minutes (small) or 15 (full) on two cores.
+    and audits it. Takes about 4 minutes (small), 15 (full) or half a minute (quick) on
+    two cores. Size quick needs no synthesiser of the system, hence no root.
 
     Args:
-      size: "small" (about 1,500 utterances) or "full" (about 5,200).
+      size: "small" (about 1,500 utterances), "full" (about 5,200) or "quick" (about
+        350: for a first look, too few to compare methods with).
       data_dir: root of all corpora. The corpus goes to
         ``<data_dir>/debspoof/<size>/<version>``, its sources and intermediate files to
         ``<data_dir>/cache`` and ``<data_dir>/build``, which may be deleted afterwards.
@@ -62,10 +64,10 @@ def build(
     stopwatch = _Stopwatch()
     cache = data_dir / "cache"
     with stopwatch("sources"):
-        versions = sources.fetch_all(cache) | python_versions
+        versions = sources.fetch_all(cache, size) | python_versions
     with stopwatch("plan"):
         texts = extra_texts(cache) if size == "full" else ()
-        plan = make_plan(catalogue(cache), size, texts=texts)
+        plan = make_plan(catalogue(cache, versions), size, texts=texts)
     folder = dataset.build_folder(data_dir, size)
     with stopwatch("render"):
         from mldg_jax.data.corpora.debspoof.render import render
@@ -74,7 +76,7 @@ def build(
             plan,
             cache,
             folder,
-            workers=workers or os.cpu_count() or 1,
+            workers=workers or cores(),
             progress=progress,
         )
     with stopwatch("write"):
@@ -85,12 +87,13 @@ def build(
     with stopwatch("hash"):
         digest = dataset.corpus_hash(corpus)
     expected = reference.read(size)
-    deviation = reference.difference(digest, versions, expected)
+    deviation = expected and reference.difference(digest, versions, expected)
     summary = summarise(clips, plan.digest, digest, versions, result)
     summary["differs_from_readme"] = deviation
-    credits = attribution(clips, versions, engines.synthesiser_names(size))
-    notes = [f"- {note}." for note in reference.version_notes(versions, expected)]
-    credits += "".join(["\n", *notes, "\n"] if notes else [])
+    tools = (*sources.engine_packages(size), *engines.synthesiser_names(size))
+    credits = attribution(clips, versions, tools)
+    notes = reference.version_notes(versions, expected) if expected else []
+    credits += "".join(["\n", *(f"- {x}." for x in notes), "\n"] if notes else [])
     (target / "ATTRIBUTION.md").write_text(credits, "utf-8")
     report = "\n\n".join([*tables(clips), cue_audit.table(result)])
     report += f"\n\n{deviation}" if deviation else ""
@@ -218,14 +221,14 @@ def _seconds(seconds: dict[str, float]) -> str:
 
 
 def attribution(
-    clips: Sequence[Clip], versions: dict[str, str], synthesisers: Sequence[str]
+    clips: Sequence[Clip], versions: dict[str, str], tools: Sequence[str]
 ) -> str:
     """Writes the text of ATTRIBUTION.md: sources, licences and use.
 
     Args:
       clips: utterances of the corpus.
       versions: version of every package, by name.
-      synthesisers: names of the Python packages of the attacks.
+      tools: names of the packages with the synthesisers.
 
     Returns:
       Markdown text, with a table of sources and a list of synthesisers.
@@ -266,7 +269,6 @@ def attribution(
         lines.append(f"| {cell} |")
     lines += ["", "Synthesisers (see /usr/share/doc/NAME/copyright for the licences of"]
     lines += ["Debian packages, `pip show NAME` for the others):", ""]
-    tools = (*sources.ENGINE_PACKAGES, *synthesisers)
     lines += [f"- {name} {versions.get(name, '')}".rstrip() for name in tools]
     return "\n".join(lines) + "\n"
 

@@ -150,5 +150,15 @@ _FULL = {
     "phase_voc": Attack("phase_voc", seen=False),
 }
 
-ATTACKS = {"small": _SMALL, "full": _FULL}
+# Nothing here needs a synthesiser that only root can install. Kokoro, which needs a
+# second for each utterance, would take half of the build.
+_QUICK = {
+    name: _SMALL[name]
+    for name in (
+        *("piper_vits", "gl_mel", "lpc_voc", "world_copy", "world_shift"),
+        *("world_swap", "phase_voc"),
+    )
+}
+
+ATTACKS = {"small": _SMALL, "full": _FULL, "quick": _QUICK}
 """Attacks by size and name, in corpus order."""

@@ -66,7 +66,7 @@ class Plan:
     """Candidates in their final order, and how many of each cell to keep.
 
     Attributes:
-      size: "small" or "full".
+      size: "small", "full" or "quick".
       clips: candidates, more than will be kept.
       quotas: number of utterances to keep, by cell.
     """

@@ -15,6 +15,7 @@ from mldg_jax.data.corpora.debspoof.attacks import ATTACKS, Attack
 from mldg_jax.data.corpora.debspoof.clip import Clip, Plan
 from mldg_jax.data.corpora.debspoof.material import Material
 from mldg_jax.data.corpora.debspoof.splits import (
+    MOST_PER_VOICE,
     SPLITS,
     assign_splits,
     check_voices,
@@ -32,6 +33,8 @@ ALL = 10**6
 QUOTAS = {
     "small": {"train": (300, 42, 0), "dev": (90, 14, 0), "eval": (280, 18, 42)},
     "full": {"train": (ALL, 125, 0), "dev": (ALL, 40, 0), "eval": (ALL, 54, 126)},
+    # dev: the fewest that a calibration accepts without a warning
+    "quick": {"train": (160, 24, 0), "dev": (52, 10, 0), "eval": (48, 4, 6)},
 }
 
 _SPARE = 1.3  # candidates per wanted utterance, in case some cannot be rendered
@@ -47,7 +50,7 @@ def make_plan(
 
     Args:
       rows: the catalogue (``voices.catalogue``).
-      size: "small" or "full".
+      size: "small", "full" or "quick".
       seed: changes every draw; the published corpus uses 0.
       texts: sentences without a recording (``texts.extra_texts``), for size "full".
 
@@ -62,7 +65,7 @@ def make_plan(
         raise UserError(
             f"The corpus size is {size!r}, but it must be {' or '.join(QUOTAS)}."
         )
-    check_voices(rows)
+    check_voices(rows, size)
     parts = assign_splits(rows, texts)
     clips: list[Clip] = []
     quotas: dict[str, int] = {}
@@ -71,7 +74,12 @@ def make_plan(
         by_voice = _by_voice(parts[split], split)
         # One speaker has both English and Spanish, and English is scarce
         first = "en" if size == "full" else ""
-        bonafide, cells = _bonafide(by_voice, split, wanted, seed, first)
+        quota = voice_quotas(
+            {voice: len(voice_rows) for voice, voice_rows in by_voice.items()},
+            wanted,
+            MOST_PER_VOICE[size],
+        )
+        bonafide, cells = _bonafide(by_voice, split, quota, seed, first)
         clips += bonafide
         quotas |= cells
         counts = attack_counts(size, split)
@@ -91,7 +99,7 @@ def attack_counts(size: str, split: str) -> dict[str, int]:
     """Returns the number of utterances wanted of each attack in a split.
 
     Args:
-      size: "small" or "full".
+      size: "small", "full" or "quick".
       split: "train", "dev" or "eval".
 
     Returns:
@@ -118,12 +126,11 @@ def _by_voice(rows: Sequence[Recording], split: str) -> dict[str, list[Recording
 def _bonafide(
     by_voice: Mapping[str, Sequence[Recording]],
     split: str,
-    wanted: int,
+    quotas: Mapping[str, int],
     seed: int,
     first: str,
 ) -> tuple[list[Clip], dict[str, int]]:
     """Returns the bona fide candidates of a split and the quota of each cell."""
-    quotas = voice_quotas({v: len(r) for v, r in by_voice.items()}, wanted)
     folds = speaker_folds(by_voice)
     clips = []
     for voice, count in quotas.items():

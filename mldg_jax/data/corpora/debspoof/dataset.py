@@ -36,6 +36,7 @@ class DebSpoof(CorpusBuilder):
     BUILDER_CONFIGS: ClassVar = [
         tfds.core.BuilderConfig(name="small", description="About 1,500 utterances."),
         tfds.core.BuilderConfig(name="full", description="About 5,200 utterances."),
+        tfds.core.BuilderConfig(name="quick", description="About 350 utterances."),
     ]
     EXTRA: ClassVar = ("text", "source", "licence", "family", "fold")
 
@@ -99,7 +100,7 @@ def build_folder(data_dir: Path, size: str) -> Path:
 
     Args:
       data_dir: root of all corpora.
-      size: "small" or "full".
+      size: "small", "full" or "quick".
 
     Returns:
       ``<data_dir>/build/debspoof-<size>``.
@@ -112,7 +113,7 @@ def corpus_folder(data_dir: Path, size: str) -> Path:
 
     Args:
       data_dir: root of all corpora.
-      size: "small" or "full".
+      size: "small", "full" or "quick".
 
     Returns:
       ``<data_dir>/debspoof/<size>/<version>``.
@@ -164,7 +165,7 @@ def prepare(data_dir: Path, size: str) -> DebSpoof:
 
     Args:
       data_dir: root of all corpora.
-      size: "small" or "full".
+      size: "small", "full" or "quick".
 
     Returns:
       The builder, ready to read the corpus.

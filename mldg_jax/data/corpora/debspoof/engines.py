@@ -30,6 +30,8 @@ SYNTHESISERS = (
     "pyworld-prebuilt>=0.3.6.post1",
 )
 """Python packages of the attacks, pinned as in setup.cfg."""
+QUICK_SYNTHESISERS = tuple(x for x in SYNTHESISERS if not x.startswith("kokoro"))
+"""Packages of size "quick"."""
 FULL_SYNTHESISERS = ("hibari-tts==0.2.1", "py-nanotts==0.1.1")
 """Additional packages of size "full"."""
 
@@ -45,7 +47,7 @@ def python_versions(size: str) -> dict[str, str]:
     """Returns the versions of the Python packages that a build uses, by name.
 
     Args:
-      size: "small" or "full".
+      size: "small", "full" or "quick".
 
     Returns:
       Version by package name.
@@ -72,11 +74,13 @@ def synthesisers(size: str) -> tuple[str, ...]:
     """Returns the requirements of the attacks of one size.
 
     Args:
-      size: "small" or "full".
+      size: "small", "full" or "quick".
 
     Returns:
       Requirements as ``pip`` takes them.
     """
+    if size == "quick":
+        return QUICK_SYNTHESISERS
     return SYNTHESISERS + (FULL_SYNTHESISERS if size == "full" else ())
 
 
@@ -84,7 +88,7 @@ def synthesiser_names(size: str) -> list[str]:
     """Returns the names of the Python packages of the attacks of one size.
 
     Args:
-      size: "small" or "full".
+      size: "small", "full" or "quick".
 
     Returns:
       Package names without versions.

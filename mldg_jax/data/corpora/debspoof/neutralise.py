@@ -7,10 +7,10 @@ go through the same chain, and every random choice depends on the seed alone.
 
 from functools import lru_cache
 
-import librosa
 import numpy as np
 import scipy.signal
 
+from mldg_jax.common.numba_cache import import_librosa
 from mldg_jax.data.augment import codecs
 
 RATE = 16_000
@@ -77,7 +77,9 @@ def to_mono_16k(waveform: np.ndarray, rate: int) -> np.ndarray:
         waveform = waveform.mean(axis=1)
     if rate == RATE or not len(waveform):
         return waveform
-    return librosa.resample(waveform, orig_sr=rate, target_sr=RATE, res_type="soxr_hq")
+    return import_librosa().resample(
+        waveform, orig_sr=rate, target_sr=RATE, res_type="soxr_hq"
+    )
 
 
 def trim(waveform: np.ndarray, decibels: float = 35.0) -> np.ndarray:

@@ -34,17 +34,18 @@ class Reference(NamedTuple):
     versions: dict[str, str]
 
 
-def read(size: str) -> Reference:
+def read(size: str) -> Reference | None:
     """Reads the reference of one size.
 
     Args:
-      size: "small" or "full".
+      size: "small", "full" or "quick".
 
     Returns:
-      The published hash and versions.
+      The published hash and versions; None for "quick", of which none are published.
     """
     file = Path(__file__).with_name("reference.json")
-    return Reference(**json.loads(file.read_text("utf-8"))[size])
+    values = json.loads(file.read_text("utf-8")).get(size)
+    return None if values is None else Reference(**values)
 
 
 def other_versions(

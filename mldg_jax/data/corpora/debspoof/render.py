@@ -25,7 +25,11 @@ from mldg_jax.data.corpora.debspoof import neural
 from mldg_jax.data.corpora.debspoof.clip import Clip, Plan
 from mldg_jax.data.corpora.debspoof.neutralise import RATE, neutralise
 from mldg_jax.data.corpora.debspoof.sounds import of_task
-from mldg_jax.data.corpora.debspoof.splits import largest_cap, shuffled
+from mldg_jax.data.corpora.debspoof.splits import (
+    MOST_PER_VOICE,
+    largest_cap,
+    shuffled,
+)
 
 VERSION = 1
 """To be increased when a change of code gives the same plan other samples."""
@@ -57,7 +61,8 @@ def render(
     seconds: defaultdict[str, float] = defaultdict(float)
     state = _read_state(plan, clips)
     if needed(plan, state):
-        model = neural.prepare_kokoro(cache)
+        spoken = any(clip.attack.startswith("kokoro") for clip in plan.clips)
+        model = neural.prepare_kokoro(cache) if spoken else cache
         total = sum(plan.quotas.values())
         total = min(total, len(plan.clips))
         done = sum(state.get(clip.utterance, False) for clip in plan.clips)
@@ -103,7 +108,7 @@ def kept(plan: Plan, state: dict[str, bool]) -> list[Clip]:
       state: True (rendered) or False (failed) by utterance; absent if not tried.
 
     Returns:
-      Utterances in plan order, at most a tenth of a split's bona fide per speaker.
+      Utterances in plan order, with no speaker above ``MOST_PER_VOICE`` in a split.
     """
     filled: Counter = Counter()
     chosen = []
@@ -111,11 +116,11 @@ def kept(plan: Plan, state: dict[str, bool]) -> list[Clip]:
         if state.get(clip.utterance) and filled[clip.cell] < plan.quotas[clip.cell]:
             filled[clip.cell] += 1
             chosen.append(clip)
-    # Failures of bona fide speech shrink a split, and with it a tenth: cap again
+    # Failures of bona fide speech shrink a split, and with it the share: cap again
     caps = {}
     for split in dict.fromkeys(clip.split for clip in plan.clips):
         cells = [n for c, n in filled.items() if c.startswith(f"{split}/bonafide/")]
-        caps[split] = largest_cap(cells)
+        caps[split] = largest_cap(cells, MOST_PER_VOICE[plan.size])
     counts: Counter = Counter()
     result = []
     for clip in chosen:

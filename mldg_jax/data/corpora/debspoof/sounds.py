@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import librosa
 import numpy as np
 import soundfile
 
+from mldg_jax.common.numba_cache import import_librosa
 from mldg_jax.data.corpora.debspoof import engines, neural, vocoders
 from mldg_jax.data.corpora.debspoof.clip import Clip
 from mldg_jax.data.corpora.debspoof.engines import Sound
@@ -91,7 +91,7 @@ def _stretch(row: Recording, cache: Path, generator) -> np.ndarray:
     if spare > 0:
         start = generator.integers(0, spare + 1)
         speech = speech[start : start + int(_SOURCE_SECONDS * RATE)]
-    return 0.9 * librosa.util.normalize(speech)
+    return 0.9 * import_librosa().util.normalize(speech)
 
 
 def read(row: Recording, cache: Path) -> Sound:

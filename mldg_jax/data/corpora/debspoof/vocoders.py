@@ -6,9 +6,9 @@ settings are meant for 16 kHz.
 
 from functools import lru_cache
 
-import librosa
 import numpy as np
 
+from mldg_jax.common.numba_cache import import_librosa
 from mldg_jax.data.corpora.debspoof import linear_prediction, world
 
 _CODED = 24  # mel-cepstral coefficients per frame in world_coded
@@ -256,7 +256,7 @@ def phase_voc(
 @lru_cache(maxsize=2)
 def _mel_basis(rate: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns mel filters (bands, 513) and their pseudo-inverse (513, bands)."""
-    basis = librosa.filters.mel(
+    basis = import_librosa().filters.mel(
         sr=rate,
         n_fft=1024,
         n_mels=bands,
@@ -269,11 +269,11 @@ def _mel_basis(rate: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _stft(waveform: np.ndarray, size: int, hop: int) -> np.ndarray:
-    return librosa.stft(waveform, n_fft=size, hop_length=hop)  # (bins, frames)
+    return import_librosa().stft(waveform, n_fft=size, hop_length=hop)  # (bins, frames)
 
 
 def _istft(spectrum: np.ndarray, size: int, hop: int, length: int) -> np.ndarray:
-    return librosa.istft(spectrum, n_fft=size, hop_length=hop, length=length)
+    return import_librosa().istft(spectrum, n_fft=size, hop_length=hop, length=length)
 
 
 VOCODERS = {

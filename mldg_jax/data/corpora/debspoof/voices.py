@@ -11,7 +11,7 @@ import hashlib
 import io
 import lzma
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -96,17 +96,18 @@ class Recording:
         return f"{self.package}/{inside}{span}"
 
 
-def catalogue(cache: Path) -> list[Recording]:
+def catalogue(cache: Path, packages: Collection[str] = LICENCES) -> list[Recording]:
     """Lists all usable recordings.
 
     Args:
       cache: folder filled by ``sources.fetch_all``.
+      packages: packages to use; the cache may hold more, for another size.
 
     Returns:
       Recordings sorted by key, without duplicates.
     """
     rows = [
-        *survey(cache),
+        *survey(cache, packages),
         *asterisk(cache),
         *ami(cache),
         *mfa(cache),
@@ -115,11 +116,12 @@ def catalogue(cache: Path) -> list[Recording]:
     return without_duplicates(sorted(rows, key=lambda row: row.key), cache)
 
 
-def survey(cache: Path) -> Iterator[Recording]:
+def survey(cache: Path, packages: Collection[str] = LICENCES) -> Iterator[Recording]:
     """Lists the recordings of ``voices.tsv.xz``.
 
     Args:
       cache: folder filled by ``sources.fetch_all``.
+      packages: packages to use.
 
     Yields:
       Recordings of at least 1.3 s whose file exists.
@@ -130,6 +132,8 @@ def survey(cache: Path) -> Iterator[Recording]:
     texts = Transcripts(cache)
     for row in reader:
         package, inside = row["package"], row["path"]
+        if package not in packages:
+            continue
         # festvox-ru is installed as a synthesiser, so it is not in the cache
         path = f"/{inside}" if package == "festvox-ru" else f"x/{package}/{inside}"
         if float(row["trim_s"]) < _SHORTEST or not (cache / path).exists():

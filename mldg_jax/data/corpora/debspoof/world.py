@@ -1,7 +1,8 @@
 """The WORLD vocoder (Morise et al., 2016): analysis and synthesis every 5 ms."""
 
-import librosa
 import numpy as np
+
+from mldg_jax.common.numba_cache import import_librosa
 
 F0_FLOOR, F0_CEILING = 65.0, 600.0
 """Bounds of F0 in Hz."""
@@ -71,7 +72,7 @@ def synthesise(
 
     envelope = np.ascontiguousarray(envelope)
     waveform = pyworld.synthesize(f0, envelope, aperiodicity, rate, _PERIOD)
-    return librosa.util.fix_length(waveform, size=length)
+    return import_librosa().util.fix_length(waveform, size=length)
 
 
 def warp(envelope: np.ndarray, factor: float) -> np.ndarray:

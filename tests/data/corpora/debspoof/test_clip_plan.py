@@ -15,7 +15,7 @@ counts = st.lists(st.integers(1, 300), min_size=10, max_size=30)
 
 @given(counts)
 def test_largest_cap_keeps_every_voice_within_a_tenth(numbers):
-    cap = splits.largest_cap(numbers)
+    cap = splits.largest_cap(numbers, 0.1)
     total = sum(min(n, cap) for n in numbers)
     assert max(min(n, cap) for n in numbers) <= 0.1 * total + 1e-9
     more = sum(min(n, cap + 1) for n in numbers)
@@ -25,7 +25,7 @@ def test_largest_cap_keeps_every_voice_within_a_tenth(numbers):
 @given(counts, st.integers(10, 400))
 def test_voice_quotas(numbers, wanted):
     available = {f"v{i}": n for i, n in enumerate(numbers)}
-    quotas = splits.voice_quotas(available, wanted)
+    quotas = splits.voice_quotas(available, wanted, 0.1)
     assert all(0 < quotas[voice] <= available[voice] for voice in available)
     assert max(quotas.values()) <= 0.1 * sum(quotas.values()) + 1e-9
 
@@ -125,7 +125,7 @@ def test_families_are_seen_or_unseen():
 
 
 def test_full_has_all_of_small_and_more():
-    assert set(ATTACKS["small"]) < set(ATTACKS["full"])
+    assert set(ATTACKS["quick"]) < set(ATTACKS["small"]) < set(ATTACKS["full"])
     for name, attack in ATTACKS["small"].items():
         assert ATTACKS["full"][name].family == attack.family
     for split in splits.SPLITS:
@@ -228,6 +228,30 @@ def test_world_swap_targets_another_voice(plan):
     swaps = [clip for clip in plan.clips if clip.attack == "world_swap"]
     assert swaps
     assert all(clip.target.voice != clip.recording.voice for clip in swaps)
+
+
+def test_quick_needs_no_root_and_no_recordings_that_differ_between_releases(rows):
+    """Checks that its attacks are Python packages, not espeak, flite or festival."""
+    packages = ("fil", "ast", "mfa", "ami", "librivox")
+    some = [row for row in rows if row.voice.startswith(packages)]
+    plan = clip_plan.make_plan(some, "quick")
+    quotas = plan.quotas
+    assert not any(
+        clip.attack.startswith(("espeak", "flite", "fest")) for clip in plan.clips
+    )
+    attacks = {split: {c.attack for c in plan.clips if c.split == split} - {"-"}
+               for split in splits.SPLITS}  # fmt: skip
+    assert attacks["eval"] - attacks["train"] == {"phase_voc", "world_swap"}
+    assert attacks["dev"] == attacks["train"] < attacks["eval"]
+    for split in splits.SPLITS:
+        own = {cell: n for cell, n in quotas.items() if cell.startswith(f"{split}/")}
+        bonafide = [n for cell, n in own.items() if "/bonafide/" in cell]
+        assert max(bonafide) <= 0.25 * sum(bonafide)
+        if split == "dev":  # fewer would make an unreliable calibration
+            assert sum(bonafide) >= 50 and sum(own.values()) - sum(bonafide) >= 50
+    with pytest.raises(UserError, match=r"Only 3 human speakers.*at least 12"):
+        clip_plan.make_plan([x for x in some if x.voice[:7] in {
+            "mfa_man", "mfa_ipa", "librivo"}], "quick")  # fmt: skip
 
 
 def test_unknown_size(rows):

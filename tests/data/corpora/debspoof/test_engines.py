@@ -62,6 +62,8 @@ def test_only_full_needs_the_packages_of_full(only):
         UserError, match=r"^2 .* pip install hibari-tts==0\.2\.1 py-nan"
     ):
         engines.python_versions("full")
+    only({name for name in small_names() if not name.startswith("kokoro")})
+    assert "piper-tts" in engines.python_versions("quick")
 
 
 def test_requirements_are_those_of_setup_cfg():

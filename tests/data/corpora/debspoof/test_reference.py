@@ -37,3 +37,7 @@ def test_a_reference_of_each_size(size):
     assert len(known.sha256) >= 16
     assert set(reference.NOTES) <= known.versions.keys()
     assert ("hibari-tts" in known.versions) == (size == "full")
+
+
+def test_no_numbers_of_size_quick_are_published():
+    assert reference.read("quick") is None

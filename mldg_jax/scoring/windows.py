@@ -1,0 +1,74 @@
+"""The windows that a recording is scored in."""
+
+from collections.abc import Iterator
+from numbers import Real
+from typing import NamedTuple
+
+import numpy as np
+
+from mldg_jax.common.errors import UserError
+from mldg_jax.data.episodes import crop
+from mldg_jax.data.mixdown import Waveform
+
+MOST_OVERLAP = 0.99  # a hundred windows where there was one
+
+
+class Windows(NamedTuple):
+    """The segment scores of a recording.
+
+    Attributes:
+      start: (windows,) float64, seconds.
+      end: (windows,) float64, seconds, at most the recording's length.
+      score: (windows,) float64, higher for bona fide.
+    """
+
+    start: np.ndarray
+    end: np.ndarray
+    score: np.ndarray
+
+
+def starts(length: int, samples: int, overlap: float = 0.0) -> np.ndarray:
+    """Returns the starts of the fewest, evenly spread windows that cover a recording.
+
+    Args:
+      length: of the recording in samples, ≥ 1.
+      samples: of a window.
+      overlap: smallest fraction of a window that neighbours share, in [0, 0.99].
+
+    Returns:
+      (windows,) int64, from 0 to length − samples; [0] for a recording shorter than a
+      window.
+
+    Raises:
+      UserError: an overlap outside [0, 0.99].
+    """
+    if not (isinstance(overlap, Real) and 0 <= overlap <= MOST_OVERLAP):
+        raise UserError(
+            f"overlap is {overlap!r} windows; it must be 0 … {MOST_OVERLAP}"
+        )
+    spare = max(0, length - samples)
+    count = 1 + int(np.ceil(spare / max(1, samples * (1 - overlap))))
+    # At 1.0 the rounding below would give one past the last start.
+    spread = np.minimum(np.arange(count) / max(1, count - 1), 1 - 1e-9)
+    return (spread * (spare + 1)).astype(np.int64)
+
+
+def windows_of(
+    waveform: Waveform, samples: int, overlap: float = 0.0
+) -> Iterator[np.ndarray]:
+    """Cuts a recording into windows.
+
+    Args:
+      waveform: (samples of the recording,) float32; one that is shorter than a window
+        is repeated.
+      samples: of a window.
+      overlap: see ``starts``.
+
+    Yields:
+      (samples,) float32, in order.
+
+    Raises:
+      UserError: an overlap outside [0, 0.99].
+    """
+    for begin in starts(len(waveform), samples, overlap):
+        yield crop(waveform[begin : begin + samples], samples, 0.0)
