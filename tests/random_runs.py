@@ -71,7 +71,10 @@ def write(
     def fill(path, leaf):
         name = jax.tree_util.keystr(path)
         inputs = np.prod(leaf.shape[:-1]) if len(leaf.shape) > 1 else 10
-        noise = (rng.normal(size=leaf.shape) / inputs**0.5).astype(leaf.dtype)
+        # the pooled frames of random encoders differ little
+        gain = 10 if head == "pooling" and "logits" in name else 1
+        noise = gain * rng.normal(size=leaf.shape) / inputs**0.5
+        noise = noise.astype(leaf.dtype)
         # scales and variances are positive
         return 0.5 + abs(noise) if "scale" in name or "var" in name else noise
 

@@ -47,6 +47,7 @@ def test_scores_are_those_of_the_run(pair):
     assert mldg_jax.load(str(run)).config == ours.config
 
 
+@pytest.mark.parity  # needs huggingface_hub
 def test_from_a_cache_of_the_hub_without_network(pair, tmp_path):
     """In a new process: huggingface_hub reads the environment when it is imported."""
     run, out = pair

@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """The heads of ``modeling_mldg`` in torch: frames or states of layers to logits.
 
 Written by mldg_jax (Apache-2.0). Parameters have the names of the published code of

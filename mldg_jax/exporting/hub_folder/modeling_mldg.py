@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """A detector of synthetic speech in torch: a front-end, a head and a calibration.
 
 Written by mldg_jax (Apache-2.0) for ``trust_remote_code`` of transformers 5. Labels are
