@@ -64,13 +64,15 @@ def _add_score(score: argparse.ArgumentParser) -> None:
 
 
 def _score(arguments: argparse.Namespace) -> int:
+    from mldg_jax.common import compile_cache
     from mldg_jax.scoring import recordings
 
-    failed = recordings.score(
-        arguments.run,
-        arguments.audio,
-        output=sys.stdout if arguments.output is None else arguments.output,
-        timeline=arguments.timeline,
-        overlap=arguments.overlap,
-    )
+    with compile_cache.used():
+        failed = recordings.score(
+            arguments.run,
+            arguments.audio,
+            output=sys.stdout if arguments.output is None else arguments.output,
+            timeline=arguments.timeline,
+            overlap=arguments.overlap,
+        )
     return 2 if failed else 0

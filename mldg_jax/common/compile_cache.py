@@ -21,7 +21,7 @@ import jax
 
 log = logging.getLogger(__name__)
 
-SECONDS = 0.5  # programs that compile faster are not kept
+SECONDS = 0.0  # small programs are kept, too: a second start compiles nothing
 VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 _UNREADABLE = "Error reading persistent compilation cache entry"
 _UNWRITABLE = "Error writing persistent compilation cache entry"

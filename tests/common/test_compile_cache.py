@@ -8,15 +8,17 @@ import warnings
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from mldg_jax.common import compile_cache
+from tests import signals
 
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np, sys
 from mldg_jax.common import compile_cache
+from tests import signals
 from mldg_jax.common.console import show_log
 show_log()
-compile_cache.SECONDS = 0.0
 def f(x):
     for _ in range(3):
         x = jnp.tanh(x @ x)
@@ -105,3 +107,35 @@ def test_other_warnings_still_reach_their_reader(tmp_path):
         with warnings.catch_warnings():
             compile_cache.report_damage(tmp_path)
             warnings.warn("something else", stacklevel=1)
+
+
+COUNTED = """
+import sys
+from jax import monitoring
+from mldg_jax import cli
+missed = []
+def note(name, **_):
+    if name == "/jax/compilation_cache/cache_misses":
+        missed.append(name)
+monitoring.register_event_listener(note)
+status = cli.main(sys.argv[1:])
+print(status, len(missed))
+"""
+
+
+def test_a_second_start_of_scoring_compiles_nothing(smoke_run, tmp_path):
+    recording = tmp_path / "speech.wav"
+    soundfile.write(recording, signals.speech_like(16_000)[0], 16_000)
+    environment = {k: v for k, v in os.environ.items() if k != compile_cache.VARIABLE}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", COUNTED, "score", str(smoke_run), str(recording)]
+    lines = [
+        subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        for _ in range(2)
+    ]
+    (score, first), (again, second) = lines
+    assert score == again
+    assert first.startswith("0 ") and int(first[2:]) > 0
+    assert second == "0 0"
