@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mldg_jax.common import own_code
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import check_folder
 
@@ -18,16 +19,24 @@ class Format(NamedTuple):
         Python or of a shell, that use what it wrote.
       purpose: one line for ``--help``.
       options: names of the options that it takes.
+      parts: of the model that it writes.
     """
 
     module: str
     purpose: str
     options: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ("frontend", "head")
 
 
 FORMATS: Mapping[str, Format] = {
-    "peft": Format("front_end", "the adapters, for peft.PeftModel"),
-    "merged": Format("front_end", "the encoder with merged adapters, for transformers"),
+    "peft": Format(
+        "front_end", "the adapters, for peft.PeftModel", parts=("frontend",)
+    ),
+    "merged": Format(
+        "front_end",
+        "the encoder with merged adapters, for transformers",
+        parts=("frontend",),
+    ),
     "onnx": Format(
         "onnx_detector",
         "the whole detector, for onnxruntime",
@@ -74,9 +83,19 @@ def export_run(run: str | Path, folder: str | Path, form: str, **options: Any) -
                 f"--{name.replace('_', '-')} does not apply to --format {form}; "
                 f"formats that take it: {', '.join(takers)}"
             )
-    import jax
+    import jax  # here, because --help lists the formats
+
+    from mldg_jax.common import run_folder
 
     check_folder(folder)  # before the run is loaded, which can take a while
+    model = run_folder.read_config(run).model
+    for part in FORMATS[form].parts:
+        kind = getattr(model, part)["kind"]
+        if own_code.is_own(kind):
+            raise UserError(
+                f"model.{part}.kind is {kind!r}, a class of your own, which --format "
+                f"{form} cannot write: only the package's own parts can be exported"
+            )
     module = importlib.import_module(f"mldg_jax.exporting.{FORMATS[form].module}")
     with jax.default_matmul_precision("highest"):  # merges and checks on any device
         return module.export_run(run, folder, form, **given)
