@@ -52,7 +52,7 @@ CALIBRATE = "Calibrate a run on a split that it was not trained on."
 CALIBRATE_DETAILS = """\
 Afterwards the run's scores are log-likelihood ratios (natural logarithm): at 0, bona
 fide and spoof are equally likely. `mldg train` does this at the end of a run if the
-corpus has a dev split.
+corpus has a dev split. Attacks that the run held out of training are left out.
 
 example:
   mldg calibrate runs/mldg --corpus asvspoof5 --split dev
@@ -127,6 +127,12 @@ def _add_calibrate(calibrate: argparse.ArgumentParser) -> None:
         default=1000,
         metavar="N",
         help="maximum number of utterances per class; 0 for all; default: %(default)s",
+    )
+    calibrate.add_argument(
+        "--include-excluded",
+        action="store_true",
+        help="calibrate on the attacks that the run held out of training too "
+        "(episode.exclude, validation.attacks); by default they are left out",
     )
     add_data_dir(calibrate)
 
@@ -206,13 +212,13 @@ def _train_in(
 
 def _calibrate_trained(run: str, workdir: Path, config: Config, folder: Path) -> None:
     """Calibrates a run on its corpus; says so if it cannot: the run is complete."""
-    from mldg_jax.data.corpus import load_split
     from mldg_jax.scoring import scorer
+    from mldg_jax.scoring.calibration_trials import load_trials
 
     split, utterances = config.calibration.split, config.calibration.utterances
     try:
         trials = _trials(config.corpus, split)
-        rows = load_split(folder, split)
+        rows = load_trials(config, folder, split)
         scorer.calibrate(workdir, rows, utterances=utterances, trials=trials)
     except UserError as error:
         print(f"mldg: {run} is not calibrated: {error}", file=sys.stderr)
@@ -240,15 +246,18 @@ def _same_command() -> str:
 
 def _calibrate(arguments: argparse.Namespace) -> None:
     from mldg_jax.common import run_folder
-    from mldg_jax.data.corpus import corpus_sha256, load_split
+    from mldg_jax.data.corpus import corpus_sha256
     from mldg_jax.scoring import scorer
-    from mldg_jax.scoring.calibration_trials import trials_of
+    from mldg_jax.scoring.calibration_trials import load_trials, trials_of
 
-    trained_on = run_folder.read_config(arguments.run).corpus
+    config = run_folder.read_config(arguments.run)
+    trained_on = config.corpus
     name, size = corpus_title(arguments, trained_on)
     folder = corpus_folder(arguments, trained_on)
     trials = trials_of(trained_on, name, size, corpus_sha256(folder), arguments.split)
-    rows = load_split(folder, arguments.split)
+    rows = load_trials(
+        config, folder, arguments.split, include_excluded=arguments.include_excluded
+    )
     path = scorer.calibrate(
         arguments.run, rows, utterances=arguments.utterances, trials=trials
     )

@@ -27,13 +27,12 @@ from mldg_jax.data.corpus import (
     BONAFIDE,
     SPOOF,
     Corpus,
-    load_split,
     trained_on,
 )
 from mldg_jax.experiments.job_record import Average, Job
 from mldg_jax.experiments.trial_sets import Test
 from mldg_jax.scoring import score_files
-from mldg_jax.scoring.calibration_trials import trials_of
+from mldg_jax.scoring.calibration_trials import load_trials, trials_of
 from mldg_jax.training import trajectory
 
 log = logging.getLogger(__name__)
@@ -166,7 +165,7 @@ def _calibrate(job: Job) -> None:
     try:
         scorer.calibrate(
             job.workdir,
-            load_split(job.corpus, section.split),
+            load_trials(job.config, job.corpus, section.split),
             utterances=section.utterances,
             trials=trials_of(*of),
         )

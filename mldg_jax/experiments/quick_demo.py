@@ -25,14 +25,13 @@ from mldg_jax.data.corpus import (
     SPOOF,
     Corpus,
     corpus_sha256,
-    load_split,
     load_training,
 )
 from mldg_jax.experiments import demo_page, jobs
 from mldg_jax.experiments.jobs import Job, Test
 from mldg_jax.scoring import scorer
 from mldg_jax.scoring.calibration import CALIBRATION_FILE
-from mldg_jax.scoring.calibration_trials import trials_of
+from mldg_jax.scoring.calibration_trials import load_trials, trials_of
 
 REPORT = "report.html"
 RECORDINGS = "recordings"
@@ -150,7 +149,7 @@ def run_quick_demo(config: Config, corpus: Path, workdir: Path) -> QuickResult:
         section, split = config.corpus, config.calibration.split
         scorer.calibrate(
             run,
-            load_split(corpus, split),
+            load_trials(config, corpus, split),
             utterances=config.calibration.utterances,
             trials=trials_of(
                 section, section.name, section.config, section.sha256, split

@@ -42,6 +42,7 @@ class Calibration(NamedTuple):
       corpus, split: where these are from; empty if not recorded.
       is_held_out: whether the split is one of the training corpus, known by its
         SHA-256, and not the one that the run was trained on.
+      attacks: those of the spoof trials, sorted; empty if not recorded.
     """
 
     scale: float
@@ -52,6 +53,7 @@ class Calibration(NamedTuple):
     corpus: str = ""
     split: str = ""
     is_held_out: bool = False
+    attacks: tuple[str, ...] = ()
 
 
 def fit_calibration(scores: Array, labels: Array, prior: float = 0.5) -> Calibration:
@@ -162,6 +164,7 @@ def to_calibration(
     """
     try:
         fitted = Calibration(**content)
+        fitted = fitted._replace(attacks=tuple(fitted.attacks))  # JSON has lists
         usable = fitted.scale > 0 and np.isfinite([fitted.scale, fitted.offset]).all()
     except (ValueError, TypeError):
         usable = False

@@ -1,14 +1,23 @@
 """The trials that a run is calibrated on: which are allowed, and what is known."""
 
 import logging
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
 
-from mldg_jax.common.config import CorpusSection
+from mldg_jax.common.config import Config, CorpusSection
 from mldg_jax.common.errors import UserError
-from mldg_jax.data.corpus import BONAFIDE, SPOOF, TRAINING_SPLIT
+from mldg_jax.data import attack_folds
+from mldg_jax.data.corpus import (
+    BONAFIDE,
+    SPOOF,
+    TRAINING_SPLIT,
+    Corpus,
+    corpus_sha256,
+    load_split,
+)
 from mldg_jax.scoring.calibration import Calibration
 
 log = logging.getLogger(__name__)
@@ -65,6 +74,55 @@ def trials_of(
     return DevTrials(title, split, is_same)
 
 
+def load_trials(
+    config: Config, folder: str | Path, split: str, *, include_excluded: bool = False
+) -> Corpus:
+    """Opens a split to calibrate on, without the attacks that the run held out.
+
+    An attack is held out so that it stays unseen. A calibration on it would fit the
+    threshold of later scores to it.
+
+    Args:
+      config: config of the run; ``episode.exclude``, ``validation.attacks`` and
+        ``corpus.attack_fold`` name the held-out attacks.
+      folder: folder of the corpus, from ``find_corpus``.
+      split: name of the split.
+      include_excluded: keep the held-out attacks.
+
+    Returns:
+      The utterances.
+
+    Raises:
+      UserError: there is no such split, or all its spoof is of held-out attacks.
+    """
+    rows = load_split(folder, split)
+    if include_excluded:
+        return rows
+    held_out = np.isin(rows.attack, sorted(_held_out(config, folder)))
+    names = ", ".join(sorted(set(rows.attack[held_out].tolist())))
+    if not names:
+        return rows
+    if not (rows.label[~held_out] == SPOOF).any():
+        raise UserError(
+            f"split {split} of {folder} has no spoof of attacks other than {names}, "
+            "which the run held out of training and which are therefore not calibrated "
+            "on: calibrate on another split or corpus, or on these attacks too, with "
+            "mldg calibrate RUN --include-excluded"
+        )
+    return rows.take(~held_out)
+
+
+def _held_out(config: Config, folder: str | Path) -> set[str]:
+    """Returns the names of the attacks that a run held out of training."""
+    section = config.corpus
+    names = {*config.episode.exclude, *config.validation.attacks}
+    if section.attack_fold is None:
+        return names
+    if corpus_sha256(folder) == section.sha256:  # else the groups do not fit it
+        return names.union(attack_folds.attacks_of(folder, section))
+    return names.union(section.attack_folds[section.attack_fold])
+
+
 def check_trials(labels: Array, utterances: int, trials: DevTrials | None) -> None:
     """Checks trials before they are scored, and warns of few and of evaluation trials.
 
@@ -116,6 +174,8 @@ def trials_in_words(calibration: Calibration) -> str:
     if not calibration.split:
         return " (it was not recorded which)"
     where = f" of split {calibration.split} of {calibration.corpus}"
+    if calibration.attacks:
+        where += f" (attacks {', '.join(calibration.attacks)})"
     if calibration.is_held_out:
         return f"{where}, which was not used for training"
     return f"{where}; whether the training data contain some of them was not checked"

@@ -283,7 +283,8 @@ def calibrate(
     """Fits and stores a run's calibration; its scores are calibrated from then on.
 
     Args:
-      run, corpus: a finished run, and a split that it was not trained on.
+      run, corpus: a finished run, and a split that it was not trained on, see
+        ``calibration_trials.load_trials``.
       utterances: largest number of each class, the same ones each time; 0 for all.
       trials: where the corpus is from, see ``trials_of``, for the model card.
 
@@ -300,7 +301,9 @@ def calibrate(
     classes = [corpus.label == label for label in (BONAFIDE, SPOOF)]
     rows = np.concatenate([spread(x, utterances) for x in classes])
     scores = score_waveforms(raw, (corpus.waveform(i) for i in rows))
+    spoof = corpus.attack[rows[corpus.label[rows] == SPOOF]]
     fitted = fit_calibration(scores, corpus.label[rows])
+    fitted = fitted._replace(attacks=tuple(sorted(set(spoof.tolist()))))
     save_calibration(path, fitted._replace(**trials._asdict()) if trials else fitted)
     model_card.write(run)
     return path

@@ -1,11 +1,14 @@
-"""What ``mldg train``, ``calibrate`` and ``export`` refuse before they work."""
+"""What ``mldg train``, ``calibrate`` and ``export`` refuse; calibration's trials."""
 
+import json
 import shutil
 
+import numpy as np
 import pytest
 
 from mldg_jax import cli
 from mldg_jax.data import corpus as corpora
+from mldg_jax.scoring import calibration_trials
 from tests import signals
 
 
@@ -14,7 +17,8 @@ def built(monkeypatch, tmp_path):
     """Replaces every corpus by test signals of one fingerprint."""
     monkeypatch.setattr(corpora, "find_corpus", lambda *_: tmp_path)
     monkeypatch.setattr(corpora, "corpus_sha256", lambda _: "abc")
-    monkeypatch.setattr(corpora, "load_split", lambda *_, **__: signals.corpus())
+    for module in (corpora, calibration_trials):
+        monkeypatch.setattr(module, "load_split", lambda *_, **__: signals.corpus())
 
 
 def refused(capsys, *arguments):
@@ -73,6 +77,27 @@ def test_a_calibration_that_is_refused(
     monkeypatch.setattr("mldg_jax.scoring.scorer.score_waveforms", None)
     assert words in refused(capsys, "calibrate", own_smoke_run, *options)
     assert not (own_smoke_run / "calibration.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "attacks", "spoof"),
+    [
+        ([], ["A01", "A03", "A04", "A05", "A06"], 50),
+        (["--include-excluded"], ["A01", "A02", "A03", "A04", "A05", "A06"], 60),
+    ],
+)
+def test_held_out_attacks_are_calibrated_on_only_if_asked(
+    options, attacks, spoof, built, own_smoke_run, monkeypatch
+):
+    monkeypatch.setattr(
+        "mldg_jax.scoring.scorer.score_waveforms",  # classes that overlap
+        lambda _, waveforms: np.sin(np.linspace(0, 5, len([*waveforms]))),
+    )
+    assert cli.main(["calibrate", str(own_smoke_run), *options]) == 0
+    fitted = json.loads((own_smoke_run / "calibration.json").read_text())
+    assert (fitted["attacks"], fitted["n_spoof"]) == (attacks, spoof)
+    card = (own_smoke_run / "MODEL_CARD.md").read_text()
+    assert f"(attacks {', '.join(attacks)})" in " ".join(card.split())
 
 
 def test_an_export_replaces_neither_a_run_nor_another_format(

@@ -9,7 +9,9 @@ from scipy.optimize import isotonic_regression, minimize
 from scipy.stats import norm
 
 from mldg_jax import UserError, metrics
-from mldg_jax.common.config import CorpusSection
+from mldg_jax.common.config import Config, CorpusSection
+from mldg_jax.common.config_values import with_values
+from mldg_jax.scoring import calibration_trials
 from mldg_jax.scoring.calibration import (
     apply_calibration,
     fit_calibration,
@@ -21,9 +23,11 @@ from mldg_jax.scoring.calibration import (
 from mldg_jax.scoring.calibration_trials import (
     DevTrials,
     check_trials,
+    load_trials,
     trials_in_words,
     trials_of,
 )
+from tests import signals
 
 RNG = np.random.default_rng(4)
 BONAFIDE, SPOOF = RNG.normal(3, 2, 150), RNG.normal(-1, 1.5, 700)
@@ -195,3 +199,41 @@ def test_few_trials_and_evaluation_trials_are_warned_of(caplog):
     check_trials(labels, 0, None)
     (few,) = caplog.messages
     assert "49 spoof utterances is not reliable: use at least 50" in few
+
+
+@pytest.mark.parametrize(
+    ("values", "left"),
+    [
+        ({}, "A01 A02 A03 A04 A05 A06"),
+        ({"episode.exclude": ("A02", "X")}, "A01 A03 A04 A05 A06"),
+        (
+            {"episode.exclude": ("A02",), "validation.attacks": ("A01",)},
+            "A03 A04 A05 A06",
+        ),
+        (
+            {
+                "corpus.attack_folds": (("A01",), ("A05", "A06")),
+                "corpus.attack_fold": 1,
+            },
+            "A01 A02 A03 A04",
+        ),
+    ],
+)
+def test_held_out_attacks_are_not_calibrated_on(values, left, monkeypatch, tmp_path):
+    corpus = signals.corpus()
+    monkeypatch.setattr(calibration_trials, "load_split", lambda *_: corpus)
+    config = with_values(Config(), {"corpus.sha256": "of another corpus", **values})
+    found = load_trials(config, tmp_path, "dev")
+    assert sorted({*found.attack[found.label == 0]}) == left.split()
+    assert sum(found.label) == 70
+    everything = load_trials(config, tmp_path, "dev", include_excluded=True)
+    assert len(everything.label) == 130
+
+
+def test_a_split_of_held_out_attacks_alone_is_refused(monkeypatch, tmp_path):
+    corpus = signals.corpus()
+    corpus = corpus.take(np.isin(corpus.attack, ["-", "A02"]))
+    monkeypatch.setattr(calibration_trials, "load_split", lambda *_: corpus)
+    config = with_values(Config(), {"episode.exclude": ("A02",)})
+    with pytest.raises(UserError, match=r"other than A02,.*--include-excluded"):
+        load_trials(config, tmp_path, "dev")
