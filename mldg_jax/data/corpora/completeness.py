@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mldg_jax.data.corpora.listing import Listing, differences
+from mldg_jax.data.corpora.speaker_overlap import overlap_warnings, shared_speakers
 
 _MAX_NAMED = 3  # items of one kind that a line names
 
@@ -83,11 +84,13 @@ class Report(NamedTuple):
       splits: one entry per split.
       problems: messages about unusable or repeated lines and missing protocols.
       notes: messages about harmless peculiarities.
+      remarks: sentences that a user has to read.
     """
 
     splits: list[SplitReport]
     problems: list[str]
     notes: list[str]
+    remarks: list[str]
 
     @property
     def complete(self) -> bool:
@@ -95,12 +98,13 @@ class Report(NamedTuple):
         return not self.problems and all(split.complete for split in self.splits)
 
     def short(self) -> str:
-        """Returns one line per split, and one each for the first problems and notes."""
+        """Returns one line per split, for the first problems and notes, and remark."""
         lines = [split.line() for split in self.splits]
         if self.problems:
             lines.append(_count_and_name("protocol problems", self.problems))
         if self.notes:
             lines.append(_count_and_name("notes", self.notes))
+        lines.extend(self.remarks)
         return "\n".join(lines)
 
     def full(self) -> str:
@@ -118,6 +122,7 @@ class Report(NamedTuple):
                 lines.append(f"  {skip.reason}\t{skip.path}\t{skip.detail}")
         lines.extend(f"problem\t{problem}" for problem in self.problems)
         lines.extend(f"note\t{note}" for note in self.notes)
+        lines.extend(f"remark\t{remark}" for remark in self.remarks)
         return "\n".join(lines) + "\n"
 
 
@@ -168,4 +173,8 @@ def compare(
                 skipped=unusable,
             )
         )
-    return Report(splits, listing.problems, listing.notes)
+    shared = shared_speakers(
+        (row.speaker, row.split, row.label == "bonafide") for row in listed
+    )
+    remarks = [*listing.remarks, *overlap_warnings(shared)]
+    return Report(splits, listing.problems, listing.notes, remarks)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from mldg_jax.common.files import replacing
 from mldg_jax.common.plots import GRID
 from mldg_jax.common.text_files import read_json, read_text, visible
+from mldg_jax.data.corpora.speaker_overlap import overlap_warnings, shared_speakers
 from mldg_jax.data.corpus import read_columns, read_summary, split_names
 from mldg_jax.data.schema import BONAFIDE, NO_ATTACK
 
@@ -28,11 +29,12 @@ def describe(folder: str | Path) -> dict[str, Any]:
 
     Returns:
       ``corpus``, ``folder``, ``corpus_sha256``, ``complete`` (None if not recorded),
-      ``skipped`` (number by reason) and ``splits``: for each split the numbers of
-      ``utterances``, ``bonafide`` and ``spoof``, ``hours``, ``seconds`` (shortest,
-      median, longest), and the number of utterances by ``attacks`` (including
-      "bonafide"), ``speakers``, ``codecs``, ``languages`` and ``rates`` (the sampling
-      rate of the source recording, in Hz).
+      ``skipped`` (number by reason), ``shared_speakers`` (the splits of each human
+      speaker who is in several, see ``speaker_overlap``) and ``splits``: for each split
+      the numbers of ``utterances``, ``bonafide`` and ``spoof``, ``hours``, ``seconds``
+      (shortest, median, longest), and the number of utterances by ``attacks``
+      (including "bonafide"), ``speakers``, ``codecs``, ``languages`` and ``rates`` (the
+      sampling rate of the source recording, in Hz).
 
     Raises:
       UserError: the corpus was built by an older version, or a file is damaged.
@@ -42,15 +44,24 @@ def describe(folder: str | Path) -> dict[str, Any]:
     summary = read_summary(folder)
     table = io.StringIO(read_text(folder / "skipped.tsv"), newline="")
     skipped = Counter(x["reason"] for x in csv.DictReader(table, delimiter="\t"))
+    columns = {
+        split: read_columns(folder, split) for split in _in_order(split_names(folder))
+    }
     return {
         "corpus": "/".join(filter(None, (info["name"], info.get("configName")))),
         "folder": str(folder),
         "corpus_sha256": summary.get("corpus_sha256"),
         "complete": summary.get("complete"),
         "skipped": dict(skipped),
+        "shared_speakers": shared_speakers(
+            (speaker, split, label == BONAFIDE)
+            for split, by_name in columns.items()
+            for speaker, label in zip(
+                by_name["speaker"].tolist(), by_name["label"].tolist(), strict=True
+            )
+        ),
         "splits": {
-            split: _describe_split(read_columns(folder, split))
-            for split in _in_order(split_names(folder))
+            split: _describe_split(by_name) for split, by_name in columns.items()
         },
     }
 
@@ -124,6 +135,7 @@ def table(numbers: dict[str, Any]) -> str:
     text.append(f"skipped: {_listed(numbers['skipped']) or 'none'}")
     if numbers["complete"] is False:
         text.append("not complete: see report.txt next to the corpus folder")
+    text.extend(overlap_warnings(numbers["shared_speakers"]))
     return "\n".join(text)
 
 

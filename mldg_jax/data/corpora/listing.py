@@ -23,6 +23,7 @@ class Listing(NamedTuple):
       extra: by split, paths of recordings that no protocol lists.
       problems: messages about unusable lines, repeated utterances, missing protocols.
       notes: messages about harmless peculiarities.
+      remarks: sentences that a user has to read, each printed in full.
     """
 
     root: Path
@@ -31,6 +32,7 @@ class Listing(NamedTuple):
     extra: dict[str, list[str]]
     problems: list[str]
     notes: list[str]
+    remarks: list[str]
 
 
 def scan(layout: OfficialLayout, source: str | Path) -> Listing:
@@ -49,7 +51,7 @@ def scan(layout: OfficialLayout, source: str | Path) -> Listing:
     source = Path(source)
     if not source.is_dir():
         raise UserError(f"{source}: there is no such folder. {layout.unpack}")
-    result = Listing(source.resolve(), [], [], {}, [], [])
+    result = Listing(source.resolve(), [], [], {}, [], [], [])
     if layout.remark:
         result.notes.append(layout.remark)
     files = [_find(layout, source, part.protocol) for part in layout.parts]

@@ -40,7 +40,7 @@ def scan(path: str | Path) -> Listing:
     path = Path(path)
     # Of the path as it is given: a link may lead into a cache of nameless files.
     root = path.absolute().parent
-    result = Listing(root, [], [], {}, [], [])
+    result = Listing(root, [], [], {}, [], [], [])
     seen = set()
     for number, cells in _table(path, result):
         row, problem = _row(cells)
