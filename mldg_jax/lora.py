@@ -193,7 +193,8 @@ def merge(params: Params, adapters: Params, *, scale: float) -> dict[str, Any]:
                 f"but the parameters' kernel {actual}; were the adapters made for "
                 "another model?"
             )
-        flat[f"{owner}/kernel"] = kernel + scale * jnp.matmul(a, b, precision="highest")
+        with jax.default_matmul_precision("highest"):
+            flat[f"{owner}/kernel"] = kernel + scale * (a @ b)
     return _nest(flat)
 
 

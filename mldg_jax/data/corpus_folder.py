@@ -34,17 +34,17 @@ def find_corpus(name: str, config: str, data_dir: str | Path) -> Path:
         version = _latest(name, config, data_dir, built)
         return staging.stage(str(data_dir), f"{name}/{version}")
     home = Path(data_dir) / name
-    infos = home.glob("*/*/dataset_info.json")
+    infos = [*home.glob(f"*/{staging.INFO}"), *home.glob(f"*/*/{staging.INFO}")]
     built = sorted(path.parent.relative_to(home).as_posix() for path in infos)
     return home / _latest(name, config, data_dir, built)
 
 
 def _latest(name: str, config: str, data_dir: str | Path, built: list[str]) -> str:
-    """Chooses from a corpus's sorted "CONFIG/VERSION"; raises ``UserError``."""
-    configs = sorted({x.split("/")[0] for x in built})
-    versions = [x for x in built if x.split("/")[0] == config]
+    """Chooses from a corpus's sorted "CONFIG/VERSION" or "VERSION", for no config."""
+    configs = sorted({x.rpartition("/")[0] for x in built} - {""})
+    versions = [x for x in built if x.rpartition("/")[0] == config]
     if not versions and not config and len(configs) == 1:
-        versions = built
+        versions = [x for x in built if "/" in x]
     if versions:
         return versions[-1]
     if not config and configs:

@@ -28,14 +28,14 @@ def built(url: str, name: str) -> list[str]:
       name: name of the corpus.
 
     Returns:
-      "CONFIG/VERSION" of each, sorted.
+      "CONFIG/VERSION" of each, or "VERSION" of a corpus without configs, sorted.
 
     Raises:
       UserError: the store refuses.
     """
     names = Bucket(url).names(f"{name}/")
     parts = [x.split("/") for x in names]
-    return [f"{x[1]}/{x[2]}" for x in parts if len(x) == 4 and x[3] == INFO]
+    return ["/".join(x[1:-1]) for x in parts if len(x) in (3, 4) and x[-1] == INFO]
 
 
 def stage(url: str, corpus: str) -> Path:
@@ -43,7 +43,7 @@ def stage(url: str, corpus: str) -> Path:
 
     Args:
       url: folder of the bucket that holds the corpora.
-      corpus: "NAME/CONFIG/VERSION".
+      corpus: "NAME/CONFIG/VERSION" or "NAME/VERSION".
 
     Returns:
       The folder of the copy.

@@ -33,6 +33,16 @@ def test_the_latest_version_is_copied_once(url, monkeypatch):
     assert copied == []
 
 
+def test_a_corpus_without_configs_is_found(url, tmp_path):
+    source = tmp_path / "bucket" / "asvspoof5" / "1.0.0"
+    source.mkdir(parents=True)
+    for name in ("dataset_info.json", "corpus.json"):
+        (source / name).write_text("{}")
+    assert corpus_folder.find_corpus("asvspoof5", "", tmp_path / "bucket") == source
+    copy = corpus_folder.find_corpus("asvspoof5", "", url)
+    assert copy != source and copy.parts[-2:] == ("asvspoof5", "1.0.0")
+
+
 def test_a_corpus_that_changed_is_copied_again(url, tmp_path):
     folder = corpus_folder.find_corpus("debspoof", "small", url)
     source = tmp_path / "bucket/debspoof/small/1.1.0"

@@ -19,18 +19,11 @@ import mldg_jax
 from mldg_jax import cli
 from mldg_jax.common.errors import UserError
 from mldg_jax.models import split
-from mldg_jax.scoring import recordings
+from mldg_jax.scoring import programs, recordings
 from mldg_jax.scoring.score_output import heading_of
-from mldg_jax.scoring.scorer import (
-    Windows,
-    _score,
-    load,
-    load_parameters,
-    score_waveforms,
-    starts,
-    stream,
-)
+from mldg_jax.scoring.scorer import load, load_parameters, score_waveforms, stream
 from mldg_jax.scoring.timeline import write
+from mldg_jax.scoring.windows import Windows, starts
 from tests import signals
 
 
@@ -184,10 +177,10 @@ def test_recordings_are_asked_for_one_batch_at_a_time(smoke_run):
 def test_one_program_serves_recordings_of_every_length(smoke_run):
     scorer = mldg_jax.load(smoke_run)
     scorer.score(speech(1.0), 16_000)
-    before = _score._cache_size()
+    before = programs.scores._cache_size()
     for seconds in (0.2, 0.7, 5.3):
         scorer.score(speech(seconds), 16_000)
-    assert _score._cache_size() == before
+    assert programs.scores._cache_size() == before
 
 
 def test_merged_adapters_score_as_factored_ones(smoke_run):

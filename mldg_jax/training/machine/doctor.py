@@ -9,6 +9,7 @@ import platform
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,22 +123,26 @@ def missing_by_extra() -> dict[str, list[str]]:
     """Finds which packages each extra lacks here.
 
     Returns:
-      By extra, the requirements that are not installed or have another version.
+      By extra, the requirements that are not installed or have another version; those
+      of the extras that it refers to are among them.
     """
-    metadata = importlib.metadata.metadata(PACKAGE)
-    requirements = [Requirement(x) for x in importlib.metadata.requires(PACKAGE) or []]
-    return {
-        extra: [
-            str(x).partition(";")[0]
-            for x in requirements
-            if x.marker
-            and x.marker.evaluate({"extra": extra})
-            and not x.marker.evaluate({"extra": ""})
-            and x.name != PACKAGE
-            and not _is_installed(x)
-        ]
-        for extra in metadata.get_all("Provides-Extra") or []
-    }
+    extras = importlib.metadata.metadata(PACKAGE).get_all("Provides-Extra") or []
+    return {extra: sorted(set(_missing(extra))) for extra in extras}
+
+
+def _missing(extra: str) -> Iterator[str]:
+    for text in importlib.metadata.requires(PACKAGE) or []:
+        needed = Requirement(text)
+        marker = needed.marker
+        if not marker or marker.evaluate({"extra": ""}):
+            continue
+        if not marker.evaluate({"extra": extra}):
+            continue
+        if needed.name == PACKAGE:
+            for other in needed.extras:
+                yield from _missing(other)
+        elif not _is_installed(needed):
+            yield text.partition(";")[0].strip()
 
 
 def _is_installed(requirement: Requirement) -> bool:

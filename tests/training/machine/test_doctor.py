@@ -47,6 +47,7 @@ def test_a_device_that_computes_wrong_is_named(quick, monkeypatch, capsys):
 def test_extras_name_what_is_missing(monkeypatch):
     installed = {"jax": "0.10.2", "numpy": "2.4.0"}
     needs = ["numpy>=2", "onnx>=1.19; extra == 'onnx'", "jax[tpu]; extra == 'tpu'"]
+    needs.append("mldg_jax[onnx]; extra == 'all'")
 
     def version(name):
         if name not in installed:
@@ -56,15 +57,17 @@ def test_extras_name_what_is_missing(monkeypatch):
     monkeypatch.setattr(doctor.importlib.metadata, "version", version)
     monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda _: needs)
     fields = email.message.Message()
-    fields["Provides-Extra"], fields["Provides-Extra"] = "onnx", "tpu"
+    for extra in ("onnx", "tpu", "all"):
+        fields["Provides-Extra"] = extra
     monkeypatch.setattr(doctor.importlib.metadata, "metadata", lambda _: fields)
     missing = doctor.missing_by_extra()
     assert missing["onnx"] == ["onnx>=1.19"] and missing["tpu"] == ["jax[tpu]"]
+    assert missing["all"] == missing["onnx"]
     installed |= {"onnx": "1.18", "libtpu": "0.0.42"}  # too old; and the plugin is here
     missing = doctor.missing_by_extra()
     assert missing["onnx"] == ["onnx>=1.19"] and missing["tpu"] == []
     installed["onnx"] = "1.23.2"
-    assert doctor.missing_by_extra()["onnx"] == []
+    assert doctor.missing_by_extra() == {"onnx": [], "tpu": [], "all": []}
 
 
 @pytest.mark.parametrize(
