@@ -139,6 +139,8 @@ def read_columns(
         cause = "built by an older version of mldg_jax; delete it and build it again"
         if splits:
             cause = f"no split {split!r}; it has {splits}"
+            if split == TRAINING_SPLIT:
+                cause += f". Training needs it: {_fix_of_training_split(path.parent)}"
         raise UserError(f"{folder}: {cause}")
     table = pyarrow.parquet.read_table(path, columns=names)
     columns = {name: np.array(table[name].to_pylist()) for name in table.column_names}
@@ -148,6 +150,16 @@ def read_columns(
     for name in numbers.keys() & columns.keys():
         columns[name] = columns[name].astype(numbers[name])
     return columns
+
+
+def _fix_of_training_split(folder: Path) -> str:
+    """Returns how a corpus without a split "train" can be trained on, if it can."""
+    if folder.absolute().parent.parent.name != "manifest":
+        return "train on another corpus, with --set corpus.name=NAME"
+    return (
+        "give the table a column split with train, dev or eval in every line, delete "
+        "that folder and build the corpus again"
+    )
 
 
 def load_split(

@@ -11,12 +11,20 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mldg_jax.common.columns import ambiguous, split_cells
+from mldg_jax.common.columns import ambiguous, has_semicolons, split_cells
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_lines
 from mldg_jax.data.corpora.listing import Listing
+from mldg_jax.data.corpus import TRAINING_SPLIT
 from mldg_jax.data.protocols import LABEL_WORDS, NUMERIC
-from mldg_jax.data.schema import NOT_STATED, Row, attack_of, word
+from mldg_jax.data.schema import (
+    NO_ATTACK,
+    NOT_STATED,
+    UNKNOWN_ATTACK,
+    Row,
+    attack_of,
+    word,
+)
 
 COLUMNS = ("path", "label", "attack")
 OPTIONAL = ("utterance", "speaker", "split", "codec", "language")
@@ -55,6 +63,7 @@ def scan(path: str | Path) -> Listing:
     if not seen:
         raise UserError(f"{path}: no utterance in it. {'; '.join(result.problems[:3])}")
     rows = [*result.rows, *result.missing]
+    result.remarks.extend(_remarks(path, rows))
     for names in _same_but_case(row.split for row in rows):
         result.problems.append(
             f"{path.name}: the splits {' and '.join(names)} differ only in case: write "
@@ -66,6 +75,25 @@ def scan(path: str | Path) -> Listing:
             "count as different ones: write them alike if they are the same"
         )
     return result
+
+
+def _remarks(path: Path, rows: list[Row]) -> Iterator[str]:
+    """Yields what a user of the table has to know before training."""
+    unknown = sum(row.attack == UNKNOWN_ATTACK for row in rows)
+    if unknown:
+        yield (
+            f"warning: {path.name}: {unknown:,} spoof utterances without an attack are "
+            f"taken as one attack named {UNKNOWN_ATTACK!r}: write the name of the "
+            "synthesiser into the column attack where you know it"
+        )
+    splits = {row.split for row in rows}
+    if TRAINING_SPLIT not in splits:
+        yield (
+            f"{path.name}: all utterances are in split {' or '.join(sorted(splits))} "
+            f"and none in {TRAINING_SPLIT}, which is enough to score and evaluate. To "
+            "train on them, add a column split with train, dev or eval in every line, "
+            "and no speaker in two of them"
+        )
 
 
 def _same_but_case(names: Iterable[str]) -> list[list[str]]:
@@ -107,8 +135,9 @@ def config_of(path: str | Path) -> str:
 def _table(path: Path, result: Listing) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields the number of each line and its cells by the columns' lower-case names."""
     if not path.is_file():
+        cause = "is a folder" if path.is_dir() else "there is no such file"
         raise UserError(
-            f"{path}: there is no such file. --source is a CSV, TSV or Parquet file "
+            f"{path}: {cause}. --source is a CSV, TSV or Parquet file "
             f"with the columns {', '.join(COLUMNS)}"
         )
     reader = {".csv": _csv, ".tsv": _tsv, ".parquet": _parquet}.get(path.suffix.lower())
@@ -117,6 +146,13 @@ def _table(path: Path, result: Listing) -> Iterator[tuple[int, dict[str, str]]]:
             f"{path}: a manifest is a .csv, .tsv or .parquet file, not {path.suffix!r}"
         )
     lines = reader(path)
+    first = ",".join(lines[0][1]) if lines else ""
+    if reader is not _parquet and has_semicolons(first, COLUMNS):
+        raise UserError(
+            f"{path} starts with {first[:80]!r}: its columns are separated by "
+            "semicolons, and must be by commas (.csv) or tabs (.tsv): save it again "
+            "with one of these"
+        )
     names = [name.lower() for name in lines[0][1]] if lines else []
     missing = [name for name in COLUMNS if name not in names]
     if missing:
@@ -187,6 +223,8 @@ def _row(cells: dict[str, str]) -> tuple[Row | None, str]:
     if not label and attack.lower() in NO_NAMES:
         expected = "a name expected, or an empty cell if it is unknown"
         return None, f"attack {attack!r}; {expected}"
+    if problem := _contradiction(label, attack):
+        return None, problem
     name = "bonafide" if label else "spoof"
     default = str(Path(cells["path"]).with_suffix(""))
     row = Row(
@@ -200,3 +238,21 @@ def _row(cells: dict[str, str]) -> tuple[Row | None, str]:
         language=word(cells.get("language") or NOT_STATED),
     )
     return row, ""
+
+
+def _contradiction(label: int, attack: str) -> str:
+    """Returns why an attack cannot have a label (1 bona fide); "" if it can."""
+    means = LABEL_WORDS.get(attack.lower())  # "bonafide" stands for no attack, too
+    if label and attack not in ("", NO_ATTACK) and not means:
+        if attack.lower() in NO_NAMES:
+            return ""
+        return (
+            f"bona fide with the attack {attack!r}; write {NO_ATTACK} as its attack, "
+            "or label it spoof if it is synthetic"
+        )
+    if not label and means:
+        return (
+            f"spoof with the attack {attack!r}; write the synthesiser's name, or label "
+            "it bonafide if it is human"
+        )
+    return ""

@@ -115,6 +115,8 @@ def test_a_missing_recording_is_refused_or_left_out(tmp_path):
         ("split", "", "m.csv, line 3: no split"),
         ("split", "Eval", "m.csv: the splits Eval and eval differ only in case"),
         ("attack", "nan", "m.csv, line 3: attack 'nan'; a name expected"),
+        ("attack", "real", "m.csv, line 3: spoof with the attack 'real'; write the"),
+        ("label", "real", "m.csv, line 3: bona fide with the attack 'vits'; write - "),
         ("attack", "None", "m.csv, line 3: attack 'None'; a name expected"),
         ("attack", "NULL", "m.csv, line 3: attack 'NULL'; a name expected"),
     ],
@@ -139,17 +141,46 @@ def test_bad_lines_are_named(tmp_path, column, value, words):
         ("m.csv", "", "no column path or label or attack; it has none"),
         ("m.csv", "path,label,attack\n", "no utterance in it"),
         ("m.csv", "path,label,attack\n\xff", None),
+        (
+            "m.csv",
+            "path;label;attack\na;spoof;x\n",
+            "semicolons, and must",
+        ),
+        ("m.csv", "path;label;attack;note\na,b;spoof;x;1,5\n", "by semicolons"),
+        ("m.tsv", "path;label;attack\na;spoof;x\n", "separated by semicolons"),
         ("m.json", "{}", "a .csv, .tsv or .parquet file, not '.json'"),
         ("m.parquet", "no parquet", "cannot be read as Parquet"),
         (None, None, "there is no such file"),
+        (".", None, "is a folder. --source is a CSV, TSV or Parquet file"),
     ],
 )
 def test_bad_tables_are_named(tmp_path, name, text, words):
     path = tmp_path / (name or "none.csv")
-    if name:
+    if text is not None:
         path.write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match=words or "not UTF-8 text"):
         manifest.scan(path)
+
+
+@pytest.mark.parametrize("attack", ["", "-"])
+def test_spoof_without_an_attack_is_counted(attack, tmp_path):
+    columns = {**SHORT, "attack": ["-", attack, "bonafide", attack]}
+    _, report = build(write(tmp_path / "m.csv", columns), tmp_path / "data")
+    assert report is not None
+    unknown, splits = report.remarks
+    assert "2 spoof utterances without an attack are taken as one" in unknown
+    assert "all utterances are in split eval, none in train" in splits
+    assert report.short().endswith(f"{unknown}\n{splits}")
+
+
+def test_a_table_to_train_on_has_no_remark(tmp_path):
+    assert manifest.scan(write(tmp_path / "m.csv", FULL)).remarks == []
+
+
+def test_training_without_a_training_split_names_the_fix(tmp_path):
+    folder, _ = build(write(tmp_path / "m.csv", SHORT), tmp_path / "data")
+    with pytest.raises(UserError, match=r"it has eval\. .* a column split with train"):
+        load_split(folder, "train")
 
 
 def test_m4a_needs_pyav(tmp_path, monkeypatch):
