@@ -9,6 +9,8 @@ from typing import Any
 from mldg_jax.cli.verbosity import add_verbosity
 from mldg_jax.common.config import CorpusSection
 
+DATA_DIR = "data"  # default of --data-dir
+
 
 def add_command(
     group: Any,
@@ -48,7 +50,7 @@ def add_data_dir(command: argparse.ArgumentParser) -> None:
     """
     command.add_argument(
         "--data-dir",
-        default="data",
+        default=DATA_DIR,
         metavar="FOLDER",
         help="folder of the prepared corpora, which may be in a bucket (gs://… or "
         "s3://…); default: %(default)s",

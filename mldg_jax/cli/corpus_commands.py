@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mldg_jax.cli.arguments import add_command, add_data_dir
+from mldg_jax.cli.arguments import DATA_DIR, add_command, add_data_dir
 from mldg_jax.common.buckets import is_bucket
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import visible
@@ -118,9 +118,40 @@ def _build(arguments: argparse.Namespace) -> None:
     )
     if report is None:
         print(f"{folder} already exists; delete it to build it again")
-        return
-    print(visible(report.short()), file=sys.stderr)
-    print(f"{folder}: built; see {folder.parent / 'report.txt'} for its content")
+    else:
+        print(visible(report.short()), file=sys.stderr)
+        print(f"{folder}: built; see {folder.parent / 'report.txt'} for its content")
+    print(_next_steps(folder, arguments.name, arguments.data_dir))
+
+
+def _next_steps(folder: Path, name: str, data_dir: str) -> str:
+    """Returns the name of a built corpus and the commands that use it."""
+    config = folder.parent.name if name == "manifest" else ""
+    title = "/".join(filter(None, (name, config)))
+    where = "" if data_dir == DATA_DIR else f" --data-dir {shlex.quote(data_dir)}"
+    lines = [
+        f"the corpus is named {title}; next:",
+        f"  mldg corpus info {title}{where}",
+    ]
+    attacks = _training_attacks(folder) if config else 0
+    if attacks >= 2:  # the fewest that MLDG can split
+        lines.append(
+            f"  mldg train --config debspoof:mldg --workdir runs/mine{where} \\\n"
+            f"    --set corpus.name={name} --set corpus.config={config} "
+            f"--set episode.num_meta_test={attacks // 2}"
+        )
+    return "\n".join(lines)
+
+
+def _training_attacks(folder: Path) -> int:
+    """Counts the attacks that can be trained on; 0 without a split to train on."""
+    from mldg_jax.data.corpus import TRAINING_SPLIT, read_columns, split_names
+    from mldg_jax.data.schema import NO_ATTACK
+
+    if TRAINING_SPLIT not in split_names(folder):
+        return 0
+    attacks = read_columns(folder, TRAINING_SPLIT, ["attack"])["attack"].tolist()
+    return len({*attacks} - {NO_ATTACK})
 
 
 def build_debspoof(arguments: argparse.Namespace, *, brief: bool = False) -> Path:

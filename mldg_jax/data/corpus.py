@@ -16,7 +16,7 @@ from mldg_jax.data.corpus_folder import (
     read_summary,
     split_names,
 )
-from mldg_jax.data.schema import BONAFIDE, NO_ATTACK, SPOOF
+from mldg_jax.data.schema import BONAFIDE, NO_ATTACK, NOT_STATED, SPOOF
 
 __all__ = [
     "BONAFIDE",
@@ -264,15 +264,21 @@ def trained_on(corpus: Corpus, excluded: Sequence[str] = ()) -> dict[str, Any]:
       excluded: attacks held out of training.
 
     Returns:
-      Numbers of ``bonafide`` utterances, ``spoof`` utterances by attack and
-      ``speakers``, and the list of ``languages``.
+      Numbers of ``bonafide`` utterances, ``spoof`` utterances by attack and bona fide
+      ``speakers``, and the list of ``languages``; speakers and languages that are not
+      stated do not count.
     """
-    spoof = corpus.attack[(corpus.label == SPOOF) & ~np.isin(corpus.attack, excluded)]
+    bonafide = corpus.label == BONAFIDE
+    used = bonafide | ~np.isin(corpus.attack, excluded)
+    by_attack = Counter(corpus.attack[used & ~bonafide].tolist())
     return {
-        "bonafide": int((corpus.label == BONAFIDE).sum()),
-        "spoof": dict(sorted(Counter(spoof.tolist()).items())),
-        "speakers": len(set(corpus.speaker)),
-        "languages": sorted(set(corpus.language)),
+        "bonafide": int(bonafide.sum()),
+        "spoof": dict(
+            sorted(Counter(corpus.attack[used & ~bonafide].tolist()).items())
+        ),
+        # Spoof may be in the synthesiser's own voice, which is no person's.
+        "speakers": len({*corpus.speaker[bonafide].tolist()} - {NOT_STATED}),
+        "languages": sorted({*corpus.language[used].tolist()} - {NOT_STATED}),
     }
 
 

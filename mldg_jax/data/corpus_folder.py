@@ -1,5 +1,6 @@
 """The folder of a prepared corpus: where it is, and what was recorded of it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,12 @@ def _latest(name: str, config: str, data_dir: str | Path, built: list[str]) -> s
             f"{name}/{configs[0]}"
         )
     if name not in CORPORA:
+        if _is_table(name, data_dir):
+            raise UserError(
+                f"there is no corpus {name!r} under {data_dir}; the table of this name "
+                f"was built as manifest/{name}: name that (in a config corpus.name is "
+                f"manifest and corpus.config {name})"
+            )
         raise UserError(
             f"there is no corpus {name!r} under {data_dir}, and it cannot be built; "
             f"known are {', '.join(CORPORA)}. For your own recordings: mldg corpus "
@@ -64,6 +71,13 @@ def _latest(name: str, config: str, data_dir: str | Path, built: list[str]) -> s
         f"There is no corpus {title} under {data_dir}. Build it: "
         f"mldg corpus build {name} {option} --data-dir {data_dir}"
     )
+
+
+def _is_table(name: str, data_dir: str | Path) -> bool:
+    """Returns whether a corpus was built from a table of this name."""
+    if is_bucket(data_dir) or not re.fullmatch(r"\w+", name):
+        return False
+    return any(Path(data_dir).glob(f"manifest/{name}/*/{staging.INFO}"))
 
 
 def split_names(folder: str | Path) -> list[str]:

@@ -20,6 +20,7 @@ from mldg_jax.common.text_files import read_json, visible
 from mldg_jax.scoring.calibration import Calibration, calibration_of
 from mldg_jax.scoring.calibration_trials import trials_in_words
 from mldg_jax.scoring.outcome import System
+from mldg_jax.scoring.training_facts import training_lines
 
 CARD = "MODEL_CARD.md"
 EVALUATIONS = "evaluations.json"
@@ -240,12 +241,7 @@ def _training(config, provenance) -> str:
         f"`{corpus.sha256 or 'unknown'}`",
     ]
     if facts:
-        spoof = ", ".join(f"{a} ({n:,})" for a, n in facts["spoof"].items())
-        lines += [
-            f"- {facts['bonafide']:,} bona fide utterances; {facts['speakers']:,} "
-            f"speakers; languages {', '.join(facts['languages'])}",
-            f"- attacks (utterances): {spoof}",
-        ]
+        lines += training_lines(facts)
     excluded = config.episode.exclude
     if excluded:
         lines.append(f"- excluded from training: {', '.join(excluded)}")

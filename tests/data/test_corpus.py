@@ -136,3 +136,23 @@ def test_folds_that_are_not_there(folded, data):
         corpus.load_training(folded, 7)
     with pytest.raises(UserError, match="has no speaker folds"):
         corpus.load_test(corpus.find_corpus("manifest", "m", data), "eval", 0)
+
+
+def test_only_bona_fide_speakers_of_what_was_trained_on_count():
+    rows = [  # label, attack, speaker, language
+        (1, "-", "ann", "en"),
+        (1, "-", "ann", "en"),
+        (1, "-", "-", "-"),
+        (0, "tts", "joe", "-"),  # the synthesiser's own voice
+        (0, "vocoder", "ann", "de"),
+        (0, "excluded", "eve", "fr"),
+    ]
+    label, attack, speaker, language = (np.array(x) for x in zip(*rows, strict=True))
+    names = np.array([f"u{i}" for i in range(len(rows))])
+    data = corpus.Corpus(names, label, attack, speaker, language, audio=[])
+    assert corpus.trained_on(data, ["excluded"]) == {
+        "bonafide": 3,
+        "spoof": {"tts": 1, "vocoder": 1},
+        "speakers": 1,
+        "languages": ["de", "en"],
+    }

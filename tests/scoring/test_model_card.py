@@ -25,7 +25,10 @@ def test_a_finished_run_has_a_card(own_smoke_run):
     assert "model-index" not in heading  # nothing was evaluated
     assert "**A higher score means bona fide (human) speech.**" in text
     assert "A01 (10), A03 (10)" in text and "- excluded from training: A02" in text
-    assert "70 bona fide utterances" in text and "- seed: 7" in text
+    assert (
+        "70 bona fide utterances of 7 speakers; languages en" in text
+        and "- seed: 7" in text
+    )
     assert (
         "objective: mldg, inner_lr 0.01, beta 1.0, order first, inner_steps 1" in text
     )

@@ -50,7 +50,8 @@ def scan(layout: OfficialLayout, source: str | Path) -> Listing:
     """
     source = Path(source)
     if not source.is_dir():
-        raise UserError(f"{source}: there is no such folder. {layout.unpack}")
+        cause = "is a file" if source.exists() else "there is no such folder"
+        raise UserError(f"{source}: {cause}. {layout.unpack}")
     result = Listing(source.resolve(), [], [], {}, [], [], [])
     if layout.remark:
         result.notes.append(layout.remark)

@@ -76,6 +76,15 @@ function evaluationWords(evaluation) {
   );
 }
 
+/** The human speech that the detector was trained on; what is not known is left out. */
+function trainingWords(training) {
+  const speakers = training.speakers === 1 ? "speaker" : "speakers";
+  const known = training.languages.filter((code) => code !== "-");
+  return `${plainNumber.format(training.bonafide)} human utterances` +
+    (training.speakers ? ` of ${plainNumber.format(training.speakers)} ${speakers}` : "") +
+    (known.length ? ` (${list.format(known.map(languageName))})` : "");
+}
+
 /** Facts on the detector: pairs of a term and its description. */
 export function facts(detector) {
   const rows = [["Detector", detector.description]];
@@ -83,8 +92,7 @@ export function facts(detector) {
   if (training) {
     const attacks = list.format(Object.keys(training.spoof));
     rows.push(
-      ["Trained on", `${plainNumber.format(training.bonafide)} human utterances of ` +
-        `${plainNumber.format(training.speakers)} speakers (${list.format(training.languages.map(languageName))})`],
+      ["Trained on", trainingWords(training)],
       ["Attacks in training", `${attacks} (an attack is a way to make spoofed speech)`],
     );
   }

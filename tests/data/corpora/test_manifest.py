@@ -169,7 +169,7 @@ def test_spoof_without_an_attack_is_counted(attack, tmp_path):
     assert report is not None
     unknown, splits = report.remarks
     assert "2 spoof utterances without an attack are taken as one" in unknown
-    assert "all utterances are in split eval, none in train" in splits
+    assert "all utterances are in split eval and none in train" in splits
     assert report.short().endswith(f"{unknown}\n{splits}")
 
 

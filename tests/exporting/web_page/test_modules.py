@@ -134,3 +134,27 @@ def test_what_it_plays_is_what_it_scored(tmp_path):
     read, rate = soundfile.read(tmp_path / "b.wav", dtype="float32")
     assert rate == 16_000
     np.testing.assert_allclose(read, GOOD, atol=0.51 / 32_768)
+
+
+@pytest.mark.parametrize(
+    ("speakers", "languages", "words"),
+    [
+        (7, ["en", "hu"], "164 human utterances of 7 speakers (English and Hungarian)"),
+        (1, ["-"], "164 human utterances of 1 speaker"),  # an older version's "-"
+        (0, [], "164 human utterances"),
+    ],
+)
+def test_what_is_not_known_of_the_training_is_left_out(
+    speakers, languages, words, tmp_path
+):
+    training = {"bonafide": 164, "speakers": speakers, "languages": languages}
+    detector = {
+        "training": {**training, "spoof": {"tts": 9}},
+        "evaluations": [],
+        "window_samples": 16_000,
+        "sample_rate": 16_000,
+        "made_by": {},
+    }
+    code = "return page.facts(detector)"
+    facts = dict(run(tmp_path, "words.js", code, detector=detector))
+    assert facts["Trained on"] == words
