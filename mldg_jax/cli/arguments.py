@@ -133,7 +133,8 @@ def add_overrides(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="overrides",
         help="change a config value, e.g. --set optimizer.lr=1e-3; may be repeated. "
-        "mldg_jax/common/sections.py lists all names",
+        "mldg_jax/common/config.py lists steps, seed and others without a section, "
+        "mldg_jax/common/sections.py the rest",
     )  # fmt: skip
 
 

@@ -246,6 +246,7 @@ def _unknown(name: str, known: list[str]) -> str:
     likeness = {
         other: (
             last == other.rpartition(".")[2],
+            last == other,  # steps itself rather than selection.steps
             difflib.SequenceMatcher(None, name, other).ratio(),
         )
         for other in dict.fromkeys([*known, *_names(Config())])

@@ -273,9 +273,7 @@ def trained_on(corpus: Corpus, excluded: Sequence[str] = ()) -> dict[str, Any]:
     by_attack = Counter(corpus.attack[used & ~bonafide].tolist())
     return {
         "bonafide": int(bonafide.sum()),
-        "spoof": dict(
-            sorted(Counter(corpus.attack[used & ~bonafide].tolist()).items())
-        ),
+        "spoof": dict(sorted(by_attack.items())),
         # Spoof may be in the synthesiser's own voice, which is no person's.
         "speakers": len({*corpus.speaker[bonafide].tolist()} - {NOT_STATED}),
         "languages": sorted({*corpus.language[used].tolist()} - {NOT_STATED}),

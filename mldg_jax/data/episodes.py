@@ -65,12 +65,12 @@ def group(
         raise UserError(f"episode.domains is {by!r}; it must be attack or speaker")
     spoof = corpus.label == SPOOF
     attacks, weights = set(corpus.attack[spoof]), dict(weights or {})
-    _check_names("exclude", exclude, attacks)
+    _check_names("episode.exclude", exclude, attacks)
     domain = corpus.attack
     if by == "speaker":
         pairs = zip(corpus.attack.tolist(), corpus.speaker.tolist(), strict=True)
         domain = np.array([f"{attack}/{speaker}" for attack, speaker in pairs])
-    _check_names("weigh", weights, set(domain[spoof]))
+    _check_names("episode.weights", weights, set(domain[spoof]))
     for name, weight in weights.items():
         if not 0 < weight < np.inf:
             raise UserError(
@@ -96,11 +96,11 @@ def group(
     )
 
 
-def _check_names(action: str, names: Iterable[str], known: set[str]) -> None:
+def _check_names(entry: str, names: Iterable[str], known: set[str]) -> None:
     for name in sorted(set(names) - known):
         raise UserError(
-            f"cannot {action} attack {name!r}: the corpus has "
-            f"{', '.join(sorted(known))}"
+            f"{entry} names {name!r}, which is not in the training data, and so not "
+            f"trained on anyway: remove it, or choose from {', '.join(sorted(known))}"
         )
 
 
@@ -224,8 +224,9 @@ def _check_sizes(domains: Domains, total: int, meta_test: int, examples: int) ->
         )
     if not 0 < meta_test < total:
         raise UserError(
-            f"num_meta_test is {meta_test} of {total} attacks; both halves need one: "
-            f"set episode.num_meta_test to 1 … {total - 1}"
+            f"episode.num_meta_test is {meta_test} of {total} attacks; every method, "
+            "erm too, draws a step in two halves, and each needs an attack: --set "
+            f"episode.num_meta_test=1 (at most {total - 1})"
         )
     if examples < 2 or examples % 2:
         raise UserError(
@@ -275,8 +276,7 @@ def load_episode(
       For each half ``waveform`` (domains, examples, samples) float32 in [-1, 1], or
       with ``feature_cache`` instead ``prefix`` (domains, examples, frames, dim), and
       ``label`` int32 and ``seed`` uint32 (domains, examples); ``with_domain`` also
-      ``domain`` (domains,) int32. If ``drawn`` is sharded,
-      all arrays have a leading axis of devices.
+      ``domain`` (domains,) int32. Arrays of sharded episodes have an axis of devices.
     """
 
     def example(row, start, seed):

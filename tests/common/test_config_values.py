@@ -83,6 +83,7 @@ def test_old_names_are_known_nested_and_dotted():
     ("values", "message"),
     [
         ({"sed": 1}, "'sed' is not known; did you mean seed"),
+        ({"train.steps": 1}, "'train.steps' is not known; did you mean steps?"),
         ({"optimizer.lrr": 1}, "'optimizer.lrr' is not known; did you mean optimizer"),
         ({"optimiser": {}}, "'optimiser' is not known; did you mean optimizer?"),
         ({"optimiser.lr": 1}, "'optimiser.lr' is not known; did you mean optimizer.lr"),

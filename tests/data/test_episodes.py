@@ -194,7 +194,11 @@ def test_folds_hold_every_attack_out_once(count, seed, data):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda c: episodes.group(c, weights={"A9": 1}), "cannot weigh attack 'A9'"),
+        (lambda c: episodes.group(c, weights={"A9": 1}), "episode.weights names 'A9'"),
+        (
+            lambda c: episodes.group(c, exclude=["A9"]),
+            "episode.exclude names 'A9'.*not trained on anyway: remove it",
+        ),
         (lambda c: episodes.group(c, weights={"A01": 0}), "A01 is 0; a weight must"),
         (
             lambda c: episodes.sample_episode(
