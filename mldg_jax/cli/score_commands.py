@@ -9,9 +9,9 @@ from mldg_jax.cli.arguments import add_command
 SCORE = "Score recordings: prints a line 'name score' for each; higher is bona fide."
 SCORE_DETAILS = """\
 A recording longer than the training crops is cut into windows; its score is the mean
-over them. Recordings that cannot be scored are named on standard error, and the exit
-status is 2. Scores of a calibrated run are log-likelihood ratios; others can only be
-compared with each other.
+over them, also with --overlap, which makes the timeline finer. Recordings that cannot
+be scored are named on standard error, and the exit status is 2. Scores of a calibrated
+run are log-likelihood ratios; others can only be compared with each other.
 
 examples:
   mldg score runs/demo/mldg-0 my_recording.wav a_folder/
@@ -58,7 +58,7 @@ def _add_score(score: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="FRACTION",
-        help="minimum overlap of neighbouring windows, as a fraction of a window; "
+        help="minimum overlap of the windows of --timeline, as a fraction of a window; "
         "default: %(default)s, which takes as few windows as cover the recording",
     )
 

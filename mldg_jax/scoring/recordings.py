@@ -160,7 +160,8 @@ def score(
         known.
       timeline: a folder for the segment scores, a table and a figure for each
         recording; not written if None.
-      overlap: see ``windows.starts``.
+      overlap: of the segment scores, see ``windows.starts``; the recording's score is
+        the mean over windows at overlap 0 in any case.
 
     Returns:
       The number of recordings, folders and lists that could not be scored; a warning
@@ -206,7 +207,7 @@ def score(
             if timeline is not None:
                 write(Path(timeline), name, result)
             bar.clear()
-            add(name, float(result.score.mean()))
+            add(name, result.recording_score)
     return failed
 
 
@@ -229,7 +230,7 @@ def _score(
         while failed:
             yield failed.popleft()
         name = readable.popleft()
-        if np.isfinite(windows.score).all():
+        if np.isfinite([*windows.score, windows.recording_score]).all():
             yield name, windows
         else:
             yield name, UserError(f"{name}: its score is not finite: check the run")

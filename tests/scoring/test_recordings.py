@@ -19,18 +19,18 @@ import mldg_jax
 from mldg_jax import cli
 from mldg_jax.common.errors import UserError
 from mldg_jax.models import split
-from mldg_jax.scoring import recordings
+from mldg_jax.scoring import programs, recordings
+from mldg_jax.scoring.calibration import Calibration
 from mldg_jax.scoring.score_output import heading_of
 from mldg_jax.scoring.scorer import (
     Windows,
-    _score,
     load,
     load_parameters,
     score_waveforms,
-    starts,
     stream,
 )
 from mldg_jax.scoring.timeline import write
+from mldg_jax.scoring.windows import starts
 from tests import signals
 
 
@@ -184,10 +184,10 @@ def test_recordings_are_asked_for_one_batch_at_a_time(smoke_run):
 def test_one_program_serves_recordings_of_every_length(smoke_run):
     scorer = mldg_jax.load(smoke_run)
     scorer.score(speech(1.0), 16_000)
-    before = _score._cache_size()
+    before = programs.scores._cache_size()
     for seconds in (0.2, 0.7, 5.3):
         scorer.score(speech(seconds), 16_000)
-    assert _score._cache_size() == before
+    assert programs.scores._cache_size() == before
 
 
 def test_merged_adapters_score_as_factored_ones(smoke_run):
@@ -213,7 +213,7 @@ def test_windows_cover_a_recording_and_overlap_as_asked(length, overlap):
 
 
 def test_a_timeline_says_when(smoke_run, tmp_path):
-    """As a table that averages to the score, and as a picture."""
+    """As a table and a picture; the overlap does not change the score."""
     path = tmp_path / "two halves.wav"
     soundfile.write(path, speech(3.0), 16_000)
     output = tmp_path / "scores.txt"
@@ -225,9 +225,32 @@ def test_a_timeline_says_when(smoke_run, tmp_path):
     assert rows[0, 0] == 0 and rows[-1, 1] == pytest.approx(3.0)
     assert (rows[1:, 0] < rows[:-1, 1]).all()  # no gap
     (score,) = scores(output.read_text()).values()
-    assert rows[:, 2].mean() == pytest.approx(score, abs=1e-5)
+    plain = tmp_path / "plain.txt"
+    recordings.score(smoke_run, [str(path)], output=plain)
+    assert scores(plain.read_text())[path.name] == pytest.approx(score, abs=2e-6)
+    assert rows[:, 2].mean() != pytest.approx(score, abs=1e-4)  # of more windows
+    detector = load(smoke_run)
+    coarse = detector.timeline(speech(3.0), 16_000)
+    fine = detector.timeline(speech(3.0), 16_000, overlap=0.5)
+    assert len(fine.score) == len(rows) > len(coarse.score)
+    assert fine.recording_score == pytest.approx(coarse.score.mean(), abs=1e-5)
     (picture,) = tmp_path.glob("*.svg")
     assert "time (s)" in picture.read_text() and "two halves" in picture.read_text()
+    assert f"mean: {score:.2f}, the recording" in picture.read_text()
+    assert 'id="zero"' in picture.read_text()
+
+
+def test_a_detector_prints_as_a_line(smoke_run):
+    detector = load(smoke_run)
+    sizes = [x.size for x in jax.tree.leaves(detector.variables["params"])]
+    said = repr(detector)
+    assert len(said) < 200 and "\n" not in said and f"{sum(sizes):,} param" in said
+    config = detector.config
+    for part in (config.method, config.model.frontend["kind"], "0.25 s, "):
+        assert part in said
+    calibration = Calibration(1.0, 0.0)
+    assert ("not calibrated" in said) == (detector.calibration is None)
+    assert "not" not in repr(detector._replace(calibration=calibration))
 
 
 def test_a_killed_command_goes_on_where_it_was(smoke_run, tmp_path):
@@ -324,7 +347,7 @@ def test_a_message_about_any_name_is_one_line(smoke_run, tmp_path, capsys):
 def test_segment_scores_have_files_of_their_own(tmp_path, monkeypatch):
     """A function of the recording's path: no later command replaces another's."""
     monkeypatch.chdir(tmp_path)
-    windows = Windows(np.array([0.0]), np.array([0.3]), np.array([1.5]))
+    windows = Windows(np.array([0.0]), np.array([0.3]), np.array([1.5]), 1.5)
     long = f"{'x' * 120}/{'y' * 240}.wav"
     names = ["a/x.wav", "a_x.wav", "a_X.wav", "b/x.wav", "p$a$.wav", "new\nline", long]
     for name in names:
