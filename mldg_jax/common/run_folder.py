@@ -16,6 +16,7 @@ from flax import traverse_util
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from mldg_jax.common import not_a_run
 from mldg_jax.common.begun import has_begun
 from mldg_jax.common.config import Config, SelectionSection, ValidationSection
 from mldg_jax.common.config_values import complete, flat_config, to_dict
@@ -147,10 +148,7 @@ def read_provenance(workdir: str | Path) -> dict[str, Any]:
 def _read(workdir: str | Path) -> dict[str, Any]:
     path = Path(workdir) / CONFIG
     if not path.exists():
-        raise UserError(
-            f"{workdir} is not a run folder (it has no {CONFIG}); create one with "
-            "`mldg demo` or `mldg train`"
-        )
+        raise not_a_run.refusal(workdir)
     fix = "copy the run folder again, or train in a new one"
     content = read_json(path, dict, fix=fix)
     if content.get("model_type") == HUB_MODEL:

@@ -102,7 +102,20 @@ def _entries(argument: str) -> list[str]:
     entries = [x for x in lines if x and (x[0] != "#" or os.path.exists(x))]
     if not entries:
         raise UserError(f"{argument}: nothing to score in it; name one path per line")
+    _check_relative(path, entries)
     return entries
+
+
+def _check_relative(path: Path, entries: Sequence[str]) -> None:
+    """Says so if a list's paths are relative to the list, where they are not sought."""
+    missing = [x for x in entries if not os.path.exists(x)]
+    if path.is_file() and any((path.parent / x).exists() for x in missing):
+        log.warning(
+            "%s: %d of its paths are not in the working directory, to which they are "
+            "relative, but are in the list's folder: run the command in %s, or write "
+            "absolute paths",
+            *(path, len(missing), path.parent),
+        )
 
 
 def _standard_input() -> bytes:

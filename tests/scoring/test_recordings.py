@@ -253,6 +253,27 @@ def test_a_detector_prints_as_a_line(smoke_run):
     assert "not" not in repr(detector._replace(calibration=calibration))
 
 
+def test_paths_of_a_list_are_relative_to_the_working_directory(
+    tmp_path, monkeypatch, caplog
+):
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    for name in ("a.wav", "b.wav"):
+        (folder / name).touch()
+    (folder / "all.txt").write_text("a.wav\nb.wav\n")
+    monkeypatch.chdir(tmp_path)
+    recordings.collect(["lists/all.txt"])
+    (said,) = caplog.records
+    assert "lists/all.txt: 2 of its paths" in said.getMessage()
+    assert "run the command in lists" in said.getMessage()
+    caplog.clear()
+    monkeypatch.chdir(folder)  # where they exist, and
+    assert recordings.collect(["all.txt"]) == (["a.wav", "b.wav"], [])
+    (folder / "all.txt").write_text("nowhere.wav\n")  # exist in neither place
+    recordings.collect(["all.txt"])
+    assert not caplog.records
+
+
 def test_a_killed_command_goes_on_where_it_was(smoke_run, tmp_path):
     audio = tmp_path / "audio"
     audio.mkdir()
