@@ -4,11 +4,11 @@ import argparse
 import json
 import logging
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from mldg_jax.cli.arguments import add_command, add_data_dir
+from mldg_jax.common import console
 from mldg_jax.common.buckets import is_bucket
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import visible
@@ -119,12 +119,14 @@ def _build(arguments: argparse.Namespace) -> None:
     if report is None:
         print(f"{folder} already exists; delete it to build it again")
         return
-    print(visible(report.short()), file=sys.stderr)
+    console.progress(report.short())
     print(f"{folder}: built; see {folder.parent / 'report.txt'} for its content")
 
 
 def build_debspoof(arguments: argparse.Namespace, *, brief: bool = False) -> Path:
     """Builds DebSpoof and prints a summary if it was not built before.
+
+    A quiet command prints one line, too.
 
     Args:
       arguments: parsed arguments, with ``--size``, ``--data-dir`` and ``--workers``.
@@ -144,7 +146,11 @@ def build_debspoof(arguments: argparse.Namespace, *, brief: bool = False) -> Pat
     )
     if report is not None:
         text = visible(str(report))
-        print(f"{folder}: {text.splitlines()[-1]}" if brief else text)
+        print(
+            f"{folder}: {text.splitlines()[-1]}"
+            if brief or console.is_quiet()
+            else text
+        )
     return folder
 
 

@@ -15,7 +15,7 @@ from mldg_jax.cli.arguments import (
     corpus_folder,
     corpus_title,
 )
-from mldg_jax.common import processes
+from mldg_jax.common import console, processes
 from mldg_jax.common.config import Config, CorpusSection
 from mldg_jax.common.errors import UserError
 
@@ -143,7 +143,7 @@ def _train(arguments: argparse.Namespace) -> int | None:
     with remote_run.local_folder(arguments.workdir) as (workdir, publish):
         config = read_config_file(arguments.config, arguments.overrides)
         if ":" not in arguments.config:  # it was the config file that chose it
-            print(f"{arguments.config}: method {config.method}", file=sys.stderr)
+            console.progress(f"{arguments.config}: method {config.method}")
         if arguments.coordinator:
             parallel.connect(
                 arguments.coordinator, arguments.processes, arguments.process

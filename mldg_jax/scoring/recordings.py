@@ -208,7 +208,7 @@ def score(
         stack.enter_context(console.quiet_libraries())
         bar = stack.enter_context(
             tqdm(total=len(names), initial=len(names) - len(todo), unit="file",
-                 disable=None)
+                 disable=console.is_quiet() or None)
         )  # fmt: skip
         failed = len(problems)
         for name, result in _score(scorer, todo, overlap):
@@ -221,6 +221,10 @@ def score(
                 write(Path(timeline), name, result)
             bar.clear()
             add(name, result.recording_score)
+    if isinstance(output, str | Path):
+        scored = len(names) - (failed - len(problems))
+        refused = f" ({failed} refused)" if failed else ""
+        log.info("%d scored → %s%s", scored, output, refused)
     return failed
 
 

@@ -237,7 +237,7 @@ def test_a_timeline_says_when(smoke_run, tmp_path):
     (picture,) = tmp_path.glob("*.svg")
     assert "time (s)" in picture.read_text() and "two halves" in picture.read_text()
     assert f"mean: {score:.2f}, the recording" in picture.read_text()
-    assert 'id="zero"' in picture.read_text()
+    assert 'id="timeline-zero"' in picture.read_text()
 
 
 def test_a_detector_prints_as_a_line(smoke_run):
@@ -248,7 +248,7 @@ def test_a_detector_prints_as_a_line(smoke_run):
     config = detector.config
     for part in (config.method, config.model.frontend["kind"], "0.25 s, "):
         assert part in said
-    calibration = Calibration(1.0, 0.0)
+    calibration = Calibration(1.0, 0.0, 0.5, 9, 9)
     assert ("not calibrated" in said) == (detector.calibration is None)
     assert "not" not in repr(detector._replace(calibration=calibration))
 
