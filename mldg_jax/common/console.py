@@ -25,7 +25,8 @@ def progress(text: str) -> None:
       text: a line.
     """
     if not is_quiet():
-        print(visible(text), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # standard error is full: work goes on
+            print(visible(text), file=sys.stderr, flush=True)
 
 
 class ConsoleHandler(logging.Handler):

@@ -442,6 +442,24 @@ def test_one_bad_recording_never_stops_the_others(
     assert "b.wav: cannot be read (MemoryError: 4 TiB)" in captured.err
 
 
+def test_a_score_file_is_announced(smoke_run, tmp_path, capsys):
+    """With the number of its lines and of what has none, unless quiet."""
+    audio, output = tmp_path / "audio", tmp_path / "scores.txt"
+    audio.mkdir()
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(audio / name, speech(0.3), 16_000)
+    (audio / "c.wav").write_bytes(b"not audio")
+    command = ["score", str(smoke_run), str(audio), "--output", str(output)]
+    assert cli.main(command) == 2
+    assert f"mldg: 2 scored → {output} (1 refused)\n" in capsys.readouterr().err
+    assert len(scores(output.read_text())) == 2
+    (audio / "c.wav").unlink()
+    assert cli.main(command) == 0
+    assert f"mldg: 2 scored → {output}\n" in capsys.readouterr().err
+    assert cli.main([*command, "--quiet"]) == 0
+    assert "scored" not in capsys.readouterr().err
+
+
 def test_a_score_that_is_no_number_is_not_written(
     smoke_run, tmp_path, monkeypatch, capsys
 ):
