@@ -4,11 +4,11 @@ import argparse
 import json
 import logging
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from mldg_jax.cli.arguments import DATA_DIR, add_command, add_data_dir
+from mldg_jax.common import console
 from mldg_jax.common.buckets import is_bucket
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import visible
@@ -119,7 +119,7 @@ def _build(arguments: argparse.Namespace) -> None:
     if report is None:
         print(f"{folder} already exists; delete it to build it again")
     else:
-        print(visible(report.short()), file=sys.stderr)
+        console.progress(report.short())
         print(f"{folder}: built; see {folder.parent / 'report.txt'} for its content")
     print(_next_steps(folder, arguments.name, arguments.data_dir))
 
@@ -157,6 +157,8 @@ def _training_attacks(folder: Path) -> int:
 def build_debspoof(arguments: argparse.Namespace, *, brief: bool = False) -> Path:
     """Builds DebSpoof and prints a summary if it was not built before.
 
+    A quiet command prints one line, too.
+
     Args:
       arguments: parsed arguments, with ``--size``, ``--data-dir`` and ``--workers``.
       brief: print one line instead of the whole summary.
@@ -175,7 +177,11 @@ def build_debspoof(arguments: argparse.Namespace, *, brief: bool = False) -> Pat
     )
     if report is not None:
         text = visible(str(report))
-        print(f"{folder}: {text.splitlines()[-1]}" if brief else text)
+        print(
+            f"{folder}: {text.splitlines()[-1]}"
+            if brief or console.is_quiet()
+            else text
+        )
     return folder
 
 

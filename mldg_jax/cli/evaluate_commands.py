@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mldg_jax.cli.arguments import add_command
+from mldg_jax.common import console
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import visible
 from mldg_jax.scoring.scheme import CHOICES
@@ -194,6 +195,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     )
     if arguments.html or arguments.figures:
         report.write(evaluation, arguments.html, arguments.figures)
+        for written in filter(None, (arguments.html, arguments.figures)):
+            console.progress(f"mldg: wrote {written}")
     for name, system in evaluation.systems.items():
         for warning in system.warnings:
             print(visible(f"mldg: {name}: {warning}"), file=sys.stderr)

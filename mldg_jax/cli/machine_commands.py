@@ -1,12 +1,11 @@
 """The commands ``mldg doctor`` and ``mldg bench``."""
 
 import argparse
-import functools
 import json
-import sys
 from typing import Any
 
 from mldg_jax.cli.arguments import add_command, add_config
+from mldg_jax.common import console
 
 DOCTOR = (
     "Examine this machine: versions, devices, precision, does a step compute right?"
@@ -72,7 +71,7 @@ def _bench(arguments: argparse.Namespace) -> None:
         devices=parallel.devices(arguments.devices),
         programs=names.split(",") if names else bench.PROGRAMS,
         seconds=arguments.seconds,
-        progress=functools.partial(print, file=sys.stderr, flush=True),
+        progress=console.progress,
     )
     print(
         json.dumps(measured.to_json()) if arguments.json else bench_text.text(measured)
@@ -82,7 +81,7 @@ def _bench(arguments: argparse.Namespace) -> None:
 def _doctor(arguments: argparse.Namespace) -> int:
     from mldg_jax.training.machine import doctor, doctor_text
 
-    print("examining this machine …", file=sys.stderr, flush=True)
+    console.progress("examining this machine …")
     report = doctor.examine()
     text = json.dumps(report.to_json()) if arguments.json else doctor_text.text(report)
     print(text)

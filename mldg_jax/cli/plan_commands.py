@@ -1,13 +1,12 @@
 """The command ``mldg plan``."""
 
 import argparse
-import functools
 import json
 import os
-import sys
 from typing import Any
 
 from mldg_jax.cli.arguments import add_command, add_config, whole_number
+from mldg_jax.common import console
 
 TEXT = "Compile the training step for a TPU slice, without one: does it fit?"
 DETAILS = """\
@@ -80,6 +79,6 @@ def _plan(arguments: argparse.Namespace) -> None:
         attacks=arguments.attacks,
         largest=arguments.largest,
         slices=arguments.slices,
-        progress=functools.partial(print, file=sys.stderr, flush=True),
+        progress=console.progress,
     )
     print(json.dumps(plan.to_json()) if arguments.json else plan_text.text(plan))

@@ -15,7 +15,7 @@ from mldg_jax.cli.arguments import (
     corpus_folder,
     corpus_title,
 )
-from mldg_jax.common import processes
+from mldg_jax.common import console, processes
 from mldg_jax.common.config import Config, CorpusSection
 from mldg_jax.common.errors import UserError
 
@@ -149,7 +149,7 @@ def _train(arguments: argparse.Namespace) -> int | None:
     with remote_run.local_folder(arguments.workdir) as (workdir, publish):
         config = read_config_file(arguments.config, arguments.overrides)
         if ":" not in arguments.config:  # it was the config file that chose it
-            print(f"{arguments.config}: method {config.method}", file=sys.stderr)
+            console.progress(f"{arguments.config}: method {config.method}")
         if arguments.coordinator:
             parallel.connect(
                 arguments.coordinator, arguments.processes, arguments.process
@@ -165,6 +165,7 @@ def _train_in(
 ) -> int | None:
     """Trains and calibrates in a folder of this machine, see ``remote_run``."""
     from mldg_jax.common import compile_cache, run_folder
+    from mldg_jax.common.begun import has_begun
     from mldg_jax.common.config_values import with_values
     from mldg_jax.data.attack_folds import training_rows, with_validation
     from mldg_jax.data.corpus import corpus_sha256, find_corpus
@@ -174,7 +175,7 @@ def _train_in(
     name, size = config.corpus.name, config.corpus.config
     folder = find_corpus(name, size, arguments.data_dir)
     config = with_values(config, {"corpus.sha256": corpus_sha256(folder)})
-    is_new = not (workdir / run_folder.CONFIG).exists()
+    is_new = not has_begun(workdir)
     if is_new and config.calibration.utterances and config.corpus.fold is None:
         _trials(config.corpus, config.calibration.split)  # refused before the training
     rows, validate_on = with_validation(

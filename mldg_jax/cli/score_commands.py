@@ -1,17 +1,21 @@
 """The command ``mldg score``."""
 
 import argparse
+import shlex
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mldg_jax.cli.arguments import add_command
+from mldg_jax.common.errors import UserError
 
 SCORE = "Score recordings: prints a line 'name score' for each; higher is bona fide."
 SCORE_DETAILS = """\
 A recording longer than the training crops is cut into windows; its score is the mean
-over them. Recordings that cannot be scored are named on standard error, and the exit
-status is 2. Scores of a calibrated run are log-likelihood ratios; others can only be
-compared with each other.
+over them, also with --overlap, which makes the timeline finer. Recordings that cannot
+be scored are named on standard error, and the exit status is 2. Scores of a calibrated
+run are log-likelihood ratios; others can only be compared with each other.
 
 examples:
   mldg score runs/demo/mldg-0 my_recording.wav a_folder/
@@ -30,16 +34,18 @@ def add(commands: Any) -> None:
 
 
 def _add_score(score: argparse.ArgumentParser) -> None:
+    score.usage = "%(prog)s [options] RUN AUDIO [AUDIO ...]"
     score.add_argument(
         "run", metavar="RUN", help="a finished run folder, e.g. runs/demo/mldg-0"
     )
     score.add_argument(
         "audio",
-        nargs="+",
+        nargs="*",  # none is refused in words of our own, see _check_order
         metavar="AUDIO",
         help="recordings of any sample rate and number of channels, at least 0.2 s "
         "long; folders, which are searched for recordings; lists (.txt, .lst) with one "
-        "path per line, # for comments; - reads such a list from standard input",
+        "path per line, relative to the working directory, # for comments; - reads "
+        "such a list from standard input",
     )
     score.add_argument(
         "--output",
@@ -58,12 +64,27 @@ def _add_score(score: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="FRACTION",
-        help="minimum overlap of neighbouring windows, as a fraction of a window; "
+        help="minimum overlap of the windows of --timeline, as a fraction of a window; "
         "default: %(default)s, which takes as few windows as cover the recording",
     )
 
 
+def _check_order(run: str, audio: Sequence[str]) -> None:
+    """Refuses recordings in the place of the run, and a run without recordings."""
+    if not audio and Path(run).is_file():
+        raise UserError(f"{run} is a file; the run comes first: mldg score RUN {run}")
+    if not audio:
+        raise UserError(f"there is no recording: mldg score {run} your.wav")
+    runs = [x for x in audio if (Path(x) / "config.json").is_file()]
+    if runs and Path(run).is_file():
+        others = [run, *(x for x in audio if x != runs[0])]
+        command = shlex.join(["mldg", "score", runs[0], *others])
+        raise UserError(f"{run} is a file; the run comes first: {command}")
+
+
 def _score(arguments: argparse.Namespace) -> int:
+    _check_order(arguments.run, arguments.audio)
+
     from mldg_jax.common import compile_cache
     from mldg_jax.scoring import recordings
 

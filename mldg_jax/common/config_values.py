@@ -96,6 +96,9 @@ def flat_config(config: Config) -> dict[str, Any]:
 def with_values(config: Config, values: Mapping[str, Any]) -> Config:
     """Returns a copy of a config with some values replaced.
 
+    A new kind of front-end or head does not inherit the attributes of the old one, see
+    ``dropped_attributes``.
+
     Args:
       config: the config to copy.
       values: new values by dotted name, e.g. ``{"optimizer.lr": 1e-3}``.
@@ -107,6 +110,9 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
       UserError: an unknown name or a value of the wrong type.
     """
     nested = dataclasses.asdict(config)
+    for name in dropped_attributes(config, values):
+        _, part, attribute = name.split(".")
+        nested["model"][part].pop(attribute)
     for name, value in values.items():
         *sections, last = RENAMED.get(name, name).split(".")
         section = nested
@@ -116,6 +122,30 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
             section = section[part]
         section[last] = value
     return complete(nested)
+
+
+def dropped_attributes(config: Config, values: Mapping[str, Any]) -> list[str]:
+    """Returns the attributes that a new kind of front-end or head does not inherit.
+
+    They were chosen for the module of the old kind; one of the same name in the new
+    module may mean something else, and would replace its default.
+
+    Args:
+      config: the config that ``values`` change.
+      values: new values by dotted name.
+
+    Returns:
+      Dotted names, e.g. ``["model.head.dim"]``: the attributes that the config has for
+      a part whose ``kind`` the values change, without those that the values set.
+    """
+    dropped = []
+    for part in ("frontend", "head"):
+        attributes = getattr(config.model, part)
+        old = attributes.get("kind")
+        if values.get(f"model.{part}.kind", old) != old:
+            names = [f"model.{part}.{x}" for x in attributes if x != "kind"]
+            dropped += [name for name in names if name not in values]
+    return dropped
 
 
 def _renamed(values: Mapping[str, Any]) -> Mapping[str, Any]:

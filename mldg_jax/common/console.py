@@ -13,6 +13,22 @@ LIBRARY = logging.getLogger("mldg_jax")
 QUIET = "MLDG_JAX_QUIET"  # tells worker processes, if set, that a command is quiet
 
 
+def is_quiet() -> bool:
+    """Returns True in a command with ``--quiet`` and in its worker processes."""
+    return bool(os.environ.get(QUIET))
+
+
+def progress(text: str) -> None:
+    """Prints what a command is doing to standard error, unless it is quiet.
+
+    Args:
+      text: a line.
+    """
+    if not is_quiet():
+        with contextlib.suppress(OSError):  # standard error is full: work goes on
+            print(visible(text), file=sys.stderr, flush=True)
+
+
 class ConsoleHandler(logging.Handler):
     """Writes to the current ``sys.stderr``, above progress bars if any are shown."""
 
@@ -52,7 +68,7 @@ def show_log() -> Callable[[], None]:
 
     matplotlib.setLevel(logging.ERROR)
     LIBRARY.addHandler(handler)
-    LIBRARY.setLevel(logging.WARNING if os.environ.get(QUIET) else logging.INFO)
+    LIBRARY.setLevel(logging.WARNING if is_quiet() else logging.INFO)
     # An import may have given the root logger a handler: do not log twice.
     LIBRARY.propagate = False
     return undo

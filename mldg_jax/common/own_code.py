@@ -9,11 +9,16 @@ import functools
 import importlib
 import importlib.util
 import logging
+import sysconfig
+import traceback
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from mldg_jax.common.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "optax", "einops")
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +87,41 @@ def find(setting: str, kind: str) -> Any:
     return getattr(module, name)
 
 
+def raised_at(error: BaseException) -> str:
+    """Finds the line of the user's own code that an error comes from.
+
+    Args:
+      error: any error.
+
+    Returns:
+      ``" at FILE, line N"``: the innermost frame outside this package, Python and the
+      libraries that call the user's code; empty if there is none.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" at {error.filename}, line {error.lineno}"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not (frame.filename.startswith("<") or _is_library(frame.filename))
+    ]
+    return f" at {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+
+
+def _is_library(filename: str) -> bool:
+    path = Path(filename).resolve()
+    if PACKAGE in path.parents:
+        return True
+    if "site-packages" in path.parts:
+        # An installed package of the user's own is none of these.
+        after = path.parts[path.parts.index("site-packages") + 1 :]
+        return after[0] in LIBRARIES
+    return Path(sysconfig.get_path("stdlib")).resolve() in path.parents
+
+
 def _broken(setting: str, kind: str, error: Exception) -> UserError:
     return UserError(
         f"{setting} is {kind!r}, whose module cannot be imported: "
-        f"{type(error).__name__}: {error}"
+        f"{type(error).__name__}: {error}{raised_at(error)}"
     )
 
 

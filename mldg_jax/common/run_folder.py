@@ -6,6 +6,7 @@ fingerprint of the frozen parameters. See ``training.checkpoints`` for checkpoin
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from flax import traverse_util
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from mldg_jax.common import not_a_run
+from mldg_jax.common.begun import has_begun
 from mldg_jax.common.config import Config, SelectionSection, ValidationSection
 from mldg_jax.common.config_values import complete, flat_config, to_dict
 from mldg_jax.common.errors import UserError
@@ -22,8 +25,10 @@ from mldg_jax.common.files import replacing, write_text, writing
 from mldg_jax.common.provenance import fingerprint
 from mldg_jax.common.text_files import read_json
 
+log = logging.getLogger(__name__)
+
 LFCC = "lfcc-gmm"  # method of the baseline, whose runs have no detector
-CONFIG, PROVENANCE = "config.json", "provenance"
+CONFIG, PROVENANCE, FROZEN = "config.json", "provenance", "frozen.json"
 TRAINABLE = "trainable.safetensors"
 HUB_MODEL = "mldg"  # model_type in the config.json of an export for a hub
 
@@ -33,11 +38,11 @@ class DamagedRunError(UserError):
 
 
 def write_config(
-    workdir: Path,
-    config: Config,
-    provenance: dict[str, Any] | None = None,
+    workdir: Path, config: Config, provenance: dict[str, Any] | None = None
 ) -> None:
     """Writes config.json, or checks an existing one against the config.
+
+    That of a training that failed before its first step is replaced if it differs.
 
     Args:
       workdir: the run folder.
@@ -49,8 +54,13 @@ def write_config(
       UserError: the folder holds a run with another config, or cannot be written to.
     """
     if (workdir / CONFIG).exists():
-        check_config(workdir, config)
-        return
+        try:
+            return check_config(workdir, config)
+        except UserError:
+            if has_begun(workdir):
+                raise
+        log.info("%s: no step was done with the config in it; it is replaced", workdir)
+        (workdir / FROZEN).unlink(missing_ok=True)
     content = to_dict(config)
     if provenance is not None:
         content[PROVENANCE] = provenance
@@ -138,10 +148,7 @@ def read_provenance(workdir: str | Path) -> dict[str, Any]:
 def _read(workdir: str | Path) -> dict[str, Any]:
     path = Path(workdir) / CONFIG
     if not path.exists():
-        raise UserError(
-            f"{workdir} is not a run folder (it has no {CONFIG}); create one with "
-            "`mldg demo` or `mldg train`"
-        )
+        raise not_a_run.refusal(workdir)
     fix = "copy the run folder again, or train in a new one"
     content = read_json(path, dict, fix=fix)
     if content.get("model_type") == HUB_MODEL:
@@ -170,13 +177,10 @@ def add_provenance(workdir: Path, name: str, value: Any) -> None:
 
 
 def finished(workdir: str | Path) -> bool:
-    """Returns True if a run has finished training.
+    """Returns True if a run has finished training: it has a trainable.safetensors.
 
     Args:
       workdir: the run folder; it need not exist.
-
-    Returns:
-      True if the folder has a trainable.safetensors.
     """
     return (Path(workdir) / TRAINABLE).exists()
 
@@ -273,9 +277,6 @@ def read_parameters(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{path} is damaged ({error}); start the same training command again: it "
             "writes the file again from the last checkpoint"
         ) from None
-
-
-FROZEN = "frozen.json"
 
 
 def check_frozen(workdir: Path, weights: str, params: Any, *, write: bool) -> str:

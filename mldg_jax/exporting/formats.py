@@ -90,7 +90,7 @@ def export_run(run: str | Path, folder: str | Path, form: str, **options: Any) -
     check_folder(folder)  # before the run is loaded, which can take a while
     model = run_folder.read_config(run).model
     for part in FORMATS[form].parts:
-        kind = getattr(model, part)["kind"]
+        kind = getattr(model, part).get("kind")  # a baseline has none
         if own_code.is_own(kind):
             raise UserError(
                 f"model.{part}.kind is {kind!r}, a class of your own, which --format "

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from mldg_jax import lora
 from mldg_jax.common.config import ModelSection
 from mldg_jax.common.errors import UserError
-from mldg_jax.common.own_code import is_own
+from mldg_jax.common.own_code import is_own, raised_at
 from mldg_jax.models.detector import DTYPES, Detector
 from mldg_jax.models.pooling import PoolingHead, statistics
 
@@ -169,7 +169,7 @@ def parameter_shapes(detector: Detector, config: ModelSection, samples: int) -> 
         reason = (str(error).strip() or repr(error)).split("\n")[0][:200]
         raise UserError(
             "the model cannot be built: check model.frontend, model.head, model.lora "
-            f"and crop_samples ({type(error).__name__}: {reason})"
+            f"and crop_samples ({type(error).__name__}: {reason}{raised_at(error)})"
         ) from error
 
 

@@ -102,7 +102,20 @@ def _entries(argument: str) -> list[str]:
     entries = [x for x in lines if x and (x[0] != "#" or os.path.exists(x))]
     if not entries:
         raise UserError(f"{argument}: nothing to score in it; name one path per line")
+    _check_relative(path, entries)
     return entries
+
+
+def _check_relative(path: Path, entries: Sequence[str]) -> None:
+    """Says so if a list's paths are relative to the list, where they are not sought."""
+    missing = [x for x in entries if not os.path.exists(x)]
+    if path.is_file() and any((path.parent / x).exists() for x in missing):
+        log.warning(
+            "%s: %d of its paths are not in the working directory, to which they are "
+            "relative, but are in the list's folder: run the command in %s, or write "
+            "absolute paths",
+            *(path, len(missing), path.parent),
+        )
 
 
 def _standard_input() -> bytes:
@@ -160,7 +173,8 @@ def score(
         known.
       timeline: a folder for the segment scores, a table and a figure for each
         recording; not written if None.
-      overlap: see ``windows.starts``.
+      overlap: of the segment scores, see ``windows.starts``; the recording's score is
+        the mean over windows at overlap 0 in any case.
 
     Returns:
       The number of recordings, folders and lists that could not be scored; a warning
@@ -194,7 +208,7 @@ def score(
         stack.enter_context(console.quiet_libraries())
         bar = stack.enter_context(
             tqdm(total=len(names), initial=len(names) - len(todo), unit="file",
-                 disable=None)
+                 disable=console.is_quiet() or None)
         )  # fmt: skip
         failed = len(problems)
         for name, result in _score(scorer, todo, overlap):
@@ -206,7 +220,11 @@ def score(
             if timeline is not None:
                 write(Path(timeline), name, result)
             bar.clear()
-            add(name, float(result.score.mean()))
+            add(name, result.recording_score)
+    if isinstance(output, str | Path):
+        scored = len(names) - (failed - len(problems))
+        refused = f" ({failed} refused)" if failed else ""
+        log.info("%d scored → %s%s", scored, output, refused)
     return failed
 
 
@@ -229,7 +247,7 @@ def _score(
         while failed:
             yield failed.popleft()
         name = readable.popleft()
-        if np.isfinite(windows.score).all():
+        if np.isfinite([*windows.score, windows.recording_score]).all():
             yield name, windows
         else:
             yield name, UserError(f"{name}: its score is not finite: check the run")

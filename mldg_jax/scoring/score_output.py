@@ -30,7 +30,7 @@ def heading_of(run: str | Path, overlap: float) -> str:
 
     Args:
       run: a finished run, or a hub folder.
-      overlap: see ``windows.starts``.
+      overlap: of the segment scores, see ``windows.starts``.
 
     Returns:
       A line that differs for another config, other weights, another calibration or
@@ -44,7 +44,9 @@ def heading_of(run: str | Path, overlap: float) -> str:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     weights = digest.hexdigest()[:16]
     where = text_files.printable(str(Path(run).resolve()))
-    return f"# stamped {where} {weights} overlap {overlap:g}"
+    # Up to 0.2.0 the scores themselves depended on the overlap.
+    segments = f" timeline {overlap:g}" if overlap else ""
+    return f"# stamped {where} {weights} overlap 0{segments}"
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from mldg_jax.scoring.calibration import (
     save_calibration,
 )
 from mldg_jax.scoring.calibration_trials import DevTrials, check_trials
-from mldg_jax.scoring.windows import Windows, starts, windows_of
+from mldg_jax.scoring.windows import Windows, all_starts, assembled, cut, windows_of
 
 BATCH = 16
 
@@ -57,6 +57,16 @@ class Scorer(NamedTuple):
     config: Config
     calibration: Calibration | None = None
 
+    def __repr__(self) -> str:
+        """Describes the detector in a line, without its arrays."""
+        model, seconds = self.config.model, self.samples / audio.SAMPLE_RATE
+        return (
+            f"Scorer({self.config.method}: {model.frontend.get('kind')} + "
+            f"{model.head.get('kind')}, windows of {seconds:g} s, "
+            f"{'not ' * (self.calibration is None)}calibrated, "
+            f"{lora.count(self.variables['params']):,} parameters)"
+        )
+
     def score(self, waveform: np.ndarray, sample_rate: int) -> float:
         """Scores one recording.
 
@@ -70,7 +80,7 @@ class Scorer(NamedTuple):
         Raises:
           UserError: the recording is empty, too short, silent or not finite.
         """
-        return float(self.timeline(waveform, sample_rate).score.mean())
+        return float(self.timeline(waveform, sample_rate).recording_score)
 
     def timeline(
         self, waveform: np.ndarray, sample_rate: int, overlap: float = 0.0
@@ -79,7 +89,7 @@ class Scorer(NamedTuple):
 
         Args:
           waveform, sample_rate: as for ``score``.
-          overlap: see ``starts``; at 0, the mean over windows is ``score``.
+          overlap: see ``starts``; ``recording_score`` does not depend on it.
 
         Returns:
           The segment scores.
@@ -222,22 +232,22 @@ def stream(
     Yields:
       The segment scores of each recording, in order.
     """
-    samples, scale = scorer.samples, 1.0 / audio.SAMPLE_RATE
-    unscored: deque[tuple[np.ndarray, np.ndarray]] = deque()  # starts, ends
+    samples = scorer.samples
+    unscored: deque[tuple[int, np.ndarray]] = deque()  # length, starts
 
     def windows() -> Iterator[np.ndarray]:
         for waveform in waveforms:
-            first = starts(len(waveform), samples, overlap)
-            unscored.append((first, np.minimum(first + samples, len(waveform))))
-            yield from windows_of(waveform, samples, overlap)
+            first = all_starts(len(waveform), samples, overlap)
+            unscored.append((len(waveform), first))
+            yield from cut(waveform, samples, first)
 
     # Scores arrive in the order of the windows; every recording has at least one.
     scores: list[float] = []
     for score in _score_windows(scorer, windows()):
         scores.append(score)
-        if len(scores) == len(unscored[0][0]):
-            start, end = (x * scale for x in unscored.popleft())
-            yield Windows(start, end, np.array(scores))
+        if len(scores) == len(unscored[0][1]):
+            length, _ = unscored.popleft()
+            yield assembled(length, samples, overlap, np.array(scores))
             scores = []
 
 
@@ -263,18 +273,16 @@ def _batches(
         yield padded, len(batch)
 
 
-def score_waveforms(
-    scorer: Scorer, waveforms: Iterable[Waveform], overlap: float = 0.0
-) -> np.ndarray:
+def score_waveforms(scorer: Scorer, waveforms: Iterable[Waveform]) -> np.ndarray:
     """Scores prepared recordings.
 
     Args:
-      scorer, waveforms, overlap: as for ``stream``.
+      scorer, waveforms: as for ``stream``.
 
     Returns:
       (n,) float64, higher for bona fide.
     """
-    return np.array([w.score.mean() for w in stream(scorer, waveforms, overlap)])
+    return np.array([x.recording_score for x in stream(scorer, waveforms)])
 
 
 def calibrate(

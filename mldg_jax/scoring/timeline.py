@@ -54,7 +54,8 @@ def picture(name: str, windows: Windows) -> str:
     """Draws the scores over time.
 
     Each moment has the mean score of the windows that cover it; the dashed line is the
-    recording's score. If there are many windows, a running mean is drawn as well.
+    recording's score, and there is a thin line at 0. If there are many windows, a
+    running mean is drawn as well.
 
     Args:
       name: path of the recording, for the title; of a long one its end.
@@ -84,7 +85,11 @@ def picture(name: str, windows: Windows) -> str:
             smooth = np.convolve(level, np.ones(width) / width, "valid")
             times = np.convolve(middle, np.ones(width) / width, "valid")
             axes.plot(times, smooth, color=colour, linewidth=1.8)
-        axes.axhline(windows.score.mean(), color=plots.CHANCE, linestyle="--", lw=1)
+        axes.axhline(0, color="black", lw=0.6, gid="zero")
+        mean = windows.recording_score
+        label = f"mean: {mean:.2f}, the recording's score"
+        axes.axhline(mean, color=plots.CHANCE, linestyle="--", lw=1, label=label)
+        axes.legend(loc="best", fontsize="small", framealpha=0.8)
         axes.set(
             xlabel="time (s)",
             ylabel="score\n(higher: bona fide)",

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mldg_jax.common.errors import UserError
+from mldg_jax.data.audio import SAMPLE_RATE
 from mldg_jax.data.episodes import crop
 from mldg_jax.data.mixdown import Waveform
 
@@ -20,11 +21,13 @@ class Windows(NamedTuple):
       start: (windows,) float64, seconds.
       end: (windows,) float64, seconds, at most the recording's length.
       score: (windows,) float64, higher for bona fide.
+      recording_score: mean over the windows at overlap 0, whatever that of these.
     """
 
     start: np.ndarray
     end: np.ndarray
     score: np.ndarray
+    recording_score: float
 
 
 def starts(length: int, samples: int, overlap: float = 0.0) -> np.ndarray:
@@ -53,6 +56,41 @@ def starts(length: int, samples: int, overlap: float = 0.0) -> np.ndarray:
     return (spread * (spare + 1)).astype(np.int64)
 
 
+def all_starts(length: int, samples: int, overlap: float) -> np.ndarray:
+    """Returns the starts of the segments and of what makes the recording's score.
+
+    Args:
+      length, samples, overlap: as for ``starts``.
+
+    Returns:
+      (windows,) int64, ascending: ``starts`` at this overlap and at 0.
+
+    Raises:
+      UserError: an overlap outside [0, 0.99].
+    """
+    return np.union1d(starts(length, samples), starts(length, samples, overlap))
+
+
+def assembled(length: int, samples: int, overlap: float, scores: np.ndarray) -> Windows:
+    """Returns the segment scores of a recording.
+
+    Args:
+      length, samples, overlap: as for ``starts``.
+      scores: (windows,) float64, of the windows that begin at ``all_starts``.
+
+    Returns:
+      The segments at this overlap, and the recording's score.
+    """
+    scored = all_starts(length, samples, overlap)
+    segments, whole = starts(length, samples, overlap), starts(length, samples)
+    return Windows(
+        segments / SAMPLE_RATE,
+        np.minimum(segments + samples, length) / SAMPLE_RATE,
+        scores[np.searchsorted(scored, segments)],
+        float(scores[np.searchsorted(scored, whole)].mean()),
+    )
+
+
 def windows_of(
     waveform: Waveform, samples: int, overlap: float = 0.0
 ) -> Iterator[np.ndarray]:
@@ -70,5 +108,18 @@ def windows_of(
     Raises:
       UserError: an overlap outside [0, 0.99].
     """
-    for begin in starts(len(waveform), samples, overlap):
+    yield from cut(waveform, samples, starts(len(waveform), samples, overlap))
+
+
+def cut(waveform: Waveform, samples: int, first: np.ndarray) -> Iterator[np.ndarray]:
+    """Cuts the windows that begin at given samples.
+
+    Args:
+      waveform, samples: as for ``windows_of``.
+      first: (windows,) int64, see ``starts``.
+
+    Yields:
+      (samples,) float32, in order.
+    """
+    for begin in first:
         yield crop(waveform[begin : begin + samples], samples, 0.0)

@@ -16,7 +16,14 @@ import yaml
 
 from mldg_jax.common import presets
 from mldg_jax.common.config import Config
-from mldg_jax.common.config_values import RENAMED, complete, old_names, with_values
+from mldg_jax.common.config_values import (
+    RENAMED,
+    complete,
+    dropped_attributes,
+    flat_config,
+    old_names,
+    with_values,
+)
 from mldg_jax.common.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -41,7 +48,8 @@ def read_config_file(reference: str, overrides: Sequence[str] = ()) -> Config:
       overrides: assignments with YAML values, e.g. ``"optimizer.lr=1e-3"``.
 
     Returns:
-      The complete config.
+      The complete config. A new kind of front-end or head has only the attributes that
+      the overrides set; the log names the others.
 
     Raises:
       UserError: a missing file, an argument that ``get_config`` refuses, an unknown
@@ -57,9 +65,22 @@ def read_config_file(reference: str, overrides: Sequence[str] = ()) -> Config:
                 *(reference, old, RENAMED[old]),
             )
         config = complete(nested)
+        _report_dropped(reference, config, values)
         return with_values(config, values) if values else config
     except (ValueError, UserError) as error:
         raise _about(reference, error) from None
+
+
+def _report_dropped(reference: str, config: Config, values: dict[str, Any]) -> None:
+    """Logs which attributes of the config file are not those of another kind."""
+    dropped = dropped_attributes(config, values)
+    if dropped:
+        flat = flat_config(config)
+        _log.info(
+            "config %s: dropped %s, chosen for another kind: the defaults of the "
+            "new one apply unless you set them",
+            *(reference, ", ".join(f"{name}={flat[name]}" for name in dropped)),
+        )
 
 
 def _about(reference: str, error: Exception) -> UserError:

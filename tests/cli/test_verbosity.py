@@ -4,9 +4,12 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import soundfile
 
 from mldg_jax import cli
+from mldg_jax.common import console
 from mldg_jax.common.console import LIBRARY
 from tests.data import small_debspoof
 
@@ -52,6 +55,25 @@ def test_a_quiet_training_says_nothing_but_its_result(data, tmp_path):
     for run in ("usual", "verbose"):  # they change nothing else
         files = [tmp_path / x / "trainable.safetensors" for x in ("quiet", run)]
         assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_quiet_build_says_nothing_but_its_result(tmp_path):
+    wave = 0.1 * np.random.default_rng(0).normal(size=8_000)
+    rows = ["path,label,attack"]
+    for name, label, attack in (("a", "bonafide", "-"), ("b", "spoof", "A1")):
+        soundfile.write(tmp_path / f"{name}.wav", wave, 16_000)
+        rows.append(f"{tmp_path / name}.wav,{label},{attack}")
+    (tmp_path / "mine.csv").write_text("\n".join(rows) + "\n")
+    source = ["--source", tmp_path / "mine.csv", "--data-dir", tmp_path / "data"]
+    quiet = mldg("corpus", "build", "manifest", *source, "--workers", "1", "-q")
+    assert not quiet.stderr and "built; see" in quiet.stdout
+
+
+@pytest.mark.parametrize("is_quiet", [True, False])
+def test_progress_is_said_unless_quiet(is_quiet, monkeypatch, capsys):
+    monkeypatch.setenv(console.QUIET, "1" if is_quiet else "")
+    console.progress("compiling")
+    assert capsys.readouterr().err == "compiling\n" * (not is_quiet)
 
 
 def test_errors_are_said_and_the_process_is_as_before(capsys):

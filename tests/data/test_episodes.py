@@ -119,7 +119,10 @@ def test_crop_reaches_both_ends_and_repeats_what_is_short():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_meta_test": 6, "examples_per_attack": 4}, "is 6 of 6 attacks.*--set episode.num_meta_test=1 .at most 5"),
+        (
+            {"num_meta_test": 6, "examples_per_attack": 4},
+            "is 6 of 6 attacks.*--set episode.num_meta_test=1 .at most 5",
+        ),
         ({"num_meta_test": 0, "examples_per_attack": 4}, "num_meta_test is 0"),
         ({"num_meta_test": 2, "examples_per_attack": 3}, "even number"),
         ({"num_meta_test": 2, "examples_per_attack": 40}, "different bona fide"),

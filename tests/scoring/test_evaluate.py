@@ -291,6 +291,9 @@ def test_a_page_is_replaced_by_a_page(tmp_path, capsys):
         page.write_text(before)
         run(tmp_path, "--replicas", "0", "--html", str(page), capsys=capsys)
         assert page.read_text().startswith("<!DOCTYPE html>\n")
+    files = ["--scores", f"{tmp_path}/scores.txt", "--keys", f"{tmp_path}/keys.txt"]
+    assert cli.main(["evaluate", *files, "--replicas", "0", "--html", str(page)]) == 0
+    assert f"mldg: wrote {page}\n" in capsys.readouterr().err
 
 
 def test_spoiled_scores_are_refused_or_warned_of(tmp_path, capsys):

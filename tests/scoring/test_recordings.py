@@ -20,6 +20,7 @@ from mldg_jax import cli
 from mldg_jax.common.errors import UserError
 from mldg_jax.models import split
 from mldg_jax.scoring import programs, recordings
+from mldg_jax.scoring.calibration import Calibration
 from mldg_jax.scoring.score_output import heading_of
 from mldg_jax.scoring.scorer import load, load_parameters, score_waveforms, stream
 from mldg_jax.scoring.timeline import write
@@ -206,7 +207,7 @@ def test_windows_cover_a_recording_and_overlap_as_asked(length, overlap):
 
 
 def test_a_timeline_says_when(smoke_run, tmp_path):
-    """As a table that averages to the score, and as a picture."""
+    """As a table and a picture; the overlap does not change the score."""
     path = tmp_path / "two halves.wav"
     soundfile.write(path, speech(3.0), 16_000)
     output = tmp_path / "scores.txt"
@@ -218,9 +219,53 @@ def test_a_timeline_says_when(smoke_run, tmp_path):
     assert rows[0, 0] == 0 and rows[-1, 1] == pytest.approx(3.0)
     assert (rows[1:, 0] < rows[:-1, 1]).all()  # no gap
     (score,) = scores(output.read_text()).values()
-    assert rows[:, 2].mean() == pytest.approx(score, abs=1e-5)
+    plain = tmp_path / "plain.txt"
+    recordings.score(smoke_run, [str(path)], output=plain)
+    assert scores(plain.read_text())[path.name] == pytest.approx(score, abs=2e-6)
+    assert rows[:, 2].mean() != pytest.approx(score, abs=1e-4)  # of more windows
+    detector = load(smoke_run)
+    coarse = detector.timeline(speech(3.0), 16_000)
+    fine = detector.timeline(speech(3.0), 16_000, overlap=0.5)
+    assert len(fine.score) == len(rows) > len(coarse.score)
+    assert fine.recording_score == pytest.approx(coarse.score.mean(), abs=1e-5)
     (picture,) = tmp_path.glob("*.svg")
     assert "time (s)" in picture.read_text() and "two halves" in picture.read_text()
+    assert f"mean: {score:.2f}, the recording" in picture.read_text()
+    assert 'id="timeline-zero"' in picture.read_text()
+
+
+def test_a_detector_prints_as_a_line(smoke_run):
+    detector = load(smoke_run)
+    sizes = [x.size for x in jax.tree.leaves(detector.variables["params"])]
+    said = repr(detector)
+    assert len(said) < 200 and "\n" not in said and f"{sum(sizes):,} param" in said
+    config = detector.config
+    for part in (config.method, config.model.frontend["kind"], "0.25 s, "):
+        assert part in said
+    calibration = Calibration(1.0, 0.0, 0.5, 9, 9)
+    assert ("not calibrated" in said) == (detector.calibration is None)
+    assert "not" not in repr(detector._replace(calibration=calibration))
+
+
+def test_paths_of_a_list_are_relative_to_the_working_directory(
+    tmp_path, monkeypatch, caplog
+):
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    for name in ("a.wav", "b.wav"):
+        (folder / name).touch()
+    (folder / "all.txt").write_text("a.wav\nb.wav\n")
+    monkeypatch.chdir(tmp_path)
+    recordings.collect(["lists/all.txt"])
+    (said,) = caplog.records
+    assert "lists/all.txt: 2 of its paths" in said.getMessage()
+    assert "run the command in lists" in said.getMessage()
+    caplog.clear()
+    monkeypatch.chdir(folder)  # where they exist, and
+    assert recordings.collect(["all.txt"]) == (["a.wav", "b.wav"], [])
+    (folder / "all.txt").write_text("nowhere.wav\n")  # exist in neither place
+    recordings.collect(["all.txt"])
+    assert not caplog.records
 
 
 def test_a_killed_command_goes_on_where_it_was(smoke_run, tmp_path):
@@ -317,7 +362,7 @@ def test_a_message_about_any_name_is_one_line(smoke_run, tmp_path, capsys):
 def test_segment_scores_have_files_of_their_own(tmp_path, monkeypatch):
     """A function of the recording's path: no later command replaces another's."""
     monkeypatch.chdir(tmp_path)
-    windows = Windows(np.array([0.0]), np.array([0.3]), np.array([1.5]))
+    windows = Windows(np.array([0.0]), np.array([0.3]), np.array([1.5]), 1.5)
     long = f"{'x' * 120}/{'y' * 240}.wav"
     names = ["a/x.wav", "a_x.wav", "a_X.wav", "b/x.wav", "p$a$.wav", "new\nline", long]
     for name in names:
@@ -389,6 +434,24 @@ def test_one_bad_recording_never_stops_the_others(
     captured = capsys.readouterr()
     assert scores(captured.out).keys() == {"a.wav", "c.wav"}
     assert "b.wav: cannot be read (MemoryError: 4 TiB)" in captured.err
+
+
+def test_a_score_file_is_announced(smoke_run, tmp_path, capsys):
+    """With the number of its lines and of what has none, unless quiet."""
+    audio, output = tmp_path / "audio", tmp_path / "scores.txt"
+    audio.mkdir()
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(audio / name, speech(0.3), 16_000)
+    (audio / "c.wav").write_bytes(b"not audio")
+    command = ["score", str(smoke_run), str(audio), "--output", str(output)]
+    assert cli.main(command) == 2
+    assert f"mldg: 2 scored → {output} (1 refused)\n" in capsys.readouterr().err
+    assert len(scores(output.read_text())) == 2
+    (audio / "c.wav").unlink()
+    assert cli.main(command) == 0
+    assert f"mldg: 2 scored → {output}\n" in capsys.readouterr().err
+    assert cli.main([*command, "--quiet"]) == 0
+    assert "scored" not in capsys.readouterr().err
 
 
 def test_a_score_that_is_no_number_is_not_written(

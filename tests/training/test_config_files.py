@@ -89,6 +89,30 @@ def test_old_names_are_accepted_and_said(tmp_path, caplog):
     assert "episode.without is now called episode.exclude" in said[1]
 
 
+@pytest.mark.parametrize("first", [True, False])  # --set may come in any order
+def test_another_kind_does_not_inherit_attributes(caplog, first):
+    """The preset has head.dim 128 and frontend.layers 2."""
+    caplog.set_level("INFO")
+    overrides = ["model.head.kind=my_head:Mine", "model.head.width=8"]
+    if not first:
+        overrides.reverse()
+    config = read_config_file("debspoof:mldg", overrides)
+    assert config.model.head == {"kind": "my_head:Mine", "width": 8}
+    assert config.model.frontend == {"kind": "whisper", "layers": 2}
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "dropped model.head.dim=128" in said and "layers" not in said
+
+
+def test_attributes_that_are_set_or_of_the_same_kind_stay(caplog):
+    caplog.set_level("INFO")
+    both = ["model.frontend.layers=2", "model.frontend.kind=wav2vec2"]
+    config = read_config_file("debspoof:mldg", both)
+    assert config.model.frontend == {"kind": "wav2vec2", "layers": 2}
+    config = read_config_file("debspoof:mldg", ["model.head.kind=pooling"])
+    assert config.model.head == {"kind": "pooling", "dim": 128}
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

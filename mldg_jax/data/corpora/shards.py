@@ -23,6 +23,7 @@ from array_record.python import array_record_module
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tqdm import tqdm
 
+from mldg_jax.common import console
 from mldg_jax.common.files import replacing
 from mldg_jax.common.processes import pool, working_on
 from mldg_jax.common.text_files import (
@@ -252,7 +253,8 @@ def make_all(
       UserError: a worker process died; names the recordings that the workers had.
     """
     missing = [shard for shard in shards if not shard.path.exists()]
-    bar = tqdm(total=rows, unit="utterance", disable=not progress)
+    hidden = not progress or console.is_quiet()
+    bar = tqdm(total=rows, unit="utterance", disable=hidden)
     with bar:
         bar.update(sum(make(shard) for shard in shards if shard.path.exists()))
         if min(workers, len(missing)) < 2:  # a pool takes seconds to start

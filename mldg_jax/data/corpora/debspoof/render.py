@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from mldg_jax.common import console
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing
 from mldg_jax.common.processes import pool, working_on
@@ -66,7 +67,8 @@ def render(
         total = sum(plan.quotas.values())
         total = min(total, len(plan.clips))
         done = sum(state.get(clip.utterance, False) for clip in plan.clips)
-        bar = tqdm(total=total, initial=done, disable=not progress, unit="utterance")
+        hidden = not progress or console.is_quiet()
+        bar = tqdm(total=total, initial=done, disable=hidden, unit="utterance")
         with bar, pool(workers) as processes:
             while todo := needed(plan, state):
                 tasks = [(task, cache, clips, model) for task in batches(todo)]
