@@ -131,5 +131,5 @@ def test_the_folder_of_a_page_is_served_as_it_is(tmp_path):
     with pytest.raises(UserError, match="--runtime does not apply"):
         serve_run(tmp_path, 0, opened=opened, runtime="x.tgz")
     (tmp_path / "page.js").unlink()
-    with pytest.raises(UserError, match="neither a run nor a page .* not page.js"):
+    with pytest.raises(UserError, match=r"neither a run nor a page .* not page\.js"):
         serve_run(tmp_path, 0, opened=opened)
