@@ -36,7 +36,7 @@ synthesiser. A score is higher for bona fide (human) speech, everywhere."""
 
 EPILOG = """\
 start here:
-  mldg demo --quick                a detector and three verdicts in two minutes
+  mldg demo --quick                a detector and three verdicts, in about two minutes
   mldg demo                        corpus, training and report in ten minutes
   mldg score runs/demo/mldg-0 my_recording.wav
 

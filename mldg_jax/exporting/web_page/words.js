@@ -94,7 +94,7 @@ export function facts(detector) {
       rows.push(["Measured error", evaluationWords(evaluation)]);
     }
   } else {
-    rows.push(["Measured error", "not evaluated yet, so how often it errs is not known"]);
+    rows.push(["Measured error", "its model card has no evaluation, so how often it errs is not known"]);
   }
   const seconds = (detector.window_samples / detector.sample_rate).toFixed(2);
   if (detector.weights_licence) rows.push(["Pretrained weights", detector.weights_licence]);
