@@ -1,4 +1,4 @@
-# The README's two commands are `make demo` and `make test`; both install first.
+# `make help` lists the targets; all that need packages install them first, into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,7 +35,7 @@ $(VENV)/.installed: setup.cfg setup.py constraints.txt pyproject.toml
 	@# without python3-venv, Debian's venv module leaves a python that has no pip
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
 	  { echo "no venv module; on Debian/Ubuntu: sudo apt-get install python3-venv; then again"; exit 2; }
-	@echo "installing pinned dependencies into $(VENV) (about 1.5 GB, 1-2 minutes)"
+	@echo "installing pinned dependencies into $(VENV) (2.2 GB, 1-2 minutes)"
 	@$(PIP) -e '.[whisper,debspoof,notebooks,test]' || { command -v g++ >/dev/null || \
 	  echo "if a package has no wheel for this Python and machine, it is compiled, for" \
 	    "which there is no compiler: sudo apt-get install g++ python3-dev; then again"; \

@@ -23,6 +23,7 @@ from mldg_jax.cli import (
     score_commands,
     submit_commands,
 )
+from mldg_jax.cli.command_parser import CommandParser
 from mldg_jax.cli.verbosity import applied
 from mldg_jax.common.console import open_streams, show_log
 from mldg_jax.common.errors import UserError
@@ -36,7 +37,7 @@ synthesiser. A score is higher for bona fide (human) speech, everywhere."""
 
 EPILOG = """\
 start here:
-  mldg demo --quick                a detector and three verdicts in two minutes
+  mldg demo --quick                a detector and three verdicts, in about two minutes
   mldg demo                        corpus, training and report in ten minutes
   mldg score runs/demo/mldg-0 my_recording.wav
 
@@ -71,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         open_streams()
         try:
-            arguments = make_parser().parse_args(argv)
+            words = sys.argv[1:] if argv is None else argv
+            arguments = make_parser().parse_args(words or ["--help"])
         finally:  # --help exits here: meet a broken pipe now, not at shutdown
             sys.stdout.flush()
         with applied(arguments):
@@ -116,13 +118,6 @@ def _drop_output(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class _Parser(argparse.ArgumentParser):
-    """Its help says if it cannot be written; argparse exits with status 0."""
-
-    def print_help(self, file: Any = None) -> None:
-        (file or sys.stdout).write(self.format_help())
-
-
 class _Version(argparse.Action):
     """Prints the versions, which are looked up only then."""
 
@@ -136,7 +131,7 @@ class _Version(argparse.Action):
 def make_parser() -> argparse.ArgumentParser:
     """Creates the parser with all commands."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(
+    parser = CommandParser(
         prog="mldg", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw
     )
     parser.add_argument(

@@ -26,6 +26,7 @@ def add(commands: Any) -> None:
     """
     configs = add_command(commands, "configs", _list, LIST)
     actions = configs.add_subparsers(metavar="ACTION")
+    add_command(actions, "list", _list, "List the presets, as without an action.")
     copy = add_command(actions, "copy", _copy, COPY, COPY_DETAILS)
     copy.add_argument("name", metavar="NAME", help="name of the preset")
     copy.add_argument(

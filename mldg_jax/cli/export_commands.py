@@ -77,7 +77,11 @@ def add(commands: Any) -> None:
     )
     add_data_dir(export)
     serve = add_command(commands, "serve", _serve, SERVE, SERVE_DETAILS)
-    serve.add_argument("run", metavar="RUN", help="a finished run folder")
+    serve.add_argument(
+        "run",
+        metavar="RUN",
+        help="a finished run folder, or the folder of an exported page",
+    )
     serve.add_argument(
         "--port",
         type=int,

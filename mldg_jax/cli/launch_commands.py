@@ -19,16 +19,20 @@ examples:
   mldg launch --print dockerfile --accelerator h100:8 > Dockerfile
   two TPU slices of 16 chips, with GKE's JobSet
     mldg launch --print jobset --accelerator v5e:4x4 --slices 2 --image IMAGE \\
-      --config configs/xlsr.py:mldg --data-dir gs://bucket/data \\
-      --workdir gs://bucket/runs/xlsr-mldg | kubectl apply -f -
+      --config xlsr:mldg --set episode.examples_per_attack=32 \\
+      --data-dir gs://bucket/data --workdir gs://bucket/runs/xlsr-mldg \\
+      | kubectl apply -f -
   spot machines, replaced when they are taken away
     mldg launch --print skypilot --accelerator h100:8 --nodes 2 \\
-      --config configs/xlsr.py:mldg --data-dir s3://bucket/data \\
-      --workdir s3://bucket/runs/xlsr-mldg > task.yaml
+      --config xlsr:mldg --set episode.examples_per_attack=16 \\
+      --data-dir s3://bucket/data --workdir s3://bucket/runs/xlsr-mldg > task.yaml
   a SLURM cluster with a shared disk
     mldg launch --print slurm --accelerator a100:4 --nodes 2 \\
-      --config configs/xlsr.py:mldg --data-dir /scratch/data \\
-      --workdir /scratch/runs/xlsr-mldg > job.sh
+      --config xlsr:mldg --set episode.examples_per_attack=8 \\
+      --data-dir /scratch/data --workdir /scratch/runs/xlsr-mldg > job.sh
+
+Every device takes the same number of each attack's utterances: set
+episode.examples_per_attack to a multiple of the number of devices.
 """
 
 
@@ -56,8 +60,9 @@ def add(commands: Any) -> None:
     launch.add_argument(
         "--config",
         default="",
-        metavar="FILE.py:METHOD",
-        help="config file and method, inside the checkout (all but dockerfile)",
+        metavar="CONFIG:METHOD",
+        help="a preset (see mldg configs) or a file inside the checkout, and a method, "
+        "e.g. xlsr:mldg (all but dockerfile)",
     )
     add_overrides(launch)
     launch.add_argument(
@@ -143,29 +148,31 @@ def _launch(arguments: argparse.Namespace) -> None:
     labels = [
         _pair("--node-selector", x, "=", "LABEL=VALUE") for x in arguments.node_selector
     ]
-    manifest = manifests.render(
-        arguments.target,
-        manifests.Launch(
-            accelerators.parse(arguments.accelerator, slices=arguments.slices),
-            config=arguments.config,
-            workdir=arguments.workdir.rstrip("/"),
-            data_dir=arguments.data_dir.rstrip("/"),
-            overrides=tuple(arguments.overrides),
-            nodes=arguments.nodes,
-            slices=arguments.slices,
-            name=_name(arguments.config) if arguments.name is None else arguments.name,
-            image=arguments.image,
-            spot=not arguments.on_demand,
-            restarts=arguments.restarts,
-            volumes=tuple(manifests.Volume(*x) for x in volumes),
-            selector=tuple(labels),
-            account=arguments.service_account,
-            queue=arguments.queue,
-            time=arguments.time,
-            wheel=arguments.wheel,
-            command_line=shlex.join(["mldg", *sys.argv[1:]]).replace("\n", " "),
-        ),
+    launch = manifests.Launch(
+        accelerators.parse(arguments.accelerator, slices=arguments.slices),
+        config=arguments.config,
+        workdir=arguments.workdir.rstrip("/"),
+        data_dir=arguments.data_dir.rstrip("/"),
+        overrides=tuple(arguments.overrides),
+        nodes=arguments.nodes,
+        slices=arguments.slices,
+        name=_name(arguments.config) if arguments.name is None else arguments.name,
+        image=arguments.image,
+        spot=not arguments.on_demand,
+        restarts=arguments.restarts,
+        volumes=tuple(manifests.Volume(*x) for x in volumes),
+        selector=tuple(labels),
+        account=arguments.service_account,
+        queue=arguments.queue,
+        time=arguments.time,
+        wheel=arguments.wheel,
+        command_line=shlex.join(["mldg", *sys.argv[1:]]).replace("\n", " "),
     )
+    manifest = manifests.render(arguments.target, launch)
+    if arguments.target != "dockerfile":  # an image is for any config
+        from mldg_jax.training.launch import launch_config
+
+        launch_config.check(launch)
     print(manifest, end="")
 
 
@@ -179,7 +186,7 @@ def _pair(option: str, text: str, separator: str, form: str) -> tuple[str, str]:
 
 
 def _name(config: str) -> str:
-    """Returns e.g. "xlsr-mldg" for "configs/xlsr.py:mldg"."""
+    """Returns e.g. "xlsr-mldg" for "xlsr:mldg"."""
     path, _, method = config.partition(":")
     stem = path.rpartition("/")[2].removesuffix(".py")
     return re.sub("[^a-z0-9]+", "-", f"{stem}-{method}".lower()).strip("-") or "mldg"

@@ -115,7 +115,8 @@ class QuickResult(NamedTuple):
             + f"Over all {self.trials} utterances of the test, {100 * self.eer:.0f} % "
             "are misjudged at the equal error rate. So small a corpus shows how the "
             "programs work, not how good the method is: mldg demo compares methods, "
-            "also on harder attacks."
+            "also on harder attacks. The run's model card and an exported page call it "
+            "not evaluated: they show only what mldg evaluate --card adds."
         )
 
 

@@ -99,7 +99,7 @@ def export_run(
         return f"{_change(metadata)}xdg-open {path}    # or open it from the browser"
     _write_folder(path, files, metadata, package)
     return (
-        f"{_change(metadata)}mldg serve {run}\n# or, as on any web server:\n"
+        f"{_change(metadata)}mldg serve {folder}\n# or, as on any web server:\n"
         f"python -m http.server --bind 127.0.0.1 --directory {folder}"
     )
 

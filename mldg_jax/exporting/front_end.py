@@ -68,10 +68,12 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
             other = "; use --format merged for its fine-tuned front-end"
         raise UserError(f"{run} trained no adapters (LoRA rank 0){other}")
     base = HUB_NAME if model.weights == WHISPER_TINY_EN else model.weights
-    code = (
-        _peft_code(kind, base, folder) if form == "peft" else _merged_code(kind, folder)
+    # "." in the README: the folder may move
+    code, inside = (
+        _peft_code(kind, base, place) if form == "peft" else _merged_code(kind, place)
+        for place in (folder, ".")
     )
-    readme = _readme(parts.config, parts.detector.frontend, code, form)
+    readme = _readme(parts.config, parts.detector.frontend, inside, form)
     output_folder.claim(folder, readme, _FILES[form], form)
     if form == "peft":
         torch_export.peft(
@@ -133,5 +135,6 @@ def _readme(config: Config, frontend: nn.Module, code: str, form: str) -> str:
     return (
         f"{_TITLES[form]}\n\n"
         "Trained with mldg_jax. The detector's back-end is not in this folder.\n\n"
+        "In this folder:\n\n"
         f"```python\n{code}\n```\n\n{traps}\n"
     )

@@ -89,12 +89,19 @@ def _heading(text: str, base: str | None) -> str:
     """Returns the YAML heading as the hub reads it, from that of the model card."""
     card = yaml.safe_load(text)
     heading: dict[str, Any] = {"library_name": "transformers"}
-    for key in ("pipeline_tag", "license", "base_model", "tags", "model-index"):
+    for key in (
+        "pipeline_tag",
+        "license",
+        "license_name",
+        "base_model",
+        "tags",
+        "model-index",
+    ):
         if key in card:
             heading[key] = card[key]
     heading["tags"] = [*card["tags"], *_TAGS]
     if base is None:
-        del heading["base_model"]
+        heading.pop("base_model", None)
     else:
         heading["base_model"] = base
     return yaml.safe_dump(heading, sort_keys=False)

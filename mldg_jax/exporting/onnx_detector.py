@@ -238,9 +238,10 @@ def export_run(
     path = Path(folder) / MODEL
     with _prepared(run, path, quantise, data_dir) as export:
         code = onnx_readme.code(path, export)
+        inside = onnx_readme.code(Path(MODEL), export)  # the folder may move
         # The README first: it marks the folder as an export.
         write_text(
-            path.with_name(output_folder.README), onnx_readme.readme(code, export)
+            path.with_name(output_folder.README), onnx_readme.readme(inside, export)
         )
         _place(export, path)
     return code

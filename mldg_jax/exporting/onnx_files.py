@@ -1,9 +1,12 @@
 """ONNX files and what runs them: ``onnx`` and ``onnxruntime``, an optional extra."""
 
+import contextlib
+import errno
 import importlib.util
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +57,31 @@ def require() -> None:
             )
 
 
+@contextlib.contextmanager
+def reading_back(folder: Path) -> Iterator[None]:
+    """Reports a full disk where native code only leaves a file cut short behind.
+
+    ONNX's shape inference writes files without looking at the result; the next reader,
+    protobuf or onnxruntime, then fails to decode them.
+
+    Args:
+      folder: the folder of the files.
+
+    Yields:
+      Nothing; read inside the ``with`` block what was just written.
+
+    Raises:
+      OSError: a file cannot be decoded; ``common.files.writing`` words it for users.
+    """
+    from google.protobuf.message import DecodeError
+    from onnxruntime.capi.onnxruntime_pybind11_state import InvalidProtobuf
+
+    try:
+        yield
+    except (DecodeError, InvalidProtobuf) as error:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+
+
 def save(model: Any, path: Path, limit: int = LARGEST) -> list[Path]:
     """Writes a model, with its weights in a file of their own if it is large.
 
@@ -96,7 +124,8 @@ def edit(
     """
     import onnx
 
-    model = onnx.load(path, load_external_data=False)
+    with reading_back(path.parent):
+        model = onnx.load(path, load_external_data=False)
     if metadata is not None:
         onnx.helper.set_model_props(model, dict(metadata))
     constants = constants or {}
@@ -128,18 +157,19 @@ def quantise(
     level = root.level
     root.setLevel(logging.ERROR)  # it advises everyone to run a preprocessor first
     try:
-        quantize_dynamic(
-            path,
-            output,
-            op_types_to_quantize=["MatMul"],
-            nodes_to_quantize=list(nodes),
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            use_external_data_format=True,
-        )
+        with reading_back(output.parent):
+            quantize_dynamic(
+                path,
+                output,
+                op_types_to_quantize=["MatMul"],
+                nodes_to_quantize=list(nodes),
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                use_external_data_format=True,
+            )
+            model = onnx.load(output)
     finally:
         root.setLevel(level)
-    model = onnx.load(output)
     for extra in output.parent.glob(f"{output.name}*"):
         extra.unlink()
     return save(model, output, limit)
@@ -158,9 +188,10 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         # Threads that spin while they wait slow each other down on busy cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            path, options, providers=["CPUExecutionProvider"]
-        )
+        with reading_back(Path(path).parent):
+            self._session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"]
+            )
 
     def metadata(self) -> dict[str, str]:
         """Returns the model's ``metadata_props``."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.exporting.page_bundle import folder_policy
+from mldg_jax.common.run_folder import CONFIG
+from mldg_jax.exporting.page_bundle import PAGE, folder_policy, page_files
 
 HOST = "127.0.0.1"
 HEADERS = {
@@ -80,10 +81,12 @@ def serve_run(
     opened: Callable[[str], None],
     runtime: str | Path | None = None,
 ) -> None:
-    """Exports a run as a page to a temporary folder, and serves it until Ctrl-C.
+    """Serves a run's page until Ctrl-C, or a page that was exported to a folder.
+
+    The page of a run is written to a temporary folder.
 
     Args:
-      run: a finished run.
+      run: a finished run, or the folder of a page.
       port: see ``open_server``.
       opened: called with the page's address before the first request.
       runtime: see ``browser_runtime.read_runtime``.
@@ -91,6 +94,12 @@ def serve_run(
     Raises:
       UserError: as ``open_server`` and ``browser_page.export_run``.
     """
+    if (Path(run) / PAGE).is_file() and not (Path(run) / CONFIG).exists():
+        _check_page(Path(run), runtime)
+        with _ended_by_signals(), open_server(run, port) as server:
+            opened(f"http://{HOST}:{server.server_address[1]}/")
+            server.serve_forever()
+        return
     with (
         _ended_by_signals(),
         tempfile.TemporaryDirectory(prefix="mldg-serve-") as folder,
@@ -101,6 +110,21 @@ def serve_run(
         browser_page.export_run(run, folder, "web", runtime=runtime)
         opened(f"http://{HOST}:{server.server_address[1]}/")
         server.serve_forever()
+
+
+def _check_page(folder: Path, runtime: str | Path | None) -> None:
+    """Refuses to serve a folder that is not an exported page, or another runtime."""
+    missing = [name for name in page_files() if not (folder / name).is_file()]
+    if missing:
+        raise UserError(
+            f"{folder} is neither a run nor a page of mldg export --format web: it has "
+            f"{PAGE}, but not {missing[0]}; give a run folder, or export the page again"
+        )
+    if runtime is not None:
+        raise UserError(
+            f"--runtime does not apply to {folder}, a page that has its own runtime: "
+            "leave it out, or give the run"
+        )
 
 
 @contextlib.contextmanager

@@ -28,6 +28,8 @@ LICENCES = {  # of the front-ends' weights, where known
     "whisper-tiny.en": "mit",
     "facebook/wav2vec2-xls-r-300m": "apache-2.0",
 }
+ON_HUB = {"whisper-tiny.en": "openai/whisper-tiny.en"}
+"""Names on the Hugging Face hub, of weights that have another name here."""
 NAMES = {"eer": "EER", "min_dcf": "minDCF", "act_dcf": "actDCF", "cllr": "Cllr"}
 
 
@@ -160,7 +162,7 @@ def render(
         _scores(calibration),
         _training(config, provenance),
         _evaluations(evaluations),
-        LIMITS,
+        _limits(config.model.weights),
         "## Everything else\n\n`config.json` has every value of the config and the "
         "versions, `metrics.jsonl` the metrics during training.\n",
     ]
@@ -174,10 +176,19 @@ LIMITS = """\
 
 The model was trained on the attacks listed above. It can fail on other attacks,
 languages, microphones and codecs, and on recordings that are partly synthetic. A score
-is evidence, not a verdict: do not make decisions about a person on a score alone. The
-model's licence depends on those of the front-end's weights and of the training
-corpus."""
+is evidence, not a verdict: do not make decisions about a person on a score alone.
+"""
 TASK = {"type": "audio-classification", "name": "speech deepfake detection"}
+
+
+def _limits(weights: str) -> str:
+    """Returns the section on limits and licences."""
+    terms = LICENCES.get(weights)
+    known = f" (`{terms}`)" if terms else ""
+    return (
+        f"{LIMITS}\nThe licence of the model depends on those of the front-end's "
+        f"weights, {weights}{known}, and of the training corpus."
+    )
 
 
 def _heading(name: str, config: Config, evaluations: Sequence[CardEvaluation]) -> str:
@@ -197,8 +208,10 @@ def _heading(name: str, config: Config, evaluations: Sequence[CardEvaluation]) -
     heading = {
         "library_name": "mldg_jax",
         "pipeline_tag": "audio-classification",
-        "license": LICENCES.get(weights, "other"),
-        "base_model": weights,
+        # The front-end's licence is not that of the model, see ``_limits``.
+        "license": "other",
+        "license_name": "depends-on-weights-and-corpus",
+        "base_model": ON_HUB.get(weights, weights),
         "datasets": [config.corpus.name],
         "tags": ["anti-spoofing", "speech-deepfake-detection", "lora", "mldg", "jax"],
     }

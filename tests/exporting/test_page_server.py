@@ -11,7 +11,8 @@ import threading
 import pytest
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.exporting.page_server import open_server
+from mldg_jax.exporting.page_bundle import page_files
+from mldg_jax.exporting.page_server import open_server, serve_run
 
 
 @pytest.fixture
@@ -107,3 +108,28 @@ sys.exit(cli.main(["serve", {str(smoke_run)!r}, "--port", "0", "--no-open",
             process.kill()
     assert process.returncode == 0 and not output and "Traceback" not in errors
     assert not list((tmp_path / "tmp").glob("mldg-*"))
+
+
+def test_the_folder_of_a_page_is_served_as_it_is(tmp_path):
+    for name in page_files():
+        (tmp_path / name).write_text(f"mine: {name}")
+    answers = []
+
+    def opened(address):
+        port = int(re.findall(r":(\d+)/", address)[0])
+
+        def visit():
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.request("GET", "/")
+            answers.append(connection.getresponse().read())
+            signal.raise_signal(signal.SIGINT)
+
+        threading.Thread(target=visit, daemon=True).start()
+
+    serve_run(tmp_path, 0, opened=opened)
+    assert answers == [b"mine: index.html"]
+    with pytest.raises(UserError, match="--runtime does not apply"):
+        serve_run(tmp_path, 0, opened=opened, runtime="x.tgz")
+    (tmp_path / "page.js").unlink()
+    with pytest.raises(UserError, match=r"neither a run nor a page .* not page\.js"):
+        serve_run(tmp_path, 0, opened=opened)

@@ -9,6 +9,7 @@ import yaml
 from mldg_jax import cli
 from mldg_jax.common import run_folder
 from mldg_jax.common.errors import UserError
+from mldg_jax.models.pretrained.whisper_tiny import HUB_NAME
 from mldg_jax.scoring import model_card, scorer
 from tests import signals
 
@@ -21,7 +22,9 @@ def card(run):
 
 def test_a_finished_run_has_a_card(own_smoke_run):
     heading, text = card(own_smoke_run)
-    assert heading["license"] == "mit" and heading["base_model"] == "whisper-tiny.en"
+    assert heading["license"] == "other"  # the corpus counts, too, as the text says
+    assert "weights, whisper-tiny.en (`mit`), and of the training corpus" in text
+    assert heading["base_model"] == HUB_NAME
     assert "model-index" not in heading  # nothing was evaluated
     assert "**A higher score means bona fide (human) speech.**" in text
     assert "A01 (10), A03 (10)" in text and "- excluded from training: A02" in text

@@ -67,11 +67,12 @@ function evaluationWords(evaluation) {
   const interval = evaluation.eer_interval;
   const range = interval ? `, 95 % interval ${percent(interval[0])} to ${percent(interval[1])}` : "";
   const seen = evaluation.trained_on.length
-    ? ` It was trained on some of these attacks (${list.format(evaluation.trained_on)}), so that it errs more on new ones.`
+    ? ` It was trained on some of these attacks (${list.format(evaluation.trained_on)}), so it may err more on new ones.`
     : "";
   return (
-    `${evaluation.name}: ${percent(evaluation.eer)} equal error rate${range} (as many human ` +
-    `recordings taken for spoofed as the reverse), on ${plainNumber.format(evaluation.n_bonafide)} ` +
+    `${evaluation.name}: ${percent(evaluation.eer)} equal error rate${range} (at the ` +
+    `threshold where the share of human recordings taken for spoofed equals the share of ` +
+    `spoofed ones taken for human), on ${plainNumber.format(evaluation.n_bonafide)} ` +
     `human and ${plainNumber.format(evaluation.n_spoof)} spoofed utterances.${seen}`
   );
 }
@@ -101,7 +102,7 @@ export function facts(detector) {
       rows.push(["Measured error", evaluationWords(evaluation)]);
     }
   } else {
-    rows.push(["Measured error", "not evaluated yet, so how often it errs is not known"]);
+    rows.push(["Measured error", "its model card has no evaluation, so how often it errs is not known"]);
   }
   const seconds = (detector.window_samples / detector.sample_rate).toFixed(2);
   if (detector.weights_licence) rows.push(["Pretrained weights", detector.weights_licence]);

@@ -41,6 +41,12 @@ class _Tpu(NamedTuple):
     dimensions: int
 
 
+_FLAT = frozenset(["1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16"])
+_DEEP = frozenset(
+    ["2x2x1", "2x2x2", "2x2x4", "2x4x4"]
+)  # larger: multiples of 4, in order
+_PER_NODE = (1, 2, 4, 8)  # GPUs of the clouds' machines
+
 # https://cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus (labels, hosts)
 # and https://cloud.google.com/tpu/docs/supported-tpu-configurations (names of sizes)
 _TPUS = {
@@ -88,10 +94,11 @@ def parse(text: str, *, slices: int = 1) -> Accelerator:
     if name == "cpu" and not size:
         return Accelerator("cpu", "cpu", "", 0, 1, "", "")
     if name in _GPUS:
-        if not re.fullmatch("[1-9][0-9]?", size) or int(size) > 16:
+        counts = [*_PER_NODE, 16] if name == "a100" else [*_PER_NODE]
+        if size not in map(str, counts):
             raise UserError(
-                f"--accelerator {text}: give the GPUs of each node, 1 to 16, as in "
-                f"{name}:8"
+                f"--accelerator {text}: give the GPUs of each node, "
+                f"{', '.join(map(str, counts[:-1]))} or {counts[-1]}, as in {name}:8"
             )
         gke, sky = _GPUS[name]
         return Accelerator("gpu", name, "", int(size), 1, gke, sky)
@@ -113,6 +120,13 @@ def _tpu(text: str, name: str, size: str, slices: int) -> Accelerator:
             f"--accelerator {text}: slices of {name} have {tpu.dimensions} dimensions, "
             f"as in {name}:{'x'.join(['2', '2', '4'][-tpu.dimensions :])}"
         )
+    if not _comes_as(shape):
+        sizes = sorted(_FLAT if tpu.dimensions == 2 else _DEEP, key=_volume)
+        more = " and larger with multiples of 4" if tpu.dimensions == 3 else ""
+        raise UserError(
+            f"--accelerator {text}: slices of {name} do not come in this shape; give "
+            f"one of {', '.join(sizes)}{more}"
+        )
     chips = math.prod(shape)
     # One host can have the 8 chips of a 2x4 slice, but several slices can only be
     # joined if each consists of several hosts.
@@ -123,11 +137,6 @@ def _tpu(text: str, name: str, size: str, slices: int) -> Accelerator:
             f"with others; give a larger one, such as {name}:"
             f"{'2x4' if tpu.dimensions == 2 else '2x2x2'}"
         )
-    if chips > CHIPS_PER_HOST and not whole and chips % CHIPS_PER_HOST:
-        raise UserError(
-            f"--accelerator {text}: {chips} chips do not fill hosts of "
-            f"{CHIPS_PER_HOST} chips; give {EXAMPLES}"
-        )
     return Accelerator(
         kind="tpu",
         name=name,
@@ -137,3 +146,14 @@ def _tpu(text: str, name: str, size: str, slices: int) -> Accelerator:
         gke=tpu.gke,
         sky=f"{tpu.sky}-{chips * tpu.cores}",
     )
+
+
+def _comes_as(shape: list[int]) -> bool:
+    """Says whether Google offers slices of a shape."""
+    if "x".join(map(str, shape)) in _FLAT | _DEEP:
+        return True
+    return len(shape) == 3 and sorted(shape) == shape and not any(n % 4 for n in shape)
+
+
+def _volume(size: str) -> int:
+    return math.prod(int(n) for n in size.split("x"))

@@ -45,7 +45,7 @@ class Launch:
 
     Attributes:
       accelerator: what each node has.
-      config: config file and method, e.g. "configs/xlsr.py:mldg"; "" for an image.
+      config: preset or config file, and method, e.g. "xlsr:mldg"; "" for an image.
       workdir: the run folder: an absolute path, or a bucket's URL.
       data_dir: folder of the prepared corpora: likewise.
       overrides: values of ``--set``.
@@ -87,6 +87,11 @@ class Launch:
     def hosts(self) -> int:
         """Hosts of a slice, or all nodes."""
         return self.accelerator.hosts * self.nodes
+
+    @property
+    def devices(self) -> int:
+        """JAX devices of all processes; a node without an accelerator is one."""
+        return self.hosts * self.slices * max(self.accelerator.per_host, 1)
 
 
 def render(target: str, launch: Launch) -> str:
@@ -221,10 +226,10 @@ def _selector(launch: Launch) -> dict[str, str]:
 
 def _check(target: str, launch: Launch) -> None:
     """Checks that a target can run a launch; raises ``UserError``."""
-    if not re.fullmatch(r"[^\s:]+\.py(:[\w,.-]+)?", launch.config):
+    if not re.fullmatch(r"[^\s:]+(:[\w,.-]+)?", launch.config):
         raise UserError(
-            f"--config {launch.config!r}: give FILE.py:METHOD, e.g. "
-            "configs/xlsr.py:mldg, with a path inside the checkout"
+            f"--config {launch.config!r}: give a preset or a file in the checkout, and "
+            "a method, e.g. xlsr:mldg or configs/my_config.py:mldg"
         )
     # The pods' names, NAME-train-0-0-xxxxx, are limited to 63 characters.
     if not re.fullmatch(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", launch.name):

@@ -178,7 +178,7 @@ def test_images_are_of_their_hardware_and_not_of_root(accelerator, extra):
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
-        ("jobset", {"config": "xlsr"}, "give FILE.py:METHOD"),
+        ("jobset", {"config": "x y:mldg"}, "give a preset or a file"),
         ("jobset", {"name": "My_job"}, "--name 'My_job'"),
         ("jobset", {"name": "x" * 41}, "at most 40"),
         ("jobset", {"workdir": "runs/x"}, "--workdir 'runs/x': on other machines"),
@@ -200,3 +200,9 @@ def test_tpus_have_their_own_number_of_hosts():
         manifests.render("skypilot", launch("v5e:4x4", 2))
     with pytest.raises(UserError, match="not scheduled by SLURM"):
         manifests.render("slurm", launch("v5e:2x4", **DISK))
+
+
+def test_the_image_gets_all_that_its_package_is_built_from():
+    text = manifests.render("dockerfile", manifests.Launch(parse("cpu")))
+    (copied,) = (x for x in text.splitlines() if x.startswith("COPY setup.cfg"))
+    assert "setup.py" in copied.split()  # adds the presets, which --config names

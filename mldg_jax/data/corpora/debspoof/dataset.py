@@ -1,6 +1,8 @@
 """The TensorFlow Datasets builder of DebSpoof: rendered utterances in, records out."""
 
+import contextlib
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Sequence
@@ -177,7 +179,8 @@ def prepare(data_dir: Path, size: str) -> DebSpoof:
     tfds.disable_progress_bar()
     builder = DebSpoof(config=size, data_dir=str(data_dir), file_format="array_record")
     builder.plan(build_folder(data_dir, size))
-    builder.download_and_prepare(file_format="array_record")
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS speaks of downloads
+        builder.download_and_prepare(file_format="array_record")
     shutil.rmtree(builder.shard_folder)
     return builder
 

@@ -4,7 +4,9 @@ Every step writes to a temporary name and then renames, so a killed run leaves c
 files or none, and a second run has nothing to do.
 """
 
+import logging
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +15,8 @@ from pathlib import Path
 
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpora.debspoof import sdists
+
+_log = logging.getLogger(__name__)
 
 ENGINE_PACKAGES = (
     "espeak-ng",
@@ -215,7 +219,21 @@ def fetch_packages(packages: Sequence[str], cache: Path) -> dict[str, str]:
     return versions
 
 
+def _announce(packages: Sequence[str]) -> None:
+    """Says what is about to be downloaded: apt itself is silent, for up to minutes."""
+    answer = _apt(["download", "--print-uris", *packages])
+    # lines of 'URI' FILE BYTES HASH
+    sizes = re.findall(r"^'\S+' \S+ (\d+)", answer.stdout, re.MULTILINE)
+    total = sum(map(int, sizes))
+    _log.info(
+        "downloading %d Debian packages%s with human recordings, once",
+        len(packages),
+        f" ({total / 1e6:,.0f} MB)" if total else "",
+    )
+
+
 def _download_debs(packages: Sequence[str], debs: Path) -> None:
+    _announce(packages)
     with tempfile.TemporaryDirectory(dir=debs) as folder:
         # Keeps apt from switching to its own user, which may not write to this folder
         arguments = ["download", "-o", "APT::Sandbox::User=root", *packages]

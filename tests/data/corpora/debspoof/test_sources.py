@@ -1,5 +1,6 @@
 import hashlib
 import io
+import subprocess
 import tarfile
 from dataclasses import replace
 
@@ -82,3 +83,12 @@ def test_missing_packages_keep_their_order(monkeypatch):
     missing = sources.missing_apt_packages("small")
     assert sources.missing_apt_packages("quick") == []  # it needs no root
     assert missing == [n for n in sources.ENGINE_PACKAGES if n != "flite"]
+
+
+def test_a_download_is_announced_with_its_size(monkeypatch, caplog):
+    lines = "'http://m/a.deb' a.deb 1500000 SHA256:0\n'http://m/b.deb' b 500000 x\n"
+    answer = subprocess.CompletedProcess([], 0, lines, "")
+    monkeypatch.setattr(sources, "_apt", lambda *_, **__: answer)
+    with caplog.at_level("INFO", logger=sources.__name__):
+        sources._announce(["a", "b"])
+    assert "downloading 2 Debian packages (2 MB)" in caplog.text
