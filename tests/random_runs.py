@@ -31,6 +31,9 @@ FRONTENDS = {
         **CONVOLUTIONS,
         **SHAPE,
     },
+    "hubert": {"kind": "hubert", **CONVOLUTIONS, **SHAPE},
+    "unispeech-sat": {"kind": "unispeech_sat", **CONVOLUTIONS, **SHAPE},
+    "wavlm": {"kind": "wavlm", "buckets": 16, **CONVOLUTIONS, **SHAPE},
 }
 HEADS = {
     "pooling": {"kind": "pooling", "dim": 16},

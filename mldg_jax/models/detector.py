@@ -12,12 +12,11 @@ from mldg_jax import lora
 from mldg_jax.common import own_code
 from mldg_jax.common.config import ComputeSection, ModelSection
 from mldg_jax.common.errors import UserError
+from mldg_jax.models import front_ends
 from mldg_jax.models.aasist import AASISTHead
 from mldg_jax.models.pooling import PoolingHead
-from mldg_jax.models.wav2vec2 import Wav2Vec2
-from mldg_jax.models.whisper import WhisperEncoder
 
-FRONTENDS = {"whisper": WhisperEncoder, "wav2vec2": Wav2Vec2}
+FRONTENDS = {name: kind.module for name, kind in front_ends.KINDS.items()}
 HEADS = {"pooling": PoolingHead, "aasist": AASISTHead}
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}  # None: the parameters' dtype
 
