@@ -5,7 +5,14 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 
-from mldg_jax.models import hubert, unispeech_sat, wav2vec2, wavlm, whisper
+from mldg_jax.models import (
+    hubert,
+    unispeech_sat,
+    wav2vec2,
+    wav2vec2_bert,
+    wavlm,
+    whisper,
+)
 
 
 class FrontEnd(NamedTuple):
@@ -48,6 +55,9 @@ KINDS = {
     "wavlm": _whole(wavlm.WavLM, wavlm, "WavLMModel"),
     "unispeech_sat": _whole(
         unispeech_sat.UniSpeechSAT, unispeech_sat, "UniSpeechSatModel"
+    ),
+    "wav2vec2_bert": _whole(
+        wav2vec2_bert.Wav2Vec2Bert, wav2vec2_bert, "Wav2Vec2BertModel"
     ),
 }
 # Those whose attention in transformers reads the weights of its projections and never

@@ -88,3 +88,59 @@ def distance_buckets(frames: int, count: int, max_distance: int) -> np.ndarray:
     far = np.minimum(exact + ratio.astype(np.int64), half - 1)
     bucket = np.where(distance < exact, distance, far) + half * (offset > 0)
     return bucket.astype(np.int32)
+
+
+class ShawAttention(SelfAttention):
+    """Self-attention with a key for each distance (Shaw et al. 2018, arXiv 1803.02155).
+
+    Attributes:
+      left, right: largest distance of an earlier and of a later key; those further away
+        share a key.
+    """
+
+    left: int = 64
+    right: int = 8
+
+    def _position_scores(
+        self, x: jax.Array, batch: int, positions: jax.Array | None
+    ) -> PositionScores:
+        shape = (self.left + self.right + 1, x.shape[-1] // self.heads)
+        keys = self.param("distances", nn.initializers.normal(1.0), shape)
+
+        def scores(query: jax.Array) -> jax.Array:
+            wide = jnp.promote_types(query.dtype, jnp.float32)
+            y = jnp.einsum(
+                "bqd,rd->bqr",
+                query,
+                keys.astype(query.dtype),
+                preferred_element_type=wide,
+            )
+            return by_distance(y, self.left, self.right)
+
+        return scores
+
+
+def by_distance(scores: jax.Array, left: int, right: int) -> jax.Array:
+    """Spreads scores by distance over the pairs of frames.
+
+    By padding and reshaping: the gradient of a lookup would be a scatter.
+
+    Args:
+      scores: (batch, frames, left + right + 1), the last axis by the distance of the
+        key from the query, −left … right.
+      left, right: keys further away have the score of the last distance.
+
+    Returns:
+      (batch, frames, frames), by query and key.
+    """
+    batch, frames, _ = scores.shape
+    far = frames - 1
+    first, last = min(left, far), min(right, far)
+    near = scores[:, :, left - first : left + last + 1]
+    edges = [(0, 0), (0, 0), (far - first, far - last)]
+    every = jnp.pad(near, edges, mode="edge")  # distances −far … far
+    # Row q starts at distance −q. In memory a row of 2 · frames − 1 begins one later in
+    # each row than the one before, if every row has one more element.
+    every = jnp.pad(every, [(0, 0), (0, 0), (0, 1)]).reshape(batch, -1)
+    every = every[:, far : far + frames * (2 * frames - 1)]
+    return every.reshape(batch, frames, 2 * frames - 1)[:, :, :frames]

@@ -31,7 +31,7 @@ CASES = [
     ("base", "pooling", True),
     ("hubert", "pooling", False),
     ("unispeech-sat", "pooling", False),
-    ("wavlm", "aasist", False),
+    ("wavlm", "pooling", True),
 ]
 
 

@@ -104,25 +104,29 @@ def states_of(model: Any, waveform: Tensor) -> tuple[Tensor, list[Tensor]]:
 class Wav2Vec2Frontend(Wav2Vec2Model):
     """wav2vec 2.0, see ``states_of``."""
 
-    forward = states_of
+    def forward(self, waveform: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return states_of(self, waveform)
 
 
 class HubertFrontend(HubertModel):
     """HuBERT, see ``states_of``."""
 
-    forward = states_of
+    def forward(self, waveform: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return states_of(self, waveform)
 
 
 class UniSpeechSatFrontend(UniSpeechSatModel):
     """UniSpeech-SAT, see ``states_of``."""
 
-    forward = states_of
+    def forward(self, waveform: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return states_of(self, waveform)
 
 
 class WavLMFrontend(WavLMModel):
     """WavLM, see ``states_of``."""
 
-    forward = states_of
+    def forward(self, waveform: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return states_of(self, waveform)
 
 
 FRONTENDS: Any = {

@@ -6,6 +6,7 @@ from mldg_jax.models.pretrained.key_tables import (
     WAV2VEC2_HF,
     WHISPER_HF,
     linear,
+    norm,
 )
 
 # transformers HubertModel, HubertForCTC, HubertForSequenceClassification.
@@ -69,12 +70,76 @@ WAVLM_UNILM = Table(
     ignored=["label_embs_concat", "final_proj.*"],
 )
 
+# transformers Wav2Vec2BertModel, Wav2Vec2BertForCTC, …
+WAV2VEC2_BERT_HF = Table(
+    [
+        *norm("feature_projection.layer_norm", "projection_norm"),
+        *linear("feature_projection.projection", "projection", "dense"),
+        ("masked_spec_embed", "params/mask_embedding", "same"),
+        *(
+            rule
+            for theirs, ours in [
+                ("linear_q", "query"),
+                ("linear_k", "key"),
+                ("linear_v", "value"),
+                ("linear_out", "out"),
+            ]
+            for rule in linear(
+                f"encoder.layers.{{}}.self_attn.{theirs}",
+                f"layers_{{}}/attention/{ours}",
+                "dense",
+            )
+        ),
+        (
+            "encoder.layers.{}.self_attn.distance_embedding.weight",
+            "params/layers_{}/attention/distances",
+            "same",
+        ),
+        *(
+            rule
+            for theirs, ours in [("ffn1", "first_mlp"), ("ffn2", "mlp")]
+            for layer, end in [("intermediate_dense", "in"), ("output_dense", "out")]
+            for rule in linear(
+                f"encoder.layers.{{}}.{theirs}.{layer}",
+                f"layers_{{}}/{ours}_{end}",
+                "dense",
+            )
+        ),
+        *(
+            rule
+            for theirs, ours in [
+                ("ffn1_layer_norm", "first_mlp_norm"),
+                ("self_attn_layer_norm", "attention_norm"),
+                ("conv_module.layer_norm", "conv_norm"),
+                ("conv_module.depthwise_layer_norm", "taps_norm"),
+                ("ffn2_layer_norm", "mlp_norm"),
+                ("final_layer_norm", "final_norm"),
+            ]
+            for rule in norm(f"encoder.layers.{{}}.{theirs}", f"layers_{{}}/{ours}")
+        ),
+        *(
+            (
+                f"encoder.layers.{{}}.conv_module.{theirs}.weight",
+                f"params/layers_{{}}/{ours}",
+                layout,
+            )
+            for theirs, ours, layout in [
+                ("pointwise_conv1", "conv_in/kernel", "tap"),
+                ("depthwise_conv", "taps", "conv1d"),
+                ("pointwise_conv2", "conv_out/kernel", "tap"),
+            ]
+        ),
+    ],
+    prefixes=["wav2vec2_bert."],
+)
+
 HF = {
     "whisper": WHISPER_HF,
     "wav2vec2": WAV2VEC2_HF,
     "hubert": HUBERT_HF,
     "wavlm": WAVLM_HF,
     "unispeech_sat": UNISPEECH_SAT_HF,
+    "wav2vec2_bert": WAV2VEC2_BERT_HF,
 }
 # Front-ends whose authors published files of their own.
 FAIRSEQ = {
