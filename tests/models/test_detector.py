@@ -143,7 +143,7 @@ def test_the_papers_recipe_trains_and_scores(method, tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("model.frontend.kind=hubert", "kind is 'hubert'; it must be one of whisper"),
+        ("model.frontend.kind=hubret", "kind is 'hubret'; it must be one of whisper"),
         ("model.head.kind=mlp", "kind is 'mlp'; it must be one of pooling, aasist"),
         ("model.lora.targets=[q]", r"targets is \('q',\); choose from query"),
         ("model.weights=no/such/folder", "neither a file nor a folder"),

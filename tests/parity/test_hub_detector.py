@@ -171,11 +171,12 @@ def test_peft_both_ways(tmp_path, frontend, head):
         model, str(out), subfolder="adapters"
     ).eval()
     ours = our_scores(run, waveforms)
-    read = adapted
+    read, bound = adapted, {"atol": 1e-5}
     if frontend == "wavlm":  # as the README says
+        bound["rtol"] = 5e-6  # its scores are near 10
         assert "model = model.merge_and_unload()" in (out / "README.md").read_text()
         read = copy.deepcopy(adapted).merge_and_unload()
-    np.testing.assert_allclose(torch_scores(read, waveforms), ours, atol=1e-5)
+    np.testing.assert_allclose(torch_scores(read, waveforms), ours, **bound)
     assert np.abs(before - ours).max() > 1e-2
 
     # and back, from the files that peft writes after training further
@@ -196,7 +197,7 @@ def test_peft_both_ways(tmp_path, frontend, head):
     detector = parts.scorer()._replace(variables=variables)
     trained = [detector.score(x, 16_000) for x in waveforms]
     read = adapted.merge_and_unload() if frontend == "wavlm" else adapted
-    np.testing.assert_allclose(torch_scores(read, waveforms), trained, atol=1e-5)
+    np.testing.assert_allclose(torch_scores(read, waveforms), trained, **bound)
     assert np.abs(trained - ours).max() > 1e-3
 
 
