@@ -209,6 +209,7 @@ def _config(
         "frontend": front_ends.KINDS[kind].to_hf(detector.frontend),
         "normalize": getattr(detector.frontend, "normalize", False),
         "head": head,
+        "read": list(detector.read),
         "window": config.crop_samples,
         "calibration": calibration._asdict() if calibration else None,
         RUN: to_dict(config),

@@ -25,7 +25,7 @@ def kaldi_filters(mels: int) -> np.ndarray:
       mels: number of mel bands, from 20 Hz to 8 kHz.
 
     Returns:
-      (FFT / 2 + 1, mels) float32.
+      (FFT / 2 + 1, mels) float64.
     """
 
     def mel(hertz):
@@ -38,7 +38,7 @@ def kaldi_filters(mels: int) -> np.ndarray:
         (bins - lower) / (centre - lower),
         (upper - bins) / (upper - centre),
     )
-    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+    return np.maximum(0.0, np.minimum(rising, falling))
 
 
 def fbank_count(samples: Any) -> Any:
@@ -92,5 +92,6 @@ def _fbank(waveform: jax.Array, mels: int) -> jax.Array:
     spectrum = jnp.fft.rfft(windows, FFT)
     power = spectrum.real**2 + spectrum.imag**2
     # Full precision on TPU too: the spectrogram is a measurement, not a layer.
-    mel = jnp.matmul(power, kaldi_filters(mels), precision="highest")
+    filters = kaldi_filters(mels).astype(power.dtype)
+    mel = jnp.matmul(power, filters, precision="highest")
     return jnp.log(jnp.maximum(mel, FLOOR))

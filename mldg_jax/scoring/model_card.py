@@ -17,16 +17,13 @@ from mldg_jax.common import files, run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_json, visible
+from mldg_jax.models.licences import LICENCES
 from mldg_jax.scoring.calibration import Calibration, calibration_of
 from mldg_jax.scoring.calibration_trials import trials_in_words
 from mldg_jax.scoring.outcome import System
 
 CARD = "MODEL_CARD.md"
 EVALUATIONS = "evaluations.json"
-LICENCES = {  # of the front-ends' weights, where known
-    "whisper-tiny.en": "mit",
-    "facebook/wav2vec2-xls-r-300m": "apache-2.0",
-}
 NAMES = {"eer": "EER", "min_dcf": "minDCF", "act_dcf": "actDCF", "cllr": "Cllr"}
 
 

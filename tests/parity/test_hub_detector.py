@@ -29,6 +29,7 @@ CASES = [
     ("whisper", "pooling", True),
     ("xls-r", "aasist", False),
     ("base", "pooling", True),
+    ("chosen layers", "pooling", True),
     ("hubert", "pooling", False),
     ("unispeech-sat", "pooling", False),
     ("wavlm", "pooling", True),

@@ -41,6 +41,7 @@ class MldgConfig(PretrainedConfig):
       frontend: config of the encoder, as ``transformers`` writes it.
       normalize: whether every window is standardised first.
       head: ``kind`` (pooling or aasist) and its attributes.
+      read: the states that the pooling head takes, by number; empty for all.
       window: length of a window in samples at 16 kHz.
       calibration: ``scale`` and ``offset`` that map scores to log-likelihood ratios;
         None if the detector is not calibrated.
@@ -54,6 +55,7 @@ class MldgConfig(PretrainedConfig):
         frontend: dict[str, Any] | None = None,
         normalize: bool = False,
         head: dict[str, Any] | None = None,
+        read: list[int] | None = None,
         window: int = 64_600,
         calibration: dict[str, Any] | None = None,
         mldg: dict[str, Any] | None = None,
@@ -62,6 +64,7 @@ class MldgConfig(PretrainedConfig):
         self.frontend = frontend or {"model_type": "whisper"}
         self.normalize = normalize
         self.head = head or {"kind": "pooling"}
+        self.read = read or []
         self.window = window
         self.calibration = calibration
         self.mldg = mldg or {}
@@ -182,7 +185,7 @@ class MldgForAudioClassification(PreTrainedModel):
         self.frontend = encoder(options(**frontend))
         width = self.frontend.config.hidden_size
         if head.pop("kind") == "pooling":
-            states = self.frontend.config.num_hidden_layers + 1
+            states = len(config.read) or self.frontend.config.num_hidden_layers + 1
             self.head = StatesPooling(states, width, **head)
         else:
             self.head = SpectroTemporalGraph(width, **head)
@@ -223,4 +226,7 @@ class MldgForAudioClassification(PreTrainedModel):
             windows = windows - windows.mean(1, keepdim=True)
             power = windows.square().mean(1, keepdim=True)
             windows = windows / (power + 1e-7).sqrt()
-        return self.head(*self.frontend(windows))
+        output, states = self.frontend(windows)
+        if self.config.read:
+            states = [states[i] for i in self.config.read]
+        return self.head(output, states)

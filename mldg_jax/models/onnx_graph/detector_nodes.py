@@ -86,6 +86,7 @@ def _detector(
     head_stats = stats.get("head", {})
     with graph.scope("head"):
         if isinstance(module.head, PoolingHead):
+            hidden = module.chosen(hidden)
             return pooling(graph, params["head"], head_stats, hidden)
         if isinstance(module.head, AASISTHead):
             return aasist_head(

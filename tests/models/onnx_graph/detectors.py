@@ -42,6 +42,7 @@ BASE = {"extractor_norm": "group", "conv_bias": False, "pre_norm": False}
 DETECTORS = {
     "whisper-pooling": Detector(whisper(), PoolingHead(10)),
     "whisper-aasist": Detector(whisper(), AASISTHead(24, (3, 4))),
+    "chosen layers": Detector(whisper(), PoolingHead(10), (0, 2)),
     "xlsr-aasist": Detector(wav2vec2(), AASISTHead(24, (3, 4))),
     "xlsr-pooling": Detector(wav2vec2(scan=True), PoolingHead(10)),
     "normalize": Detector(wav2vec2(normalize=True), AASISTHead(21, (4, 4, 5))),
