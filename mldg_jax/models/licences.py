@@ -1,4 +1,4 @@
-"""Licences of published front-ends, as their pages on the Hugging Face hub state them."""
+"""Licences of published front-ends, from their pages on the Hugging Face hub."""
 
 _APACHE, _BY_SA, _BY_NC = "apache-2.0", "cc-by-sa-3.0", "cc-by-nc-4.0"
 
