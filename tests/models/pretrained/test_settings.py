@@ -169,7 +169,7 @@ def test_cfg_of_wavlm_is_not_below_model(tmp_path):
     settings.check(tmp_path / "WavLM-Large.pt", "wavlm", module, cfg)
     with pytest.raises(UserError, match="max_distance=128 there"):
         settings.check(tmp_path / "x.pt", "wavlm", module, cfg | {"max_distance": 128})
-    tensor = torch_bytes.tensor(torch_bytes.storage("0", 1))
+    tensor = torch_bytes.tensor(torch_bytes.storage("0", 6))
     program = torch_bytes.program(
         torch_bytes.mapping(
             model=torch_bytes.mapping(mask_emb=tensor),
@@ -177,7 +177,7 @@ def test_cfg_of_wavlm_is_not_below_model(tmp_path):
         )
     )
     path = tmp_path / "WavLM.pt"
-    path.write_bytes(torch_bytes.as_zip(program, {"0": np.ones(1, "f4").tobytes()}))
+    path.write_bytes(torch_bytes.as_zip(program, {"0": np.ones(6, "f4").tobytes()}))
     asked = []
     torch_files.read(path, lambda contents: asked.append(contents.settings) or [])
     assert asked == [{"num_buckets": 320}]
