@@ -31,6 +31,11 @@ FRONTENDS = {
         **CONVOLUTIONS,
         **SHAPE,
     },
+    "chosen layers": {"kind": "whisper", "positions": 60, **SHAPE, "layers": (0, 2)},
+    "w2v-bert": {"kind": "wav2vec2_bert", "mels": 6, "taps": 3, **SHAPE},
+    "hubert": {"kind": "hubert", **CONVOLUTIONS, **SHAPE},
+    "unispeech-sat": {"kind": "unispeech_sat", **CONVOLUTIONS, **SHAPE},
+    "wavlm": {"kind": "wavlm", "buckets": 16, **CONVOLUTIONS, **SHAPE},
 }
 HEADS = {
     "pooling": {"kind": "pooling", "dim": 16},

@@ -14,7 +14,8 @@ import numpy as np
 from mldg_jax import lora
 
 FACTORS = {lora.A: "A", lora.B: "B", "kernel": "W"}
-ORDER = ("query", "key", "value", "out", "mlp_in", "mlp_out")
+ORDER = ("query", "key", "value", "out")
+ORDER += ("first_mlp_in", "first_mlp_out", "mlp_in", "mlp_out")
 _PATH = re.compile(rf"frontend/layers_(\d+)/(?:attention/)?(\w+)/({'|'.join(FACTORS)})")
 
 

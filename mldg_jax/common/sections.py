@@ -76,8 +76,10 @@ class ModelSection:
     Attributes:
       weights: weights of the front-end: a name on the Hugging Face hub, a folder, a
         file, "whisper-tiny.en" or "random".
-      frontend: ``kind`` (whisper, wav2vec2, or PACKAGE.MODULE:NAME of your own, see
-        docs/extend.md) and attributes of its module.
+      frontend: ``kind`` (whisper, wav2vec2, hubert, wavlm, unispeech_sat,
+        wav2vec2_bert, or PACKAGE.MODULE:NAME of your own, see docs/extend.md) and
+        attributes of its module. ``layers`` is the number of layers to compute, or a
+        list of those that the head reads, 0 for the input of the first.
       head: ``kind`` (pooling, aasist, or one of your own) and attributes of its module.
       lora: the adapters.
       full: train every parameter of the front-end; requires ``lora.rank`` 0.

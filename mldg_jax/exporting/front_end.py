@@ -10,8 +10,8 @@ import flax.linen as nn
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.exporting import output_folder
-from mldg_jax.models import wav2vec2, whisper
-from mldg_jax.models.pretrained import key_tables, torch_export
+from mldg_jax.models import front_ends
+from mldg_jax.models.pretrained import encoder_tables, torch_export
 from mldg_jax.models.pretrained.whisper_tiny import HUB_NAME, WHISPER_TINY_EN
 from mldg_jax.scoring.scorer import load_parameters
 
@@ -23,15 +23,6 @@ _FILES = {
 _TITLES = {
     "peft": "# The LoRA adapters of a speech deepfake detector",
     "merged": "# The front-end, adapters merged of a speech deepfake detector",
-}
-_TABLES = {"wav2vec2": key_tables.WAV2VEC2_HF, "whisper": key_tables.WHISPER_HF}
-_CONFIGS = {"wav2vec2": wav2vec2.to_hf, "whisper": whisper.to_hf}
-# The class that AutoModel gives for the base model, and the encoder in it. Adapters
-# that peft does not find in a model are passed over with no more than a warning.
-_WHOLE = {"wav2vec2": ("Wav2Vec2Model", ""), "whisper": ("WhisperModel", "encoder.")}
-_ENCODERS = {
-    "wav2vec2": ("transformers", "Wav2Vec2Model"),
-    "whisper": ("transformers.models.whisper.modeling_whisper", "WhisperEncoder"),
 }
 
 
@@ -57,10 +48,11 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
     parts = load_parameters(run)
     model = parts.config.model
     kind, options, tuned = model.frontend["kind"], model.lora, model.full
-    if kind not in _TABLES:
+    if kind not in front_ends.KINDS:
         raise UserError(
             f"{run} has a front-end of its own ({kind}), for which there is no class "
-            "elsewhere to export to; only whisper and wav2vec2 can be exported"
+            f"elsewhere to export to; only {', '.join(front_ends.KINDS)} can be "
+            "exported"
         )
     if not options.rank and not (tuned and form == "merged"):
         other = ", and its front-end is the pretrained one: nothing to export"
@@ -78,34 +70,37 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
     if form == "peft":
         torch_export.peft(
             parts.trainable["frontend"],
-            _TABLES[kind],
+            encoder_tables.HF[kind],
             rank=options.rank,
             alpha=options.alpha,
             base_model=base,
             folder=folder,
             use_rslora=options.rank_stabilised,
-            prefix=_WHOLE[kind][1],
+            # peft passes over adapters that it does not find in the model
+            prefix=front_ends.KINDS[kind].encoder,
         )
     else:
         merged = {"params": parts.merged_frontend()}
-        hf_config = _CONFIGS[kind](parts.detector.frontend)
-        torch_export.hf(merged, _TABLES[kind], hf_config, folder)
+        hf_config = front_ends.KINDS[kind].to_hf(parts.detector.frontend)
+        torch_export.hf(merged, encoder_tables.HF[kind], hf_config, folder)
     return code
 
 
 def _peft_code(kind: str, base: str, folder: str | Path) -> str:
-    cls, encoder = _WHOLE[kind]
+    cls, encoder = front_ends.KINDS[kind].whole, front_ends.KINDS[kind].encoder
+    reads = kind in front_ends.READS_WEIGHTS
     lines = [
         "import peft, transformers",
         f"model = transformers.{cls}.from_pretrained({base!r})",
         f"model = peft.PeftModel.from_pretrained(model, {str(folder)!r})",
         *([f"encoder = model.{encoder}"[:-1]] if encoder else []),
+        *(["model = model.merge_and_unload()"] if reads else []),
     ]
     return "\n".join(lines)
 
 
 def _merged_code(kind: str, folder: str | Path) -> str:
-    package, cls = _ENCODERS[kind]
+    package, cls = front_ends.KINDS[kind].alone
     return (
         f"from {package} import {cls}\nencoder = {cls}.from_pretrained({str(folder)!r})"
     )
@@ -131,6 +126,11 @@ def _readme(config: Config, frontend: nn.Module, code: str, form: str) -> str:
         traps = (
             f"Input: 16 kHz, {standard}standardised (`do_normalize` of the feature "
             f"extractor); the detector was trained on {seconds:.2f} s."
+        )
+    if form == "peft" and config.model.frontend["kind"] in front_ends.READS_WEIGHTS:
+        traps += (
+            " Until they are merged, the adapters have no effect on the attention: its "
+            "class reads the weights of the projections and does not call them."
         )
     return (
         f"{_TITLES[form]}\n\n"

@@ -7,13 +7,13 @@ import yaml
 
 from mldg_jax.common import run_folder
 from mldg_jax.common.config import Config
+from mldg_jax.models import front_ends
 from mldg_jax.scoring import model_card
 from mldg_jax.scoring.calibration import Calibration
 from mldg_jax.scoring.model_card import CardEvaluation
 
 MARK = "---\n# Written by mldg export --format hub."  # a comment in the YAML heading
 _TAGS = ("transformers", "safetensors", "custom_code", "speech", "deepfake-detection")
-_ENCODERS = {"whisper": ("WhisperModel", ".encoder"), "wav2vec2": ("Wav2Vec2Model", "")}
 
 
 def render(
@@ -175,7 +175,13 @@ same. No code of this folder is executed.
     )
     if not has_adapters:
         return text
-    cls, attribute = _ENCODERS[config.model.frontend["kind"]]
+    encoder = front_ends.KINDS[config.model.frontend["kind"]]
+    merge = ""
+    if config.model.frontend["kind"] in front_ends.READS_WEIGHTS:
+        merge = (
+            "\n# Its attention reads weights and calls no layer: until adapters are "
+            "merged,\n# they have no effect on it.\nmodel = model.merge_and_unload()"
+        )
     return f"""{text}
 
 ## Adapters
@@ -190,7 +196,7 @@ from transformers import AutoConfig, AutoModelForAudioClassification
 name = "ORG/NAME"
 config = AutoConfig.from_pretrained(name, trust_remote_code=True)
 model = AutoModelForAudioClassification.from_config(config, trust_remote_code=True)
-base = transformers.{cls}.from_pretrained({base or "PRETRAINED"!r})
-model.load_base(base{attribute})
-model = peft.PeftModel.from_pretrained(model, name, subfolder="adapters")
+base = transformers.{encoder.whole}.from_pretrained({base or "PRETRAINED"!r})
+model.load_base({f"base.{encoder.encoder}"[:-1]})
+model = peft.PeftModel.from_pretrained(model, name, subfolder="adapters"){merge}
 ```"""

@@ -18,12 +18,13 @@ from safetensors.numpy import save_file
 
 from mldg_jax.common.config import Config
 from mldg_jax.common.config_values import to_dict
+from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import replacing, write_text, writing
 from mldg_jax.common.provenance import fingerprint
 from mldg_jax.common.run_folder import CONFIG, HUB_MODEL
 from mldg_jax.data.mixdown import SAMPLE_RATE
 from mldg_jax.exporting import hub_card, onnx_detector, output_folder
-from mldg_jax.models import wav2vec2, whisper
+from mldg_jax.models import front_ends
 from mldg_jax.models.aasist import AASISTHead
 from mldg_jax.models.pretrained import hub, torch_export, torch_state
 from mldg_jax.models.pretrained.whisper_tiny import HUB_NAME, WHISPER_TINY_EN
@@ -35,8 +36,9 @@ WEIGHTS, PREPROCESSOR = "model.safetensors", "preprocessor_config.json"
 ADAPTERS, ONNX = "adapters", "onnx"
 MODULES = ("modeling_mldg.py", "heads_mldg.py")
 LABELS = ("spoof", "bonafide")  # of the columns of the logits
+# The front-ends of hub_folder/modeling_mldg.py.
+FRONTENDS = ("whisper", "wav2vec2", "hubert", "wavlm", "unispeech_sat")
 _FILES = (CONFIG, WEIGHTS, PREPROCESSOR, *MODULES, ADAPTERS, ONNX)
-_TO_HF = {"wav2vec2": wav2vec2.to_hf, "whisper": whisper.to_hf}
 
 
 def export_run(
@@ -60,11 +62,18 @@ def export_run(
       The lines of Python that score a recording, and how to publish the folder.
 
     Raises:
-      UserError: the run does not exist or is not finished, the folder cannot be written
-        to, is a run folder or has a file that an export of this form did not write, or
-        the scores of the ONNX model differ from JAX's.
+      UserError: the run does not exist, is not finished or has a front-end that this
+        form does not know; the folder cannot be written to, is a run folder or has a
+        file that an export of this form did not write; or the scores of the ONNX model
+        differ from JAX's.
     """
     parts = load_parameters(run)
+    kind = parts.config.model.frontend["kind"]
+    if kind not in FRONTENDS:
+        raise UserError(
+            f"{run} has the front-end {kind}, which --format hub cannot export; it can "
+            f"export {', '.join(FRONTENDS)}"
+        )
     calibration = calibration_of(run)
     base = base_name(parts.config.model.weights)
     config = _public(parts.config, base)
@@ -181,6 +190,7 @@ def _config(
     config: Config, detector: Any, calibration: Calibration | None
 ) -> dict[str, Any]:
     """Returns the content of config.json."""
+    kind = config.model.frontend["kind"]
     head: dict[str, Any] = {"kind": config.model.head["kind"], "dim": detector.head.dim}
     if isinstance(detector.head, AASISTHead):
         head["channels"] = list(detector.head.channels)
@@ -196,9 +206,10 @@ def _config(
         "id2label": {str(i): label for i, label in enumerate(LABELS)},
         "label2id": {label: i for i, label in enumerate(LABELS)},
         "dtype": "float32",
-        "frontend": _TO_HF[config.model.frontend["kind"]](detector.frontend),
+        "frontend": front_ends.KINDS[kind].to_hf(detector.frontend),
         "normalize": getattr(detector.frontend, "normalize", False),
         "head": head,
+        "read": list(detector.read),
         "window": config.crop_samples,
         "calibration": calibration._asdict() if calibration else None,
         RUN: to_dict(config),

@@ -9,17 +9,12 @@ from typing import Any
 from mldg_jax.common import run_folder
 from mldg_jax.common.config_values import to_dict
 from mldg_jax.data.audio import SAMPLE_RATE
+from mldg_jax.models.licences import LICENCES, NOTICES
 from mldg_jax.models.pretrained import RANDOM
-from mldg_jax.models.pretrained.whisper_tiny import WHISPER_TINY_EN
-from mldg_jax.scoring.model_card import LICENCES
 from mldg_jax.scoring.scorer import Scorer
 
 FORMAT = "1"  # raised when a reader of format 1 would misread a file
 POLARITY = "higher is bona fide"
-NOTICES = {  # who made the front-end's weights, where known
-    WHISPER_TINY_EN: "Whisper tiny.en, Copyright (c) 2022 OpenAI, MIT License",
-    "facebook/wav2vec2-xls-r-300m": "XLS-R 300M, Meta AI, Apache License 2.0",
-}
 
 
 def describe(scorer: Scorer, run: str | Path | None = None) -> dict[str, str]:

@@ -4,21 +4,22 @@ from typing import Any
 
 import flax.linen as nn
 
-from mldg_jax.models import aasist, wav2vec2, whisper
+from mldg_jax.models import aasist, front_ends
 
-KINDS = ("wav2vec2", "whisper", "aasist", "ssl_aasist")
+KINDS = (*front_ends.KINDS, "aasist", "ssl_aasist")
 
 
 def build(kind: str, config: Any = None) -> nn.Module:
     """Builds a model by name.
 
     Args:
-      kind: "wav2vec2" or "whisper", (batch, samples) → frames (batch, frames, dim);
-        "aasist", (batch, samples) → logits (batch, 2); "ssl_aasist", frames (batch,
-        frames, 1024) → logits. Column 1 of the logits is bona fide.
-      config: a ``transformers`` config or its dictionary (wav2vec2, whisper), the
-        official AASIST ``model_config`` dictionary (aasist), or the attributes of our
-        module. None gives XLS-R 300M, Whisper tiny.en, AASIST or the paper's back-end.
+      kind: a front-end of ``front_ends.KINDS``, (batch, samples) → frames (batch,
+        frames, dim); "aasist", (batch, samples) → logits (batch, 2); "ssl_aasist",
+        frames (batch, frames, 1024) → logits. Column 1 of the logits is bona fide.
+      config: a ``transformers`` config or its dictionary (front-ends), the official
+        AASIST ``model_config`` dictionary (aasist), or the attributes of our module.
+        None gives the default of the module: XLS-R 300M for "wav2vec2", Whisper tiny.en
+        for "whisper", AASIST, or the paper's back-end.
 
     Returns:
       The module, without parameters.
@@ -29,12 +30,8 @@ def build(kind: str, config: Any = None) -> nn.Module:
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
     config = dict(config.to_dict() if hasattr(config, "to_dict") else config or {})
-    if kind == "wav2vec2":
-        foreign = {"model_type", "hidden_size", "num_hidden_layers"} & config.keys()
-        return wav2vec2.Wav2Vec2(**wav2vec2.from_hf(config) if foreign else config)
-    if kind == "whisper":
-        foreign = {"model_type", "d_model", "encoder_layers"} & config.keys()
-        return whisper.WhisperEncoder(**whisper.from_hf(config) if foreign else config)
+    if kind in front_ends.KINDS:
+        return front_ends.build(kind, config)
     if kind == "aasist":
         foreign = {"architecture", "gat_dims"} & config.keys()
         return aasist.AASIST(**aasist.from_official(config) if foreign else config)

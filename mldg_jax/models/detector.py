@@ -1,7 +1,7 @@
 """The detector: a front-end and a back-end; see ``split`` for what is trained."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import flax.linen as nn
@@ -12,12 +12,11 @@ from mldg_jax import lora
 from mldg_jax.common import own_code
 from mldg_jax.common.config import ComputeSection, ModelSection
 from mldg_jax.common.errors import UserError
+from mldg_jax.models import front_ends
 from mldg_jax.models.aasist import AASISTHead
 from mldg_jax.models.pooling import PoolingHead
-from mldg_jax.models.wav2vec2 import Wav2Vec2
-from mldg_jax.models.whisper import WhisperEncoder
 
-FRONTENDS = {"whisper": WhisperEncoder, "wav2vec2": Wav2Vec2}
+FRONTENDS = {name: kind.module for name, kind in front_ends.KINDS.items()}
 HEADS = {"pooling": PoolingHead, "aasist": AASISTHead}
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}  # None: the parameters' dtype
 
@@ -27,12 +26,15 @@ class Detector(nn.Module):
 
     Attributes:
       frontend: a front-end, (batch, samples) → frames (batch, frames, dim).
-      head: a back-end; one with ``takes_layers`` takes the hidden states of every
-        layer, the others take the front-end's output.
+      head: a back-end; one with ``takes_layers`` takes hidden states, the others take
+        the front-end's output.
+      read: the hidden states that such a head takes, by their index in ``layers``; all
+        if empty.
     """
 
     frontend: nn.Module
     head: nn.Module
+    read: tuple[int, ...] = ()
 
     def __call__(self, waveform: jax.Array, train: bool = False) -> jax.Array:
         """Maps (batch, samples) at 16 kHz to (batch, 2) logits, column 1 bona fide.
@@ -50,10 +52,10 @@ class Detector(nn.Module):
 
         Returns:
           (batch, frames, dim), at least float32; for a head with ``takes_layers`` a
-          list of such arrays, see ``layers``.
+          list of such arrays: ``read`` of ``layers``.
         """
         if getattr(self.head, "takes_layers", False):
-            return self.layers(waveform, train)
+            return self.chosen(self.layers(waveform, train))
         return _at_least_float32(self.frontend(waveform, train=train))
 
     def layers(self, waveform: jax.Array, train: bool = False) -> list[jax.Array]:
@@ -68,6 +70,17 @@ class Detector(nn.Module):
         """
         outputs = self.frontend(waveform, train=train, hidden_states=True)
         return _at_least_float32(outputs[1])
+
+    def chosen(self, states: Sequence[Any]) -> list[Any]:
+        """Returns the hidden states that the head takes.
+
+        Args:
+          states: a value for each hidden state, in the order of ``layers``.
+
+        Returns:
+          Those of ``read``.
+        """
+        return [states[i] for i in self.read] if self.read else list(states)
 
     def classify(self, features: Any, train: bool = False) -> jax.Array:
         """Maps the head's input to logits.
@@ -132,13 +145,34 @@ def create_detector(
             "scan": "compute.scan is true" * compute.scan,
         },
     )
-    layers = frontend.get("layers", 1)
-    if isinstance(layers, int) and layers < 1:
-        raise UserError(f"model.frontend.layers is {layers}; it must be at least 1")
+    read = _read(frontend.get("layers"), head_class, config.head["kind"])
+    if read:
+        frontend["layers"] = max(read)
     head = _attributes("head", head_class, config.head)
     if "axis_name" in head_class.__dataclass_fields__:
         head["axis_name"] = axis_name
-    return Detector(frontend_class(**frontend), head_class(**head))
+    return Detector(frontend_class(**frontend), head_class(**head), read)
+
+
+def _read(layers: Any, head: type, kind: str) -> tuple[int, ...]:
+    """Returns the hidden states that ``model.frontend.layers`` chooses; () for all."""
+    setting = f"model.frontend.layers is {layers}"
+    if not isinstance(layers, list | tuple):
+        if isinstance(layers, int) and layers < 1:
+            raise UserError(f"{setting}; it must be at least 1")
+        return ()
+    numbers = [x for x in layers if isinstance(x, int) and x >= 0]
+    if numbers != list(layers) or sorted(set(numbers)) != numbers or not sum(numbers):
+        raise UserError(
+            f"{setting}; a list must have the numbers of the layers to read, rising, 1 "
+            "for the first layer and 0 for its input, such as [3, 7]"
+        )
+    if not getattr(head, "takes_layers", False):
+        raise UserError(
+            f"{setting}, but the head {kind} reads the last layer only; set it to a "
+            "number of layers, or choose a head that reads layers, such as pooling"
+        )
+    return tuple(numbers)
 
 
 def find_class(

@@ -1,5 +1,6 @@
 """Layers that the front-ends share."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import flax.linen as nn
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
 from mldg_jax import lora
+
+PositionScores = Callable[[jax.Array], jax.Array]  # see ``attend``
 
 
 class LoRADense(nn.Module):
@@ -76,6 +79,7 @@ class SelfAttention(nn.Module):
         batch: int,
         mask: jax.Array | None = None,
         train: bool = False,
+        positions: jax.Array | None = None,
     ) -> jax.Array:
         """Maps (batch · frames, dim) to the same shape.
 
@@ -87,6 +91,8 @@ class SelfAttention(nn.Module):
           batch: number of utterances.
           mask: (batch, frames) bool, True for frames to attend to; None for all.
           train: whether LoRA dropout is on.
+          positions: what the front-end gives all its layers about positions, for a
+            class whose ``_position_scores`` reads it.
 
         Returns:
           (batch · frames, dim).
@@ -102,8 +108,15 @@ class SelfAttention(nn.Module):
             project("key", x, self.key_bias),
             project("value", x),
         )
-        mixed = attend(query, key, value, batch, self.heads, mask)
+        scores = self._position_scores(x, batch, positions)
+        mixed = attend(query, key, value, batch, self.heads, mask, scores)
         return project("out", mixed)
+
+    def _position_scores(
+        self, x: jax.Array, batch: int, positions: jax.Array | None
+    ) -> PositionScores | None:
+        """Returns the argument of ``attend``; absolute positions need none."""
+        return None
 
 
 def attend(
@@ -113,6 +126,7 @@ def attend(
     batch: int,
     heads: int,
     mask: jax.Array | None = None,
+    position_scores: PositionScores | None = None,
 ) -> jax.Array:
     """Computes scaled dot-product attention of every head.
 
@@ -126,6 +140,8 @@ def attend(
       batch: number of utterances.
       heads: number of heads.
       mask: (batch, frames) bool, True for frames to attend to; None for all.
+      position_scores: maps the scaled queries, (batch · heads, frames, width), to what
+        is added to the logits, (batch · heads, frames, frames); None to add nothing.
 
     Returns:
       (batch · frames, dim).
@@ -143,6 +159,8 @@ def attend(
     dtype = jnp.promote_types(query.dtype, jnp.float32)
     wide: dict[str, Any] = {"preferred_element_type": dtype}
     logits = jnp.einsum("bqd,bdk->bqk", query, key, **wide)
+    if position_scores is not None:
+        logits = logits + position_scores(query).astype(dtype)
     if mask is not None:
         inside = jnp.repeat(mask, heads, axis=0)[:, None]
         logits = jnp.where(inside, logits, jnp.finfo(logits.dtype).min)
@@ -180,6 +198,8 @@ class TransformerLayer(nn.Module):
       key_bias, lora_scale, lora_dropout, dtype: see ``SelfAttention``.
     """
 
+    attention_class = SelfAttention  # not a field: WavLM's differs
+
     heads: int
     hidden: int
     pre_norm: bool = True
@@ -195,6 +215,7 @@ class TransformerLayer(nn.Module):
         batch: int,
         mask: jax.Array | None = None,
         train: bool = False,
+        positions: jax.Array | None = None,
     ) -> jax.Array:
         """Maps (batch · frames, dim) to the same shape; see ``SelfAttention``."""
         options = {
@@ -204,10 +225,10 @@ class TransformerLayer(nn.Module):
         }
 
         def attention(y):
-            layer = SelfAttention(
+            layer = self.attention_class(
                 self.heads, self.key_bias, **options, name="attention"
             )
-            return layer(y, batch, mask, train)
+            return layer(y, batch, mask, train, positions)
 
         def mlp(y):
             y = LoRADense(self.hidden, **options, name="mlp_in")(y, train)
@@ -222,11 +243,12 @@ class TransformerLayer(nn.Module):
 
 def transformer(
     module: nn.Module,
-    layer: TransformerLayer,
+    layer: Any,
     x: jax.Array,
     batch: int,
     mask: jax.Array | None,
     train: bool,
+    positions: jax.Array | None = None,
 ) -> list[jax.Array]:
     """Runs a front-end's transformer layers, whose parameters are ``layers_0``, ….
 
@@ -236,8 +258,9 @@ def transformer(
         recomputed in the backward pass, a third more arithmetic for a small part of
         the memory; with ``scan`` one layer is compiled and looped over, which compiles
         many times faster but stacks the parameters.
-      layer: one layer, without a parent.
-      x, batch, mask, train: see ``SelfAttention``.
+      layer: one layer, without a parent: a ``TransformerLayer`` or another module with
+        its call and its ``lora_dropout``.
+      x, batch, mask, train, positions: see ``SelfAttention``.
 
     Returns:
       The input and every layer's output: ``layers + 1`` arrays (batch · frames, dim).
@@ -245,7 +268,10 @@ def transformer(
     names = [f"layers_{i}" for i in range(module.layers)]
     if module.is_initializing():
         for name in names:
-            module.param(name, lambda key: layer.init(key, x, batch, mask)["params"])
+            module.param(
+                name,
+                lambda key: layer.init(key, x, batch, mask, False, positions)["params"],
+            )
     params = [module.get_variable("params", name) for name in names]
     keys = [None] * module.layers
     if train and layer.lora_dropout:
@@ -254,7 +280,7 @@ def transformer(
     def run(x, inputs):
         params, key = inputs
         rngs = None if key is None else {"dropout": key}
-        y = layer.apply({"params": params}, x, batch, mask, train, rngs=rngs)
+        y = layer.apply({"params": params}, x, batch, mask, train, positions, rngs=rngs)
         return cast(jax.Array, y), y
 
     if module.remat:

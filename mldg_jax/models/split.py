@@ -28,7 +28,8 @@ def adapter_targets(names: Any) -> str:
     """Returns the pattern of the kernels that get adapters.
 
     Args:
-      names: names from ``PROJECTIONS`` and ``FEED_FORWARD``; they apply to every layer.
+      names: names from ``PROJECTIONS`` and ``FEED_FORWARD``; they apply to every layer,
+        and to both feed-forward blocks of a conformer.
 
     Returns:
       A regular expression for ``lora.init``.
@@ -41,7 +42,7 @@ def adapter_targets(names: Any) -> str:
         raise UserError(
             f"model.lora.targets is {tuple(names)}; choose from {', '.join(known)}"
         )
-    return rf"frontend/layers_\d+/(attention/)?({'|'.join(names)})/kernel"
+    return rf"frontend/layers_\d+/(attention/|first_)?({'|'.join(names)})/kernel"
 
 
 def init_parameters(

@@ -1,8 +1,9 @@
 """wav2vec 2.0 as a front-end: waveform → frames, for all public models of the family.
 
-Baevski et al. 2020 (arXiv 2006.11477); XLS-R: Babu et al. 2021 (arXiv 2111.09296).
-Matches ``transformers`` ``Wav2Vec2Model`` in evaluation mode (tests/parity). The
-defaults are those of XLS-R 300M, the paper's front-end: 315,438,720 parameters.
+Baevski et al. 2020 (arXiv 2006.11477); XLS-R: Babu et al. 2021 (arXiv 2111.09296); MMS:
+Pratap et al. 2023 (arXiv 2305.13516). Matches ``transformers`` ``Wav2Vec2Model`` in
+evaluation mode (tests/parity). The defaults are those of XLS-R 300M, the paper's
+front-end: 315,438,720 parameters.
 
 Apart from their sizes, models differ in three attributes: ``extractor_norm`` ("group"
 in base models, "layer" in large ones and XLS-R), ``conv_bias``, and ``pre_norm`` (off
@@ -17,59 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mldg_jax.models.layers import TransformerLayer, gelu, transformer
+from mldg_jax.models.extractor import Extractor, standardize
+from mldg_jax.models.layers import TransformerLayer, transformer
 from mldg_jax.models.positional import PositionalConv
 
 SAMPLE_RATE = 16_000
-
-
-class Extractor(nn.Module):
-    """Convolutions, waveform → (batch, frames, channels): by default 20 ms per frame.
-
-    Attributes:
-      channels, kernels, strides: one value per convolution.
-      use_bias: whether the convolutions have a bias.
-      norm: "layer" normalises the channels after every convolution; "group" normalises
-        each channel over time after the first convolution.
-      dtype: compute dtype after the first convolution, which takes the waveform in full
-        precision on every platform.
-    """
-
-    channels: tuple[int, ...]
-    kernels: tuple[int, ...]
-    strides: tuple[int, ...]
-    use_bias: bool
-    norm: str
-    dtype: Any = None
-
-    @nn.compact
-    def __call__(self, waveform: jax.Array) -> jax.Array:
-        """Maps (batch, samples) to (batch, frames, channels)."""
-        x = waveform[..., None]  # (batch, samples, 1)
-        shapes = zip(self.channels, self.kernels, self.strides, strict=True)
-        for i, (channels, width, stride) in enumerate(shapes):
-            x = nn.Conv(
-                channels,
-                (width,),
-                stride,
-                padding="VALID",
-                use_bias=self.use_bias,
-                dtype=self.dtype if i else None,
-                precision=None if i else "highest",
-                name=f"conv_{i}",
-            )(x)
-            if self.norm == "layer":
-                x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name=f"norm_{i}")(x)
-            elif i == 0:
-                x = nn.GroupNorm(
-                    num_groups=None,
-                    group_size=1,
-                    epsilon=1e-5,
-                    dtype=self.dtype,
-                    name="norm_0",
-                )(x)
-            x = gelu(x)
-        return x
 
 
 class Wav2Vec2(nn.Module):
@@ -107,6 +60,7 @@ class Wav2Vec2(nn.Module):
     dtype: Any = None
     remat: bool = False
     scan: bool = False
+    layer_class = TransformerLayer  # not a field: other models of the family differ
 
     @nn.compact
     def __call__(
@@ -140,8 +94,7 @@ class Wav2Vec2(nn.Module):
             return self._transformer(waveform, None, train, hidden_states, True)
         if self.normalize:
             waveform = standardize(waveform, lengths)
-        x = self._extract(waveform)
-        x = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="projection_norm")(x)
+        x = self._normalize_channels(self._extract(waveform))
         batch, frames, _ = x.shape
         projection = nn.Dense(self.dim, dtype=self.dtype, name="projection")
         x = projection(x.reshape(batch * frames, -1))
@@ -185,13 +138,17 @@ class Wav2Vec2(nn.Module):
         # the caches, and the CPU's allocator maps fresh pages at every call.
         return jax.lax.platform_dependent(waveform, cpu=one_by_one, default=batched)
 
+    def _normalize_channels(self, x):
+        norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="projection_norm")
+        return norm(x)
+
     def _transformer(self, x, mask, train, hidden_states, normed=False):
         batch, frames, dim = x.shape
         norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="encoder_norm")
         x = x.reshape(batch * frames, dim)
         if not (self.pre_norm or normed):
             x = norm(x)
-        layer = TransformerLayer(
+        layer = self.layer_class(
             self.heads,
             self.hidden,
             self.pre_norm,
@@ -200,12 +157,17 @@ class Wav2Vec2(nn.Module):
             dtype=self.dtype,
             parent=None,
         )
-        states = transformer(self, layer, x, batch, mask, train)
+        positions = self._positions(frames) if self.layers else None
+        states = transformer(self, layer, x, batch, mask, train, positions)
         x = states[-1]
         if self.pre_norm:
             x = norm(x)
         x, *states = (y.reshape(batch, frames, dim) for y in (x, *states))
         return (x, states) if hidden_states else x
+
+    def _positions(self, frames: int) -> jax.Array | None:
+        """Returns what all layers get about positions; see ``SelfAttention``."""
+        return None
 
     def frame_count(self, samples: Any) -> Any:
         """Computes the number of frames for a number of samples.
@@ -221,28 +183,9 @@ class Wav2Vec2(nn.Module):
         return samples
 
 
-def standardize(waveform: jax.Array, lengths: jax.Array | None) -> jax.Array:
-    """Standardises every waveform to mean 0 and variance 1.
-
-    Args:
-      waveform: (batch, samples).
-      lengths: (batch,) int, number of samples before padding; None without padding.
-
-    Returns:
-      (batch, samples); padding is 0. 1e-7 is added to the variance.
-    """
-    samples = waveform.shape[-1]
-    if lengths is None:
-        lengths = jnp.full(waveform.shape[:1], samples)
-    inside = np.arange(samples) < lengths[:, None]
-    mean = jnp.where(inside, waveform, 0).sum(1, keepdims=True) / lengths[:, None]
-    centred = jnp.where(inside, waveform - mean, 0)
-    variance = (centred**2).sum(1, keepdims=True) / lengths[:, None]
-    return centred / jnp.sqrt(variance + 1e-7)
-
-
 # Our attribute, transformers' name for it and its default there.
-HF_NAMES: dict[str, tuple[str, Any]] = {
+Names = dict[str, tuple[str, Any]]
+HF_NAMES: Names = {
     "layers": ("num_hidden_layers", 12),
     "dim": ("hidden_size", 768),
     "heads": ("num_attention_heads", 12),
@@ -256,59 +199,88 @@ HF_NAMES: dict[str, tuple[str, Any]] = {
     "positional_width": ("num_conv_pos_embeddings", 128),
     "positional_groups": ("num_conv_pos_embedding_groups", 16),
 }
+# Settings of transformers that add something that we do not compute, and the reason.
+_UNSUPPORTED = {
+    "add_adapter": "only False is supported",
+    "adapter_attn_dim": "models with adapters for languages (mms-1b-all) are not "
+    "supported; choose a pretrained one, such as facebook/mms-300m or facebook/mms-1b",
+    "conv_pos_batch_norm": "only False is supported",
+}
 
 
-def from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
+def from_hf(
+    config: Mapping[str, Any], kind: str = "wav2vec2", names: Names = HF_NAMES
+) -> dict[str, Any]:
     """Converts a ``transformers`` config to attributes of ``Wav2Vec2``.
 
     Args:
       config: content of config.json; missing keys have the defaults of
         ``transformers``.
+      kind: the ``model_type`` that the config must have: of this family.
+      names: our attribute → its name there, and the default there.
 
     Returns:
-      Keyword arguments of ``Wav2Vec2``.
+      Keyword arguments of the front-end's class.
 
     Raises:
-      ValueError: ``model_type`` is not "wav2vec2", an activation is not "gelu",
-        ``layer_norm_eps`` is not 1e-5 or ``add_adapter`` is on.
+      ValueError: ``model_type`` is not ``kind``, an activation is not "gelu",
+        ``layer_norm_eps`` is not 1e-5, or the model has a part that ours lacks.
     """
-    kind = config.get("model_type", "wav2vec2")
-    if kind != "wav2vec2":
-        raise ValueError(f"model_type is {kind!r}; it must be 'wav2vec2'")
+    theirs = config.get("model_type", kind)
+    if theirs != kind:
+        raise ValueError(f"model_type is {theirs!r}; it must be {kind!r}")
     for name in ("hidden_act", "feat_extract_activation"):
         if config.get(name, "gelu") != "gelu":
             raise ValueError(f"{name} is {config[name]!r}; only 'gelu' is supported")
     epsilon = config.get("layer_norm_eps", 1e-5)
-    if epsilon != 1e-5 or config.get("add_adapter", False):
-        raise ValueError(
-            f"layer_norm_eps is {epsilon} and add_adapter is "
-            f"{config.get('add_adapter', False)}; only 1e-5 and False are supported"
-        )
+    if epsilon != 1e-5:
+        raise ValueError(f"layer_norm_eps is {epsilon}; only 1e-5 is supported")
+    for name, reason in _UNSUPPORTED.items():
+        if config.get(name):
+            raise ValueError(f"{name} is {config[name]!r}; {reason}")
     values = {
-        ours: config.get(theirs, default)
-        for ours, (theirs, default) in HF_NAMES.items()
+        ours: config.get(theirs, default) for ours, (theirs, default) in names.items()
     }
-    masks = (config.get("mask_time_prob", 0.05), config.get("mask_feature_prob", 0.0))
     return {
         **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()},
-        "mask_embedding": any(p > 0 for p in masks),
+        "mask_embedding": has_mask_embedding(config),
     }
 
 
-def to_hf(model: Wav2Vec2) -> dict[str, Any]:
+def has_mask_embedding(config: Mapping[str, Any]) -> bool:
+    """Returns whether a model of ``transformers`` has an embedding for masked frames.
+
+    Args:
+      config: content of config.json.
+
+    Returns:
+      True if its config masks anything in training.
+    """
+    masks = (config.get("mask_time_prob", 0.05), config.get("mask_feature_prob", 0.0))
+    return any(p > 0 for p in masks)
+
+
+def to_hf(
+    model: Wav2Vec2,
+    kind: str = "wav2vec2",
+    architecture: str = "Wav2Vec2Model",
+    names: Names = HF_NAMES,
+) -> dict[str, Any]:
     """Converts a model's attributes to a ``transformers`` config.
 
     Args:
       model: the encoder.
+      kind, names: as for ``from_hf``.
+      architecture: the class there.
 
     Returns:
       Content of config.json; the inverse of ``from_hf``.
     """
-    values = {theirs: getattr(model, ours) for ours, (theirs, _) in HF_NAMES.items()}
+    values = {theirs: getattr(model, ours) for ours, (theirs, _) in names.items()}
     return {
-        "model_type": "wav2vec2",
-        "architectures": ["Wav2Vec2Model"],
-        "num_feat_extract_layers": len(model.channels),
+        "model_type": kind,
+        "architectures": [architecture],
+        "num_feat_extract_layers": len(values["conv_dim"]),
         "mask_time_prob": 0.05 if model.mask_embedding else 0.0,
         **{k: list(v) if isinstance(v, tuple) else v for k, v in values.items()},
     }

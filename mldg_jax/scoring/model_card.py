@@ -17,6 +17,7 @@ from mldg_jax.common import files, run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_json, visible
+from mldg_jax.models.licences import LICENCES
 from mldg_jax.scoring.calibration import Calibration, calibration_of
 from mldg_jax.scoring.calibration_trials import trials_in_words
 from mldg_jax.scoring.outcome import System
@@ -24,10 +25,6 @@ from mldg_jax.scoring.training_facts import training_lines
 
 CARD = "MODEL_CARD.md"
 EVALUATIONS = "evaluations.json"
-LICENCES = {  # of the front-ends' weights, where known
-    "whisper-tiny.en": "mit",
-    "facebook/wav2vec2-xls-r-300m": "apache-2.0",
-}
 ON_HUB = {"whisper-tiny.en": "openai/whisper-tiny.en"}
 """Names on the Hugging Face hub, of weights that have another name here."""
 NAMES = {"eer": "EER", "min_dcf": "minDCF", "act_dcf": "actDCF", "cllr": "Cllr"}

@@ -164,3 +164,24 @@ def test_command(run, tmp_path, capsys):
     shutil.copytree(out, tmp_path / "copy")
     assert cli.main(["export", out, str(tmp_path / "again"), "--format", "hub"]) == 2
     assert "is an export for a hub" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["hub", "onnx"])
+def test_a_front_end_that_a_form_does_not_know(tmp_path, form):
+    run = random_runs.write(tmp_path / "run", "w2v-bert", "pooling")
+    with pytest.raises(UserError, match="cannot") as info:
+        export_run(run, tmp_path / "out", form)
+    assert "whisper, wav2vec2, hubert" in str(info.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("frontend", ["w2v-bert", "wavlm"])
+def test_the_adapters_of_any_front_end(tmp_path, frontend):
+    run = random_runs.write(tmp_path / "run", frontend, "pooling")
+    code = export_run(run, tmp_path / "out", "peft")
+    assert ("merge_and_unload" in code) == (frontend == "wavlm")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert ("have no effect on the attention" in text) == (frontend == "wavlm")
+    export_run(run, tmp_path / "merged", "merged")
+    config = json.loads((tmp_path / "merged" / "config.json").read_text())
+    assert config["num_hidden_layers"] == 2

@@ -12,7 +12,7 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.models import pretrained
 from mldg_jax.models.detector import create_detector
 from mldg_jax.models.loss import cross_entropy
-from mldg_jax.models.split import init_parameters
+from mldg_jax.models.split import init_parameters, variables
 from mldg_jax.scoring.scorer import load
 from mldg_jax.training import loop
 from mldg_jax.training.config_files import read_config_file
@@ -143,7 +143,7 @@ def test_the_papers_recipe_trains_and_scores(method, tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("model.frontend.kind=hubert", "kind is 'hubert'; it must be one of whisper"),
+        ("model.frontend.kind=hubret", "kind is 'hubret'; it must be one of whisper"),
         ("model.head.kind=mlp", "kind is 'mlp'; it must be one of pooling, aasist"),
         ("model.lora.targets=[q]", r"targets is \('q',\); choose from query"),
         ("model.weights=no/such/folder", "neither a file nor a folder"),
@@ -178,3 +178,43 @@ def test_upper_layers_can_be_dropped(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, lower, kept)
     with pytest.raises(UserError, match="layers"):
         pretrained.load(str(tmp_path), "wav2vec2", whole.clone(layers=3))
+
+
+POOLING = "model.head={kind: pooling, dim: 8}"
+
+
+def test_chosen_layers_are_what_the_head_reads():
+    config = small(POOLING, "model.frontend.layers=[0, 2]")
+    detector, (trainable, batch_stats, frozen), batch = parts(config)
+    assert (detector.frontend.layers, detector.read) == (2, (0, 2))
+    assert trainable["head"]["layer_weights"].shape == (2,)
+    given = variables(trainable, batch_stats, frozen)
+    waveform = batch["waveform"].reshape(4, -1)
+    states = detector.apply(given, waveform, method="layers")
+    read = detector.apply(given, waveform, method="features")
+    for ours, state in zip(read, (states[0], states[2]), strict=True):
+        np.testing.assert_array_equal(ours, state)
+    head = {"params": trainable["head"], "batch_stats": batch_stats["head"]}
+    np.testing.assert_allclose(
+        detector.apply(given, waveform),
+        detector.head.apply(head, [states[0], states[2]]),
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([POOLING, "model.frontend.layers=[2, 1]"], r"layers is \(2, 1\); .* rising"),
+        ([POOLING, "model.frontend.layers=[1, 1]"], "rising"),
+        ([POOLING, "model.frontend.layers=[0]"], "rising"),
+        ([POOLING, "model.frontend.layers=[]"], "rising"),
+        ([POOLING, "model.frontend.layers=[-1, 2]"], "rising"),
+        ([POOLING, "model.frontend.layers=[1.5]"], "rising"),
+        (["model.frontend.layers=[1, 2]"], "head aasist reads the last layer only"),
+    ],
+)
+def test_layers_that_cannot_be_chosen(overrides, message):
+    config = read_config_file(f"{XLSR}:mldg,smoke", overrides)
+    with pytest.raises(UserError, match=message):
+        create_detector(config.model)

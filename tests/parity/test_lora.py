@@ -35,20 +35,21 @@ def theirs_of(name):
     )
 
 
-@pytest.mark.parametrize("use_rslora", [False, True])
-@pytest.mark.parametrize("targets", TARGETS.values(), ids=TARGETS)
-def test_frames_and_gradients(targets, use_rslora, float64):
-    """Compares in double precision: in single, rounding alone is 2e-5 of a gradient."""
+def compare(kind, base, targets, use_rslora=False):
+    """Compares frames and gradients with those of ``peft`` on a torch model.
+
+    In double precision: in single, rounding alone is 2e-5 of a gradient.
+    """
     import peft
     import torch
 
     from tests.parity import wav2vec2
 
-    base = wav2vec2.model(**wav2vec2.SMALL, **wav2vec2.LAYER_NORM).double()
+    base = base.double()
     config, state = base.config.to_dict(), wav2vec2.state(base)
     scale = lora.scale(RANK, ALPHA, rank_stabilised=use_rslora)
-    model = models.build("wav2vec2", config).clone(lora_scale=scale)
-    frozen = pretrained.from_torch("wav2vec2", state, config)["params"]
+    model = models.build(kind, config).clone(lora_scale=scale)
+    frozen = pretrained.from_torch(kind, state, config)["params"]
     frozen = jax.tree.map(lambda x: x.astype(np.float64), frozen)  # exact
     pattern = rf"layers_\d+/(attention/)?({'|'.join(targets)})/kernel"
     adapters = lora.init(jax.random.key(0), frozen, [pattern], rank=RANK)
@@ -81,6 +82,8 @@ def test_frames_and_gradients(targets, use_rslora, float64):
         return (weights * frames).sum(), frames
 
     gradient, frames = jax.grad(loss, has_aux=True)(adapters)
+    if kind == "wavlm":
+        read_through_adapters(wrapped)
     expected = wrapped(torch.tensor(waveform)).last_hidden_state
     (torch.tensor(weights) * expected).sum().backward()
 
@@ -91,3 +94,65 @@ def test_frames_and_gradients(targets, use_rslora, float64):
     check(frames, expected.detach().numpy())
     for name, value in traverse_util.flatten_dict(gradient, sep="/").items():
         check(value.T, parameters[theirs_of(name)].grad.numpy())
+
+
+def read_through_adapters(wrapped):
+    """Gives the attention of a WavLM the weights W + scale · B @ A.
+
+    It reads ``weight`` of its projections and never calls them, so that adapters of
+    ``peft`` have no effect on it until they are merged.
+    """
+    import torch
+    from peft.tuners.lora import Linear
+    from torch.nn.utils import parametrize
+
+    class Adapted(torch.nn.Module):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer = [layer]  # not a submodule: it has the parametrised one
+
+        def forward(self, weight):
+            return weight + self.layer[0].get_delta_weight("default")
+
+    for name, module in wrapped.named_modules():
+        if isinstance(module, Linear) and ".attention." in name:
+            parametrize.register_parametrization(
+                module.base_layer, "weight", Adapted(module)
+            )
+
+
+@pytest.mark.parametrize("use_rslora", [False, True])
+@pytest.mark.parametrize("targets", TARGETS.values(), ids=TARGETS)
+def test_frames_and_gradients(targets, use_rslora, float64):
+    from tests.parity import wav2vec2
+
+    base = wav2vec2.model(**wav2vec2.SMALL, **wav2vec2.LAYER_NORM)
+    compare("wav2vec2", base, targets, use_rslora)
+
+
+@pytest.mark.parametrize("name", ["hubert large", "wavlm large", "unispeech-sat base"])
+def test_relatives(name, float64):
+    from tests.parity import encoders
+
+    case = encoders.CASES[name]
+    every = (*TARGETS["attention"], "mlp_in", "mlp_out")
+    compare(case.kind, encoders.model(case), every)
+
+
+def test_wavlm_ignores_adapters_that_are_not_merged():
+    """The reason for ``read_through_adapters``; if this fails, docs/ must change."""
+    import peft
+    import torch
+
+    from tests.parity import encoders
+
+    base = encoders.model(encoders.CASES["wavlm large"])
+    waveform = torch.tensor(speech_like(2_000))
+    options = peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
+    with torch.inference_mode():
+        plain = base(waveform).last_hidden_state
+        wrapped = peft.get_peft_model(base, options).eval()
+        ignored = wrapped(waveform).last_hidden_state
+        assert (ignored - plain).abs().max() < 1e-6
+        merged = wrapped.merge_and_unload()(waveform).last_hidden_state
+    assert (merged - plain).abs().max() > 1e-3

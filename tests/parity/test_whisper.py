@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mldg_jax import models
 from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpus import find_corpus, load_split
-from mldg_jax.models import whisper
+from mldg_jax.models import pretrained, whisper
 from mldg_jax.models.whisper import WhisperEncoder, log_mel
 from tests.signals import speech_like
 
@@ -69,3 +70,68 @@ def test_every_layer_in_float64(samples, clips, frontend, monkeypatch, float64):
     theirs = reference.hidden_states(clips, double=True)
     for ours, expected in zip([*hidden, final], theirs, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-10)
+
+
+SIZES = {
+    "80 bands": {"d_model": 32, "encoder_layers": 2, "encoder_attention_heads": 4},
+    "128 bands, as large-v3": {
+        "d_model": 48,
+        "encoder_layers": 3,
+        "encoder_attention_heads": 3,
+        "num_mel_bins": 128,
+    },
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("form", ["safetensors", "bin"])
+@pytest.mark.parametrize("size", SIZES)
+def test_any_size(size, form, dtype, monkeypatch, tmp_path):
+    """Loads a whole model with random weights, decoder and all, and compares states."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    small = {
+        "decoder_layers": 1,
+        "decoder_attention_heads": 1,
+        "vocab_size": 60_000,
+        "max_source_positions": 50,
+    }
+    config = transformers.WhisperConfig(
+        **small, **SIZES[size], encoder_ffn_dim=64, decoder_ffn_dim=8
+    )
+    whole = transformers.WhisperModel(config).eval()
+    for parameter in whole.encoder.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    if form == "safetensors":
+        whole.save_pretrained(tmp_path)
+    else:
+        torch.save(whole.state_dict(), tmp_path / "pytorch_model.bin")
+        config.save_pretrained(tmp_path)
+    model = models.build("whisper", config)
+    params = pretrained.load(str(tmp_path), "whisper", model)
+
+    waveform = speech_like(16_000)
+    extractor = transformers.WhisperFeatureExtractor(feature_size=config.num_mel_bins)
+    mel = extractor(
+        list(waveform), sampling_rate=16_000, padding=False, return_tensors="np"
+    )["input_features"]
+    ours = log_mel(jnp.asarray(waveform), config.num_mel_bins)
+    np.testing.assert_allclose(ours, mel.transpose(0, 2, 1), rtol=0, atol=1e-4)
+
+    mel = mel.astype(dtype)
+    encoder = whole.encoder.to(getattr(torch, dtype))
+    with torch.inference_mode():
+        result = encoder(torch.tensor(mel), output_hidden_states=True)
+    # the last hidden state there is already normalised
+    expected = [*result.hidden_states[:-1], result.last_hidden_state]
+    with jax.enable_x64(dtype == "float64"):
+        given = jnp.asarray(mel.transpose(0, 2, 1))
+        monkeypatch.setattr(whisper, "log_mel", lambda waveform, mels: given)
+        params = jax.tree.map(lambda x: x.astype(dtype), params)
+        final, states = model.apply({"params": params}, waveform, hidden_states=True)
+        ours = [np.asarray(x) for x in (*states[:-1], final)]
+    errors = [np.abs(a - b.numpy()).max() for a, b in zip(ours, expected, strict=True)]
+    print(f"Whisper, {size}, {dtype}: largest difference {max(errors):.1e}")
+    assert max(errors) <= {"float32": 2e-5, "float64": 1e-9}[dtype]

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.models import pooling, wav2vec2, whisper
+from mldg_jax.models import (
+    hubert,
+    pooling,
+    unispeech_sat,
+    wav2vec2,
+    wav2vec2_bert,
+    wavlm,
+    whisper,
+)
 from mldg_jax.models.detector import DTYPES, Detector, create_detector, frontend_prefix
 from mldg_jax.models.loss import cross_entropy
 from mldg_jax.models.split import init_parameters
@@ -25,6 +33,10 @@ FRONT_ENDS = {
     ),
     "XLS-R": wav2vec2.Wav2Vec2(**WAV2VEC2),
     "XLS-R, scan": wav2vec2.Wav2Vec2(**WAV2VEC2, scan=True),
+    "HuBERT": hubert.HuBERT(**WAV2VEC2),
+    "UniSpeech-SAT": unispeech_sat.UniSpeechSAT(**WAV2VEC2),
+    "WavLM, scan": wavlm.WavLM(**WAV2VEC2, scan=True),
+    "w2v-BERT": wav2vec2_bert.Wav2Vec2Bert(**SMALL, mels=6, taps=3, left=3, right=2),
 }
 
 

@@ -13,10 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
+    HubertConfig,
+    HubertModel,
     PretrainedConfig,
     PreTrainedModel,
+    UniSpeechSatConfig,
+    UniSpeechSatModel,
     Wav2Vec2Config,
     Wav2Vec2Model,
+    WavLMConfig,
+    WavLMModel,
     WhisperConfig,
 )
 from transformers.audio_utils import mel_filter_bank
@@ -35,6 +41,7 @@ class MldgConfig(PretrainedConfig):
       frontend: config of the encoder, as ``transformers`` writes it.
       normalize: whether every window is standardised first.
       head: ``kind`` (pooling or aasist) and its attributes.
+      read: the states that the pooling head takes, by number; empty for all.
       window: length of a window in samples at 16 kHz.
       calibration: ``scale`` and ``offset`` that map scores to log-likelihood ratios;
         None if the detector is not calibrated.
@@ -48,6 +55,7 @@ class MldgConfig(PretrainedConfig):
         frontend: dict[str, Any] | None = None,
         normalize: bool = False,
         head: dict[str, Any] | None = None,
+        read: list[int] | None = None,
         window: int = 64_600,
         calibration: dict[str, Any] | None = None,
         mldg: dict[str, Any] | None = None,
@@ -56,6 +64,7 @@ class MldgConfig(PretrainedConfig):
         self.frontend = frontend or {"model_type": "whisper"}
         self.normalize = normalize
         self.head = head or {"kind": "pooling"}
+        self.read = read or []
         self.window = window
         self.calibration = calibration
         self.mldg = mldg or {}
@@ -78,18 +87,58 @@ class WhisperFrontend(WhisperEncoder):
         return self.layer_norm(states[-1]), states
 
 
+def states_of(model: Any, waveform: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Maps windows as ``WhisperFrontend`` does, for models like wav2vec 2.0."""
+    x = model.feature_extractor(waveform).transpose(1, 2)
+    x = model.feature_projection(x)
+    x = x[0] if isinstance(x, tuple) else x
+    x = x + model.encoder.pos_conv_embed(x)
+    norm, is_last = model.encoder.layer_norm, model.config.do_stable_layer_norm
+    states = [x if is_last else norm(x)]
+    positions: dict[str, Any] = {}
+    for layer in model.encoder.layers:
+        x = layer(states[-1], **positions)
+        if isinstance(x, tuple):  # WavLM: layer 0 makes the position bias of them all
+            x, positions["position_bias"] = x
+        states.append(x)
+    return norm(states[-1]) if is_last else states[-1], states
+
+
 class Wav2Vec2Frontend(Wav2Vec2Model):
-    """Maps windows as ``WhisperFrontend`` does."""
+    """wav2vec 2.0, see ``states_of``."""
 
     def forward(self, waveform: Tensor) -> tuple[Tensor, list[Tensor]]:
-        x = self.feature_extractor(waveform).transpose(1, 2)
-        x, _ = self.feature_projection(x)
-        x = x + self.encoder.pos_conv_embed(x)
-        norm, is_last = self.encoder.layer_norm, self.config.do_stable_layer_norm
-        states = [x if is_last else norm(x)]
-        for layer in self.encoder.layers:
-            states.append(layer(states[-1]))
-        return norm(states[-1]) if is_last else states[-1], states
+        return states_of(self, waveform)
+
+
+class HubertFrontend(HubertModel):
+    """HuBERT, see ``states_of``."""
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return states_of(self, waveform)
+
+
+class UniSpeechSatFrontend(UniSpeechSatModel):
+    """UniSpeech-SAT, see ``states_of``."""
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return states_of(self, waveform)
+
+
+class WavLMFrontend(WavLMModel):
+    """WavLM, see ``states_of``."""
+
+    def forward(self, waveform: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return states_of(self, waveform)
+
+
+FRONTENDS: Any = {
+    "whisper": (WhisperFrontend, WhisperConfig),
+    "wav2vec2": (Wav2Vec2Frontend, Wav2Vec2Config),
+    "hubert": (HubertFrontend, HubertConfig),
+    "unispeech-sat": (UniSpeechSatFrontend, UniSpeechSatConfig),
+    "wavlm": (WavLMFrontend, WavLMConfig),
+}
 
 
 def log_mel(waveform: Tensor, mels: int) -> Tensor:
@@ -132,13 +181,11 @@ class MldgForAudioClassification(PreTrainedModel):
         super().__init__(config)
         frontend: Any = config.frontend
         head: Any = dict(config.head)
-        if frontend["model_type"] == "whisper":
-            self.frontend = WhisperFrontend(WhisperConfig(**frontend))
-        else:
-            self.frontend = Wav2Vec2Frontend(Wav2Vec2Config(**frontend))
+        encoder, options = FRONTENDS[frontend["model_type"]]
+        self.frontend = encoder(options(**frontend))
         width = self.frontend.config.hidden_size
         if head.pop("kind") == "pooling":
-            states = self.frontend.config.num_hidden_layers + 1
+            states = len(config.read) or self.frontend.config.num_hidden_layers + 1
             self.head = StatesPooling(states, width, **head)
         else:
             self.head = SpectroTemporalGraph(width, **head)
@@ -179,4 +226,7 @@ class MldgForAudioClassification(PreTrainedModel):
             windows = windows - windows.mean(1, keepdim=True)
             power = windows.square().mean(1, keepdim=True)
             windows = windows / (power + 1e-7).sqrt()
-        return self.head(*self.frontend(windows))
+        output, states = self.frontend(windows)
+        if self.config.read:
+            states = [states[i] for i in self.config.read]
+        return self.head(output, states)

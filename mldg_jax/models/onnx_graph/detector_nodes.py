@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
+from mldg_jax.common.errors import UserError
 from mldg_jax.models.aasist import AASIST, AASISTHead
 from mldg_jax.models.detector import Detector
 from mldg_jax.models.onnx_graph.aasist_nodes import aasist, aasist_head
@@ -47,7 +48,8 @@ def detector_graph(
       The graph, with input ``waveform`` (batch, samples) and the outputs ``OUTPUTS``.
 
     Raises:
-      ValueError: a part of the model has no writer, or adapters that are not merged.
+      UserError: the front-end has no writer.
+      ValueError: another part of the model has none, or adapters are not merged.
     """
     graph = GraphBuilder()
     params, stats = variables["params"], variables.get("batch_stats", {})
@@ -76,10 +78,15 @@ def _detector(
         elif isinstance(encoder, Wav2Vec2):
             output, hidden, frames = wav2vec2(graph, encoder, *given)
         else:
-            raise ValueError(f"no graph for a {type(encoder).__name__}")
+            raise UserError(
+                f"the front-end {type(encoder).__name__} cannot be exported to ONNX; "
+                "whisper, wav2vec2, hubert, wavlm and unispeech_sat can. Use --format "
+                "merged, or score with mldg_jax"
+            )
     head_stats = stats.get("head", {})
     with graph.scope("head"):
         if isinstance(module.head, PoolingHead):
+            hidden = module.chosen(hidden)
             return pooling(graph, params["head"], head_stats, hidden)
         if isinstance(module.head, AASISTHead):
             return aasist_head(

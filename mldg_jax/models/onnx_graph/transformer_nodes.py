@@ -101,7 +101,8 @@ def transformer_layers(
       params: of the front-end, with ``layers_0``, ….
       layers: number of layers.
       heads: attention heads.
-      **options: ``pre_norm``, see ``TransformerLayer``.
+      **options: ``pre_norm``, see ``TransformerLayer``; ``positions``, see
+        ``self_attention``.
 
     Returns:
       The input and every layer's output.
@@ -115,11 +116,16 @@ def transformer_layers(
 
 
 def _layer(
-    graph: GraphBuilder, x: str, params: Params, heads: int, pre_norm: bool = True
+    graph: GraphBuilder,
+    x: str,
+    params: Params,
+    heads: int,
+    pre_norm: bool = True,
+    positions: str | None = None,
 ) -> str:
     def attention(y: str) -> str:
         with graph.scope("attention"):
-            return self_attention(graph, y, params["attention"], heads)
+            return self_attention(graph, y, params["attention"], heads, positions)
 
     def mlp(y: str) -> str:
         y = graph.op("Gelu", dense(graph, y, params["mlp_in"], "mlp_in"))
@@ -134,14 +140,22 @@ def _layer(
     return x
 
 
-def self_attention(graph: GraphBuilder, x: str, params: Params, heads: int) -> str:
+def self_attention(
+    graph: GraphBuilder,
+    x: str,
+    params: Params,
+    heads: int,
+    positions: str | None = None,
+) -> str:
     """Adds multi-head self-attention.
 
     Args:
       graph: to add to.
       x: (batch, frames, dim).
-      params: ``query``, ``key``, ``value`` and ``out``, see ``dense``.
+      params: ``query``, ``key``, ``value`` and ``out``, see ``dense``; with
+        ``positions`` also ``gate``, see ``relative_positions.Gate``.
       heads: number of heads.
+      positions: the bias (heads, frames, frames) that the gate scales; None for none.
 
     Returns:
       (batch, frames, dim).
@@ -161,8 +175,29 @@ def self_attention(graph: GraphBuilder, x: str, params: Params, heads: int) -> s
         project(query, "query", [0, 2, 1, 3]),
         project(params["key"], "key", [0, 2, 3, 1]),
     )
+    if positions is not None:
+        factor = _gate(graph, x, params["gate"], heads, dim // heads)
+        logits = graph.op("Add", logits, graph.op("Mul", factor, positions))
     weights = graph.op("Softmax", logits, axis=-1)
     value = project(params["value"], "value", [0, 2, 1, 3])
     mixed = graph.op("Transpose", graph.op("MatMul", weights, value), perm=[0, 2, 1, 3])
     mixed = graph.op("Reshape", mixed, [0, 0, dim])
     return dense(graph, mixed, params["out"], "out")
+
+
+def _gate(graph: GraphBuilder, x: str, params: Params, heads: int, width: int) -> str:
+    """Adds the factor of the position bias, (batch, heads, frames, 1)."""
+    # Two outputs, each the sum of four of the published map.
+    kernel = np.asarray(params["kernel"]).reshape(width, 2, 4).sum(-1)
+    summed = {
+        "kernel": kernel,
+        "bias": np.asarray(params["bias"]).reshape(2, 4).sum(-1),
+    }
+    y = graph.op("Reshape", x, [0, 0, heads, width])
+    y = graph.op("Sigmoid", dense(graph, y, summed, "gate"))
+    y = graph.op("Transpose", y, perm=[0, 2, 1, 3])  # (batch, heads, frames, 2)
+    update, reset = graph.op("Split", y, outputs=2, axis=-1, num_outputs=2)
+    scale = np.asarray(params["scale"]).reshape(heads, 1, 1)
+    reset = graph.op("Mul", reset, graph.constant(scale))
+    product = graph.op("Mul", update, graph.op("Sub", reset, 1.0))
+    return graph.op("Add", product, 2.0)

@@ -1,10 +1,14 @@
-"""Nodes of wav2vec 2.0; see ``models.wav2vec2`` and ``models.positional``."""
+"""Nodes of wav2vec 2.0 and its relatives HuBERT, UniSpeech-SAT and WavLM.
+
+See ``models.wav2vec2``, ``models.positional`` and ``models.relative_positions``.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from mldg_jax.models.hubert import HuBERT
 from mldg_jax.models.onnx_graph.graph_builder import GraphBuilder
 from mldg_jax.models.onnx_graph.transformer_nodes import (
     conv1d,
@@ -12,7 +16,9 @@ from mldg_jax.models.onnx_graph.transformer_nodes import (
     layer_norm,
     transformer_layers,
 )
+from mldg_jax.models.relative_positions import distance_buckets
 from mldg_jax.models.wav2vec2 import Wav2Vec2
+from mldg_jax.models.wavlm import WavLM
 
 Params = Mapping[str, Any]
 
@@ -36,7 +42,8 @@ def wav2vec2(
     x = _standardize(graph, waveform) if module.normalize else waveform
     with graph.scope("extractor"):
         x = _extractor(graph, module, params["extractor"], x)
-    x = layer_norm(graph, x, params["projection_norm"], "projection_norm")
+    if not isinstance(module, HuBERT) or module.normalize_channels:
+        x = layer_norm(graph, x, params["projection_norm"], "projection_norm")
     x = dense(graph, x, params["projection"], "projection")
     with graph.scope("positional"):
         positions = _positional(graph, module, params["positional"], x)
@@ -45,6 +52,10 @@ def wav2vec2(
     def norm(x: str) -> str:
         return layer_norm(graph, x, params["encoder_norm"], "encoder_norm")
 
+    frames = module.frame_count(samples)
+    positions = None
+    if isinstance(module, WavLM):
+        positions = graph.constant(_position_bias(module, params, frames))
     states = transformer_layers(
         graph,
         x if module.pre_norm else norm(x),
@@ -52,9 +63,16 @@ def wav2vec2(
         layers=module.layers,
         heads=module.heads,
         pre_norm=module.pre_norm,
+        positions=positions,
     )
     output = norm(states[-1]) if module.pre_norm else states[-1]
-    return output, states, module.frame_count(samples)
+    return output, states, frames
+
+
+def _position_bias(module: WavLM, params: Params, frames: int) -> np.ndarray:
+    """Returns what the layers' gates scale, (heads, frames, frames)."""
+    index = distance_buckets(frames, module.buckets, module.max_distance)
+    return np.asarray(params["position_bias"])[index].transpose(2, 0, 1)
 
 
 def _standardize(graph: GraphBuilder, waveform: str) -> str:

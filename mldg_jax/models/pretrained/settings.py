@@ -14,10 +14,9 @@ import flax.linen as nn
 
 from mldg_jax.common import text_files
 from mldg_jax.common.errors import UserError
-from mldg_jax.models import wav2vec2, whisper
+from mldg_jax.models import front_ends, wav2vec2
 
 CONFIG = "config.json"
-_MODULES = {"wav2vec2": wav2vec2, "whisper": whisper}
 # The weights decide these: fewer layers are a choice, and masks have no effect on
 # scores.
 _FREE = ("layers", "mask_embedding")
@@ -29,6 +28,8 @@ _FAIRSEQ = {
     "conv_bias": "conv_bias",
     "conv_pos": "num_conv_pos_embeddings",
     "conv_pos_groups": "num_conv_pos_embedding_groups",
+    "num_buckets": "num_buckets",
+    "max_distance": "max_bucket_distance",
 }
 
 
@@ -40,9 +41,9 @@ def check(
     Args:
       weights: the file; config.json is looked for beside it. One without
         ``model_type`` is not of ``transformers`` and is not read.
-      kind: "wav2vec2" or "whisper".
+      kind: of the front-end, a key of ``front_ends.KINDS``.
       module: the front-end.
-      fairseq: ``cfg.model`` of a fairseq checkpoint, or empty.
+      fairseq: ``Contents.settings`` of the checkpoint.
 
     Raises:
       UserError: they differ; one report names all differences and how to set them. Or
@@ -54,7 +55,7 @@ def check(
         compare_config(kind, module, config, str(path))
     if fairseq and isinstance(module, wav2vec2.Wav2Vec2):
         compare_config(
-            kind, module, _translated(fairseq, module), f"{weights} (cfg.model)"
+            kind, module, _translated(kind, fairseq, module), f"{weights} (cfg)"
         )
 
 
@@ -90,7 +91,7 @@ def compare_config(
     """Refuses a module whose attributes are not those of a ``transformers`` config.
 
     Args:
-      kind: "wav2vec2" or "whisper".
+      kind: of the front-end, a key of ``front_ends.KINDS``.
       module: the front-end.
       config: content of config.json, or of its part about the front-end.
       name: where it is from, for the message.
@@ -99,20 +100,20 @@ def compare_config(
       UserError: as ``compare``, or the config is of another architecture.
     """
     try:
-        theirs = _MODULES[kind].from_hf(config)
+        theirs = front_ends.KINDS[kind].from_hf(config)
     except (ValueError, TypeError) as error:
         raise UserError(f"{name} does not fit model.frontend: {error}") from None
     compare(module, theirs, name)
 
 
 def _translated(
-    fairseq: Mapping[str, Any], module: wav2vec2.Wav2Vec2
+    kind: str, fairseq: Mapping[str, Any], module: wav2vec2.Wav2Vec2
 ) -> dict[str, Any]:
     """Returns fairseq's settings by the names of ``transformers``.
 
     Settings that are missing are the module's: fairseq's own defaults have changed.
     """
-    config = wav2vec2.to_hf(module) | {
+    config = front_ends.KINDS[kind].to_hf(module) | {
         theirs: fairseq[ours] for ours, theirs in _FAIRSEQ.items() if ours in fairseq
     }
     if "extractor_mode" in fairseq:

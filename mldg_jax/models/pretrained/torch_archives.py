@@ -35,7 +35,7 @@ class Contents(NamedTuple):
     Attributes:
       shapes: the shape of every array, by name.
       settings: of the model, as fairseq stores them next to the weights (the dictionary
-        ``cfg.model``); empty for other checkpoints.
+        ``cfg.model``; ``cfg`` itself in the files of WavLM); empty for others.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -195,10 +195,12 @@ def _tensors(value: Any, record: Record, order: str, path: Path) -> Opened:
 
 
 def _settings(value: Any) -> Mapping[str, Any]:
-    """Returns ``cfg.model`` of a fairseq checkpoint, or nothing."""
-    for name in ("cfg", "model"):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value if isinstance(value, Mapping) else {}
+    """Returns ``cfg.model`` of a fairseq checkpoint, ``cfg`` of WavLM's, or nothing."""
+    config = value.get("cfg") if isinstance(value, Mapping) else None
+    if not isinstance(config, Mapping):
+        return {}
+    model = config.get("model")
+    return model if isinstance(model, Mapping) else config
 
 
 def _dtype(storage: pickles.Storage) -> np.dtype:

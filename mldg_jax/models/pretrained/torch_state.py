@@ -13,10 +13,14 @@ import numpy as np
 
 from mldg_jax.common.config import ModelSection
 from mldg_jax.models.detector import Detector
-from mldg_jax.models.pretrained import convert, key_tables, torch_export
+from mldg_jax.models.pretrained import (
+    convert,
+    encoder_tables,
+    key_tables,
+    torch_export,
+)
 
 FRONTEND, HEAD = "frontend", "head"
-_FRONTENDS = {"whisper": key_tables.WHISPER_HF, "wav2vec2": key_tables.WAV2VEC2_HF}
 _HEADS = {"pooling": key_tables.POOLING, "aasist": key_tables.SSL_AASIST}
 
 
@@ -30,7 +34,7 @@ def tables(model: ModelSection) -> dict[str, convert.Table]:
       The tables of ``frontend`` and ``head``; names of the front-end may have the
       prefix ``frontend.``.
     """
-    frontend = _FRONTENDS[model.frontend["kind"]]
+    frontend = encoder_tables.HF[model.frontend["kind"]]
     return {
         FRONTEND: frontend._replace(prefixes=[f"{FRONTEND}.", *frontend.prefixes]),
         HEAD: _HEADS[model.head["kind"]],

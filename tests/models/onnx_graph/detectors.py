@@ -10,6 +10,7 @@ from mldg_jax.models.detector import Detector
 from mldg_jax.models.onnx_graph.detector_nodes import OUTPUTS, detector_graph
 from mldg_jax.models.pooling import PoolingHead
 from mldg_jax.models.wav2vec2 import Wav2Vec2
+from mldg_jax.models.wavlm import WavLM
 from mldg_jax.models.whisper import WhisperEncoder
 
 SAMPLES = 9_000
@@ -25,25 +26,28 @@ def whisper(**options: Any) -> WhisperEncoder:
     return WhisperEncoder(**shape | options)
 
 
-def wav2vec2(**options: Any) -> Wav2Vec2:
+def wav2vec2(kind: type[Wav2Vec2] = Wav2Vec2, **options: Any) -> Wav2Vec2:
     """Returns a small encoder.
 
     Args:
+      kind: its class.
       **options: replace attributes.
     """
     shape = {"layers": 2, "dim": 32, "heads": 4, "hidden": 48, "channels": (12,) * 7}
     positional = {"positional_width": 16, "positional_groups": 4}
-    return Wav2Vec2(**shape | positional | options)
+    return kind(**shape | positional | options)
 
 
 BASE = {"extractor_norm": "group", "conv_bias": False, "pre_norm": False}
 DETECTORS = {
     "whisper-pooling": Detector(whisper(), PoolingHead(10)),
     "whisper-aasist": Detector(whisper(), AASISTHead(24, (3, 4))),
+    "chosen layers": Detector(whisper(), PoolingHead(10), (0, 2)),
     "xlsr-aasist": Detector(wav2vec2(), AASISTHead(24, (3, 4))),
     "xlsr-pooling": Detector(wav2vec2(scan=True), PoolingHead(10)),
     "normalize": Detector(wav2vec2(normalize=True), AASISTHead(21, (4, 4, 5))),
     "base": Detector(wav2vec2(**BASE), PoolingHead(10)),
+    "wavlm-aasist": Detector(wav2vec2(WavLM), AASISTHead(24, (3, 4))),
     "base-aasist": Detector(wav2vec2(**BASE), AASISTHead(24, (3, 4))),
 }
 

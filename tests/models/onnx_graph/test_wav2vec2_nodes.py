@@ -1,22 +1,31 @@
-"""Both families of wav2vec 2.0, in the hidden states that heads take."""
+"""wav2vec 2.0 and its relatives, in the hidden states that heads take."""
 
 import jax
 import numpy as np
 import pytest
 
+from mldg_jax.models.hubert import HuBERT
 from mldg_jax.models.onnx_graph.wav2vec2_nodes import wav2vec2
+from mldg_jax.models.wavlm import WavLM
 from tests.models.onnx_graph import detectors
 from tests.models.onnx_graph.running import run
 
+MODULES = {
+    "xlsr": detectors.wav2vec2(),
+    "base": detectors.wav2vec2(**detectors.BASE),
+    "normalize": detectors.wav2vec2(normalize=True, mask_embedding=False),
+    "distilhubert": detectors.wav2vec2(
+        HuBERT, **detectors.BASE, normalize_channels=False
+    ),
+    "wavlm": detectors.wav2vec2(WavLM, buckets=8, max_distance=6),
+    "wavlm base": detectors.wav2vec2(WavLM, **detectors.BASE),
+}
 
-@pytest.mark.parametrize(
-    "options",
-    [{}, detectors.BASE, {"normalize": True, "mask_embedding": False}],
-    ids=["xlsr", "base", "normalize"],
-)
-def test_the_hidden_states_are_the_encoders(options):
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_hidden_states_are_the_encoders(name):
     samples = 4_000
-    module = detectors.wav2vec2(**options)
+    module = MODULES[name]
     variables = detectors.randomize(module, samples)
     windows = 3 * detectors.windows(samples, 2) + 0.1
     apply = jax.jit(lambda x: module.apply(variables, x, hidden_states=True))

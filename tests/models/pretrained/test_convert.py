@@ -7,14 +7,18 @@ import pytest
 from flax import traverse_util
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.models.pretrained import convert, key_tables
+from mldg_jax.models.hubert import HuBERT
+from mldg_jax.models.pretrained import convert, encoder_tables, key_tables
+from mldg_jax.models.unispeech_sat import UniSpeechSAT
 from mldg_jax.models.wav2vec2 import Wav2Vec2
+from mldg_jax.models.wav2vec2_bert import Wav2Vec2Bert
+from mldg_jax.models.wavlm import WavLM
 from mldg_jax.models.whisper import WhisperEncoder
 from tests.models.pretrained.trees import variables_of
 
 TABLES = {
     name: value
-    for name, value in vars(key_tables).items()
+    for name, value in (vars(key_tables) | vars(encoder_tables)).items()
     if isinstance(value, convert.Table)
 }
 HF = key_tables.WAV2VEC2_HF
@@ -73,6 +77,18 @@ MODELS = {
         ),
         ("WAV2VEC2_HF", "WAV2VEC2_FAIRSEQ"),
     ),
+}
+
+
+SMALL = {"layers": 2, "dim": 64, "hidden": 96}
+MODELS |= {
+    "hubert": (HuBERT(**SMALL), ("HUBERT_HF", "HUBERT_FAIRSEQ")),
+    "wavlm": (WavLM(**SMALL), ("WAVLM_HF", "WAVLM_UNILM")),
+    "unispeech-sat": (
+        UniSpeechSAT(**SMALL),
+        ("UNISPEECH_SAT_HF", "UNISPEECH_SAT_FAIRSEQ"),
+    ),
+    "w2v-bert": (Wav2Vec2Bert(**SMALL), ("WAV2VEC2_BERT_HF",)),
 }
 
 

@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from mldg_jax.common.errors import UserError
-from mldg_jax.models import pretrained, wav2vec2
-from mldg_jax.models.pretrained import convert, key_tables, settings
+from mldg_jax.models import front_ends, pretrained, wav2vec2
+from mldg_jax.models.pretrained import convert, key_tables, settings, torch_files
 from mldg_jax.models.whisper import WhisperEncoder
 from tests.models.pretrained import torch_bytes
 
@@ -68,6 +68,7 @@ def test_the_same_function_loads(checkpoint, params):
         ("layer_norm_eps", 1e-6, "layer_norm_eps is 1e-06"),
         ("hidden_act", "relu", "hidden_act is 'relu'"),
         ("add_adapter", True, "add_adapter is True"),
+        ("adapter_attn_dim", 16, "adapter_attn_dim is 16.*facebook/mms-300m"),
         ("model_type", "hubert", "model_type is 'hubert'"),
         ("conv_dim", None, "channels=None"),
     ],
@@ -129,6 +130,57 @@ def test_whisper(tmp_path, entry, value, words):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=words):
         settings.check(tmp_path / "model.bin", "whisper", WhisperEncoder(), {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "entries", "words"),
+    [
+        ("hubert", {"feat_proj_layer_norm": False}, "normalize_channels=False there"),
+        ("hubert", {"conv_pos_batch_norm": True}, "conv_pos_batch_norm is True"),
+        ("hubert", {"model_type": "wavlm"}, "model_type is 'wavlm'; it must be 'hub"),
+        ("wavlm", {"num_buckets": 160}, "buckets=160 there, buckets=320 here"),
+        ("wavlm", {"max_bucket_distance": 9}, "max_distance=9 there"),
+        ("wavlm", {"conv_bias": True}, "conv_bias=True there, conv_bias=False here"),
+        ("unispeech_sat", {"do_stable_layer_norm": False}, "pre_norm=False there"),
+        ("wav2vec2_bert", {"left_max_position_embeddings": 8}, "left=8 there"),
+        ("wav2vec2_bert", {"num_attention_heads": 8}, "heads=8 there"),
+        ("wav2vec2_bert", {"position_embeddings_type": "rotary"}, "'relative_key'"),
+        ("wav2vec2_bert", {"hidden_act": "relu"}, "it must be 'swish'"),
+        ("wav2vec2_bert", {"add_adapter": True}, "add_adapter is True; it must be Fal"),
+        ("wav2vec2_bert", {"feature_projection_input_dim": 81}, "81; it must be even"),
+    ],
+)
+def test_every_other_front_end(tmp_path, kind, entries, words):
+    known = front_ends.KINDS[kind]
+    config = known.to_hf(known.module())
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    settings.check(tmp_path / "model.bin", kind, known.module(), {})
+    path.write_text(json.dumps(config | entries))
+    with pytest.raises(UserError, match=words) as info:
+        settings.check(tmp_path / "model.bin", kind, known.module(), {})
+    assert "config.json" in str(info.value)
+
+
+def test_cfg_of_wavlm_is_not_below_model(tmp_path):
+    """Microsoft's files have the settings in ``cfg`` itself."""
+    module = front_ends.KINDS["wavlm"].module()
+    cfg = {"layer_norm_first": True, "num_buckets": 320, "max_distance": 800}
+    settings.check(tmp_path / "WavLM-Large.pt", "wavlm", module, cfg)
+    with pytest.raises(UserError, match="max_distance=128 there"):
+        settings.check(tmp_path / "x.pt", "wavlm", module, cfg | {"max_distance": 128})
+    tensor = torch_bytes.tensor(torch_bytes.storage("0", 6))
+    program = torch_bytes.program(
+        torch_bytes.mapping(
+            model=torch_bytes.mapping(mask_emb=tensor),
+            cfg=torch_bytes.mapping(num_buckets=torch_bytes.lit(320)),
+        )
+    )
+    path = tmp_path / "WavLM.pt"
+    path.write_bytes(torch_bytes.as_zip(program, {"0": np.ones(6, "f4").tobytes()}))
+    asked = []
+    torch_files.read(path, lambda contents: asked.append(contents.settings) or [])
+    assert asked == [{"num_buckets": 320}]
 
 
 FAIRSEQ = {

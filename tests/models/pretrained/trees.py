@@ -17,6 +17,7 @@ _SHAPES = {
     "conv1d": (4, 2, 7),
     "conv2d": (4, 2, 7, 8),
     "conv1x1": (3, 5),
+    "tap": (3, 5),
     "taps": (9,),
 }
 # Layers; AASIST's branches and layers are one digit each.
