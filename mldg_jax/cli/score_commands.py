@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
 
 
 def _add_score(score: argparse.ArgumentParser) -> None:
-    score.usage = "%(prog)s [options] RUN AUDIO [AUDIO ...]"
+    score.usage = "%(prog)s [-h] [options] RUN AUDIO [AUDIO ...]"
     score.add_argument(
         "run", metavar="RUN", help="a finished run folder, e.g. runs/demo/mldg-0"
     )
