@@ -11,7 +11,7 @@ from mldg_jax.common.config_values import to_dict
 from mldg_jax.data.audio import SAMPLE_RATE
 from mldg_jax.models.pretrained import RANDOM
 from mldg_jax.models.pretrained.whisper_tiny import WHISPER_TINY_EN
-from mldg_jax.scoring.model_card import LICENCES
+from mldg_jax.scoring.card_terms import LICENCES
 from mldg_jax.scoring.scorer import Scorer
 
 FORMAT = "1"  # raised when a reader of format 1 would misread a file
