@@ -17,16 +17,14 @@ from mldg_jax.common import files, run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_json, visible
-from mldg_jax.models.licences import LICENCES
 from mldg_jax.scoring.calibration import Calibration, calibration_of
 from mldg_jax.scoring.calibration_trials import trials_in_words
+from mldg_jax.scoring.card_terms import ON_HUB, limits
 from mldg_jax.scoring.outcome import System
 from mldg_jax.scoring.training_facts import training_lines
 
 CARD = "MODEL_CARD.md"
 EVALUATIONS = "evaluations.json"
-ON_HUB = {"whisper-tiny.en": "openai/whisper-tiny.en"}
-"""Names on the Hugging Face hub, of weights that have another name here."""
 NAMES = {"eer": "EER", "min_dcf": "minDCF", "act_dcf": "actDCF", "cllr": "Cllr"}
 
 
@@ -159,7 +157,7 @@ def render(
         _scores(calibration),
         _training(config, provenance),
         _evaluations(evaluations),
-        _limits(config.model.weights),
+        limits(config.model.weights),
         "## Everything else\n\n`config.json` has every value of the config and the "
         "versions, `metrics.jsonl` the metrics during training.\n",
     ]
@@ -168,24 +166,7 @@ def render(
     return f"{_heading(name, config, evaluations)}\n\n{body}"
 
 
-LIMITS = """\
-## Limits
-
-The model was trained on the attacks listed above. It can fail on other attacks,
-languages, microphones and codecs, and on recordings that are partly synthetic. A score
-is evidence, not a verdict: do not make decisions about a person on a score alone.
-"""
 TASK = {"type": "audio-classification", "name": "speech deepfake detection"}
-
-
-def _limits(weights: str) -> str:
-    """Returns the section on limits and licences."""
-    terms = LICENCES.get(weights)
-    known = f" (`{terms}`)" if terms else ""
-    return (
-        f"{LIMITS}\nThe licence of the model depends on those of the front-end's "
-        f"weights, {weights}{known}, and of the training corpus."
-    )
 
 
 def _heading(name: str, config: Config, evaluations: Sequence[CardEvaluation]) -> str:
@@ -205,7 +186,7 @@ def _heading(name: str, config: Config, evaluations: Sequence[CardEvaluation]) -
     heading = {
         "library_name": "mldg_jax",
         "pipeline_tag": "audio-classification",
-        # The front-end's licence is not that of the model, see ``_limits``.
+        # The front-end's licence is not that of the model, see ``limits``.
         "license": "other",
         "license_name": "depends-on-weights-and-corpus",
         "base_model": ON_HUB.get(weights, weights),
