@@ -30,8 +30,8 @@ CASES = [
     ("xls-r", "aasist", False),
     ("base", "pooling", True),
     ("chosen layers", "pooling", True),
-    ("hubert", "pooling", False),
-    ("unispeech-sat", "pooling", False),
+    ("hubert", "aasist", False),
+    ("unispeech-sat", "aasist", False),
     ("wavlm", "pooling", True),
 ]
 
