@@ -77,7 +77,9 @@ def test_a_port_in_use_or_out_of_range_is_refused(server, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_quietly(smoke_run, tmp_path, number):
     program = f"""
-import functools, sys
+import functools, signal, sys
+# as in a terminal, also where the tests run under nohup
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from mldg_jax import cli
 from mldg_jax.exporting import browser_page
 from tests.exporting.fake_runtime import PACKAGE, TARBALL
@@ -122,7 +124,7 @@ def test_the_folder_of_a_page_is_served_as_it_is(tmp_path):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
             connection.request("GET", "/")
             answers.append(connection.getresponse().read())
-            signal.raise_signal(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)  # (nohup would ignore SIGINT)
 
         threading.Thread(target=visit, daemon=True).start()
 
