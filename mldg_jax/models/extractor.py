@@ -77,3 +77,33 @@ def standardize(waveform: jax.Array, lengths: jax.Array | None) -> jax.Array:
     centred = jnp.where(inside, waveform - mean, 0)
     variance = (centred**2).sum(1, keepdims=True) / lengths[:, None]
     return centred / jnp.sqrt(variance + 1e-7)
+
+
+def mask_frames(
+    module: Any,
+    x: jax.Array,
+    lengths: jax.Array | None,
+    masked: jax.Array | None,
+) -> tuple[jax.Array, jax.Array | None]:
+    """Replaces masked frames by the mask embedding, and padding by zeros.
+
+    Call it in the module's compact method: the embedding is the module's parameter.
+
+    Args:
+      module: an encoder with ``mask_embedding``, ``dim`` and ``frame_count``.
+      x: (batch, frames, dim).
+      lengths: (batch,) int, samples of each utterance before padding; None for all.
+      masked: (batch, frames) bool; None for none.
+
+    Returns:
+      The frames, and (batch, frames) bool, False for padding; None without ``lengths``.
+    """
+    if module.mask_embedding:
+        init = nn.initializers.uniform(1.0)
+        embedding = module.param("mask_embedding", init, (module.dim,))
+        if masked is not None:
+            x = jnp.where(masked[..., None], embedding.astype(x.dtype), x)
+    if lengths is None:
+        return x, None
+    mask = np.arange(x.shape[1]) < module.frame_count(lengths)[:, None]
+    return jnp.where(mask[..., None], x, 0), mask

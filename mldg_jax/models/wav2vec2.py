@@ -15,10 +15,8 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from mldg_jax.models.extractor import Extractor, standardize
+from mldg_jax.models.extractor import Extractor, mask_frames, standardize
 from mldg_jax.models.layers import TransformerLayer, transformer
 from mldg_jax.models.positional import PositionalConv
 
@@ -99,16 +97,7 @@ class Wav2Vec2(nn.Module):
         projection = nn.Dense(self.dim, dtype=self.dtype, name="projection")
         x = projection(x.reshape(batch * frames, -1))
         x = x.reshape(batch, frames, self.dim)
-        if self.mask_embedding:
-            embedding = self.param(
-                "mask_embedding", nn.initializers.uniform(1.0), (self.dim,)
-            )
-            if masked is not None:
-                x = jnp.where(masked[..., None], embedding.astype(x.dtype), x)
-        mask = None
-        if lengths is not None:
-            mask = np.arange(frames) < self.frame_count(lengths)[:, None]
-            x = jnp.where(mask[..., None], x, 0)
+        x, mask = mask_frames(self, x, lengths, masked)
         x = x + PositionalConv(
             self.positional_width, self.positional_groups, name="positional"
         )(x)

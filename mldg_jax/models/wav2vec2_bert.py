@@ -11,11 +11,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from mldg_jax.models import wav2vec2
 from mldg_jax.models.conformer import ConformerLayer
+from mldg_jax.models.extractor import mask_frames
 from mldg_jax.models.kaldi_features import STACKED, fbank_count, log_mel
 from mldg_jax.models.layers import transformer
 
@@ -104,17 +103,7 @@ class Wav2Vec2Bert(nn.Module):
         norm = nn.LayerNorm(epsilon=1e-5, dtype=self.dtype, name="projection_norm")
         x = nn.Dense(self.dim, dtype=self.dtype, name="projection")(norm(mel))
         x = x.reshape(batch, frames, self.dim)
-        if self.mask_embedding:
-            embedding = self.param(
-                "mask_embedding", nn.initializers.uniform(1.0), (self.dim,)
-            )
-            if masked is not None:
-                x = jnp.where(masked[..., None], embedding.astype(x.dtype), x)
-        mask = None
-        if lengths is not None:
-            mask = np.arange(frames) < self.frame_count(lengths)[:, None]
-            x = jnp.where(mask[..., None], x, 0)
-        return x, mask
+        return mask_frames(self, x, lengths, masked)
 
     def frame_count(self, samples: Any) -> Any:
         """Computes the number of frames for a number of samples.
