@@ -16,11 +16,13 @@ from typing import Any
 import jax
 from packaging.requirements import Requirement
 
+from mldg_jax.common.processes import cores
+from mldg_jax.common.versions import installed
 from mldg_jax.training.machine import peaks, reference_step
 
 PACKAGE = "mldg_jax"
-VERSIONS = (
-    *(PACKAGE, "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy"),
+PACKAGES = (
+    *("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy"),
     *("librosa", "soundfile", "soxr", "grain", "tensorflow-datasets"),
     # whichever of these is there
     *("jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu", "onnx", "onnxruntime"),
@@ -106,11 +108,11 @@ def examine() -> Examination:
     Returns:
       The report.
     """
-    devices = _distinct_devices()
+    devices, found = _distinct_devices(), installed(PACKAGES)
     checks = _checks(devices)
     return Examination(
         system=_system(),
-        versions=_versions(),
+        versions={k: v for k, v in found.items() if k != "python"},
         devices=[_describe(device) for device in devices],
         precision=str(jax.config.values["jax_default_matmul_precision"] or "default"),
         extras=missing_by_extra(),
@@ -160,11 +162,10 @@ def _is_installed(requirement: Requirement) -> bool:
 
 
 def _system() -> dict[str, str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     facts = {
         "python": f"{platform.python_version()} ({sys.executable})",
         "system": platform.platform(),
-        "cores": f"{cores or os.cpu_count()} of {os.cpu_count()}",
+        "cores": f"{cores()} of {os.cpu_count()}",
         "installed": str(Path(__file__).parents[2]),
     }
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
@@ -173,16 +174,6 @@ def _system() -> dict[str, str]:
     relevant = ("JAX_", "XLA_", "CUDA_", "TPU_", "LIBTPU_", "HF_HOME")
     facts |= {k: v for k, v in sorted(os.environ.items()) if k.startswith(relevant)}
     return facts
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in VERSIONS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _distinct_devices() -> list[jax.Device]:
