@@ -4,9 +4,9 @@
 
 Counts the matrix products and convolutions of the training steps of configs/xlsr.py and
 of scoring the six test corpora, from shapes alone: nothing is run, so it needs no
-accelerator. Divided by a chip's published peak for bfloat16, that is a roofline bound:
-no machine can be faster, and real ones are slower by their utilisation. Prints a
-Markdown table, or JSON with --json.
+accelerator. Divided by a chip's published peak (training: bfloat16; scoring: full
+float32), that is a roofline bound: no machine can be faster, and real ones are slower
+by their utilisation. Prints a Markdown table, or JSON with --json.
 """
 
 import argparse
@@ -18,8 +18,8 @@ import numpy as np
 
 from mldg_jax.models.detector import create_detector
 from mldg_jax.training.config_files import read_config_file
+from mldg_jax.training.machine.peaks import PEAKS
 from mldg_jax.training.tpu_plan import compiled_step
-from mldg_jax.training.tpu_plan.chips import CHIPS
 from mldg_jax.training.tpu_plan.flops import count_flops
 
 METHODS = ("frozen", "erm", "mldg", "mldg2")
@@ -27,10 +27,7 @@ ATTACKS = 6  # of the training split of ASVspoof 2019 LA
 # Trials of the evaluation sets: ASVspoof 2019 LA, 2021 LA, 2021 DF and 5, In-the-Wild,
 # FakeAVCeleb. One window each, though longer recordings have several.
 TRIALS = 71_237 + 181_566 + 611_829 + 680_774 + 31_779 + 21_544
-# https://www.nvidia.com/en-us/data-center/h100/: SXM, half of what it has for sparse
-PEAKS = {"v5e": CHIPS["v5e"].peak, "v6e": CHIPS["v6e"].peak, "H100": 989e12}
-# Scoring computes in float32: TF32 on an H100, bfloat16 passes on TPUs.
-SCORING_PEAKS = PEAKS | {"H100": 494.5e12}
+CARDS = {"v5e": PEAKS["TPU v5e"], "v6e": PEAKS["TPU v6"], "H100": PEAKS["H100"]}
 
 
 def training_flops(config: Any) -> int:
@@ -65,8 +62,8 @@ def costs() -> dict[str, dict[str, Any]]:
             "step_flops": step,
             "scoring_flops": scoring,
             "hours": {
-                chip: (training / PEAKS[chip] + scoring / SCORING_PEAKS[chip]) / 3600
-                for chip in PEAKS
+                chip: (training / peak.bfloat16 + scoring / peak.highest) / 3600
+                for chip, peak in CARDS.items()
             },
         }
     return rows
@@ -82,20 +79,20 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(rows))
         return
-    print(f"| method | TFLOP a step | {' | '.join(PEAKS)} |")
-    print("| --- | ---: |" + " ---: |" * len(PEAKS))
-    sums = dict.fromkeys(PEAKS, 0.0)
+    print(f"| method | TFLOP a step | {' | '.join(CARDS)} |")
+    print("| --- | ---: |" + " ---: |" * len(CARDS))
+    sums = dict.fromkeys(CARDS, 0.0)
     for method, row in rows.items():
         hours = row["hours"]
-        for chip in PEAKS:
+        for chip in CARDS:
             sums[chip] += arguments.seeds * hours[chip]
-        cells = " | ".join(f"{hours[chip]:.2f}" for chip in PEAKS)
+        cells = " | ".join(f"{hours[chip]:.2f}" for chip in CARDS)
         print(f"| {method} | {row['step_flops'] / 1e12:.2f} | {cells} |")
-    cells = " | ".join(f"{sums[chip]:.1f}" for chip in PEAKS)
+    cells = " | ".join(f"{sums[chip]:.1f}" for chip in CARDS)
     print(f"| all, {arguments.seeds} seeds each | | {cells} |")
     scoring = rows["mldg"]["scoring_flops"]
-    share = {chip: scoring / peak / 3600 for chip, peak in SCORING_PEAKS.items()}
-    hours = ", ".join(f"{chip} {share[chip]:.2f}" for chip in PEAKS)
+    share = {chip: scoring / card.highest / 3600 for chip, card in CARDS.items()}
+    hours = ", ".join(f"{chip} {share[chip]:.2f}" for chip in CARDS)
     window = scoring / TRIALS / 1e12
     print(f"\nscoring: {TRIALS:,} windows a run, {window:.3f} TFLOP each: {hours}")
 

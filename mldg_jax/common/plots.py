@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
 from mldg_jax.common.error_rates import ErrorRate
 from mldg_jax.common.text_files import visible
@@ -79,6 +81,23 @@ def legend(figure: Figure, ax: Axes, handles: Sequence[Line2D] | None = None) ->
         fontsize=9,
         columnspacing=1.2,
     )
+
+
+def plain_ticks(*axes: Axis) -> None:
+    """Formats the ticks of logarithmic axes as plain numbers.
+
+    Matplotlib's default labels are formulas, which ``OPTIONS`` does not render.
+    Call this after drawing, when the limits are known: axes of less than two decades
+    also get ticks at 2 and 5.
+
+    Args:
+      *axes: the axes to format.
+    """
+    for axis in axes:
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+        axis.set_major_formatter(lambda value, _: f"{value:,.6g}".replace("-", "−"))
+        axis.set_minor_formatter(lambda value, _: "")
 
 
 def svg(name: str, figure: Figure) -> str:

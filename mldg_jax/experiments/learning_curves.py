@@ -78,9 +78,12 @@ def picture(compared: Sequence[Comparison]) -> str:
             y = [100 * rate.eer for rate in rates]
             ax.plot(x, y, color=colour, marker=marker, mec="white", ms=7, label=label)
         ax.set_xscale("log")
+        spent = sorted({c.rows[labels[0]].evaluations or 0 for c in compared})
+        ax.set_xticks(spent, [f"{number:,}" for number in spent])
+        ax.minorticks_off()
         ax.set_ylim(bottom=0)
         ax.set_xlabel("gradient evaluations of single utterances")
-        ax.set_ylabel(f"equal error rate, %, {last.columns[column]}, 95 % interval")
+        ax.set_ylabel(f"EER, %, {last.columns[column]}, 95 % interval")
         ax.grid(color=plots.GRID, lw=0.8)
         figure.legend(loc="outside right center")
         return plots.svg("curves", figure)

@@ -257,10 +257,11 @@ def picture(comparison: Comparison) -> str:
             ax.vlines(x, 100 * low, 100 * high, color=colour, lw=1.4)
             ax.plot(x, y, color=colour, marker=marker, mec="white", ms=7, label=method)
         ax.set_xscale("log")
+        plots.plain_ticks(ax.xaxis)
         ax.set_ylim(bottom=0)
         ax.set_xlabel("trained parameters")
         title = comparison.columns[column]
-        ax.set_ylabel(f"equal error rate, %, {title}, 95 % interval")
+        ax.set_ylabel(f"EER, %, {title}, 95 % interval")
         ax.grid(color=plots.GRID, lw=0.8)
         plots.legend(figure, ax)
         return plots.svg("parameters", figure)

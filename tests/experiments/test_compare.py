@@ -173,6 +173,7 @@ def test_tables(comparison):
         0.004,
     )
     drawn = ET.fromstring(files["parameters.svg"])
+    assert "math" not in files["parameters.svg"]
     words = " ".join(drawn.itertext())
     assert "trained parameters" in words and "mldg" in words
 

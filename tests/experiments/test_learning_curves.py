@@ -53,6 +53,7 @@ def test_the_picture_has_the_methods_that_are_trained(compared):
     words = " ".join(ET.fromstring(svg).itertext())
     assert "sam" in words and "gradient evaluations" in words
     assert "lfcc-gmm" not in words  # takes none
+    assert "6,400" in words and "25,600" in words and "math" not in words
 
 
 def test_every_difference_has_a_row(compared):

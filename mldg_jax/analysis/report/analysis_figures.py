@@ -99,7 +99,7 @@ def _noise(study: RunAnalysis) -> Figure:
     finite = np.isfinite(scale)
     ax.plot(steps[finite], scale[finite], color=plots.style(1)[0], marker="D", lw=1.8)
     ax.set_yscale("log")
-    drawing.plain(ax.yaxis)
+    plots.plain_ticks(ax.yaxis)
     return _from_start(figure, ax, study)
 
 
@@ -157,7 +157,7 @@ def _taylor(study: RunAnalysis) -> Figure:
     label = "the run's α" if study.inner.own else f"α = {study.inner.inner_lr:g}"
     ax.axvline(study.inner.inner_lr, color=CHANCE, lw=1, label=label)
     ax.set(xscale="log", yscale="log")
-    drawing.plain(ax.xaxis, ax.yaxis)
+    plots.plain_ticks(ax.xaxis, ax.yaxis)
     plots.legend(figure, ax)
     return figure
 
@@ -186,7 +186,7 @@ def _density(study: RunAnalysis) -> Figure:
         ax.plot(top, height, color=colour, marker=marker, ls="", clip_on=False)
     ax.set_yscale("log")
     ax.set_ylim(1e-5 / span, 3 * highest)
-    drawing.plain(ax.yaxis)
+    plots.plain_ticks(ax.yaxis)
     plots.legend(figure, ax)
     return figure
 
@@ -208,7 +208,7 @@ def _spectra(study: RunAnalysis) -> Figure:
                 lw=1, alpha=0.8, label=label,
             )  # fmt: skip
     ax.set_yscale("log")
-    drawing.plain(ax.yaxis)
+    plots.plain_ticks(ax.yaxis)
     plots.legend(figure, ax)
     return figure
 

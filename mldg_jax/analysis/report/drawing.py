@@ -6,9 +6,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 from mldg_jax.analysis.parameter_names import Blocks
 from mldg_jax.common import plots
@@ -52,23 +50,6 @@ def axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     ax.grid(color=plots.GRID, lw=0.8)
     ax.set_axisbelow(True)
     return figure, ax
-
-
-def plain(*axes: Axis) -> None:
-    """Formats the ticks of logarithmic axes as plain numbers.
-
-    Matplotlib's default labels are formulas, which ``plots.OPTIONS`` does not render.
-    Call this after drawing, when the limits are known: axes of less than two decades
-    also get ticks at 2 and 5.
-
-    Args:
-      *axes: the axes to format.
-    """
-    for axis in axes:
-        low, high = axis.get_view_interval()
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-        axis.set_major_formatter(lambda value, _: f"{value:g}".replace("-", "−"))
-        axis.set_minor_formatter(lambda value, _: "")
 
 
 def heat(

@@ -61,11 +61,13 @@ def _heading(measured: Benchmark) -> str:
 
 def _notes(measured: Benchmark) -> str:
     peak = "no published peak for this device"
-    if measured.peak:
+    if measured.peak and measured.score_peak:
         peak = f"of the published {measured.peak / 1e12:.0f} TFLOP/s per device"
+        peak += f" (score: {measured.score_peak / 1e12:.0f})"
     return (
         f"TFLOP: matrix products and convolutions per step and device. MFU: {peak}. of "
         f"product: of the\n{measured.product / 1e12:.2f} TFLOP/s that a large matrix "
         "product reached here. loader: time that steps wait for episodes.\n"
-        "score: batches of windows on one device."
+        "score: batches of windows on one device, in full float32, in which a product "
+        f"reached {measured.score_product / 1e12:.2f}."
     )

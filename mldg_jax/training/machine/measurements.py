@@ -16,8 +16,8 @@ class ProgramSpeed:
       clips_per_second: on all devices.
       times_real_time: seconds of audio per second.
       flops: of matrix products and convolutions per step and device.
-      utilisation: ``flops`` per second and device as a part of the published peak; None
-        if there is none, as for CPUs.
+      utilisation: ``flops`` per second and device as a part of the published peak of
+        its arithmetic; None if there is none, as for CPUs.
       of_product: the same as a part of the rate of a large matrix product here.
       memory: bytes per device that the program needs, by the compiler's analysis.
       loader_share: part of a step's time that training waits for the next episode; None
@@ -50,6 +50,8 @@ class Benchmark:
       parameters: trained and frozen ones.
       peak: published peak of one device in FLOP/s; None if unknown.
       product: measured rate of a large matrix product on one device in FLOP/s.
+      score_peak: ``peak`` of full float32, in which scores are computed.
+      score_product: ``product`` in full float32.
       speeds: by program.
     """
 
@@ -61,6 +63,8 @@ class Benchmark:
     parameters: dict[str, int]
     peak: float | None
     product: float
+    score_peak: float | None
+    score_product: float
     speeds: list[ProgramSpeed]
 
     def to_json(self) -> dict[str, Any]:
