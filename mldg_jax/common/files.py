@@ -39,13 +39,12 @@ def check_output(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
     if not str(path):
         raise UserError("an empty path to write to; name a file")
     path = Path(path)
-    check_folder(Path(os.path.realpath(path)).parent)
-    try:
+    blocked = False
+    with contextlib.suppress(OSError):  # its folder may not be entered; said below
         blocked = path.exists() and not path.is_file()
-    except OSError as error:
-        raise UserError(f"cannot write to {path}: {error.strerror}") from None
     if blocked:
         raise UserError(f"{path} is not a file and cannot be replaced; name another")
+    check_folder(Path(os.path.realpath(path)).parent)
     for name in inputs if path.exists() else ():
         if name and os.path.exists(name) and os.path.samefile(name, path):
             raise UserError(

@@ -91,7 +91,9 @@ def test_only_a_full_disk_asks_for_space(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["", ".", "/dev/full"])
-def test_an_output_that_is_no_file(path):
+@pytest.mark.parametrize("writable", [True, False])  # the folder that it is in
+def test_an_output_that_is_no_file(path, writable, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *arguments: writable)
     with pytest.raises(UserError, match=r"empty path|cannot be replaced"):
         files.check_output(path)
 
