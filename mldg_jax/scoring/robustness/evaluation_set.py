@@ -157,7 +157,7 @@ def _made(
         digest.update(f"\n{text}".encode())
     voice = functools.lru_cache(maxsize=POOL)(read)
     return EvaluationSet(
-        title if len(chosen) == len(keys.label) else f"{title}, a part",
+        title if len(chosen) == len(keys.label) else f"{title} (a part: --limit)",
         keys.take(chosen),
         lambda row: read(int(chosen[row])),
         digest.hexdigest(),

@@ -17,10 +17,11 @@ from mldg_jax.scoring.robustness.score_drops import Robustness, ScoreDrop
 
 PAGE, RESULTS, PICTURE = "report.html", "robustness.json", "robustness"
 NOTE = (
-    "changed: recordings whose samples the degradation changed, of those that were "
-    "scored. Change: against the same recordings as they are, in percentage points; "
-    "above zero is worse. HTER: the mean of FRR (bona fide rejected) and FAR (spoof "
-    "accepted) at the threshold of the clean recordings' EER, which is not fitted again."
+    "Change: against the same recordings as they are, in percentage points; above zero "
+    "is worse. HTER: the mean of FRR (bona fide rejected) and FAR (spoof accepted) at "
+    "the threshold of the clean recordings' EER, which is not fitted again. p: of no "
+    "change, adjusted for the number of degradations. changed: recordings that the "
+    "degradation changed, of all."
 )
 
 
@@ -33,7 +34,11 @@ def text(result: Robustness) -> str:
     Returns:
       The text.
     """
-    notes = [result.scheme.sentence(result.units), NOTE, *warnings(result)]
+    notes = [
+        result.scheme.sentence(result.units),
+        NOTE,
+        *(f"{x}." for x in warnings(result)),
+    ]
     wrapped = ["\n".join(textwrap.wrap(x, 88, break_on_hyphens=False)) for x in notes]
     return "\n\n".join([summary(result), aligned(table(result)), *wrapped])
 
@@ -49,13 +54,13 @@ def summary(result: Robustness) -> str:
     """
     clean = result.drops[CLEAN].errors
     return (
-        f"{clean.n_bonafide:,} bona fide and {clean.n_spoof:,} spoof recordings, "
-        f"{result.title}. Threshold: {clean.threshold:.5g}."
+        f"{clean.n_bonafide:,} bona fide and {clean.n_spoof:,} spoof recordings of "
+        f"{result.title}. Threshold of the clean EER: {clean.threshold:.5g}."
     )
 
 
 def warnings(result: Robustness) -> list[str]:
-    """Says which degradations have recordings without a score.
+    """Says which degradations have recordings without a score, or change none.
 
     Args:
       result: from ``score_drops.measure``.
@@ -63,11 +68,16 @@ def warnings(result: Robustness) -> list[str]:
     Returns:
       A sentence without its full stop for each of these degradations.
     """
-    return [
+    failed = [
         f"{name}: {len(drop.failed):,} recordings have no score and do not count, such "
-        f"as {next(iter(drop.failed.items()))[0]}; {name}.json names all and why"
+        f"as {next(iter(drop.failed))}; {name}.json names all and why"
         for name, drop in result.drops.items()
         if drop.failed
+    ]
+    return failed + [
+        f"{name} changes none of these recordings, so its row is that of the clean ones"
+        for name, drop in result.drops.items()
+        if name != CLEAN and not drop.changed
     ]
 
 
@@ -82,8 +92,9 @@ def table(result: Robustness, *, titles: bool = False) -> Table:
       The table.
     """
     with_intervals = bool(result.scheme.replicates)
-    header = ["name", "changed", "EER, %", "change"] + ["p, adj."] * with_intervals
-    header += ["HTER, %", "change", "FRR, %", "FAR, %"]
+    p = ["p"] * with_intervals
+    header = ["name", "EER, %", "change", *p, "HTER, %", "change", *p]
+    header += ["FRR, %", "FAR, %", "changed"]
     rows = []
     for name, drop in result.drops.items():
         row = [name, *_cells(name, drop, with_intervals)]
@@ -94,18 +105,21 @@ def table(result: Robustness, *, titles: bool = False) -> Table:
 def _cells(name: str, drop: ScoreDrop, with_intervals: bool) -> list[str]:
     """Returns the cells of a degradation after its name."""
     errors = drop.errors
-    scored = errors.n_bonafide + errors.n_spoof
-    is_clean = name == CLEAN
-    p = drop.eer_change.p_adjusted or drop.eer_change.p
+    number = errors.n_bonafide + errors.n_spoof + len(drop.failed)
+
+    def rate(value: float, change: Difference) -> list[str]:
+        cells = [f"{100 * value:.1f}", _change(change, with_intervals)]
+        if with_intervals:
+            p = change.p if change.p_adjusted is None else change.p_adjusted
+            cells.append(f"{p:.3f}")
+        return [cells[0], *([""] * len(cells[1:]) if name == CLEAN else cells[1:])]
+
     return [
-        "" if is_clean else f"{drop.changed:,} of {scored + len(drop.failed):,}",
-        f"{100 * drop.eer:.1f}",
-        "" if is_clean else _change(drop.eer_change, with_intervals),
-        *(["" if is_clean else f"{p:.3f}"] if with_intervals else []),
-        f"{100 * errors.hter:.1f}",
-        "" if is_clean else _change(drop.hter_change, with_intervals),
+        *rate(drop.eer, drop.eer_change),
+        *rate(errors.hter, drop.hter_change),
         f"{100 * errors.frr:.1f}",
         f"{100 * errors.far:.1f}",
+        "" if name == CLEAN else f"{drop.changed:,} of {number:,}",
     ]
 
 
@@ -241,4 +255,4 @@ def picture(result: Robustness) -> tuple[str, bytes]:
 def _style(kind: str) -> tuple[str, str]:
     from mldg_jax.common import plots
 
-    return plots.style(3 if kind == "eer_change" else 5)
+    return plots.style(3) if kind == "eer_change" else (plots.style(5)[0], "o")
