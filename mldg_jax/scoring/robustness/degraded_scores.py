@@ -265,7 +265,7 @@ def _warn(name: str, result: DegradedScores, number: int) -> None:
     shown = "; ".join(f"{k}: {v}" for k, v in list(result.failed.items())[:SHOWN])
     more = len(result.failed) - SHOWN
     log.warning(
-        "%s: %d of %d recordings have no score and do not count (%s%s)",
+        "%s: no score for %d of %d recordings, which do not count (%s%s)",
         *(name, len(result.failed), number, text_files.printable(shown)),
         f"; {more} more in {name}.json" if more > 0 else "",
     )

@@ -69,8 +69,9 @@ def warnings(result: Robustness) -> list[str]:
       A sentence without its full stop for each of these degradations.
     """
     failed = [
-        f"{name}: {len(drop.failed):,} recordings have no score and do not count, such "
-        f"as {next(iter(drop.failed))}; {name}.json names all and why"
+        f"{name}: no score for {len(drop.failed):,} of {_number(drop):,} recordings, "
+        f"which do not count (the first is {next(iter(drop.failed))}); {name}.json "
+        "names all and why"
         for name, drop in result.drops.items()
         if drop.failed
     ]
@@ -105,7 +106,6 @@ def table(result: Robustness, *, titles: bool = False) -> Table:
 def _cells(name: str, drop: ScoreDrop, with_intervals: bool) -> list[str]:
     """Returns the cells of a degradation after its name."""
     errors = drop.errors
-    number = errors.n_bonafide + errors.n_spoof + len(drop.failed)
 
     def rate(value: float, change: Difference) -> list[str]:
         cells = [f"{100 * value:.1f}", _change(change, with_intervals)]
@@ -119,8 +119,13 @@ def _cells(name: str, drop: ScoreDrop, with_intervals: bool) -> list[str]:
         *rate(errors.hter, drop.hter_change),
         f"{100 * errors.frr:.1f}",
         f"{100 * errors.far:.1f}",
-        "" if name == CLEAN else f"{drop.changed:,} of {number:,}",
+        "" if name == CLEAN else f"{drop.changed:,} of {_number(drop):,}",
     ]
+
+
+def _number(drop: ScoreDrop) -> int:
+    """Returns the number of recordings, those without a score included."""
+    return drop.errors.n_bonafide + drop.errors.n_spoof + len(drop.failed)
 
 
 def _change(change: Difference, with_interval: bool) -> str:

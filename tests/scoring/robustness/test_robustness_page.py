@@ -29,7 +29,7 @@ def test_page_needs_no_network_and_holds_every_number(result, tmp_path):
     for row in rows:
         for cell in filter(None, row):
             assert f">{cell}</t" in visible
-    assert "g722: 1 recordings have no score" in visible
+    assert "g722: no score for 1 of 240 recordings" in visible
 
 
 def test_picture_is_grouped_and_repeatable(result):
