@@ -87,7 +87,7 @@ def table(result: Robustness, *, titles: bool = False) -> Table:
 
     Args:
       result: from ``score_drops.measure``.
-      titles: precede the names by group and title.
+      titles: begin with the titles, and put the names last.
 
     Returns:
       The table.
@@ -98,9 +98,9 @@ def table(result: Robustness, *, titles: bool = False) -> Table:
     header += ["FRR, %", "FAR, %", "changed"]
     rows = []
     for name, drop in result.drops.items():
-        row = [name, *_cells(name, drop, with_intervals)]
-        rows.append([_title(name), *row] if titles else row)
-    return (["degradation", *header] if titles else header), rows
+        cells = _cells(name, drop, with_intervals)
+        rows.append([_title(name), *cells, name] if titles else [name, *cells])
+    return (["degradation", *header[1:], "name"] if titles else header), rows
 
 
 def _cells(name: str, drop: ScoreDrop, with_intervals: bool) -> list[str]:
@@ -134,10 +134,7 @@ def _change(change: Difference, with_interval: bool) -> str:
 
 
 def _title(name: str) -> str:
-    if name == CLEAN:
-        return "none"
-    degradation = DEGRADATIONS[name]
-    return f"{degradation.group}: {degradation.title}"
+    return "none" if name == CLEAN else DEGRADATIONS[name].title
 
 
 def write(result: Robustness, folder: Path) -> list[Path]:

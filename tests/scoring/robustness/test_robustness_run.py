@@ -15,6 +15,7 @@ from mldg_jax.data.augment import codecs
 from mldg_jax.data.augment.degradations import degrade
 from mldg_jax.scoring import key_files, score_files
 from mldg_jax.scoring.robustness import degraded_scores
+from tests import test_file_formats
 
 NAMES = ("white-0db", "babble-10db", "first-1s", "via-8k", "lead-digital")
 
@@ -96,6 +97,16 @@ def test_numbers_are_those_of_degraded_files(
 
 def _rank(name):
     return hashlib.sha256(name.encode()).digest()
+
+
+def test_files_are_as_described(evaluated):
+    title = "Robustness"
+    results = json.loads((evaluated / "robustness.json").read_text())
+    facts = json.loads((evaluated / "via-8k.json").read_text())
+    assert facts.keys() == test_file_formats.described(title)
+    assert results.keys() == test_file_formats.described(title, 1)
+    row = results["degradations"]["via-8k"]
+    assert row.keys() == test_file_formats.inline(title, "degradations")
 
 
 def test_a_second_start_scores_nothing(evaluated, smoke_run, on_disk, monkeypatch):
