@@ -31,10 +31,10 @@ def add(command: argparse.ArgumentParser) -> None:
     """
     group = command.add_argument_group(
         "robustness of a run, instead of --scores",
-        "RUN/robustness gets the scores of every degradation, report.html, "
-        "robustness.json and a picture; the same command continues an interrupted one. "
-        "Groups of degradations: codec, noise, reverberation, duration, level, "
-        "resampling, silence. AMR-WB (amrwb) is applied only if --only names it, as "
+        "RUN/robustness gets the scores of every degradation, report.html,\n"
+        "robustness.json and a picture; the same command continues an interrupted\n"
+        "one. Groups of degradations: codec, noise, reverberation, duration, level,\n"
+        "resampling, silence. AMR-WB (amrwb) is applied only if --only names it, as\n"
         "PyAV's wheels have no encoder for it.",
     )
     group.add_argument(

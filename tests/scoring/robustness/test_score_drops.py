@@ -20,7 +20,7 @@ def case(seed=0, failed=()):
     noise = np.random.default_rng(seed + 1).normal(size=240)
     worse = scores - 0.4 + 0.8 * noise
     worse[list(failed)] = np.nan
-    problems = {names[i]: "why" for i in failed}
+    problems = {str(names[i]): "why" for i in failed}
     scored = {
         "clean": DegradedScores(scores, 0, {}, None),
         "g722": DegradedScores(worse, 240, problems, 3.0),
