@@ -42,11 +42,11 @@ def add_command(
     return command
 
 
-def add_data_dir(command: argparse.ArgumentParser) -> None:
+def add_data_dir(command: argparse._ActionsContainer) -> None:
     """Adds ``--data-dir``.
 
     Args:
-      command: parser of a command.
+      command: parser of a command, or a group of its options.
     """
     command.add_argument(
         "--data-dir",
@@ -57,11 +57,11 @@ def add_data_dir(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_corpus(command: argparse.ArgumentParser, whose: str) -> None:
+def add_corpus(command: argparse._ActionsContainer, whose: str) -> None:
     """Adds ``--corpus``.
 
     Args:
-      command: parser of a command.
+      command: parser of a command, or a group of its options.
       whose: run whose training corpus is the default, for the help text.
     """
     command.add_argument(

@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mldg_jax.cli import robustness_options
 from mldg_jax.cli.arguments import add_command
 from mldg_jax.common import console
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import visible
 from mldg_jax.scoring.scheme import CHOICES
 
-EVALUATE = "Evaluate score files of any detector: error rates, costs, calibration."
+EVALUATE = "Evaluate score files of any detector, or how robust a run is."
 EVALUATE_DETAILS = """\
 Prints the equal error rate (EER), the detection cost at the best and at the Bayes
 threshold (min and act DCF), the cost of the scores as log-likelihood ratios (Cllr)
@@ -28,11 +29,16 @@ threshold after calibration), and the table shows how much bona fide they reject
 much spoof they accept on the evaluated trials, HTER (the mean of both) and F1 (of
 detecting spoof).
 
+With --robustness RUN there are no score files: the recordings of the eval split of the
+run's corpus (or of --audio, with --keys) are degraded by codecs, noise, reverberation
+and more, scored by the run after each, and compared with the clean ones.
+
 examples:
   mldg evaluate --scores scores.txt --keys trial_metadata.txt
   mldg evaluate --scores A=a.txt --scores B=b.txt --keys keys.txt --html report.html
   mldg evaluate --scores eval.txt --keys eval_keys.txt \\
       --threshold-from dev.txt --threshold-keys dev_keys.txt
+  mldg evaluate --robustness runs/demo/mldg-0 --limit 100
 """
 CHECK = "Check a score file for errors, and say how to fix each."
 CHECK_DETAILS = """\
@@ -58,7 +64,7 @@ def add(commands: Any) -> None:
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--scores", action="append", required=True, metavar="[NAME=]FILE",
+        "--scores", action="append", metavar="[NAME=]FILE",
         help="a score file; repeat the option to compare systems on the same trials",
     )  # fmt: skip
     command.add_argument(
@@ -82,11 +88,12 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
         "intervals; default: %(default)s",
     )  # fmt: skip
     command.add_argument(
-        "--resample", choices=tuple(CHOICES), default="speakers",
+        "--resample", choices=tuple(CHOICES),
         help="what the intervals are drawn from, and so what they hold for: speakers, "
         "for new speakers and the same attacks; speakers-attacks, for new speakers and "
         "new attacks; trials, for neither (too narrow, to compare with papers); "
-        "default: %(default)s",
+        "default: speakers; with --robustness speakers-attacks, if the keys have three "
+        "attacks or more",
     )  # fmt: skip
     command.add_argument(
         "--families", metavar="ATTACK=FAMILY,…",
@@ -146,6 +153,7 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
         help="keys of --asv-scores if the file does not contain them, such as ASVspoof "
         "2021's keys/LA/ASV/trial_metadata.txt",
     )
+    robustness_options.add(command)
 
 
 def _add_check(command: argparse.ArgumentParser) -> None:
@@ -174,6 +182,10 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    robustness_options.check(arguments)
+    if arguments.robustness is not None:
+        robustness_options.evaluate(arguments, _families(arguments.families))
+        return
     from mldg_jax.scoring import evaluate, report
 
     systems, dev = evaluate.named(arguments.scores), arguments.threshold_from
@@ -190,7 +202,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         threshold_keys=arguments.threshold_keys,
         threshold_subset=arguments.threshold_subset,
         replicas=arguments.replicas,
-        resample=CHOICES[arguments.resample],
+        resample=CHOICES[arguments.resample or "speakers"],
         families=_families(arguments.families),
     )
     if arguments.html or arguments.figures:

@@ -169,7 +169,7 @@ class AugmentSection:
     Attributes:
       speed: on the host: maximum relative change of speed, e.g. 0.1 for ± 10 %.
       equaliser: on the host: standard deviation of random smooth gains, in dB.
-      codec: on the host: codecs to draw from: mp3, aac, opus, g722, mulaw, alaw, none.
+      codec: on the host: codecs to draw from, see ``data.augment.codecs``, or none.
       rawboost: on the device: RawBoost algorithm, 1 … 8; 0 for none. 5 or 3 [base].
       noise_snr: on the device: white noise at a random SNR, (lowest, highest) in dB.
       gain: on the device: maximum random gain, ± dB.

@@ -201,6 +201,23 @@ def act_dcf(scores: Array, real: Array, cluster: Array, clusters: int) -> Statis
     return _class_means(miss + false_alarm, real, cluster, clusters)
 
 
+def hter(
+    scores: Array, real: Array, cluster: Array, clusters: int, threshold: float
+) -> Statistic:
+    """Returns the HTER of the repeated trials at a fixed threshold.
+
+    Args:
+      scores, real, cluster, clusters: as for ``eer``.
+      threshold: a score at or above it is accepted; it is not fitted again to
+        replicates.
+
+    Returns:
+      ``counts (r, clusters) -> (r,)``.
+    """
+    errors = np.where(real, scores < threshold, scores >= threshold)
+    return _class_means(errors / 2, real, cluster, clusters)
+
+
 def cllr(scores: Array, real: Array, cluster: Array, clusters: int) -> Statistic:
     """Returns the statistic ``metrics.cllr`` of the repeated trials.
 

@@ -86,11 +86,7 @@ def evaluate(
         )
     real = keys.label == BONAFIDE
     trial_scores.require_both(real, "the keys")
-    if replicas < 0 or 0 < replicas < FEWEST_REPLICAS:
-        raise UserError(
-            f"replicas is {replicas}, must be 0 for no intervals or at least "
-            f"{FEWEST_REPLICAS}, or nothing is outside a 95 % interval; try 1000"
-        )
+    check_replicas(replicas)
     dev = dev_scores.fit(
         systems,
         threshold_from,
@@ -119,6 +115,22 @@ def evaluate(
     )
     evaluation = Evaluation(trials, measured, {}, scheme, "", keys, scores)
     return intervals.add(evaluation, groups, asv)
+
+
+def check_replicas(replicas: int) -> None:
+    """Checks the number of bootstrap replicates.
+
+    Args:
+      replicas: see ``evaluate``.
+
+    Raises:
+      UserError: it is too small for intervals, and not 0.
+    """
+    if replicas < 0 or 0 < replicas < FEWEST_REPLICAS:
+        raise UserError(
+            f"replicas is {replicas}, must be 0 for no intervals or at least "
+            f"{FEWEST_REPLICAS}, or nothing is outside a 95 % interval; try 1000"
+        )
 
 
 def named(arguments: Sequence[str], option: str = "--scores") -> dict[str, str]:

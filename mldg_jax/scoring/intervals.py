@@ -96,6 +96,31 @@ def count_attacks(keys: Keys, scheme: Scheme) -> int:
     return 0 if names is None else len(set(names[keys.label != BONAFIDE].tolist()))
 
 
+def check_families(keys: Keys, scheme: Scheme) -> None:
+    """Checks that the families of a scheme are of attacks of the keys.
+
+    Args:
+      keys: the trials.
+      scheme: its families are checked.
+
+    Raises:
+      UserError: an attack is unknown, or its family is one that has another family.
+    """
+    strange = sorted(set(scheme.families) - set(keys.columns.get("attack", [])))
+    if strange:
+        raise UserError(
+            f"there is a family for the attack {strange[0]!r}, which the keys do not "
+            "have: correct --families"
+        )
+    for attack, family in scheme.families.items():
+        if scheme.families.get(family, family) != family:
+            raise UserError(
+                f"the family of {attack} is {family}, an attack that has the family "
+                f"{scheme.families[family]}: name the last family for each in "
+                "--families"
+            )
+
+
 def add(
     evaluation: Evaluation, groups: Groups, asv: Mapping[str, float] | None
 ) -> Evaluation:
@@ -115,19 +140,7 @@ def add(
     """
     keys, scheme = evaluation.keys, evaluation.scheme
     n_attacks = count_attacks(keys, scheme)
-    strange = sorted(set(scheme.families) - set(keys.columns.get("attack", [])))
-    if strange:
-        raise UserError(
-            f"there is a family for the attack {strange[0]!r}, which the keys do not "
-            "have: correct --families"
-        )
-    for attack, family in scheme.families.items():
-        if scheme.families.get(family, family) != family:
-            raise UserError(
-                f"the family of {attack} is {family}, an attack that has the family "
-                f"{scheme.families[family]}: name the last family for each in "
-                "--families"
-            )
+    check_families(keys, scheme)
     if scheme.attacks and n_attacks < FEWEST_ATTACKS:
         known = f"{n_attacks}" if n_attacks else "trials whose attack is unknown"
         raise UserError(
@@ -139,13 +152,13 @@ def add(
     speakers = ids
     if scheme.clusters == "trials":
         ids, units = np.arange(real.size), "trials"
-    if not _enough(ids, real):
+    if not has_enough(ids, real):
         scheme = replace(scheme, replicates=0)
     evaluation = replace(evaluation, scheme=scheme, units=units)
     if not scheme.replicates:
         return evaluation
     clusters, crossed = bootstrap.cluster(keys.label, ids, scheme), None
-    if n_attacks >= FEWEST_ATTACKS and _enough(speakers, real):
+    if n_attacks >= FEWEST_ATTACKS and has_enough(speakers, real):
         by_speaker = bootstrap.cluster(keys.label, speakers, scheme)
         names = attack_names(keys, scheme)
         assert names is not None
@@ -199,7 +212,7 @@ def _replicates(
         for value, part in parts.items():
             few = _fewest(clusters, part[~real[part]])
             attacks_enough = few is None or few >= FEWEST_ATTACKS
-            if attacks_enough and _enough(units[part], real[part]):
+            if attacks_enough and has_enough(units[part], real[part]):
                 for name, values in evaluation.scores.items():
                     fewest[name, condition, value] = few
                     statistics[name, condition, value] = bootstrap_statistics.eer(
@@ -271,6 +284,14 @@ def _differences(
     )
 
 
-def _enough(index: np.ndarray, real: np.ndarray) -> bool:
-    """Returns whether both classes have enough clusters for an interval."""
+def has_enough(index: np.ndarray, real: np.ndarray) -> bool:
+    """Returns whether both classes have enough clusters for an interval.
+
+    Args:
+      index: (trials,) the cluster of each trial.
+      real: (trials,) bool, bona fide.
+
+    Returns:
+      True if each class has at least ``FEWEST``.
+    """
     return all(len(np.unique(index[in_class])) >= FEWEST for in_class in (real, ~real))

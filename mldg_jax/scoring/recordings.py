@@ -9,11 +9,11 @@ import logging
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -38,6 +38,8 @@ SUFFIXES = (
 """Of the files that are looked for in folders; a file that is named may have any."""
 LISTS = (".txt", ".lst")
 OTHER_LISTS = (".csv", ".tsv", ".m3u", ".m3u8", ".pls")
+_T = TypeVar("_T")
+_U = TypeVar("_U")
 READERS = 2  # threads that decode ahead of the model
 
 
@@ -256,21 +258,44 @@ def _score(
 
 def _read_ahead(names: Iterable[str]) -> Iterator[tuple[str, Waveform | UserError]]:
     """Decodes recordings in threads, a few ahead, and yields them in order."""
+    return ahead(lambda name: (name, attempt(audio.read, name, name)), names)
 
-    def read(name):
-        try:
-            return name, audio.read(name)
-        except UserError as problem:
-            return name, problem
-        except Exception as error:  # a decoder's: it is this recording's alone
-            reason = f"{type(error).__name__}: {error}"
-            return name, UserError(f"{name}: cannot be read ({reason})")
 
+def attempt(read: Callable[..., Any], name: str, *arguments: Any) -> Any:
+    """Reads a recording, or says why it cannot be read.
+
+    Args:
+      read: reads it.
+      name: of the recording, for the message.
+      *arguments: of ``read``.
+
+    Returns:
+      What ``read`` returns, or a ``UserError``.
+    """
+    try:
+        return read(*arguments)
+    except UserError as problem:
+        return problem
+    except Exception as error:  # a decoder's: it is this recording's alone
+        reason = f"{type(error).__name__}: {error}"
+        return UserError(f"{name}: cannot be read ({reason})")
+
+
+def ahead(function: Callable[[_T], _U], items: Iterable[_T]) -> Iterator[_U]:
+    """Maps a function over items in threads, a few ahead of the one that is used.
+
+    Args:
+      function: reads a recording, for example.
+      items: its arguments.
+
+    Yields:
+      The results, in order. At most ``2 * READERS + 1`` of them wait in memory.
+    """
     with ThreadPoolExecutor(READERS) as threads:
-        ahead: deque = deque()
-        for name in names:
-            ahead.append(threads.submit(read, name))
-            if len(ahead) > 2 * READERS:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+        waiting: deque[Future[_U]] = deque()
+        for item in items:
+            waiting.append(threads.submit(function, item))
+            if len(waiting) > 2 * READERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

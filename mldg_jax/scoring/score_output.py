@@ -36,17 +36,30 @@ def heading_of(run: str | Path, overlap: float) -> str:
       A line that differs for another config, other weights, another calibration or
       another overlap.
     """
+    weights = weights_of(run)
+    where = text_files.printable(str(Path(run).resolve()))
+    # Up to 0.2.0 the scores themselves depended on the overlap.
+    segments = f" timeline {overlap:g}" if overlap else ""
+    return f"# stamped {where} {weights} overlap 0{segments}"
+
+
+def weights_of(run: str | Path) -> str:
+    """Returns what scores depend on, apart from the recordings.
+
+    Args:
+      run: a finished run, or a hub folder.
+
+    Returns:
+      16 hexadecimal digits that differ for another config, other weights or another
+      calibration.
+    """
     digest = hashlib.sha256()
     for name in (CONFIG, TRAINABLE, CALIBRATION_FILE, *WEIGHTS):
         path = Path(run) / name
         if path.exists():
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-    weights = digest.hexdigest()[:16]
-    where = text_files.printable(str(Path(run).resolve()))
-    # Up to 0.2.0 the scores themselves depended on the overlap.
-    segments = f" timeline {overlap:g}" if overlap else ""
-    return f"# stamped {where} {weights} overlap 0{segments}"
+    return digest.hexdigest()[:16]
 
 
 @contextmanager

@@ -43,15 +43,20 @@ CODECS = {
     "g722": Codec("g722", 16_000, 64_000, "wav", delay=22),
     "mulaw": Codec("pcm_mulaw", 8_000, 64_000, "wav"),
     "alaw": Codec("pcm_alaw", 8_000, 64_000, "wav"),
+    # The encoder looks 5 ms ahead. (In 3GP files FFmpeg drops part of the speech.)
+    "amrnb": Codec("libopencore_amrnb", 8_000, 12_200, "amr", delay=40),
+    # No wheel of PyAV has this encoder, so its delay has not been measured.
+    "amrwb": Codec("libvo_amrwbenc", 16_000, 23_850, "amr"),
 }
 _FRAME = 320  # samples, for encoders that accept any frame size
 
 
-def check(codec: str) -> None:
+def check(codec: str, otherwise: str = "remove the codec from augment.codec") -> None:
     """Checks that a codec is known and can be encoded here.
 
     Args:
       codec: a name in ``CODECS``.
+      otherwise: what to do without the encoder, for the message.
 
     Raises:
       UserError: the codec is unknown, PyAV is not installed, or it has no encoder for
@@ -61,31 +66,40 @@ def check(codec: str) -> None:
         raise UserError(f"codec {codec!r} is unknown; choose from {', '.join(CODECS)}")
     encoder = CODECS[codec].encoder
     try:
-        _av(codec).codec.Codec(encoder, "w")
+        _av(codec, otherwise).codec.Codec(encoder, "w")
     except ValueError:
+        where = "the wheels on PyPI do (pip install --force-reinstall av)"
+        if codec == "amrwb":
+            where = (
+                "nor have the wheels on PyPI; one built with FFmpeg and vo-amrwbenc "
+                "has (pip install --no-binary av av)"
+            )
         raise UserError(
-            f"codec {codec!r}: this build of PyAV has no encoder {encoder}; the wheels "
-            "on PyPI do (pip install --force-reinstall av). Or remove the codec from "
-            "augment.codec"
+            f"codec {codec!r}: this build of PyAV has no encoder {encoder}; {where}. "
+            f"Or {otherwise}"
         ) from None
 
 
-def _av(codec: str) -> ModuleType:
+def _av(codec: str, otherwise: str = "") -> ModuleType:
     try:
         import av
     except ImportError:
+        fix = f". Or {otherwise}" if otherwise else ""
         raise UserError(
-            f"codec {codec!r} needs PyAV, which is not installed: pip install av"
+            f"codec {codec!r} needs PyAV, which is not installed: pip install av{fix}"
         ) from None
     return av
 
 
-def round_trip(waveform: np.ndarray, codec: str) -> np.ndarray:
+def round_trip(
+    waveform: np.ndarray, codec: str, bit_rate: int | None = None
+) -> np.ndarray:
     """Encodes a waveform and decodes it again.
 
     Args:
       waveform: (samples,) within [-1, 1] at 16 kHz.
       codec: a name in ``CODECS``.
+      bit_rate: in bits per second; None for that of the table.
 
     Returns:
       (samples,) float32 within [-1, 1] at 16 kHz, aligned with the input: the codec's
@@ -96,6 +110,8 @@ def round_trip(waveform: np.ndarray, codec: str) -> np.ndarray:
     """
     check(codec)
     settings = CODECS[codec]
+    if bit_rate is not None:
+        settings = settings._replace(bits=bit_rate)
     av = _av(codec)
     samples = len(waveform)
     source = _resample(np.asarray(waveform, np.float32), SAMPLE_RATE, settings.rate)
