@@ -216,7 +216,7 @@ for ax, (title, one) in zip(axes, taken.items(), strict=True):
         ax.axvline(rate, color=plots.CHANCE, lw=1)
     ax.set(xscale="log", yscale="log", title=title, xlabel="inner learning rate α")
     ax.grid(color=plots.GRID, lw=0.8)
-drawing.plain(*(ax.xaxis for ax in axes), axes[0].yaxis)
+plots.plain_ticks(*(ax.xaxis for ax in axes), axes[0].yaxis)
 axes[0].set_ylabel("size of the part, nats")
 _ = axes[0].legend(fontsize=8, loc="lower right")
 
@@ -263,10 +263,10 @@ for ax, label in zip(axes, ("cosine", "‖second − first‖ / ‖second‖"), 
     for rate in RATES:
         ax.axvline(rate, color=plots.CHANCE, lw=1)
     ax.set(xscale="log", xlabel="inner learning rate α", ylabel=label)
-    drawing.plain(ax.xaxis)
+    plots.plain_ticks(ax.xaxis)
     ax.grid(color=plots.GRID, lw=0.8)
 axes[1].set_yscale("log")
-drawing.plain(axes[1].yaxis)
+plots.plain_ticks(axes[1].yaxis)
 _ = axes[0].legend(fontsize=8)
 
 # %% [markdown]
