@@ -191,14 +191,38 @@ WAV2VEC2_FAIRSEQ = Table(
     ],
 )
 
-# The light back-end, as exporting/hub_folder names it.
+# The heads on hidden states, as exporting/hub_folder names their parameters.
+_STATES = [
+    ("shift", "batch_stats/shift", "same"),
+    ("scale", "batch_stats/scale", "same"),
+    *linear("logits", "logits", "dense"),
+]
 POOLING = Table(
     [
+        *_STATES,
         ("layer_weights", "params/layer_weights", "same"),
-        ("shift", "batch_stats/shift", "same"),
-        ("scale", "batch_stats/scale", "same"),
         *linear("project", "project", "dense"),
-        *linear("logits", "logits", "dense"),
+    ]
+)
+LINEAR = Table(_STATES)
+MHFA = Table(
+    [
+        *_STATES,
+        *(
+            (f"{name}_weights", f"params/{name}_weights", "same")
+            for name in ("key", "value")
+        ),
+        *(
+            (f"{name}.weight", f"params/{name}/kernel", "dense")
+            for name in ("key", "value", "attention")
+        ),
+    ]
+)
+SLS = Table(
+    [
+        *_STATES,
+        *linear("gate", "gate", "dense"),
+        *linear("hidden", "hidden", "dense"),
     ]
 )
 

@@ -21,7 +21,13 @@ from mldg_jax.models.pretrained import (
 )
 
 FRONTEND, HEAD = "frontend", "head"
-_HEADS = {"pooling": key_tables.POOLING, "aasist": key_tables.SSL_AASIST}
+_HEADS = {
+    "pooling": key_tables.POOLING,
+    "linear": key_tables.LINEAR,
+    "mhfa": key_tables.MHFA,
+    "sls": key_tables.SLS,
+    "aasist": key_tables.SSL_AASIST,
+}
 
 
 def tables(model: ModelSection) -> dict[str, convert.Table]:
