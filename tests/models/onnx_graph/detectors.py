@@ -48,7 +48,7 @@ DETECTORS = {
     "chosen layers": Detector(whisper(), PoolingHead(10), (0, 2)),
     "whisper-linear": Detector(whisper(), LinearHead(), (-1,)),
     "whisper-mhfa": Detector(whisper(), MHFAHead(10, 3)),
-    "whisper-sls": Detector(whisper(dim=21), SLSHead(10)),
+    "whisper-sls": Detector(whisper(), SLSHead(10)),
     "xlsr-linear": Detector(wav2vec2(), LinearHead(), (0, 2)),
     "xlsr-mhfa": Detector(wav2vec2(), MHFAHead(10, 3)),
     "xlsr-sls": Detector(wav2vec2(), SLSHead(10)),
