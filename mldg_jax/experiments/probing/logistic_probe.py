@@ -44,7 +44,7 @@ class Probe(NamedTuple):
         return means.reshape(n, -1).astype(np.float64) @ weights.ravel() + constant
 
     def as_head(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Returns parameters and statistics of the head ``linear`` with these scores."""
+        """Returns parameters and statistics of the head ``linear`` of equal scores."""
         half = self.weights.reshape(-1, 1) / 2
         logits = {
             "kernel": np.concatenate([-half, half], axis=1).astype(np.float32),

@@ -186,8 +186,8 @@ def notes(study: ProbeStudy) -> list[str]:
         f"Tried: {sizes[1]} layers, {sizes[2]} pairs and {sizes[4]} fours, the lowest "
         "EER of which is therefore somewhat too low. Pairs and fours are of the best "
         "layers alone. Several layers are concatenated.",
-        "Multiply-adds are those of the front-end up to the last of the layers, without "
-        "element-wise work.",
+        "Multiply-adds are those of the front-end up to the last of the layers, "
+        "without element-wise work.",
     ]
 
 

@@ -84,8 +84,8 @@ def run(
     """Probes every layer of a config's front-end.
 
     Args:
-      config: its ``corpus``, ``model.weights``, ``model.frontend``, ``crop_samples`` and
-        ``episode.exclude`` are used.
+      config: its ``corpus``, ``model.weights``, ``model.frontend``, ``crop_samples``
+        and ``episode.exclude`` are used.
       data_dir: folder of the prepared corpora.
       folder: where the means of layers are kept.
       confirm: whether to score the unseen attacks of the split eval too, after the

@@ -191,41 +191,6 @@ WAV2VEC2_FAIRSEQ = Table(
     ],
 )
 
-# The heads on hidden states, as exporting/hub_folder names their parameters.
-_STATES = [
-    ("shift", "batch_stats/shift", "same"),
-    ("scale", "batch_stats/scale", "same"),
-    *linear("logits", "logits", "dense"),
-]
-POOLING = Table(
-    [
-        *_STATES,
-        ("layer_weights", "params/layer_weights", "same"),
-        *linear("project", "project", "dense"),
-    ]
-)
-LINEAR = Table(_STATES)
-MHFA = Table(
-    [
-        *_STATES,
-        *(
-            (f"{name}_weights", f"params/{name}_weights", "same")
-            for name in ("key", "value")
-        ),
-        *(
-            (f"{name}.weight", f"params/{name}/kernel", "dense")
-            for name in ("key", "value", "attention")
-        ),
-    ]
-)
-SLS = Table(
-    [
-        *_STATES,
-        *linear("gate", "gate", "dense"),
-        *linear("hidden", "hidden", "dense"),
-    ]
-)
-
 
 def _batch_norm(theirs: str, ours: str) -> list[Rule]:
     """Returns rules for scale, shift and running statistics of a BatchNorm."""

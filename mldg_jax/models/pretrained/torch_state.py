@@ -16,16 +16,17 @@ from mldg_jax.models.detector import Detector
 from mldg_jax.models.pretrained import (
     convert,
     encoder_tables,
+    head_tables,
     key_tables,
     torch_export,
 )
 
 FRONTEND, HEAD = "frontend", "head"
 _HEADS = {
-    "pooling": key_tables.POOLING,
-    "linear": key_tables.LINEAR,
-    "mhfa": key_tables.MHFA,
-    "sls": key_tables.SLS,
+    "pooling": head_tables.POOLING,
+    "linear": head_tables.LINEAR,
+    "mhfa": head_tables.MHFA,
+    "sls": head_tables.SLS,
     "aasist": key_tables.SSL_AASIST,
 }
 
