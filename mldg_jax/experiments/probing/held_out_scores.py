@@ -39,6 +39,28 @@ class HeldOut(NamedTuple):
     in_group: np.ndarray
     speaker_fold: np.ndarray
 
+    @property
+    def tested(self) -> np.ndarray:
+        """(groups, n) bool: bona fide and the spoofs of each group."""
+        return self.in_group | (self.rows.label == BONAFIDE)
+
+
+def by_family(rows: Corpus, family: Mapping[str, str]) -> HeldOut:
+    """Returns trials of which every family has an error rate of its own.
+
+    Args:
+      rows: n recordings.
+      family: families by attack.
+
+    Returns:
+      A group for each family, and a single group of speakers.
+    """
+    own = two_way.families(rows.attack, family)
+    spoof = rows.label != BONAFIDE
+    groups = tuple((name,) for name in sorted(set(own[spoof].tolist())))
+    in_group = np.stack([spoof & np.isin(own, group) for group in groups])
+    return HeldOut(rows, groups, in_group, np.zeros(len(own), int))
+
 
 def plan(rows: Corpus, family: Mapping[str, str]) -> HeldOut:
     """Plans what is held out.
@@ -90,18 +112,17 @@ def scores(planned: HeldOut, means: np.ndarray) -> list[np.ndarray]:
       For each group the scores of bona fide and of its spoofs, in the order of the
       rows.
     """
-    real = planned.rows.label == BONAFIDE
     several = planned.speaker_fold.max() > 0
     by_group = []
-    for spoofs in planned.in_group:
-        values = np.full(len(real), np.nan)
+    for spoofs, trials in zip(planned.in_group, planned.tested, strict=True):
+        values = np.full(len(spoofs), np.nan)
         for fold in range(planned.speaker_fold.max() + 1):
             tested = planned.speaker_fold == fold
             fitted_on = ~spoofs & ~tested if several else ~spoofs
             probe = logistic_probe.fit(means[fitted_on], planned.rows.label[fitted_on])
-            tested &= real | spoofs
+            tested &= trials
             values[tested] = probe.score(means[tested])
-        by_group.append(values[real | spoofs])
+        by_group.append(values[trials])
     return by_group
 
 
@@ -115,14 +136,13 @@ def tests(planned: HeldOut, found: Mapping[str, Sequence[np.ndarray]]) -> list[S
     Returns:
       A test for each group, for ``experiments.statistics``.
     """
-    real = planned.rows.label == BONAFIDE
     return [
         Scored(
-            planned.rows.take(real | spoofs),
+            planned.rows.take(trials),
             {name: by_group[i][None] for name, by_group in found.items()},
             planned.rows,
         )
-        for i, spoofs in enumerate(planned.in_group)
+        for i, trials in enumerate(planned.tested)
     ]
 
 

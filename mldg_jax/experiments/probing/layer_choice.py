@@ -17,6 +17,12 @@ from mldg_jax.scoring.scheme import Scheme
 SHORTLIST = 6
 """Pairs and fours are made of this many layers, the best alone: 15 of each."""
 SIZES = (1, 2, 4)
+BEST_LAYER, LAST_LAYER = (
+    "best layer",
+    "last layer",
+)  # what the best set is compared with
+
+Layers = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +38,7 @@ class ProbedLayers:
         speech.
     """
 
-    layers: tuple[int, ...]
+    layers: Layers
     rate: ErrorRate
     by_group: Mapping[str, float]
     parameters: int
@@ -59,13 +65,13 @@ class Choice:
 
     Attributes:
       tried: every set of layers, those of one layer first, by their numbers.
-      gap: difference in EER between the best set and the best single layer that a head
-        can read; None if they are the same.
+      gaps: difference in EER between the best set and ``BEST_LAYER`` or ``LAST_LAYER``
+        alone, if they differ.
       scheme: how trials were resampled for the intervals.
     """
 
     tried: tuple[ProbedLayers, ...]
-    gap: Difference | None
+    gaps: Mapping[str, Difference]
     scheme: Scheme
 
     def best(self, size: int = 0) -> ProbedLayers | None:
@@ -84,6 +90,23 @@ class Choice:
             if x.layers != (0,) and (not size or len(x.layers) == size)
         ]
         return min(sets, key=_rank, default=None)
+
+    def of(self, layers: Layers) -> ProbedLayers:
+        """Returns a set.
+
+        Args:
+          layers: its layers.
+        """
+        return next(x for x in self.tried if x.layers == layers)
+
+    def pairs(self) -> dict[str, tuple[Layers, Layers]]:
+        """Returns the pairs of sets behind ``gaps``, by name."""
+        best, single = self.best(), self.best(1)
+        if best is None or single is None:
+            return {}
+        last = max(x.layers for x in self.tried if len(x.layers) == 1)
+        others = {BEST_LAYER: single.layers, LAST_LAYER: last}
+        return {k: (best.layers, x) for k, x in others.items() if x != best.layers}
 
 
 def _rank(one: ProbedLayers) -> tuple[float, int, int]:
@@ -116,9 +139,9 @@ def search(
     shortlist = min(SHORTLIST, len(states))
     later = [list(itertools.combinations(range(shortlist), size)) for size in SIZES[1:]]
     total = len(states) + sum(map(len, later))
-    found: dict[tuple[int, ...], list[np.ndarray]] = {}
+    found: dict[Layers, list[np.ndarray]] = {}
 
-    def probe(layers: tuple[int, ...]) -> None:
+    def probe(layers: Layers) -> None:
         found[layers] = held_out_scores.scores(planned, means[:, list(layers)])
         progress(len(found), total)
 
@@ -129,12 +152,14 @@ def search(
     for sets in later:
         for places in sets:
             probe(tuple(sorted(ranked[place] for place in places)))
-    return _judged(planned, found, family, means.shape[-1], multiply_adds, replicates)
+    dim = means.shape[-1]
+    facts = {x: (len(x) * dim + 1, multiply_adds[max(x)]) for x in found}
+    return judge(planned, found, family, facts, replicates)
 
 
 def _points(
-    planned: HeldOut, found: Mapping[tuple[int, ...], Sequence[np.ndarray]]
-) -> dict[tuple[int, ...], float]:
+    planned: HeldOut, found: Mapping[Layers, Sequence[np.ndarray]]
+) -> dict[Layers, float]:
     """Returns the mean EER over families of every set, without intervals."""
     names = {str(layers): x for layers, x in found.items()}
     rates = [
@@ -148,15 +173,28 @@ def _points(
     }
 
 
-def _judged(
+def judge(
     planned: HeldOut,
-    found: Mapping[tuple[int, ...], Sequence[np.ndarray]],
+    found: Mapping[Layers, Sequence[np.ndarray]],
     family: Mapping[str, str],
-    dim: int,
-    multiply_adds: Sequence[int],
+    facts: Mapping[Layers, tuple[int, int]],
     replicates: int,
+    pairs: Mapping[str, tuple[Layers, Layers]] | None = None,
 ) -> Choice:
-    """Adds intervals, all from the same bootstrap replicates."""
+    """Computes error rates with intervals, all from the same bootstrap replicates.
+
+    Args:
+      planned: the trials and the families whose error rates are averaged.
+      found: scores of every set of layers, as from ``held_out_scores.scores``.
+      family: families by attack.
+      facts: parameters and multiply-adds of every set.
+      replicates: of the bootstrap.
+      pairs: sets whose difference in EER is computed, by name; None for the best set
+        and the best layer, and the best set and the last layer.
+
+    Returns:
+      The sets and their error rates.
+    """
     names = {str(layers): x for layers, x in found.items()}
     parts = [Condition(x) for x in held_out_scores.tests(planned, names)]
     scheme = held_out_scores.scheme(planned, family, replicates)
@@ -169,18 +207,11 @@ def _judged(
             ", ".join(group): float(points[str(layers)][0])
             for group, points in zip(planned.groups, by_group, strict=True)
         }
-        tried.append(
-            ProbedLayers(
-                layers,
-                ErrorRate(rate.eer, rate.low, rate.high),
-                groups,
-                len(layers) * dim + 1,
-                multiply_adds[max(layers)],
-            )
-        )
-    choice = Choice(tuple(tried), None, scheme)
-    best, single = choice.best(), choice.best(1)
-    if best is None or single is None or best == single:
-        return choice
-    gap = statistics.difference(rates, str(best.layers), str(single.layers))
-    return dataclasses.replace(choice, gap=gap)
+        error = ErrorRate(rate.eer, rate.low, rate.high)
+        tried.append(ProbedLayers(layers, error, groups, *facts[layers]))
+    choice = Choice(tuple(tried), {}, scheme)
+    gaps = {
+        name: statistics.difference(rates, str(a), str(b))
+        for name, (a, b) in (choice.pairs() if pairs is None else pairs).items()
+    }
+    return dataclasses.replace(choice, gaps=gaps)

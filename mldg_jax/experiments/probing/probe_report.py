@@ -10,10 +10,17 @@ from scipy.stats import spearmanr
 
 from mldg_jax import __version__
 from mldg_jax.common import plots
+from mldg_jax.common.error_rates import Difference
 from mldg_jax.common.files import write_text
 from mldg_jax.common.html import render
 from mldg_jax.common.tables import Table, markdown_table
-from mldg_jax.experiments.probing.layer_choice import SIZES, ProbedLayers
+from mldg_jax.experiments.probing.layer_choice import (
+    BEST_LAYER,
+    LAST_LAYER,
+    SIZES,
+    Choice,
+    ProbedLayers,
+)
 from mldg_jax.experiments.probing.probe_study import CONFIRM_SPLIT, ProbeStudy
 
 PAGE, TABLES, RESULTS, PICTURE = "probe.html", "probe.md", "probe.json", "probe.svg"
@@ -73,34 +80,50 @@ def verdict(study: ProbeStudy) -> str:
     )
     text += f"{best.rate.text()} %, mean over families, with {best.parameters:,} "
     text += f"parameters and {_work(best)} multiply-adds a second."
-    if study.choice.gap is not None:
-        gap = study.choice.gap
+    gaps = study.choice.gaps
+    if BEST_LAYER in gaps:
         text += (
             f" The best single layer is {single.title}, {single.rate.text()} % at "
-            f"{_work(single)}; the difference is {gap.text()} points"
+            f"{_work(single)}; the difference is {_points(gaps[BEST_LAYER])}."
         )
-        text += "." if gap.excludes_zero else ", which may be chance."
-    if study.unseen:
-        text += f" {_confirmation(study)}"
+    if LAST_LAYER in gaps:
+        text += f" The difference to the last layer is {_points(gaps[LAST_LAYER])}."
+    if study.unseen is not None:
+        text += f" {_confirmation(study, study.unseen)}"
     return text
 
 
-def _confirmation(study: ProbeStudy) -> str:
+def _points(gap: Difference) -> str:
+    """Formats a difference."""
+    chance = "" if gap.excludes_zero else ", which may be chance"
+    return f"{gap.text()} points{chance}"
+
+
+def _confirmation(study: ProbeStudy, unseen: Choice) -> str:
     """Compares the choice with the unseen attacks."""
     best = study.choice.best()
     assert best is not None
     # by the sets that could be chosen, the input of the first layer excluded
-    sets = [x for x in study.choice.tried if x.layers != (0,)]
-    rates = [study.unseen[x.layers] for x in sets]
-    lowest = min(sets, key=lambda x: study.unseen[x.layers])
-    correlation = float(spearmanr([x.rate.eer for x in sets], rates)[0])
-    rank = sorted(rates).index(study.unseen[best.layers]) + 1
-    return (
-        f"On the unseen attacks of {CONFIRM_SPLIT} the choice has "
-        f"{100 * study.unseen[best.layers]:.1f} %, rank {rank} of {len(sets)}; the "
-        f"lowest is {100 * study.unseen[lowest.layers]:.1f} %, of {lowest.title}. The "
-        f"rank correlation of all sets is {correlation:+.2f}."
+    before = {x.layers: x.rate.eer for x in study.choice.tried if x.layers != (0,)}
+    after = {x.layers: x for x in unseen.tried if x.layers in before}
+    lowest = min(after.values(), key=lambda x: x.rate.eer)
+    ranked = sorted(x.rate.eer for x in after.values())
+    own = after[best.layers]
+    text = (
+        f"On the unseen attacks of {CONFIRM_SPLIT} the choice has {own.rate.text()} %, "
+        f"rank {ranked.index(own.rate.eer) + 1} of {len(ranked)}; the lowest is "
+        f"{lowest.rate.text()} %, of {lowest.title}. "
     )
+    if len(after) > 2:
+        rates = [list(before.values()), [after[x].rate.eer for x in before]]
+        text += (
+            f"The rank correlation of the {len(after)} sets is "
+            f"{float(spearmanr(*rates)[0]):+.2f}. "
+        )
+    if LAST_LAYER in unseen.gaps:
+        gap = _points(unseen.gaps[LAST_LAYER])
+        text += f"There, the difference of the choice to the last layer is {gap}."
+    return text.strip()
 
 
 def _work(one: ProbedLayers) -> str:
@@ -111,13 +134,13 @@ def _work(one: ProbedLayers) -> str:
 
 def _header(study: ProbeStudy, first: str) -> list[str]:
     header = [first, "EER, %", "parameters", "multiply-adds per second"]
-    return header + ([f"EER unseen ({CONFIRM_SPLIT}), %"] if study.unseen else [])
+    return header + [f"EER unseen ({CONFIRM_SPLIT}), %"] * (study.unseen is not None)
 
 
 def _cells(study: ProbeStudy, one: ProbedLayers) -> list[str]:
     cells = [one.rate.text(), f"{one.parameters:,}", _work(one)]
-    unseen = study.unseen.get(one.layers)
-    return cells + ([f"{100 * unseen:.1f}"] if unseen is not None else [])
+    rate = study.unseen and study.unseen.of(one.layers).rate
+    return [*cells, rate.text()] if rate else cells
 
 
 def layer_table(study: ProbeStudy) -> Table:
@@ -214,10 +237,10 @@ def picture(study: ProbeStudy) -> str:
             depth, [100 * x.rate.eer for x in sets], color=colour, marker=marker, ms=7,
             mec="white", label="held-out training attacks, 95 % interval",
         )  # fmt: skip
-        if study.unseen:
+        if (unseen := study.unseen) is not None:
             colour, marker = plots.style(5)
             ax.plot(
-                depth, [100 * study.unseen[x.layers] for x in sets], color=colour,
+                depth, [100 * unseen.of(x.layers).rate.eer for x in sets], color=colour,
                 marker=marker, ms=7, mec="white", ls=":",
                 label=f"unseen attacks of {CONFIRM_SPLIT}",
             )  # fmt: skip
@@ -251,18 +274,23 @@ def to_json(study: ProbeStudy) -> dict[str, Any]:
         "held_out": [list(group) for group in study.groups],
         "speaker_folds": study.speaker_folds,
         "bootstrap": choice.scheme.to_json(),
-        "tried": [x.to_json() | _unseen(study, x.layers) for x in choice.tried],
+        "tried": [x.to_json() for x in choice.tried],
         "chosen": list(best.layers),
         "set": best.setting,
-        "difference_to_best_layer": choice.gap.to_json() if choice.gap else None,
-        "unseen_attacks": list(study.unseen_attacks),
+        "differences": {name: x.to_json() for name, x in choice.gaps.items()},
+        "unseen": _unseen(study),
         "seconds": dict(zip(("features", "probes"), study.seconds, strict=True)),
     }
 
 
-def _unseen(study: ProbeStudy, layers: tuple[int, ...]) -> dict[str, float]:
-    rate = study.unseen.get(layers)
-    return {} if rate is None else {"eer_unseen": rate}
+def _unseen(study: ProbeStudy) -> dict[str, Any] | None:
+    if study.unseen is None:
+        return None
+    return {
+        "split": CONFIRM_SPLIT,
+        "tried": [x.to_json() for x in study.unseen.tried],
+        "differences": {name: x.to_json() for name, x in study.unseen.gaps.items()},
+    }
 
 
 def _markdown(study: ProbeStudy) -> str:

@@ -2,13 +2,12 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mldg_jax import metrics
 from mldg_jax.common.config import Config
 from mldg_jax.common.config_values import with_values
 from mldg_jax.common.errors import UserError
@@ -56,9 +55,8 @@ class ProbeStudy:
       speaker_folds: number of groups of speakers that were held out in turn.
       bonafide, spoof: training recordings.
       seconds: of features (0 if all were cached) and of the probes.
-      unseen: EER on the unseen attacks of ``CONFIRM_SPLIT``, a fraction, by layers, of
-        probes that were fitted on all training recordings; empty without ``confirm``.
-      unseen_attacks: those attacks.
+      unseen: the same sets on the unseen attacks of ``CONFIRM_SPLIT``, by probes that
+        were fitted on all training recordings; None without ``confirm``.
     """
 
     config: Config
@@ -68,8 +66,7 @@ class ProbeStudy:
     bonafide: int
     spoof: int
     seconds: tuple[float, float]
-    unseen: dict[tuple[int, ...], float] = dataclasses.field(default_factory=dict)
-    unseen_attacks: tuple[str, ...] = ()
+    unseen: Choice | None = None
 
 
 def run(
@@ -127,12 +124,8 @@ def run(
     if unseen is None:
         return study
     theirs = _read(front_end, unseen, folder, report)
-    attacks = sorted(set(unseen.attack[unseen.label != BONAFIDE].tolist()))
-    return dataclasses.replace(
-        study,
-        unseen=_confirmed(choice, rows, means, unseen, theirs),
-        unseen_attacks=tuple(attacks),
-    )
+    confirmed = _confirmed(choice, rows, means, unseen, theirs, family, replicates)
+    return dataclasses.replace(study, unseen=confirmed)
 
 
 def _read(
@@ -165,14 +158,22 @@ def _unseen(corpus: Path, config: Config, rows: Corpus) -> Corpus:
 
 
 def _confirmed(
-    choice: Choice, rows: Corpus, means: np.ndarray, test: Corpus, theirs: np.ndarray
-) -> dict[tuple[int, ...], float]:
-    """Returns the EER of every set on unseen attacks."""
-    real = test.label == BONAFIDE
-    rates = {}
+    choice: Choice,
+    rows: Corpus,
+    means: np.ndarray,
+    test: Corpus,
+    theirs: np.ndarray,
+    family: Mapping[str, str],
+    replicates: int,
+) -> Choice:
+    """Returns the error rates of every set on unseen attacks."""
+    planned = held_out_scores.by_family(test, family)
+    found, facts = {}, {}
     for one in choice.tried:
         layers = list(one.layers)
         probe = logistic_probe.fit(means[:, layers], rows.label)
         scores = probe.score(theirs[:, layers])
-        rates[one.layers] = metrics.eer(scores[real], scores[~real])[0]
-    return rates
+        found[one.layers] = [scores[keep] for keep in planned.tested]
+        facts[one.layers] = one.parameters, one.multiply_adds
+    pairs = choice.pairs()
+    return layer_choice.judge(planned, found, family, facts, replicates, pairs)
