@@ -73,11 +73,9 @@ def verdict(study: ProbeStudy) -> str:
     """
     best, single = study.choice.best(), study.choice.best(1)
     assert best is not None and single is not None
-    text = (
-        f"Layers {best.title} have the lowest EER on held-out training attacks: "
-        if len(best.layers) > 1
-        else f"Layer {best.title} has the lowest EER on held-out training attacks: "
-    )
+    name = _named(best)
+    verb = "has" if len(best.layers) == 1 else "have"
+    text = f"{name.capitalize()} {verb} the lowest EER on held-out training attacks: "
     text += f"{best.rate.text()} %, mean over families, with {best.parameters:,} "
     text += f"parameters and {_work(best)} multiply-adds a second."
     gaps = study.choice.gaps
@@ -91,6 +89,11 @@ def verdict(study: ProbeStudy) -> str:
     if study.unseen is not None:
         text += f" {_confirmation(study, study.unseen)}"
     return text
+
+
+def _named(one: ProbedLayers) -> str:
+    """Names layers within a sentence."""
+    return f"layer{'s' * (len(one.layers) > 1)} {one.title}"
 
 
 def _points(gap: Difference) -> str:
@@ -112,13 +115,13 @@ def _confirmation(study: ProbeStudy, unseen: Choice) -> str:
     text = (
         f"On the unseen attacks of {CONFIRM_SPLIT} the choice has {own.rate.text()} %, "
         f"rank {ranked.index(own.rate.eer) + 1} of {len(ranked)}; the lowest is "
-        f"{lowest.rate.text()} %, of {lowest.title}. "
+        f"{lowest.rate.text()} %, of {_named(lowest)}. "
     )
     if len(after) > 2:
         rates = [list(before.values()), [after[x].rate.eer for x in before]]
         text += (
             f"The rank correlation of the {len(after)} sets is "
-            f"{float(spearmanr(*rates)[0]):+.2f}. "
+            f"{float(spearmanr(*rates)[0]):+.2f}. ".replace("-", "−")
         )
     if LAST_LAYER in unseen.gaps:
         gap = _points(unseen.gaps[LAST_LAYER])
@@ -133,7 +136,7 @@ def _work(one: ProbedLayers) -> str:
 
 
 def _header(study: ProbeStudy, first: str) -> list[str]:
-    header = [first, "EER, %", "parameters", "multiply-adds per second"]
+    header = [first, "EER, %", "parameters", "multiply-adds / s"]
     return header + [f"EER unseen ({CONFIRM_SPLIT}), %"] * (study.unseen is not None)
 
 
@@ -167,7 +170,7 @@ def set_table(study: ProbeStudy) -> Table:
         ranked = sorted(sets, key=lambda x: x.rate.eer)[:SHOWN]
         rows += [[x.title, str(len(sets)), *_cells(study, x)] for x in ranked]
     header = _header(study, "layers")
-    return [header[0], "tried of this size", *header[1:]], rows
+    return [header[0], "tried", *header[1:]], rows
 
 
 def family_table(study: ProbeStudy) -> Table:
