@@ -117,12 +117,10 @@ def _confirmation(study: ProbeStudy, unseen: Choice) -> str:
         f"rank {ranked.index(own.rate.eer) + 1} of {len(ranked)}; the lowest is "
         f"{lowest.rate.text()} %, of {_named(lowest)}. "
     )
-    if len(after) > 2:
-        rates = [list(before.values()), [after[x].rate.eer for x in before]]
-        text += (
-            f"The rank correlation of the {len(after)} sets is "
-            f"{float(spearmanr(*rates)[0]):+.2f}. ".replace("-", "−")
-        )
+    rates = [list(before.values()), [after[x].rate.eer for x in before]]
+    if all(len(set(x)) > 1 for x in rates):  # or it is not defined
+        correlation = f"{float(spearmanr(*rates)[0]):+.2f}".replace("-", "−")
+        text += f"The rank correlation of the {len(after)} sets is {correlation}. "
     if LAST_LAYER in unseen.gaps:
         gap = _points(unseen.gaps[LAST_LAYER])
         text += f"There, the difference of the choice to the last layer is {gap}."

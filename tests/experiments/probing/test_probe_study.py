@@ -62,7 +62,7 @@ def test_the_command_writes_its_report(data, tmp_path, capsys, monkeypatch):
     assert set(unseen[0]["by_group"]) == {
         "fest_clunits", "hmm", "kokoro", "phase_voc", "world_swap"
     }  # fmt: skip
-    assert "rank correlation" in capsys.readouterr().out
+    assert "On the unseen attacks of eval the choice has" in capsys.readouterr().out
 
 
 def test_a_probe_is_a_method_of_compare_and_a_run(data, tmp_path):
