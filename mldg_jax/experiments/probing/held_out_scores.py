@@ -83,7 +83,7 @@ def plan(rows: Corpus, family: Mapping[str, str]) -> HeldOut:
     if len(names) < 2 or real.sum() < 2:
         raise UserError(
             f"the training data has {int(real.sum())} bona fide recordings and "
-            f"attacks of {len(names)} families ({', '.join(names) or 'none'}); a probe "
+            f"{len(names)} attack families ({', '.join(names) or 'none'}); a probe "
             "needs at least two of each, to hold one family out: choose another "
             "corpus, or name fewer attacks in episode.exclude"
         )

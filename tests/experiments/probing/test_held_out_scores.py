@@ -71,5 +71,5 @@ def test_speakers_without_names_are_divided_by_utterance():
 def test_one_family_is_not_enough():
     rows = synthetic.rows()
     rows = rows.take((rows.label == 1) | np.isin(rows.attack, ["a1", "a2"]))
-    with pytest.raises(UserError, match=r"1 families \(a\).* at least two"):
+    with pytest.raises(UserError, match=r"1 attack families \(a\).* at least two"):
         held_out_scores.plan(rows, synthetic.FAMILY)
