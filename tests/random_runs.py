@@ -39,6 +39,9 @@ FRONTENDS = {
 }
 HEADS = {
     "pooling": {"kind": "pooling", "dim": 16},
+    "linear": {"kind": "linear"},
+    "mhfa": {"kind": "mhfa", "dim": 12, "heads": 3},
+    "sls": {"kind": "sls", "dim": 16},
     "aasist": {"kind": "aasist", "dim": 27, "channels": (4, 4, 8, 8, 8, 8)},
 }
 

@@ -19,6 +19,7 @@ from mldg_jax.cli import (
     launch_commands,
     machine_commands,
     plan_commands,
+    probe_commands,
     run_commands,
     score_commands,
     submit_commands,
@@ -48,6 +49,7 @@ train your own:
   mldg train --config debspoof:mldg --workdir runs/mldg
   mldg compare --config debspoof --methods frozen,erm,mldg --workdir runs/all
   mldg analyse runs/demo/mldg-0    what training changed, and where
+  mldg probe --config debspoof_full:mldg    which layers are worth training on
   mldg plan --config xlsr:mldg --topology v5e:2x4 --batch 12
 
 evaluate scores of any system:
@@ -153,6 +155,7 @@ def make_parser() -> argparse.ArgumentParser:
         evaluate_commands,
         analysis_commands,
         plan_commands,
+        probe_commands,
         machine_commands,
         completion_commands,
         launch_commands,

@@ -56,7 +56,8 @@ def add(commands: Any) -> None:
         "--arms",
         default="frozen,erm,mldg",
         metavar="METHOD,…",
-        help="methods of the config file, and lfcc-gmm (a classical baseline); "
+        help="methods of the config file, lfcc-gmm (a classical baseline) and "
+        "probe (logistic regression on frozen layers, see mldg probe); "
         "default: %(default)s",
     )
     compare.add_argument(

@@ -52,7 +52,7 @@ class Config:
     Attributes:
       method: name of the method, shown in tables.
       seed: seed of all randomness.
-      steps: number of training steps, at least 1; 0 for LFCC-GMM, which takes none.
+      steps: number of training steps, at least 1; 0 for baselines, which take none.
       crop_samples: length of a training crop in samples at 16 kHz, 400 (what
         wav2vec 2.0 needs) … 9,600,000 (ten minutes); 64,600 [base].
       checkpoint_every: steps between checkpoints.

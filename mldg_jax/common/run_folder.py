@@ -28,6 +28,8 @@ from mldg_jax.common.text_files import read_json
 log = logging.getLogger(__name__)
 
 LFCC = "lfcc-gmm"  # method of the baseline, whose runs have no detector
+PROBE = "probe"  # a logistic regression on frozen layers
+WITHOUT_STEPS = (LFCC, PROBE)  # baselines that are fitted, not trained step by step
 CONFIG, PROVENANCE, FROZEN = "config.json", "provenance", "frozen.json"
 TRAINABLE = "trainable.safetensors"
 HUB_MODEL = "mldg"  # model_type in the config.json of an export for a hub

@@ -26,7 +26,7 @@ from mldg_jax.experiments import (
 )
 from mldg_jax.experiments.deployment import decisions
 from mldg_jax.experiments.design import DIWA, Chosen, Design
-from mldg_jax.experiments.jobs import LFCC, Average, Job
+from mldg_jax.experiments.jobs import LFCC, WITHOUT_STEPS, Average, Job
 from mldg_jax.experiments.method_rows import MethodRow, reference, table_rows
 from mldg_jax.experiments.results import Comparison, MethodResult, compare_scores
 from mldg_jax.experiments.scored_tests import Scored
@@ -58,7 +58,8 @@ def compare_methods(
     Args:
       config_path: a config file whose arguments are the methods; arguments after a
         colon are added to each method, as in "xlsr:smoke".
-      methods: methods of the config file, or "lfcc-gmm". Differences are to "erm".
+      methods: methods of the config file, "lfcc-gmm" or "probe". Differences are to
+        "erm".
       workdir: folder for the runs, results.json, the tables and the picture.
       seeds: training seeds; every row is run with each.
       folds: speaker folds; every seed is trained once without each and tested on it.
@@ -119,7 +120,7 @@ def compare_methods(
     averaged = {
         label: design.averaged(jobs)
         for label, jobs in made.items()
-        if DIWA in averages and rows[label].method != LFCC
+        if DIWA in averages and rows[label].method not in WITHOUT_STEPS
     }
     corpus = next(iter(made.values()))[0].corpus
     settings = {a: family for a, family in families(corpus).items() if a != family}
@@ -227,7 +228,8 @@ def _crossed(
     read: dict[str, list[Job]] = {}
     label_of: dict[tuple[str, str | None], str] = {}
     for label, row in rows.items():
-        for name in (None,) if row.method == LFCC else averages or (None,):
+        fitted = row.method in WITHOUT_STEPS
+        for name in (None,) if fitted else averages or (None,):
             title = f"{label} {name}" if name and len(averages) > 1 else label
             label_of[label, name] = title
             facts[title] = row.facts(budget, title)

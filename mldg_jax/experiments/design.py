@@ -12,7 +12,7 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_json
 from mldg_jax.data.attack_folds import HELD_OUT, attacks_of, first_families
 from mldg_jax.data.corpus import find_corpus, speaker_folds
-from mldg_jax.experiments.jobs import LFCC, Average, Job
+from mldg_jax.experiments.jobs import WITHOUT_STEPS, Average, Job
 from mldg_jax.experiments.method_rows import MethodRow
 from mldg_jax.experiments.selection import held_out_test
 from mldg_jax.experiments.trial_sets import Test
@@ -165,7 +165,7 @@ class Design:
 
     def _averages(self, config: Config) -> tuple[Average, ...]:
         """Returns the averages of a run that are tested, at every budget."""
-        if config.method == LFCC:
+        if config.method in WITHOUT_STEPS:
             return ()
         names = [name for name in self.averages if name != DIWA]
         for name in names:

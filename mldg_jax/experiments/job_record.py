@@ -26,7 +26,8 @@ class Job(NamedTuple):
 
     Attributes:
       workdir: folder of the run.
-      config: config of the run; ``config.method`` is "lfcc-gmm" or a detector's method.
+      config: config of the run; ``config.method`` is a method of the config file, or
+        one of ``run_folder.WITHOUT_STEPS``.
       corpus: folder of the prepared training corpus.
       tests: tests to score.
       dev: utterances to score for the choice of a threshold, if any.

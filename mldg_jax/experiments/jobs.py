@@ -37,7 +37,8 @@ from mldg_jax.training import trajectory
 
 log = logging.getLogger(__name__)
 
-LFCC = run_folder.LFCC
+LFCC, PROBE = run_folder.LFCC, run_folder.PROBE
+WITHOUT_STEPS = run_folder.WITHOUT_STEPS
 
 
 def lfcc_config(corpus: CorpusSection, **more: Any) -> Config:
@@ -136,13 +137,13 @@ def _run_job(job: Job, advance: Callable[[int], Any], *, all_devices: bool) -> N
         _score(job, _averaged(job))
         return
     trained = _training_rows(job.corpus, job.config.corpus)
-    if job.config.method == LFCC:
+    if job.config.method in WITHOUT_STEPS:
         trained, _ = with_validation(job.corpus, job.config.validation, trained)
         excluded = {*job.config.episode.exclude, *job.config.validation.attacks}
         trained = trained.take(~np.isin(trained.attack, sorted(excluded)))
-        facts = provenance.collect(trained_on(trained))
-        run_folder.write_config(job.workdir, job.config, facts)
-        score = _fit_lfcc(job, trained, advance)
+        fit = _fit_lfcc if job.config.method == LFCC else _fit_probe
+        score = fit(job, trained)
+        advance(job.config.steps)
     else:
         score = _train_detector(job, trained, advance, all_devices)
     _score(job, score)
@@ -232,18 +233,30 @@ def _train_detector(
     return score
 
 
+def _fit_probe(
+    job: Job, trained: Corpus
+) -> Callable[[Corpus, Average | None], np.ndarray]:
+    from mldg_jax.experiments.probing import probe_run
+    from mldg_jax.scoring.scorer import load_parameters, score_waveforms
+
+    probe_run.train(job.config, job.workdir, trained)
+    detector = load_parameters(job.workdir).scorer()
+    return lambda rows, _: score_waveforms(detector, _waveforms(rows))
+
+
 def _fit_lfcc(
-    job: Job, trained: Corpus, advance: Callable[[int], Any]
+    job: Job, trained: Corpus
 ) -> Callable[[Corpus, Average | None], np.ndarray]:
     from mldg_jax.experiments import lfcc_gmm
 
+    facts = provenance.collect(trained_on(trained))
+    run_folder.write_config(job.workdir, job.config, facts)
     model = lfcc_gmm.fit(
         _waveforms(trained, trained.label == BONAFIDE),
         _waveforms(trained, trained.label == SPOOF),
         components=job.config.components,
         seed=job.config.seed,
     )
-    advance(job.config.steps)
     return lambda rows, _: lfcc_gmm.score(model, _waveforms(rows))
 
 

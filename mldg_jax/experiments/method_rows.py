@@ -14,7 +14,8 @@ from mldg_jax.data import episodes
 from mldg_jax.data.attack_folds import training_rows
 from mldg_jax.data.corpus import corpus_sha256, find_corpus
 from mldg_jax.experiments import jobs
-from mldg_jax.experiments.jobs import LFCC
+from mldg_jax.experiments.jobs import LFCC, PROBE, WITHOUT_STEPS
+from mldg_jax.experiments.probing import probe_run
 from mldg_jax.experiments.results import MethodResult
 from mldg_jax.experiments.selection import held_out
 from mldg_jax.training.config_files import read_config_file, varied
@@ -38,7 +39,7 @@ class MethodRow(NamedTuple):
     """A row of the table before its runs.
 
     Attributes:
-      method: its name in the config file, or ``LFCC``.
+      method: its name in the config file, or one of ``WITHOUT_STEPS``.
       varied: config values that are varied, by dotted name.
       config: config of its runs, except for seed and folds.
       per_step: gradient evaluations of single utterances in a step.
@@ -68,7 +69,7 @@ class MethodRow(NamedTuple):
           title: its name for readers; the label by default.
         """
         every = (*self.config.averages.at, self.config.steps)
-        steps = every[min(budget, len(every) - 1)]  # LFCC-GMM takes none at any
+        steps = every[min(budget, len(every) - 1)]  # some take none at any
         return MethodResult(
             method=self.method,
             title=title or self.label,
@@ -108,7 +109,7 @@ def table_rows(
     unused = _checked(methods, vary)
     for method in methods:
         path, _, extras = config_path.partition(":")
-        words = ",".join(x for x in (method, extras) if x and x != LFCC)
+        words = ",".join(x for x in (method, extras) if x and x not in WITHOUT_STEPS)
         base = read_config_file(f"{path}:{words}", overrides)
         folder = find_corpus(base.corpus.name, base.corpus.config, data_dir)
         base = with_values(base, {"corpus.sha256": corpus_sha256(folder)})
@@ -123,6 +124,9 @@ def table_rows(
             rows[method] = MethodRow(
                 method, {}, jobs.lfcc_config(base.corpus, **sections), 0
             )
+            continue
+        if method == PROBE:
+            rows[method] = MethodRow(method, {}, probe_run.probe_config(base), 0)
             continue
         attacks = _attacks(base, folder, attack_fold)
         grid = _own(base, vary)

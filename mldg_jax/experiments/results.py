@@ -44,7 +44,7 @@ class MethodResult:
     """A method and its error rates.
 
     Attributes:
-      method: its name in the config file, or ``LFCC``.
+      method: its name in the config file, or that of a baseline.
       title: its name for readers.
       parameters: number of trained parameters; None if it has none.
       steps: training steps of a run.

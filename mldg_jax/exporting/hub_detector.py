@@ -25,7 +25,6 @@ from mldg_jax.common.run_folder import CONFIG, HUB_MODEL
 from mldg_jax.data.mixdown import SAMPLE_RATE
 from mldg_jax.exporting import hub_card, onnx_detector, output_folder
 from mldg_jax.models import front_ends
-from mldg_jax.models.aasist import AASISTHead
 from mldg_jax.models.pretrained import hub, torch_export, torch_state
 from mldg_jax.models.pretrained.whisper_tiny import HUB_NAME, WHISPER_TINY_EN
 from mldg_jax.scoring.calibration import Calibration, calibration_of
@@ -38,6 +37,7 @@ MODULES = ("modeling_mldg.py", "heads_mldg.py")
 LABELS = ("spoof", "bonafide")  # of the columns of the logits
 # The front-ends of hub_folder/modeling_mldg.py.
 FRONTENDS = ("whisper", "wav2vec2", "hubert", "wavlm", "unispeech_sat")
+HEAD_ATTRIBUTES = ("dim", "heads", "channels")  # of the heads there
 _FILES = (CONFIG, WEIGHTS, PREPROCESSOR, *MODULES, ADAPTERS, ONNX)
 
 
@@ -191,9 +191,10 @@ def _config(
 ) -> dict[str, Any]:
     """Returns the content of config.json."""
     kind = config.model.frontend["kind"]
-    head: dict[str, Any] = {"kind": config.model.head["kind"], "dim": detector.head.dim}
-    if isinstance(detector.head, AASISTHead):
-        head["channels"] = list(detector.head.channels)
+    head: dict[str, Any] = {"kind": config.model.head["kind"]}
+    for name in HEAD_ATTRIBUTES:
+        if (value := getattr(detector.head, name, None)) is not None:
+            head[name] = list(value) if isinstance(value, tuple) else value
     return {
         "model_type": HUB_MODEL,
         "architectures": ["MldgForAudioClassification"],

@@ -14,10 +14,20 @@ from mldg_jax.common.config import ComputeSection, ModelSection
 from mldg_jax.common.errors import UserError
 from mldg_jax.models import front_ends
 from mldg_jax.models.aasist import AASISTHead
+from mldg_jax.models.linear import LinearHead
+from mldg_jax.models.mhfa import MHFAHead
 from mldg_jax.models.pooling import PoolingHead
+from mldg_jax.models.sls import SLSHead
 
 FRONTENDS = {name: kind.module for name, kind in front_ends.KINDS.items()}
-HEADS = {"pooling": PoolingHead, "aasist": AASISTHead}
+HEADS = {
+    "pooling": PoolingHead,
+    "aasist": AASISTHead,
+    "linear": LinearHead,
+    "mhfa": MHFAHead,
+    "sls": SLSHead,
+}
+LAST = (-1,)  # the hidden states that a head with ``takes_last`` takes
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}  # None: the parameters' dtype
 
 
@@ -28,8 +38,8 @@ class Detector(nn.Module):
       frontend: a front-end, (batch, samples) → frames (batch, frames, dim).
       head: a back-end; one with ``takes_layers`` takes hidden states, the others take
         the front-end's output.
-      read: the hidden states that such a head takes, by their index in ``layers``; all
-        if empty.
+      read: the hidden states that such a head takes, by their index in ``layers``,
+        -1 for the last; all if empty.
     """
 
     frontend: nn.Module
@@ -146,7 +156,7 @@ def create_detector(
         },
     )
     read = _read(frontend.get("layers"), head_class, config.head["kind"])
-    if read:
+    if read and read != LAST:
         frontend["layers"] = max(read)
     head = _attributes("head", head_class, config.head)
     if "axis_name" in head_class.__dataclass_fields__:
@@ -155,12 +165,12 @@ def create_detector(
 
 
 def _read(layers: Any, head: type, kind: str) -> tuple[int, ...]:
-    """Returns the hidden states that ``model.frontend.layers`` chooses; () for all."""
+    """Returns the hidden states that the head takes; () for all."""
     setting = f"model.frontend.layers is {layers}"
     if not isinstance(layers, list | tuple):
         if isinstance(layers, int) and layers < 1:
             raise UserError(f"{setting}; it must be at least 1")
-        return ()
+        return LAST if getattr(head, "takes_last", False) else ()
     numbers = [x for x in layers if isinstance(x, int) and x >= 0]
     if numbers != list(layers) or sorted(set(numbers)) != numbers or not sum(numbers):
         raise UserError(

@@ -18,7 +18,7 @@ from mldg_jax.common.config import ModelSection
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.own_code import is_own, raised_at
 from mldg_jax.models.detector import DTYPES, Detector
-from mldg_jax.models.pooling import PoolingHead, statistics
+from mldg_jax.models.hidden_states import statistics
 
 PROJECTIONS = ("query", "key", "value", "out")  # of self-attention
 FEED_FORWARD = ("mlp_in", "mlp_out")
@@ -119,7 +119,7 @@ def measures_examples(detector: Detector) -> bool:
     Returns:
       True if ``init_parameters`` measures the statistics of the head's input.
     """
-    return isinstance(detector.head, PoolingHead)
+    return getattr(detector.head, "standardises", False)
 
 
 def split_options(config: ModelSection) -> dict[str, Any]:

@@ -176,6 +176,7 @@ def test_upper_layers_can_be_dropped(tmp_path):
     lower = pretrained.load(str(tmp_path), "wav2vec2", whole.clone(layers=1))
     kept = {k: v for k, v in params["params"].items() if k != "layers_1"}
     jax.tree.map(np.testing.assert_array_equal, lower, kept)
+    assert pretrained.depth(str(tmp_path), "wav2vec2", whole.clone(layers=1)) == 2
     with pytest.raises(UserError, match="layers"):
         pretrained.load(str(tmp_path), "wav2vec2", whole.clone(layers=3))
 

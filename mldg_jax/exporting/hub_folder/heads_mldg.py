@@ -10,16 +10,76 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class StatesPooling(nn.Module):
-    """Weighted states of all layers, mean and deviation over time, logits."""
+class StatesHead(nn.Module):
+    """What the heads on states of layers share: statistics that standardise them."""
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, states: int, width: int, dim: int = 128):
+    def __init__(self, states: int, width: int):
         super().__init__()
         self.register_buffer("shift", torch.zeros(states, width))
         self.register_buffer("scale", torch.ones(states, width))
+
+    def standardised(self, states: list[Tensor]) -> list[Tensor]:
+        layers = zip(states, self.shift, self.scale, strict=True)
+        return [(h - m) * s for h, m, s in layers]
+
+
+class StatesLinear(StatesHead):
+    """The mean of every layer taken, logits."""
+
+    def __init__(self, states: int, width: int):
+        super().__init__(states, width)
+        self.logits = nn.Linear(states * width, 2)
+
+    def forward(self, output: Tensor, states: list[Tensor]) -> Tensor:
+        means = [x.mean(1) for x in self.standardised(states)]
+        return self.logits(torch.cat(means, -1))
+
+
+class FactorisedAttention(StatesHead):
+    """Keys and values of all layers, attention over time, logits."""
+
+    def __init__(self, states: int, width: int, dim: int = 128, heads: int = 8):
+        super().__init__(states, width)
+        self.key_weights = nn.Parameter(torch.zeros(states))
+        self.value_weights = nn.Parameter(torch.zeros(states))
+        self.key = nn.Linear(width, dim, bias=False)
+        self.value = nn.Linear(width, dim, bias=False)
+        self.attention = nn.Linear(dim, heads, bias=False)
+        self.logits = nn.Linear(heads * dim, 2)
+
+    def forward(self, output: Tensor, states: list[Tensor]) -> Tensor:
+        layers = torch.stack(self.standardised(states), -1)
+        key = self.key(layers @ self.key_weights.softmax(0))
+        value = self.value(layers @ self.value_weights.softmax(0))
+        attention = self.attention(key).softmax(1)  # over frames
+        return self.logits((attention.transpose(1, 2) @ value).flatten(1))
+
+
+class LayerSelection(StatesHead):
+    """Layers weighted by their own mean, maximum over time, hidden layer, logits."""
+
+    def __init__(self, states: int, width: int, dim: int = 128):
+        super().__init__(states, width)
+        self.gate = nn.Linear(width, 1)
+        self.hidden = nn.Linear(width // 3, dim)
+        self.logits = nn.Linear(dim, 2)
+
+    def forward(self, output: Tensor, states: list[Tensor]) -> Tensor:
+        layers = torch.stack(self.standardised(states), 1)
+        gate = self.gate(layers.mean(2)).sigmoid()  # (batch, layers, 1)
+        x = (layers * gate.unsqueeze(-1)).sum(1).amax(1)
+        x = F.selu(F.max_pool1d(x, 3))
+        return self.logits(F.selu(self.hidden(x)))
+
+
+class StatesPooling(StatesHead):
+    """Weighted states of all layers, mean and deviation over time, logits."""
+
+    def __init__(self, states: int, width: int, dim: int = 128):
+        super().__init__(states, width)
         self.layer_weights = nn.Parameter(torch.zeros(states))
         self.project = nn.Linear(width, dim)
         self.logits = nn.Linear(2 * dim, 2)
@@ -173,3 +233,12 @@ class SpectroTemporalGraph(nn.Module):
         s = getattr(self, f"pool_hS{i}")(spectral)
         t = getattr(self, f"pool_hT{i}")(temporal)
         return [x + y for x, y in zip((t, s, m), second(t, s, m), strict=True)]
+
+
+# Heads on states of layers; SpectroTemporalGraph reads the output of the front-end.
+STATE_HEADS: dict[str, type[StatesHead]] = {
+    "pooling": StatesPooling,
+    "linear": StatesLinear,
+    "mhfa": FactorisedAttention,
+    "sls": LayerSelection,
+}

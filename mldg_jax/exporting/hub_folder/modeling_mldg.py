@@ -29,7 +29,7 @@ from transformers.audio_utils import mel_filter_bank
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from .heads_mldg import SpectroTemporalGraph, StatesPooling
+from .heads_mldg import STATE_HEADS, SpectroTemporalGraph
 
 BATCH = 16  # windows at a time, whatever the length of the recording
 
@@ -40,8 +40,9 @@ class MldgConfig(PretrainedConfig):
     Attributes:
       frontend: config of the encoder, as ``transformers`` writes it.
       normalize: whether every window is standardised first.
-      head: ``kind`` (pooling or aasist) and its attributes.
-      read: the states that the pooling head takes, by number; empty for all.
+      head: ``kind`` (aasist, or a key of ``STATE_HEADS``) and its attributes.
+      read: the states that a head of ``STATE_HEADS`` takes, by number, -1 for the last;
+        empty for all.
       window: length of a window in samples at 16 kHz.
       calibration: ``scale`` and ``offset`` that map scores to log-likelihood ratios;
         None if the detector is not calibrated.
@@ -184,9 +185,9 @@ class MldgForAudioClassification(PreTrainedModel):
         encoder, options = FRONTENDS[frontend["model_type"]]
         self.frontend = encoder(options(**frontend))
         width = self.frontend.config.hidden_size
-        if head.pop("kind") == "pooling":
+        if (kind := head.pop("kind")) in STATE_HEADS:
             states = len(config.read) or self.frontend.config.num_hidden_layers + 1
-            self.head = StatesPooling(states, width, **head)
+            self.head = STATE_HEADS[kind](states, width, **head)
         else:
             self.head = SpectroTemporalGraph(width, **head)
         self.post_init()

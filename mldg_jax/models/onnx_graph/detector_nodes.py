@@ -9,6 +9,8 @@ import numpy as np
 from mldg_jax.common.errors import UserError
 from mldg_jax.models.aasist import AASIST, AASISTHead
 from mldg_jax.models.detector import Detector
+from mldg_jax.models.linear import LinearHead
+from mldg_jax.models.mhfa import MHFAHead
 from mldg_jax.models.onnx_graph.aasist_nodes import aasist, aasist_head
 from mldg_jax.models.onnx_graph.graph_builder import (
     LOGITS,
@@ -16,14 +18,20 @@ from mldg_jax.models.onnx_graph.graph_builder import (
     WAVEFORM,
     GraphBuilder,
 )
+from mldg_jax.models.onnx_graph.linear_nodes import linear
+from mldg_jax.models.onnx_graph.mhfa_nodes import mhfa
 from mldg_jax.models.onnx_graph.pooling_nodes import pooling
+from mldg_jax.models.onnx_graph.sls_nodes import sls
 from mldg_jax.models.onnx_graph.wav2vec2_nodes import wav2vec2
 from mldg_jax.models.onnx_graph.whisper_nodes import whisper
 from mldg_jax.models.pooling import PoolingHead
+from mldg_jax.models.sls import SLSHead
 from mldg_jax.models.wav2vec2 import Wav2Vec2
 from mldg_jax.models.whisper import WhisperEncoder
 
 SCALE, OFFSET = "calibration/scale", "calibration/offset"  # constants
+# Heads that take hidden states: (graph, params, batch_stats, states) → logits.
+STATE_HEADS = {PoolingHead: pooling, LinearHead: linear, MHFAHead: mhfa, SLSHead: sls}
 OUTPUTS = {SCORE: ["batch"], LOGITS: ["batch", 2]}
 
 
@@ -85,9 +93,8 @@ def _detector(
             )
     head_stats = stats.get("head", {})
     with graph.scope("head"):
-        if isinstance(module.head, PoolingHead):
-            hidden = module.chosen(hidden)
-            return pooling(graph, params["head"], head_stats, hidden)
+        if (writer := STATE_HEADS.get(type(module.head))) is not None:
+            return writer(graph, params["head"], head_stats, module.chosen(hidden))
         if isinstance(module.head, AASISTHead):
             return aasist_head(
                 graph, module.head, params["head"], head_stats, output, frames

@@ -23,7 +23,7 @@ from mldg_jax.models.pretrained import (
 )
 from mldg_jax.models.pretrained.whisper_tiny import WHISPER_TINY_EN, whisper_tiny_en
 
-__all__ = ["RANDOM", "from_torch", "load", "load_frontend", "whisper_tiny_en"]
+__all__ = ["RANDOM", "depth", "from_torch", "load", "load_frontend", "whisper_tiny_en"]
 
 RANDOM = "random"
 _AUDIO = jax.ShapeDtypeStruct((1, 16_000), np.float32)
@@ -71,6 +71,33 @@ def load_frontend(config: ModelSection) -> dict[str, Any]:
     """
     module = create_detector(config).frontend
     return load(config.weights, config.frontend["kind"], module)
+
+
+def depth(source: str, kind: str, module: nn.Module) -> int:
+    """Counts the layers of a pretrained front-end without reading its weights.
+
+    Args:
+      source, kind, module: as for ``load``.
+
+    Returns:
+      The number of layers of the weights; that of the module where they are random or
+      for code of the user's own.
+
+    Raises:
+      UserError: the source is unavailable.
+    """
+    if source in (RANDOM, "") or is_own(kind):
+        return module.layers
+    if source == WHISPER_TINY_EN:
+        return whisper.WhisperEncoder.layers
+    names: list[str] = []
+
+    def note(contents: torch_files.Contents) -> Collection[str]:
+        names.extend(contents.shapes)
+        return ()
+
+    torch_files.read(hub.locate(source, torch_files.WEIGHTS), note)
+    return convert.depth(_table(kind, names), names)
 
 
 def load(source: str, kind: str, module: nn.Module) -> dict[str, Any]:

@@ -191,17 +191,6 @@ WAV2VEC2_FAIRSEQ = Table(
     ],
 )
 
-# The light back-end, as exporting/hub_folder names it.
-POOLING = Table(
-    [
-        ("layer_weights", "params/layer_weights", "same"),
-        ("shift", "batch_stats/shift", "same"),
-        ("scale", "batch_stats/scale", "same"),
-        *linear("project", "project", "dense"),
-        *linear("logits", "logits", "dense"),
-    ]
-)
-
 
 def _batch_norm(theirs: str, ours: str) -> list[Rule]:
     """Returns rules for scale, shift and running statistics of a BatchNorm."""

@@ -16,12 +16,19 @@ from mldg_jax.models.detector import Detector
 from mldg_jax.models.pretrained import (
     convert,
     encoder_tables,
+    head_tables,
     key_tables,
     torch_export,
 )
 
 FRONTEND, HEAD = "frontend", "head"
-_HEADS = {"pooling": key_tables.POOLING, "aasist": key_tables.SSL_AASIST}
+_HEADS = {
+    "pooling": head_tables.POOLING,
+    "linear": head_tables.LINEAR,
+    "mhfa": head_tables.MHFA,
+    "sls": head_tables.SLS,
+    "aasist": key_tables.SSL_AASIST,
+}
 
 
 def tables(model: ModelSection) -> dict[str, convert.Table]:

@@ -7,8 +7,11 @@ import numpy as np
 
 from mldg_jax.models.aasist import AASISTHead
 from mldg_jax.models.detector import Detector
+from mldg_jax.models.linear import LinearHead
+from mldg_jax.models.mhfa import MHFAHead
 from mldg_jax.models.onnx_graph.detector_nodes import OUTPUTS, detector_graph
 from mldg_jax.models.pooling import PoolingHead
+from mldg_jax.models.sls import SLSHead
 from mldg_jax.models.wav2vec2 import Wav2Vec2
 from mldg_jax.models.wavlm import WavLM
 from mldg_jax.models.whisper import WhisperEncoder
@@ -43,6 +46,12 @@ DETECTORS = {
     "whisper-pooling": Detector(whisper(), PoolingHead(10)),
     "whisper-aasist": Detector(whisper(), AASISTHead(24, (3, 4))),
     "chosen layers": Detector(whisper(), PoolingHead(10), (0, 2)),
+    "whisper-linear": Detector(whisper(), LinearHead(), (-1,)),
+    "whisper-mhfa": Detector(whisper(), MHFAHead(10, 3)),
+    "whisper-sls": Detector(whisper(), SLSHead(10)),
+    "xlsr-linear": Detector(wav2vec2(), LinearHead(), (0, 2)),
+    "xlsr-mhfa": Detector(wav2vec2(), MHFAHead(10, 3)),
+    "xlsr-sls": Detector(wav2vec2(), SLSHead(10)),
     "xlsr-aasist": Detector(wav2vec2(), AASISTHead(24, (3, 4))),
     "xlsr-pooling": Detector(wav2vec2(scan=True), PoolingHead(10)),
     "normalize": Detector(wav2vec2(normalize=True), AASISTHead(21, (4, 4, 5))),

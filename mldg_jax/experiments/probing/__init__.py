@@ -1,0 +1,1 @@
+"""Which layer of a frozen front-end tells synthetic speech apart."""
