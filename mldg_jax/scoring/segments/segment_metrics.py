@@ -53,8 +53,10 @@ class LabelledFrames:
           ValueError: no frame, or a score that is not finite.
         """
         self.score = np.asarray(score, np.float64)
-        valid = self.score.ndim == 1 and self.score.size > 0
-        require(valid and np.isfinite(self.score).all(), "scores must be finite, (n,)")
+        valid = self.score.ndim == 1 and bool(self.score.size)
+        require(
+            valid and bool(np.isfinite(self.score).all()), "scores must be finite, (n,)"
+        )
         frames = self.score.size
         last = FRAME * frames if seconds is None else min(seconds, FRAME * frames)
         clipped = [(start, min(end, last)) for start, end in spoof if start < last]
