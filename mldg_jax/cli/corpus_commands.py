@@ -63,8 +63,10 @@ def add(commands: Any) -> None:
     )
     build.add_argument(
         "--size",
-        choices=("small", "full", "quick"),
-        help="size of debspoof; default: small; quick is what mldg demo --quick uses",
+        choices=("small", "full", "quick", "partial", "partial_full"),
+        help="size of debspoof; default: small; quick is what mldg demo --quick uses; "
+        "partial and partial_full are small and full with spoofed parts spliced into "
+        "bona fide utterances",
     )
     build.add_argument(
         "--allow-incomplete",

@@ -80,7 +80,8 @@ class ModelSection:
         wav2vec2_bert, or PACKAGE.MODULE:NAME of your own, see docs/extend.md) and
         attributes of its module. ``layers`` is the number of layers to compute, or a
         list of those that the head reads, 0 for the input of the first.
-      head: ``kind`` (pooling, aasist, or one of your own) and attributes of its module.
+      head: ``kind`` (pooling, aasist, frame, or one of your own) and attributes of its
+        module.
       lora: the adapters.
       full: train every parameter of the front-end; requires ``lora.rank`` 0.
     """
