@@ -21,6 +21,7 @@ from mldg_jax.cli import (
     plan_commands,
     run_commands,
     score_commands,
+    segment_commands,
     submit_commands,
 )
 from mldg_jax.cli.command_parser import CommandParser
@@ -151,6 +152,7 @@ def make_parser() -> argparse.ArgumentParser:
         corpus_commands,
         score_commands,
         evaluate_commands,
+        segment_commands,
         analysis_commands,
         plan_commands,
         machine_commands,

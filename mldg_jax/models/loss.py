@@ -53,7 +53,7 @@ def cross_entropy(
       the frames. A batch may have their labels, ``"frame_label"`` (domains, examples,
       frames) for 20 ms each, -1 for those that do not count; without it every frame has
       the label of its utterance. ``logits`` and ``features`` of the aux are those of
-      the utterance.
+      the utterance, ``label`` is that of the crop, see ``crop_labels``.
     """
 
     def front_end(params, waveform, key):
@@ -72,6 +72,7 @@ def cross_entropy(
             located: Any = detector.apply(model, features, method="locate")
             logits, inputs, stats = located.utterance, [located.embedding], batch_stats
             of_frames = detector.head.frame_weight * frame_losses(located.frames, batch)
+            label = crop_labels(batch)
         else:
             with last_layer_inputs() as inputs:
                 logits, updated = detector.apply(
@@ -97,6 +98,24 @@ def cross_entropy(
         return by_domain.mean(), aux
 
     return loss_fn
+
+
+def crop_labels(batch: Any) -> jax.Array:
+    """Labels the crops of a batch: a crop may miss the spoofed parts of its utterance.
+
+    Args:
+      batch: see ``cross_entropy``.
+
+    Returns:
+      (domains, examples): 0 if any frame is spoof, 1 if all are bona fide; the label of
+      the utterance if the labels of its frames are not known.
+    """
+    if "frame_label" not in batch:
+        return batch["label"]
+    frames = batch["frame_label"]
+    is_known = (frames >= 0).all(axis=-1)
+    of_crop = frames.min(axis=-1).astype(batch["label"].dtype)
+    return jnp.where(is_known, of_crop, batch["label"])
 
 
 def frame_losses(frames: jax.Array, batch: Any) -> jax.Array:

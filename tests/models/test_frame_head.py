@@ -85,6 +85,9 @@ def test_the_loss_is_that_of_utterance_and_labelled_frames(model, labelled, weig
     with jax.enable_x64(True):
         given = batch()
         given["frame_label"] = given["frame_label"].at[0, 0].set(-1)
+        given["frame_label"] = given["frame_label"].at[1, 1].set(1)  # misses the spoof
+        given["label"] = given["label"].at[1].set(0)
+        given["frame_label"] = given["frame_label"].at[1, 0, :5].set(0)
         if not labelled:
             del given["frame_label"]
         value, aux = cross_entropy(detector, stats, frozen)(
@@ -100,6 +103,7 @@ def test_the_loss_is_that_of_utterance_and_labelled_frames(model, labelled, weig
     target = np.repeat(label[:, None], 10, 1)
     if labelled:
         target = np.array(given["frame_label"]).reshape(-1, 10)
+        label[3] = 1
     for i, row in enumerate(target):
         loss = -log_softmax(np.array(located.utterance[i]))[label[i]]
         frames = [-log_softmax(np.array(located.frames[i, t]))[k]
