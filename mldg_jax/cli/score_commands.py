@@ -94,6 +94,11 @@ def _add_segments(score: argparse.ArgumentParser) -> None:
         help="which parts are spoofed in truth, to draw it below: see --keys of mldg "
         "evaluate-segments",
     )
+    group.add_argument(
+        "--no-figures",
+        action="store_true",
+        help="draw no figures, which take longer than scoring",
+    )
 
 
 def _segments(arguments: argparse.Namespace) -> Any:
@@ -104,11 +109,16 @@ def _segments(arguments: argparse.Namespace) -> Any:
                 raise UserError(
                     f"--{name.replace('_', '-')} applies to --segments FOLDER: add it"
                 )
+        if arguments.no_figures:
+            raise UserError("--no-figures applies to --segments FOLDER: add it")
         return None
     from mldg_jax.scoring.segments import segment_decisions
 
     return segment_decisions.prepare(
-        arguments.segments, arguments.threshold, arguments.segment_keys
+        arguments.segments,
+        arguments.threshold,
+        arguments.segment_keys,
+        figures=not arguments.no_figures,
     )
 
 

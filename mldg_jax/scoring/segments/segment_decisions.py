@@ -20,11 +20,13 @@ class SegmentFiles(NamedTuple):
       folder: for the files of ``segment_output``.
       threshold: a frame with a score below it is spoof.
       keys: the parts that are spoofed in truth, by utterance; None if not known.
+      figures: whether to draw a picture of each, which takes longer than scoring.
     """
 
     folder: Path
     threshold: float = segment_output.THRESHOLD
     keys: Keys | None = None
+    figures: bool = True
 
     def check(self, scorer: Scorer, run: str | Path) -> None:
         """Checks that a run scores frames.
@@ -64,11 +66,16 @@ class SegmentFiles(NamedTuple):
             threshold=self.threshold,
             is_calibrated=scorer.calibration is not None,
             truth=truth,
+            figure=self.figures,
         )
 
 
 def prepare(
-    folder: str | Path, threshold: float | None = None, keys: str | Path | None = None
+    folder: str | Path,
+    threshold: float | None = None,
+    keys: str | Path | None = None,
+    *,
+    figures: bool = True,
 ) -> SegmentFiles:
     """Prepares the files of a command.
 
@@ -76,6 +83,7 @@ def prepare(
       folder: to write to.
       threshold: see ``SegmentFiles``; None for the default.
       keys: see ``segment_evaluation.read_keys``; None for no truth.
+      figures: see ``SegmentFiles``.
 
     Returns:
       Where to write.
@@ -87,6 +95,5 @@ def prepare(
         threshold = segment_output.THRESHOLD
     if not math.isfinite(threshold):
         raise UserError(f"--threshold is {threshold}; it must be a finite number")
-    return SegmentFiles(
-        Path(folder), threshold, None if keys is None else read_keys(keys)
-    )
+    truth = None if keys is None else read_keys(keys)
+    return SegmentFiles(Path(folder), threshold, truth, figures)

@@ -53,6 +53,7 @@ def write(
     threshold: float = THRESHOLD,
     is_calibrated: bool = False,
     truth: Sequence[Interval] | None = None,
+    figure: bool = True,
 ) -> None:
     """Writes the files of a recording.
 
@@ -62,6 +63,7 @@ def write(
       frames, seconds, threshold: as for ``spoofed_parts``.
       is_calibrated: whether scores are log-likelihood ratios.
       truth: the parts that are known to be spoofed; None if it is not known.
+      figure: whether to draw the picture.
     """
     stem = file_stem(name)
     parts = spoofed_parts(frames, seconds, threshold)
@@ -73,8 +75,9 @@ def write(
     text = rttm(name, parts, seconds, threshold, is_calibrated)
     files.write_text(folder / f"{stem}.rttm", text)
     files.write_text(folder / f"{stem}.labels.txt", audacity(parts, frames))
-    drawn = picture(name, frames, seconds, threshold, parts, truth)
-    files.write_text(folder / f"{stem}.svg", drawn)
+    if figure:
+        drawn = picture(name, frames, seconds, threshold, parts, truth)
+        files.write_text(folder / f"{stem}.svg", drawn)
 
 
 def rttm(

@@ -234,3 +234,11 @@ def test_a_text_file_of_any_system_and_the_index_of_a_corpus(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table(columns), index)
     with pytest.raises(UserError, match="labels of a are not known"):
         segment_evaluation.evaluate(tmp_path / "frames.txt", index)
+
+
+def test_a_page_of_the_head_is_refused(run, tmp_path):
+    from mldg_jax.exporting import browser_page
+
+    with pytest.raises(UserError, match="the head frame cannot be exported to ONNX"):
+        browser_page.export_run(run, tmp_path / "out", "web")
+    assert not (tmp_path / "out").exists()
