@@ -198,6 +198,8 @@ def score(
         log.warning("%s", text_files.printable(str(problem)))
     run = local_folder(run)
     heading = heading_of(run, overlap)
+    if segments is not None:  # what was scored without them is scored again
+        heading += f" segments {segments.threshold:g}"
     with ExitStack() as stack:
         done, add = stack.enter_context(
             open_lines(output, names, heading, [x for x in arguments if x != "-"])

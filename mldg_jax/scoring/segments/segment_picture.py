@@ -48,7 +48,7 @@ def picture(
         label = f"threshold {threshold:g}"
         axes.axhline(threshold, color=plots.CHANCE, linestyle="--", lw=1, label=label)
         axes.set(ylabel="score of 20 ms\n(higher: bona fide)")
-        axes.set_title(title_of(name), parse_math=False)
+        axes.set_title(title_of(name), fontsize=9, parse_math=False)
         for row, (_, spoofed) in enumerate(bars):
             place = (row - 0.4, 0.8)
             below.broken_barh([(0, seconds)], place, color=BONAFIDE)
