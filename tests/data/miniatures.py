@@ -198,7 +198,8 @@ def partialspoof(root: Path) -> Miniature:
     counts, recordings = {}, {}
     for split, letter in (("train", "T"), ("dev", "D"), ("eval", "E")):
         names = [f"LA_{letter}_1000137", f"CON_{letter}_0000000"]
-        names += [f"CON_{letter}_0000001", f"LA_{letter}_1000138"]
+        names += [f"CON_{letter}_0000001"]
+        names += [f"LA_{letter}_100013{i}" for i in (8, 9)]
         rows = [
             f"LA_0079 {x} - {'CON spoof' if x[0] == 'C' else '- bonafide'}"
             for x in names
@@ -207,7 +208,7 @@ def partialspoof(root: Path) -> Miniature:
         protocol /= f"PartialSpoof.LA.cm.{split}.trl.txt"
         _lines(protocol, rows)
         recordings[split] = [home / f"{split}/con_wav/{x}.wav" for x in names]
-        counts[split] = {"bonafide": 2, "spoof": 2}
+        counts[split] = {"bonafide": 3, "spoof": 2}
         labels = {x: np.array(list("1" * 15)) for x in names}
         labels[names[1]] = np.array(list("110001111100111"))
         labels[names[2]] = np.array(list("0" * 15))

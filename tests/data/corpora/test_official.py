@@ -311,8 +311,10 @@ def test_partialspoof_has_segment_labels(tmp_path, monkeypatch):
     folder, _ = build("partialspoof", mini, tmp_path)
     rows = load_split(folder, "eval")
     assert rows.segments is not None
-    assert rows.segments.tolist() == ["-", "0.04-0.1 0.2-0.24", "0-0.3", "-"]
-    assert rows.attack.tolist() == ["-", "CON", "CON", "-"]
+    assert rows.segments.tolist() == [
+        *("-", "0.04-0.1 0.2-0.24", "0-0.3", "-", "-"),
+    ]
+    assert rows.attack.tolist() == ["-", "CON", "CON", "-", "-"]
     assert rows.spoofed_parts(1) == ((0.04, 0.1), (0.2, 0.24))
     assert rows.take(np.array([2])).spoofed_parts(0) == ((0.0, 0.3),)
 
