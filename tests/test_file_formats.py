@@ -21,6 +21,8 @@ from mldg_jax.experiments.scored_tests import Scored
 from mldg_jax.experiments.selection import Candidate, Selection
 from mldg_jax.experiments.statistics import SCHEME
 from mldg_jax.scoring import scorer, timeline
+from mldg_jax.scoring.segments import segment_output
+from mldg_jax.scoring.segments.segment_metrics import SegmentRates
 from mldg_jax.training import log
 from tests import signals
 
@@ -226,3 +228,19 @@ def test_the_table(comparison):
     rates = dict(zip(header, lines[0], strict=True))
     one = comparison.rows["a"].eer[rates["column"]]
     assert float(rates["eer"]) == one.eer and rates["reference"] == "b"
+
+
+def test_error_rates_of_segments():
+    fields = {x.name for x in dataclasses.fields(SegmentRates)}
+    assert described("mldg evaluate-segments --json") == fields
+
+
+def test_the_files_of_segments(tmp_path):
+    folder = tmp_path / "out"
+    segment_output.write(folder, "a.wav", np.array([1.0, -1.0]), 0.03)
+    found = re.findall(r"`NAME-HASH(\.[\w.]+)`", section("Frame scores"))
+    written = {x.name.partition(".wav-")[2][12:] for x in folder.iterdir()}
+    assert set(found) == written
+    table = next(folder.glob("*.frames.tsv")).read_text().splitlines()
+    assert table[1].split("\t") == ["start", "end", "score"]
+    assert table[3].split("\t") == ["0.02", "0.03", "-1.000000"]

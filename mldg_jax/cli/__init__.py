@@ -22,6 +22,7 @@ from mldg_jax.cli import (
     probe_commands,
     run_commands,
     score_commands,
+    segment_commands,
     submit_commands,
 )
 from mldg_jax.cli.command_parser import CommandParser
@@ -153,6 +154,7 @@ def make_parser() -> argparse.ArgumentParser:
         corpus_commands,
         score_commands,
         evaluate_commands,
+        segment_commands,
         analysis_commands,
         plan_commands,
         probe_commands,

@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
         metavar="NAME",
         help=f"one of {', '.join(CORPORA)}; manifest: any CSV, TSV or Parquet table "
         "with the columns path, label, attack (optional: utterance, speaker, split, "
-        "codec, language)",
+        "codec, language, segments)",
     )
     build.add_argument(
         "--source",
@@ -54,9 +54,19 @@ def add(commands: Any) -> None:
         "manifest; not for debspoof",
     )
     build.add_argument(
+        "--segments",
+        metavar="PATH",
+        help="which parts of the utterances of a manifest are spoofed, in seconds: an "
+        "RTTM file; a table or lines with utterance, start, end and label; or a folder "
+        "of Audacity labels named after the recordings. The table may have a column "
+        "segments (0.52-1.10 2-2.46) instead",
+    )
+    build.add_argument(
         "--size",
-        choices=("small", "full", "quick"),
-        help="size of debspoof; default: small; quick is what mldg demo --quick uses",
+        choices=("small", "full", "quick", "partial", "partial_full"),
+        help="size of debspoof; default: small; quick is what mldg demo --quick uses; "
+        "partial and partial_full are small and full with spoofed parts spliced into "
+        "bona fide utterances",
     )
     build.add_argument(
         "--allow-incomplete",
@@ -95,8 +105,10 @@ def _build(arguments: argparse.Namespace) -> None:
         )
     _check_local(arguments.data_dir)
     if arguments.name == "debspoof":
-        if arguments.source is not None or arguments.beam is not None:
+        if any(x is not None for x in (arguments.source, arguments.beam)):
             raise UserError("debspoof takes neither --source nor --beam: remove them")
+        if arguments.segments is not None:
+            raise UserError("only a manifest takes --segments: remove it")
         build_debspoof(arguments)
         return
     if arguments.source is None:
@@ -115,6 +127,7 @@ def _build(arguments: argparse.Namespace) -> None:
         workers=arguments.workers,
         allow_incomplete=arguments.allow_incomplete,
         beam=None if arguments.beam is None else shlex.split(arguments.beam),
+        segments=arguments.segments,
     )
     if report is None:
         print(f"{folder} already exists; delete it to build it again")

@@ -21,6 +21,7 @@ examples:
   mldg score runs/demo/mldg-0 my_recording.wav a_folder/
   mldg score runs/demo/mldg-0 a_folder/ --output scores.txt
   mldg score runs/demo/mldg-0 my_recording.wav --timeline where/ --overlap 0.5
+  mldg score runs/partial my_recording.wav --segments where/
 """
 
 
@@ -67,6 +68,58 @@ def _add_score(score: argparse.ArgumentParser) -> None:
         help="minimum overlap of the windows of --timeline, as a fraction of a window; "
         "default: %(default)s, which takes as few windows as cover the recording",
     )
+    _add_segments(score)
+
+
+def _add_segments(score: argparse.ArgumentParser) -> None:
+    group = score.add_argument_group(
+        "which parts of a recording are spoofed, for runs with the head frame"
+    )
+    group.add_argument(
+        "--segments",
+        metavar="FOLDER",
+        help="also write the scores of every 20 ms and the spoofed parts, as RTTM, as "
+        "labels for Audacity and as a figure per recording",
+    )
+    group.add_argument(
+        "--threshold",
+        type=float,
+        metavar="SCORE",
+        help="frames with a lower score are spoof; default: 0, where both classes are "
+        "equally likely if the run is calibrated",
+    )
+    group.add_argument(
+        "--segment-keys",
+        metavar="PATH",
+        help="which parts are spoofed in truth, to draw it below: see --keys of mldg "
+        "evaluate-segments",
+    )
+    group.add_argument(
+        "--no-figures",
+        action="store_true",
+        help="draw no figures, which take longer than scoring",
+    )
+
+
+def _segments(arguments: argparse.Namespace) -> Any:
+    """Returns where to write spoofed parts; None if nothing asks for it."""
+    if arguments.segments is None:
+        for name in ("threshold", "segment_keys"):
+            if getattr(arguments, name) is not None:
+                raise UserError(
+                    f"--{name.replace('_', '-')} applies to --segments FOLDER: add it"
+                )
+        if arguments.no_figures:
+            raise UserError("--no-figures applies to --segments FOLDER: add it")
+        return None
+    from mldg_jax.scoring.segments import segment_decisions
+
+    return segment_decisions.prepare(
+        arguments.segments,
+        arguments.threshold,
+        arguments.segment_keys,
+        figures=not arguments.no_figures,
+    )
 
 
 def _check_order(run: str, audio: Sequence[str]) -> None:
@@ -95,5 +148,6 @@ def _score(arguments: argparse.Namespace) -> int:
             output=sys.stdout if arguments.output is None else arguments.output,
             timeline=arguments.timeline,
             overlap=arguments.overlap,
+            segments=_segments(arguments),
         )
     return 2 if failed else 0

@@ -80,7 +80,7 @@ class ModelSection:
         wav2vec2_bert, or PACKAGE.MODULE:NAME of your own, see docs/extend.md) and
         attributes of its module. ``layers`` is the number of layers to compute, or a
         list of those that the head reads, 0 for the input of the first.
-      head: ``kind`` (pooling, aasist, linear, mhfa, sls, or one of your own) and
+      head: ``kind`` (pooling, aasist, linear, mhfa, sls, frame, or one of your own) and
         attributes of its module.
       lora: the adapters.
       full: train every parameter of the front-end; requires ``lora.rank`` 0.

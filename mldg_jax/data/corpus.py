@@ -13,10 +13,12 @@ from mldg_jax.data import sequences
 from mldg_jax.data.corpus_folder import (
     corpus_sha256,
     find_corpus,
+    fix_of_training_split,
     read_summary,
     split_names,
 )
 from mldg_jax.data.schema import BONAFIDE, NO_ATTACK, NOT_STATED, SPOOF
+from mldg_jax.data.segment_labels import ALL, Interval, parse
 
 __all__ = [
     "BONAFIDE",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 TRAINING_SPLIT = "train"
+COLUMNS = 5  # of a ``Corpus``, before the audio
 KEPT_SECONDS = 10 * 3600  # splits up to this duration are cached in memory: 1.2 GB
 
 
@@ -50,6 +53,7 @@ class Corpus(NamedTuple):
       speaker: (n,) str; for vocoded speech, the speaker of the source recording.
       language: (n,) str.
       audio: n arrays (samples,) int16, 16 kHz.
+      segments: (n,) str, see ``segment_labels``; None if the corpus has none.
     """
 
     utterance: np.ndarray
@@ -58,6 +62,7 @@ class Corpus(NamedTuple):
     speaker: np.ndarray
     language: np.ndarray
     audio: Sequence[np.ndarray]
+    segments: np.ndarray | None = None
 
     def take(self, rows: np.ndarray) -> "Corpus":
         """Selects utterances without reading audio.
@@ -69,8 +74,10 @@ class Corpus(NamedTuple):
           The selected utterances.
         """
         rows = np.arange(len(self.label))[rows]
-        columns = [column[rows] for column in self[:-1]]
-        return Corpus(*columns, audio=sequences.Selected(self.audio, rows))
+        columns = (column[rows] for column in self[:COLUMNS])
+        segments = None if self.segments is None else self.segments[rows]
+        audio = sequences.Selected(self.audio, rows)
+        return Corpus(*columns, audio=audio, segments=segments)
 
     def waveform(self, row: int) -> np.ndarray:
         """Reads one utterance.
@@ -83,18 +90,37 @@ class Corpus(NamedTuple):
         """
         return self.audio[row].astype(np.float32) / 32768.0
 
+    def spoofed_parts(self, row: int) -> tuple[Interval, ...] | None:
+        """Returns the spoofed parts of an utterance; without labels, all of a spoof.
+
+        Args:
+          row: row number.
+
+        Returns:
+          (start, end) in seconds, ``inf`` for the end of the utterance; None if the
+          corpus has segment labels, but not of this spoof.
+        """
+        if self.label[row] == BONAFIDE:
+            return ()
+        return parse(ALL if self.segments is None else str(self.segments[row]))
+
 
 def join(parts: Sequence[Corpus]) -> Corpus:
-    """Concatenates corpora without reading audio.
+    """Concatenates parts of a corpus without reading audio.
 
     Args:
-      parts: at least one corpus.
+      parts: at least one.
 
     Returns:
       All utterances, in the order of ``parts``.
     """
-    columns = map(np.concatenate, zip(*(part[:-1] for part in parts), strict=True))
-    return Corpus(*columns, audio=sequences.Joined([part.audio for part in parts]))
+    columns = zip(*(part[:COLUMNS] for part in parts), strict=True)
+    segments = [x.segments for x in parts if x.segments is not None]  # all, or none
+    return Corpus(
+        *map(np.concatenate, columns),
+        audio=sequences.Joined([part.audio for part in parts]),
+        segments=np.concatenate(segments) if segments else None,
+    )
 
 
 def spread(which: np.ndarray, count: int) -> np.ndarray:
@@ -121,12 +147,13 @@ def read_columns(
     Args:
       folder: folder of the corpus, from ``find_corpus``.
       split: e.g. "train", "dev" or "eval".
-      names: names of the columns to read; None for all.
+      names: names of the columns to read, if the corpus has them; None for all.
 
     Returns:
       By name: utterance, path, attack, speaker, codec, language (n,) str; label (n,)
       int32, 1 for bona fide; duration (n,) float32 in seconds; rate (n,) int32, the
-      sampling rate of the source recording in Hz. DebSpoof adds family and fold.
+      sampling rate of the source recording in Hz. DebSpoof adds family and fold, and
+      corpora with segment labels segments (n,) str.
 
     Raises:
       UserError: there is no such split, or the corpus was built by an older version.
@@ -140,9 +167,10 @@ def read_columns(
         if splits:
             cause = f"no split {split!r}; it has {splits}"
             if split == TRAINING_SPLIT:
-                cause += f". Training needs it: {_fix_of_training_split(path.parent)}"
+                cause += f". Training needs it: {fix_of_training_split(path.parent)}"
         raise UserError(f"{folder}: {cause}")
-    table = pyarrow.parquet.read_table(path, columns=names)
+    with pyarrow.parquet.ParquetFile(path) as file:
+        table = file.read(columns=names)
     columns = {name: np.array(table[name].to_pylist()) for name in table.column_names}
     if "label" in columns:
         columns["label"] = np.where(columns["label"] == "bonafide", BONAFIDE, SPOOF)
@@ -150,16 +178,6 @@ def read_columns(
     for name in numbers.keys() & columns.keys():
         columns[name] = columns[name].astype(numbers[name])
     return columns
-
-
-def _fix_of_training_split(folder: Path) -> str:
-    """Returns how a corpus without a split "train" can be trained on, if it can."""
-    if folder.absolute().parent.parent.name != "manifest":
-        return "train on another corpus, with --set corpus.name=NAME"
-    return (
-        "give the table a column split with train, dev or eval in every line, delete "
-        "that folder and build the corpus again"
-    )
 
 
 def load_split(
@@ -179,7 +197,7 @@ def load_split(
       UserError: there is no such split, or the corpus was built by an older version.
     """
     names = ("utterance", "label", "attack", "speaker", "language")
-    columns = read_columns(folder, split, [*names, "duration"])
+    columns = read_columns(folder, split, [*names, "duration", "segments"])
     import tensorflow_datasets as tfds  # two seconds to import; needed only here
 
     builder = tfds.builder_from_directory(str(folder))
@@ -188,7 +206,8 @@ def load_split(
     audio = tfds.features.FeaturesDict({"audio": builder.info.features["audio"]})
     keep = bool(columns["duration"].sum() <= kept_seconds)
     recordings = sequences.Recordings(records, audio, keep)
-    return Corpus(*(columns[name] for name in names), audio=recordings)
+    known = (columns[name] for name in names)
+    return Corpus(*known, audio=recordings, segments=columns.get("segments"))
 
 
 def load_training(

@@ -11,7 +11,7 @@ from mldg_jax.data import staging
 
 CORPORA = (
     *("asvspoof2019_la", "asvspoof2021_la", "asvspoof2021_df", "asvspoof5"),
-    *("in_the_wild", "fakeavceleb", "debspoof", "manifest"),
+    *("in_the_wild", "fakeavceleb", "partialspoof", "debspoof", "manifest"),
 )
 
 
@@ -91,6 +91,20 @@ def split_names(folder: str | Path) -> list[str]:
     """
     paths = sorted(Path(folder).glob("index-*.parquet"))
     return [path.stem.removeprefix("index-") for path in paths]
+
+
+def fix_of_training_split(folder: Path) -> str:
+    """Returns how a corpus without a split "train" can be trained on, if it can.
+
+    Args:
+      folder: folder of the corpus.
+    """
+    if folder.absolute().parent.parent.name != "manifest":
+        return "train on another corpus, with --set corpus.name=NAME"
+    return (
+        "give the table a column split with train, dev or eval in every line, delete "
+        "that folder and build the corpus again"
+    )
 
 
 def read_summary(folder: str | Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import episodes
 from mldg_jax.data.corpus import Corpus
+from mldg_jax.data.segment_labels import crop_labels
 
 SAMPLED = ("num_meta_test", "examples_per_attack", "attacks_per_episode", "crop")
 """Options of ``episodes.sample_episode`` in the ``episode`` section of a config."""
@@ -66,6 +67,7 @@ def sampler(
     feature_cache: Callable[[np.ndarray], np.ndarray] | None = None,
     with_domain: bool = False,
     devices: tuple[int, list[int]] = (1, [0]),
+    span: Callable[[int, np.random.Generator], int] = lambda samples, _: samples,
 ) -> Callable[[int], tuple[dict, dict]]:
     """Returns a function that samples and loads the episode of a step.
 
@@ -79,10 +81,12 @@ def sampler(
       feature_cache, with_domain: see ``episodes.load_episode``.
       devices: ``count`` and ``here`` of ``shard_episode``; only the utterances of
         those devices are read.
+      span: what ``augment`` makes a crop of, see ``augment.host.span_of``.
 
     Returns:
       ``step -> (drawn, episode)``: the whole sampled episode, and the loaded arrays of
-      the devices ``here``.
+      the devices ``here``. Each half of a corpus with segment labels also has
+      ``frame_label`` (domains, examples, frames) int8, see ``frame_labels``.
     """
 
     def make(step: int) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]]:
@@ -96,9 +100,44 @@ def sampler(
             feature_cache=feature_cache,
             with_domain=with_domain,
         )
+        if corpus.segments is not None:
+            for name, half in episode.items():
+                half["frame_label"] = frame_labels(local[name], corpus, samples, span)
         return drawn, episode
 
     return make
+
+
+def frame_labels(
+    columns: dict[str, np.ndarray],
+    corpus: Corpus,
+    samples: int,
+    span: Callable[[int, np.random.Generator], int],
+) -> np.ndarray:
+    """Labels the frames of crops, in step with ``episodes.load_episode``.
+
+    Args:
+      columns: half of a sampled episode, with row, start and seed (…).
+      corpus: the training corpus.
+      samples: length of a crop.
+      span: see ``sampler``.
+
+    Returns:
+      (…, frames) int8, frames of 20 ms: 1 bona fide, 0 spoof, -1 not known.
+    """
+
+    def example(row, start, seed):
+        return crop_labels(
+            corpus.spoofed_parts(row),
+            len(corpus.audio[row]),
+            samples,
+            start,
+            span(samples, np.random.default_rng(seed)),
+        )
+
+    flat = (columns[name].ravel() for name in ("row", "start", "seed"))
+    labels = np.stack([example(*x) for x in zip(*flat, strict=True)])
+    return labels.reshape(*columns["row"].shape, -1)
 
 
 def prefetch(

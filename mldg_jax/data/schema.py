@@ -23,6 +23,7 @@ class Row(NamedTuple):
       codec: the protocol's name for the transmission or media codec; "-" if not stated.
       language: ISO 639-1 code; "-" if not stated.
       extra: values of the builder's ``EXTRA`` columns, in their order.
+      segments: the spoofed parts, as ``segment_labels.to_text``; "" if not known.
     """
 
     utterance: str
@@ -34,6 +35,7 @@ class Row(NamedTuple):
     codec: str = NOT_STATED
     language: str = NOT_STATED
     extra: tuple[str, ...] = ()
+    segments: str = ""
 
 
 def attack_of(label: str, attack: str) -> str:

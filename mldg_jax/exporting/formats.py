@@ -96,6 +96,12 @@ def export_run(run: str | Path, folder: str | Path, form: str, **options: Any) -
                 f"model.{part}.kind is {kind!r}, a class of your own, which --format "
                 f"{form} cannot write: only the package's own parts can be exported"
             )
+    if "head" in FORMATS[form].parts and model.head.get("kind") == "frame":
+        raise UserError(
+            f"model.head.kind is 'frame', which --format {form} cannot write: its "
+            "formats have no scores of frames. --format merged exports the front-end; "
+            "mldg score --segments scores frames"
+        )
     module = importlib.import_module(f"mldg_jax.exporting.{FORMATS[form].module}")
     with jax.default_matmul_precision("highest"):  # merges and checks on any device
         return module.export_run(run, folder, form, **given)

@@ -14,6 +14,7 @@ from mldg_jax.common.config import ComputeSection, ModelSection
 from mldg_jax.common.errors import UserError
 from mldg_jax.models import front_ends
 from mldg_jax.models.aasist import AASISTHead
+from mldg_jax.models.frame_head import FrameHead, FrameLogits
 from mldg_jax.models.linear import LinearHead
 from mldg_jax.models.mhfa import MHFAHead
 from mldg_jax.models.pooling import PoolingHead
@@ -26,6 +27,7 @@ HEADS = {
     "linear": LinearHead,
     "mhfa": MHFAHead,
     "sls": SLSHead,
+    "frame": FrameHead,
 }
 LAST = (-1,)  # the hidden states that a head with ``takes_last`` takes
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}  # None: the parameters' dtype
@@ -103,6 +105,26 @@ class Detector(nn.Module):
           (batch, 2), column 1 bona fide.
         """
         return self.head(features, train)
+
+    def locate(self, features: Any) -> FrameLogits:
+        """Maps the head's input to logits of frames and utterance.
+
+        Args:
+          features: the output of ``features``.
+
+        Returns:
+          The logits, of a head with ``locates``.
+        """
+        return self.head.locate(features)
+
+
+def locates(detector: Detector) -> bool:
+    """Returns whether a detector scores frames, and so can tell where spoof is.
+
+    Args:
+      detector: the model.
+    """
+    return getattr(detector.head, "locates", False)
 
 
 def _at_least_float32(outputs: Any) -> Any:

@@ -30,6 +30,21 @@ class PoolingHead(nn.Module):
         Column 1 is bona fide. Training mode makes no difference.
         """
         del train
+        x = self.projected(hidden)
+        deviation = jnp.sqrt(x.var(axis=1) + 1e-5)
+        return nn.Dense(2, name="logits")(
+            jnp.concatenate([x.mean(axis=1), deviation], axis=-1)
+        )
+
+    def projected(self, hidden: list[jax.Array]) -> jax.Array:
+        """Standardises, weighs and projects the layers, in a compact method.
+
+        Args:
+          hidden: arrays (batch, frames, width), one per layer.
+
+        Returns:
+          (batch, frames, dim).
+        """
         shape = (len(hidden), hidden[0].shape[-1])
         shift = self.variable("batch_stats", "shift", jnp.zeros, shape).value
         scale = self.variable("batch_stats", "scale", jnp.ones, shape).value
@@ -39,8 +54,4 @@ class PoolingHead(nn.Module):
         x = cast(jax.Array, sum((h - m) * w for h, m, w in layers))
         batch, frames, width = x.shape
         x = nn.Dense(self.dim, name="project")(x.reshape(batch * frames, width))
-        x = nn.gelu(x).reshape(batch, frames, self.dim)
-        deviation = jnp.sqrt(x.var(axis=1) + 1e-5)
-        return nn.Dense(2, name="logits")(
-            jnp.concatenate([x.mean(axis=1), deviation], axis=-1)
-        )
+        return nn.gelu(x).reshape(batch, frames, self.dim)

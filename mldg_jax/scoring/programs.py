@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from mldg_jax.models.detector import Detector, score_logits
+from mldg_jax.models.frame_head import on_grid
 
 
 @functools.partial(jax.jit, static_argnames="detector")
@@ -28,6 +29,29 @@ def scores(variables: Any, waveform: jax.Array, *, detector: Detector) -> jax.Ar
     with jax.default_matmul_precision("highest"):
         logits: Any = detector.apply(variables, waveform)
         return score_logits(logits)
+
+
+@functools.partial(jax.jit, static_argnames="detector")
+def frame_scores(
+    variables: Any, waveform: jax.Array, *, detector: Detector
+) -> jax.Array:
+    """Scores windows and their frames, without calibration.
+
+    Args:
+      variables, waveform, detector: see ``scores``; the detector's head locates spoof.
+
+    Returns:
+      (batch, 1 + frames) float32: the window's score, then that of every 20 ms.
+    """
+
+    def located(module, x):
+        return module.locate(module.features(x))
+
+    with jax.default_matmul_precision("highest"):
+        logits: Any = detector.apply(variables, waveform, method=located)
+        whole = score_logits(logits.utterance)[:, None]
+        frames = on_grid(score_logits(logits.frames), waveform.shape[1])
+        return jnp.concatenate([whole, frames], axis=1)
 
 
 @functools.partial(jax.jit, static_argnames="detector")

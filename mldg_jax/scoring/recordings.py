@@ -25,6 +25,7 @@ from mldg_jax.data.mixdown import Waveform
 from mldg_jax.scoring.hub_scorer import load, local_folder
 from mldg_jax.scoring.score_output import heading_of, open_lines
 from mldg_jax.scoring.scorer import Scorer, stream
+from mldg_jax.scoring.segments.segment_decisions import SegmentFiles
 from mldg_jax.scoring.timeline import write
 from mldg_jax.scoring.windows import Windows, starts
 
@@ -165,6 +166,7 @@ def score(
     output: str | Path | TextIO,
     timeline: str | Path | None = None,
     overlap: float = 0.0,
+    segments: SegmentFiles | None = None,
 ) -> int:
     """Scores recordings and writes ``name score`` lines.
 
@@ -177,6 +179,8 @@ def score(
         recording; not written if None.
       overlap: of the segment scores, see ``windows.starts``; the recording's score is
         the mean over windows at overlap 0 in any case.
+      segments: where to write which parts are spoofed, which takes a run that scores
+        frames; not written if None.
 
     Returns:
       The number of recordings, folders and lists that could not be scored; a warning
@@ -189,16 +193,22 @@ def score(
     starts(1, 1, overlap)  # rejects an invalid overlap before anything is loaded
     if timeline is not None:
         files.check_folder(timeline)
+    if segments is not None:
+        files.check_folder(segments.folder)
     names, problems = collect(arguments)
     for problem in problems:
         log.warning("%s", text_files.printable(str(problem)))
     run = local_folder(run)
     heading = heading_of(run, overlap)
+    if segments is not None:  # what was scored without them is scored again
+        heading += f" segments {segments.threshold:g}"
     with ExitStack() as stack:
         done, add = stack.enter_context(
             open_lines(output, names, heading, [x for x in arguments if x != "-"])
         )
         scorer = load(run)
+        if segments is not None:
+            segments.check(scorer, run)
         meaning = (
             "not calibrated: compare them only with each other; 0 has no meaning as a "
             "threshold (see mldg calibrate)"
@@ -221,6 +231,8 @@ def score(
                 continue
             if timeline is not None:
                 write(Path(timeline), name, result)
+            if segments is not None:
+                segments.write(name, result, scorer)
             bar.clear()
             add(name, result.recording_score)
     if isinstance(output, str | Path):

@@ -24,7 +24,7 @@ from mldg_jax.data import audio
 from mldg_jax.data.corpus import BONAFIDE, SPOOF, Corpus, spread
 from mldg_jax.data.mixdown import Waveform
 from mldg_jax.models import pretrained, split
-from mldg_jax.models.detector import Detector, create_detector
+from mldg_jax.models.detector import Detector, create_detector, locates
 from mldg_jax.scoring import model_card, programs
 from mldg_jax.scoring.calibration import (
     CALIBRATION_FILE,
@@ -242,22 +242,23 @@ def stream(
             yield from cut(waveform, samples, first)
 
     # Scores arrive in the order of the windows; every recording has at least one.
-    scores: list[float] = []
+    scores: list[np.ndarray] = []
     for score in _score_windows(scorer, windows()):
         scores.append(score)
         if len(scores) == len(unscored[0][1]):
             length, _ = unscored.popleft()
-            yield assembled(length, samples, overlap, np.array(scores))
+            yield assembled(length, samples, overlap, np.stack(scores))
             scores = []
 
 
 def _score_windows(
     scorer: Scorer, windows: Iterator[np.ndarray]
-) -> Iterator[np.float64]:
-    """Scores windows, each (samples,) float32, in batches and in order."""
+) -> Iterator[np.ndarray]:
+    """Scores windows, each (samples,) float32, in order; see ``windows.assembled``."""
+    program = programs.frame_scores if locates(scorer.detector) else programs.scores
     for batch, size in _batches(scorer.samples, windows):
-        logits = programs.scores(scorer.variables, batch, detector=scorer.detector)
-        scores = np.asarray(logits, np.float64)[:size]
+        logits = program(scorer.variables, batch, detector=scorer.detector)
+        scores = np.asarray(logits, np.float64)[:size].reshape(size, -1)
         if scorer.calibration is not None:
             scores = apply_calibration(scorer.calibration, scores)
         yield from scores

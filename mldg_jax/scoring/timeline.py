@@ -95,11 +95,15 @@ def picture(name: str, windows: Windows) -> str:
             ylabel="score\n(higher: bona fide)",
             xlim=(0, edges[-1]),
         )
-        axes.set_title(_title(name), parse_math=False)
+        axes.set_title(title_of(name), parse_math=False)
         return plots.svg("timeline", figure)
 
 
-def _title(name: str) -> str:
-    """Returns a path, or its last characters."""
+def title_of(name: str) -> str:
+    """Returns the title of a recording's figure: its path, or its last characters.
+
+    Args:
+      name: path of the recording.
+    """
     name = printable(name)
     return name if len(name) <= TITLE else "…" + name[1 - TITLE :]

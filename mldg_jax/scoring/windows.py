@@ -10,6 +10,7 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.data.audio import SAMPLE_RATE
 from mldg_jax.data.episodes import crop
 from mldg_jax.data.mixdown import Waveform
+from mldg_jax.data.segment_labels import FRAME_SAMPLES, frame_count
 
 MOST_OVERLAP = 0.99  # a hundred windows where there was one
 
@@ -22,12 +23,15 @@ class Windows(NamedTuple):
       end: (windows,) float64, seconds, at most the recording's length.
       score: (windows,) float64, higher for bona fide.
       recording_score: mean over the windows at overlap 0, whatever that of these.
+      frames: (frames,) float64, the score of every 20 ms of the recording; None unless
+        the detector's head scores frames.
     """
 
     start: np.ndarray
     end: np.ndarray
     score: np.ndarray
     recording_score: float
+    frames: np.ndarray | None = None
 
 
 def starts(length: int, samples: int, overlap: float = 0.0) -> np.ndarray:
@@ -76,11 +80,13 @@ def assembled(length: int, samples: int, overlap: float, scores: np.ndarray) -> 
 
     Args:
       length, samples, overlap: as for ``starts``.
-      scores: (windows,) float64, of the windows that begin at ``all_starts``.
+      scores: (windows, 1) float64, of the windows that begin at ``all_starts``; or
+        (windows, 1 + frames) with the scores of their frames of 20 ms.
 
     Returns:
       The segments at this overlap, and the recording's score.
     """
+    scores, frames = scores[:, 0], scores[:, 1:]
     scored = all_starts(length, samples, overlap)
     segments, whole = starts(length, samples, overlap), starts(length, samples)
     return Windows(
@@ -88,7 +94,34 @@ def assembled(length: int, samples: int, overlap: float, scores: np.ndarray) -> 
         np.minimum(segments + samples, length) / SAMPLE_RATE,
         scores[np.searchsorted(scored, segments)],
         float(scores[np.searchsorted(scored, whole)].mean()),
+        joined_frames(scored, frames, samples, length) if frames.size else None,
     )
+
+
+def joined_frames(
+    first: np.ndarray, values: np.ndarray, samples: int, length: int
+) -> np.ndarray:
+    """Averages the frames of overlapping windows on the grid of the recording.
+
+    Args:
+      first: (windows,) starts of windows that cover the recording.
+      values: (windows, frames) scores of their frames of 20 ms.
+      samples: of a window.
+      length: of the recording in samples.
+
+    Returns:
+      (⌈length / 320⌉,) mean over the windows that a frame's middle is in.
+    """
+    count = frame_count(length)
+    middles = np.minimum(
+        np.arange(count) * FRAME_SAMPLES + FRAME_SAMPLES // 2, length - 1
+    )
+    total, windows = np.zeros(count), np.zeros(count)
+    for begin, frames in zip(first, values, strict=True):
+        inside = np.flatnonzero((begin <= middles) & (middles < begin + samples))
+        total[inside] += frames[(middles[inside] - begin) // FRAME_SAMPLES]
+        windows[inside] += 1
+    return total / windows
 
 
 def windows_of(

@@ -27,6 +27,7 @@ from mldg_jax.common import provenance, run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import attack_folds, episodes, loader
+from mldg_jax.data.augment.host import span_of
 from mldg_jax.data.augment.section import from_config
 from mldg_jax.data.corpus import Corpus, trained_on
 from mldg_jax.models import pretrained
@@ -289,6 +290,7 @@ def _sampler(config: Config, domains: episodes.Domains, corpus: Corpus) -> Calla
         options=_episode_options(config),
         samples=config.crop_samples,
         augment=from_config(config.augment)[0],
+        span=span_of(config.augment.speed),
         with_domain=config.objective.name in BY_DOMAIN,
     )
 

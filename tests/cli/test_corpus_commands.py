@@ -74,3 +74,12 @@ def test_a_corpus_to_evaluate_on_has_no_training_command(table, tmp_path, capsys
     out = capsys.readouterr().out
     assert f"mldg corpus info manifest/my_table --data-dir '{tmp_path}/d d'" in out
     assert "mldg train" not in out
+
+
+def test_only_a_manifest_takes_segment_labels(tmp_path, capsys):
+    arguments = ["--segments", "x.rttm", "--data-dir", str(tmp_path)]
+    assert cli.main(["corpus", "build", "debspoof", *arguments]) == 2
+    assert "only a manifest takes --segments" in capsys.readouterr().err
+    arguments += ["--source", str(tmp_path)]
+    assert cli.main(["corpus", "build", "in_the_wild", *arguments]) == 2
+    assert "only a manifest takes --segments" in capsys.readouterr().err

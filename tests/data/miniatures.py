@@ -193,10 +193,39 @@ def fakeavceleb(root: Path) -> Miniature:
     return Miniature(root, home / "meta_data.csv", "eval", recordings, counts)
 
 
+def partialspoof(root: Path) -> Miniature:
+    home = root / "database"
+    counts, recordings = {}, {}
+    for split, letter in (("train", "T"), ("dev", "D"), ("eval", "E")):
+        names = [f"LA_{letter}_1000137", f"CON_{letter}_0000000"]
+        names += [f"CON_{letter}_0000001"]
+        names += [f"LA_{letter}_100013{i}" for i in (8, 9)]
+        rows = [
+            f"LA_0079 {x} - {'CON spoof' if x[0] == 'C' else '- bonafide'}"
+            for x in names
+        ]
+        protocol = home / "protocols/PartialSpoof_LA_cm_protocols"
+        protocol /= f"PartialSpoof.LA.cm.{split}.trl.txt"
+        _lines(protocol, rows)
+        recordings[split] = [home / f"{split}/con_wav/{x}.wav" for x in names]
+        counts[split] = {"bonafide": 3, "spoof": 2}
+        labels = {x: np.array(list("1" * 15)) for x in names}
+        labels[names[1]] = np.array(list("110001111100111"))
+        labels[names[2]] = np.array(list("0" * 15))
+        path = home / f"segment_labels/{split}_seglab_0.02.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = np.array(None, dtype=object)
+        content[()] = labels
+        np.save(path, content)
+    for path in itertools.chain(*recordings.values()):
+        noise(path)
+    return Miniature(root, protocol, "eval", recordings["eval"], counts)
+
+
 MAKERS: dict[str, Callable[[Path], Miniature]] = {
     maker.__name__: maker
     for maker in (
         *(asvspoof2019_la, asvspoof2021_la, asvspoof2021_df, asvspoof5),
-        *(in_the_wild, fakeavceleb),
+        *(in_the_wild, fakeavceleb, partialspoof),
     )
 }

@@ -156,3 +156,15 @@ def test_only_bona_fide_speakers_of_what_was_trained_on_count():
         "speakers": 1,
         "languages": ["de", "en"],
     }
+
+
+def test_segment_labels_stay_with_their_utterances(rows):
+    assert rows.segments is None and corpus.join([rows, rows]).segments is None
+    spoof = rows.label == 0
+    given = np.where(spoof, np.char.add("0-0.", rows.utterance), "-")
+    labelled = rows._replace(segments=given)
+    joined = corpus.join([labelled, labelled.take(spoof)])
+    assert joined.segments is not None
+    assert joined.segments.tolist() == [*given, *given[spoof]]
+    assert joined.take(np.array([3])).spoofed_parts(0) == ((0.0, 0.3),)
+    assert joined.spoofed_parts(1) == ()

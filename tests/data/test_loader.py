@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import episodes, loader
+from mldg_jax.data.augment.host import augmenter, span_of
+from mldg_jax.data.corpus import Corpus
+from mldg_jax.data.segment_labels import labels_at, to_text
 from tests.data.test_episodes import random_corpus
 
 
@@ -123,3 +126,63 @@ def test_examples_that_do_not_divide_are_refused(corpus):
     )
     with pytest.raises(UserError, match=r"6 examples .* 4 devices: set episode"):
         loader.shard_episode(drawn, 4, range(4))
+
+
+def spliced_corpus() -> Corpus:
+    """Utterances that are +0.5 in bona fide parts and -0.5 in spoofed ones."""
+    rng = np.random.default_rng(0)
+    audio, segments, attack = [], [], []
+    for i in range(24):
+        length = int(rng.integers(3_000, 12_000))
+        attack.append("-" if i % 2 else f"A{i % 4}")
+        edges = np.sort(rng.uniform(0, length / 16_000, 4)).reshape(2, 2)
+        parts = [] if i % 2 else [(a, b) for a, b in edges.tolist()]
+        label = labels_at(parts, (np.arange(length) + 0.5) / 16_000)
+        audio.append((32_768 * (label - 0.5)).astype(np.int16))
+        segments.append(to_text(parts))
+    attack = np.array(attack)
+    names = np.arange(24).astype(str)
+    return Corpus(
+        names,
+        (attack == "-").astype(np.int32),
+        attack,
+        names,
+        names,
+        audio,
+        np.array(segments),
+    )
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.2])
+def test_labels_of_frames_are_cropped_in_step_with_the_speech(speed):
+    corpus = spliced_corpus()
+    make = loader.sampler(
+        episodes.group(corpus),
+        corpus,
+        seed=0,
+        options={"num_meta_test": 1, "examples_per_attack": 6},
+        samples=6_400,
+        augment=augmenter(speed=speed),
+        span=span_of(speed),
+        devices=(3, [0, 2]),
+    )
+    agree, total, spoofed = 0, 0, 0
+    for step in range(8):
+        for half in make(step)[1].values():
+            assert half["frame_label"].shape == (*half["label"].shape, 20)
+            frames = half["waveform"].reshape(*half["label"].shape, 20, 320)
+            heard = (frames[..., 160] > 0).astype(int)  # in their middles
+            agree += (heard == half["frame_label"]).sum()
+            total, spoofed = total + heard.size, spoofed + (1 - heard).sum()
+            assert half["frame_label"][half["label"] == 1].all()
+    assert spoofed > 100
+    # An edge within a sample of a middle may be heard on its other side.
+    assert agree >= total - 2
+
+
+def test_episodes_without_segment_labels_have_none():
+    corpus = spliced_corpus()._replace(segments=None)
+    options = {"num_meta_test": 1, "examples_per_attack": 2}
+    domains = episodes.group(corpus)
+    make = loader.sampler(domains, corpus, seed=0, options=options, samples=640)
+    assert "frame_label" not in make(0)[1]["meta_train"]

@@ -11,7 +11,7 @@ def test_asvspoof2019():
     assert not problems
     assert real == (
         *("LA_T_1138215", "LA_T_1138215.flac", "bonafide", "-", "LA_0079", "train"),
-        *("-", "en", ()),
+        *("-", "en", (), ""),
     )
     assert (fake.label, fake.attack, fake.speaker) == ("spoof", "A01", "LA_0081")
 

@@ -8,7 +8,7 @@ another microphone. Both are applied in one pass through the frequency domain.
 An option that is switched off (0 or empty) costs nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from mldg_jax.data.episodes import Augment, crop
 _EQUALISER_POINTS = 8  # over 0 … 8 kHz
 _PER_DECIBEL = np.float32(np.log(10) / 20)
 UNCODED = "none"
+
+Span = Callable[[int, np.random.Generator], int]
 
 
 def augmenter(
@@ -46,13 +48,11 @@ def augmenter(
     for name in set(codec) - {UNCODED}:
         codecs.check(name)
 
+    span = span_of(speed)
+
     def augment(waveform, samples, start, rng):
-        factor = 1.0 + speed * rng.uniform(-1.0, 1.0)
+        length = span(samples, rng)
         gains = equaliser * rng.standard_normal(_EQUALISER_POINTS)
-        length = round(samples * factor)
-        if length != samples:
-            # A length with a fast Fourier transform, about 1 % longer on average.
-            length = scipy.fft.next_fast_len(length, real=True)
         augmented = crop(waveform, length, start)
         if speed or equaliser:
             augmented = _resynthesise(augmented, samples, gains)
@@ -60,6 +60,26 @@ def augmenter(
         return augmented if name == UNCODED else codecs.round_trip(augmented, name)
 
     return augment
+
+
+def span_of(speed: float) -> Span:
+    """Returns a function that draws how much of an utterance a crop is made of.
+
+    Args:
+      speed: as for ``augmenter``, which draws the same with an equal generator.
+
+    Returns:
+      ``(samples, rng) -> span``: the length of the crop and that of what is resampled.
+    """
+
+    def span(samples, rng):
+        length = round(samples * (1.0 + speed * rng.uniform(-1.0, 1.0)))
+        if length == samples:
+            return length
+        # A length with a fast Fourier transform, about 1 % longer on average.
+        return scipy.fft.next_fast_len(length, real=True)
+
+    return span
 
 
 def _check(name: str, value: Any, good: bool, limit: str) -> None:

@@ -9,19 +9,23 @@ processes or on Apache Beam.
 import abc
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import pyarrow
 import pyarrow.parquet
 import tensorflow_datasets as tfds
 
+from mldg_jax.common.errors import UserError
 from mldg_jax.data.corpora import shards
 from mldg_jax.data.corpora.completeness import Skipped
 from mldg_jax.data.schema import Row
+from mldg_jax.data.segment_labels import parse
 
 SKIPPED = "skipped.tsv"
+PAST_END = 0.1  # seconds: labels of frames end up to a frame later than the recording
 
 
 class CorpusBuilder(tfds.core.ShardBasedBuilder):
@@ -29,7 +33,8 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
 
     In addition to the records, the corpus folder gets ``index-SPLIT.parquet``, with the
     columns of the records except the audio, and ``skipped.tsv``, with the recordings
-    that were skipped and the reasons.
+    that were skipped and the reasons. If rows have segment labels, the index has them
+    in a column ``segments``, and the fingerprint covers them.
     """
 
     # By default TFDS looks it up with importlib_resources, which it does not require.
@@ -44,6 +49,7 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
     rows = 0
     """Number of rows that ``plan`` read."""
     _planned: dict[str, list[shards.Shard]] | None = None
+    _segments: Mapping[str, str] = MappingProxyType({})  # none of any utterance
 
     @abc.abstractmethod
     def list_rows(self, source: Path) -> tuple[Path, Sequence[Row]]:
@@ -91,6 +97,8 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
         """
         root, rows = self.list_rows(source)
         self.rows = len(rows)
+        if any(row.segments for row in rows):
+            self._segments = {row.utterance: row.segments for row in rows}
         by_split: dict[str, list[Row]] = {}
         for row in rows:
             by_split.setdefault(row.split, []).append(row)
@@ -147,11 +155,16 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
             }
             for split, split_notes in notes.items()
         }
+        if self._segments:
+            for index in columns.values():
+                index["segments"] = [self._segments[x] for x in index["utterance"]]
+            check_ends(columns)
         for split, index in columns.items():
             write_index(folder, split, index)
         lines = ["\t".join(Skipped._fields), *map(_tsv_line, skipped)]
         (folder / SKIPPED).write_text("\n".join(lines) + "\n", encoding="utf-8")
         digests = [note["sha256"] for split in notes.values() for note in split]
+        digests += [x for index in columns.values() for x in index.get("segments", ())]
         digest = hashlib.sha256("".join(digests).encode()).hexdigest()
         self.finish(folder, digest, columns)
 
@@ -173,6 +186,27 @@ class CorpusBuilder(tfds.core.ShardBasedBuilder):
 
 def _tsv_line(fields: Sequence[str]) -> str:
     return "\t".join(" ".join(field.split()) for field in fields)
+
+
+def check_ends(columns: Mapping[str, Mapping[str, list]]) -> None:
+    """Checks that segment labels end within their utterances.
+
+    Args:
+      columns: for each split, the index as lists by column, with ``segments``.
+
+    Raises:
+      UserError: one ends later, as if its times were not in seconds.
+    """
+    for index in columns.values():
+        names = ("utterance", "segments", "duration")
+        for name, text, seconds in zip(*(index[x] for x in names), strict=True):
+            end = max((x[1] for x in parse(text) or ()), default=0.0)
+            if seconds + PAST_END < end < float("inf"):
+                raise UserError(
+                    f"{name}: its segment labels end at {end:g} s, but the recording "
+                    f"has {seconds:.2f} s: check that they are in seconds and of this "
+                    "recording"
+                )
 
 
 def write_index(folder: Path, split: str, columns: dict[str, list]) -> None:

@@ -55,7 +55,7 @@ def scan(layout: OfficialLayout, source: str | Path) -> Listing:
     result = Listing(source.resolve(), [], [], {}, [], [], [])
     if layout.remark:
         result.notes.append(layout.remark)
-    files = [_find(layout, source, part.protocol) for part in layout.parts]
+    files = [find(layout, source, part.protocol) for part in layout.parts]
     if not any(files):
         raise UserError(
             f"{source}: no {layout.parts[0].protocol} of {layout.name} in it. "
@@ -72,7 +72,17 @@ def scan(layout: OfficialLayout, source: str | Path) -> Listing:
     return result
 
 
-def _find(layout: OfficialLayout, source: Path, name: str) -> Path | None:
+def find(layout: OfficialLayout, source: Path, name: str) -> Path | None:
+    """Finds a file of a corpus in the places where its archives may have put it.
+
+    Args:
+      layout: layout of the corpus.
+      source: the folder that the archives were unpacked into.
+      name: path of the file in one of them.
+
+    Returns:
+      The path; None if there is no such file.
+    """
     paths = [source / place / name for place in layout.places]
     return next((path for path in paths if path.exists()), None)
 
@@ -137,7 +147,7 @@ def _check_list(
     result: Listing,
 ) -> None:
     """Compares the keys with the official list of utterances."""
-    path = _find(layout, source, name)
+    path = find(layout, source, name)
     if path is None:
         result.problems.append(f"{name} is missing. {layout.unpack}")
         return

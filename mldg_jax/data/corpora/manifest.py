@@ -1,9 +1,10 @@
 """Reads any corpus from a table: CSV, TSV or Parquet with one line per utterance.
 
 The columns ``path``, ``label`` and ``attack`` are required; ``utterance``, ``speaker``,
-``split`` (or ``subset``), ``codec`` and ``language`` are optional; a note names others.
-Paths are absolute or relative to the folder of the table. Without a column ``split``,
-all utterances are in "eval".
+``split`` (or ``subset``), ``codec``, ``language`` and ``segments`` (see
+``data.segment_labels``) are optional; a note names others. Paths are absolute or
+relative to the folder of the table. Without a column ``split``, all utterances are in
+"eval".
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from pathlib import Path
 from mldg_jax.common.columns import ambiguous, has_semicolons, split_cells
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_lines
+from mldg_jax.data import segment_files
 from mldg_jax.data.corpora.listing import Listing
 from mldg_jax.data.corpus import TRAINING_SPLIT
 from mldg_jax.data.protocols import LABEL_WORDS, NUMERIC
@@ -25,18 +27,22 @@ from mldg_jax.data.schema import (
     attack_of,
     word,
 )
+from mldg_jax.data.segment_labels import parse, to_text
 
 COLUMNS = ("path", "label", "attack")
-OPTIONAL = ("utterance", "speaker", "split", "codec", "language")
+OPTIONAL = ("utterance", "speaker", "split", "codec", "language", "segments")
 NO_NAMES = ("nan", "none", "null", "n/a", "na")
 """What pandas and others write for a missing value; not a name of an attack."""
 
 
-def scan(path: str | Path) -> Listing:
+def scan(path: str | Path, segments: str | Path | None = None) -> Listing:
     """Reads a table and looks for its recordings.
 
     Args:
       path: a .csv, .tsv or .parquet file.
+      segments: segment labels in a file of their own, see ``segment_files``, where an
+        utterance has its own name or that of its recording; None for those of the
+        table's column, if it has one.
 
     Returns:
       The utterances with and without a recording, and the lines that are unusable.
@@ -50,8 +56,11 @@ def scan(path: str | Path) -> Listing:
     root = path.absolute().parent
     result = Listing(root, [], [], {}, [], [], [])
     seen = set()
+    labels = None if segments is None else segment_files.read(segments)
     for number, cells in _table(path, result):
         row, problem = _row(cells)
+        if row is not None:
+            row, problem = _with_segments(row, cells.get("segments"), labels)
         if row is not None and row.utterance in seen:
             problem = f"{row.utterance} is listed twice"
         if row is None or problem:
@@ -77,8 +86,43 @@ def scan(path: str | Path) -> Listing:
     return result
 
 
+def _with_segments(
+    row: Row, cell: str | None, labels: segment_files.Segments | None
+) -> tuple[Row | None, str]:
+    """Adds segment labels to a row: of a file, or of the cell of a table.
+
+    None stands for no file and no such column. Returns what is wrong in place of a row.
+    """
+    if labels is not None:
+        recording = Path(row.path)
+        names = (row.utterance, row.path, recording.name, recording.stem)
+        name = segment_files.matching(labels, names)
+        parts = None if name is None else labels[name]
+    elif cell is not None:
+        try:
+            parts = parse(cell)
+        except ValueError as error:
+            return None, f"segments: {error}"
+    else:
+        return row, ""
+    if row.label == "bonafide":
+        if parts:
+            return None, f"bona fide with spoofed segments ({to_text(parts)})"
+        parts = ()
+    elif parts == ():
+        return None, "spoof without a spoofed segment; label it bonafide, or name them"
+    return row._replace(segments=to_text(parts)), ""
+
+
 def _remarks(path: Path, rows: list[Row]) -> Iterator[str]:
     """Yields what a user of the table has to know before training."""
+    unlabelled = sum(not row.segments for row in rows)
+    if 0 < unlabelled < len(rows):
+        yield (
+            f"warning: {path.name}: {unlabelled:,} spoof utterances have no segment "
+            "labels, and their frames are not trained on: write 'all' into the column "
+            "segments of those that are spoofed from start to end"
+        )
     unknown = sum(row.attack == UNKNOWN_ATTACK for row in rows)
     if unknown:
         yield (
@@ -104,18 +148,31 @@ def _same_but_case(names: Iterable[str]) -> list[list[str]]:
     return [sorted(group) for group in groups.values() if len(group) > 1]
 
 
-def sha256_of(path: str | Path) -> str:
-    """Computes the fingerprint of a table.
+def sha256_of(path: str | Path, segments: str | Path | None = None) -> str:
+    """Computes the fingerprint of a table and of its segment labels.
 
     Args:
       path: the table.
+      segments: file or folder with its segment labels, if there is one.
 
     Returns:
-      SHA-256 of the file in hexadecimal; "" if there is no such file.
+      SHA-256 in hexadecimal, without segment labels that of the file; "" if there is no
+      such table.
     """
     path = Path(path)
     if not path.is_file():
         return ""
+    digests = [_sha256(path)]
+    if segments is not None:
+        home = Path(segments)
+        files = sorted(home.iterdir()) if home.is_dir() else [home]
+        digests += [_sha256(x) for x in files if x.is_file()]
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

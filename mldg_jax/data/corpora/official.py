@@ -19,6 +19,7 @@ from mldg_jax.data import audio
 from mldg_jax.data.corpora import listing, manifest, official_layouts
 from mldg_jax.data.corpora.builder import CorpusBuilder
 from mldg_jax.data.corpora.completeness import Report, Skipped, compare
+from mldg_jax.data.corpora.frame_label_files import with_frame_labels
 from mldg_jax.data.corpora.official_layouts import OfficialLayout
 from mldg_jax.data.schema import NO_ATTACK, Row
 
@@ -222,6 +223,8 @@ class Manifest(SourceBuilder):
     """Any corpus that a table lists."""
 
     name = "manifest"
+    segments: Path | None = None
+    """File with the segment labels; set it before calling ``plan``."""
 
     def scan(self, source: Path) -> listing.Listing:
         """Reads a table and looks for its recordings.
@@ -232,14 +235,35 @@ class Manifest(SourceBuilder):
         Returns:
           The utterances of the table.
         """
-        self.table_sha256 = manifest.sha256_of(source)
-        return manifest.scan(source)
+        self.table_sha256 = manifest.sha256_of(source, self.segments)
+        return manifest.scan(source, self.segments)
+
+
+class PartialSpoof(OfficialBuilder):
+    """PartialSpoof: ASVspoof 2019 LA with parts of utterances replaced by spoof.
+
+    Its protocols name no attacks, so all spoof is of one.
+    """
+
+    name = "partialspoof"
+    layout = official_layouts.PARTIALSPOOF
+
+    def scan(self, source: Path) -> listing.Listing:
+        """Reads the protocols and the segment labels, and looks for the recordings.
+
+        Args:
+          source: the folder that the archives were unpacked into.
+
+        Returns:
+          The contents of the source.
+        """
+        return with_frame_labels(listing.scan(self.layout, source), self.layout)
 
 
 BUILDERS: dict[str, type[SourceBuilder]] = {
     builder.name: builder
     for builder in (
         *(ASVspoof2019LA, ASVspoof2021LA, ASVspoof2021DF, ASVspoof5),
-        *(InTheWild, FakeAVCeleb, Manifest),
+        *(InTheWild, FakeAVCeleb, PartialSpoof, Manifest),
     )
 }

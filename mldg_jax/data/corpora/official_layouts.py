@@ -4,6 +4,7 @@ Counts are those of the protocols and of the papers that describe them; two subs
 counted together if only their total was published.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 from mldg_jax.data import protocols
@@ -37,6 +38,8 @@ class OfficialLayout(NamedTuple):
       lists: further official files with the name of an utterance on each line.
       repeats: true if the official protocol repeats lines.
       remark: known peculiarity of the archives, for the report.
+      segments: path of the segment labels of a split, with {split}; "" if there are
+        none.
     """
 
     name: str
@@ -48,6 +51,7 @@ class OfficialLayout(NamedTuple):
     lists: tuple[str, ...] = ()
     repeats: bool = False
     remark: str = ""
+    segments: str = ""
 
 
 def _each(bonafide: int, first: int, last: int, spoof: int) -> dict[str, int]:
@@ -159,4 +163,32 @@ FAKEAVCELEB = OfficialLayout(
     "https://github.com/DASH-Lab/FakeAVCeleb) and give the folder with meta_data.csv",
     repeats=True,
     remark="meta_data.csv has 21,566 lines for 21,544 videos",
+)
+
+_CM_PARTIAL = "protocols/PartialSpoof_LA_cm_protocols/PartialSpoof.LA.cm"
+
+PARTIALSPOOF = OfficialLayout(
+    name="partialspoof",
+    parts=tuple(
+        ProtocolPart(f"{_CM_PARTIAL}.{split}.trl.txt", f"{split}/con_wav", split)
+        for split in ("train", "dev", "eval")
+    ),
+    places=("", "database", "PartialSpoof", "PartialSpoof/database"),
+    format=dataclasses.replace(
+        # LA_0079 CON_T_0000000 - CON spoof
+        protocols.ASVSPOOF2019,
+        name="PartialSpoof protocol",
+        suffix=".wav",
+    ),
+    counts={
+        "train": {"bonafide": 2_580, "spoof": 22_800},
+        "dev": {"bonafide": 2_548, "spoof": 22_296},
+        "eval": {"bonafide": 7_355, "spoof": 63_882},
+    },
+    unpack="Unpack the archives of PartialSpoof v1.2 (database_train, database_dev, "
+    "database_eval, database_protocols and database_segment_labels) from "
+    "https://zenodo.org/records/5766198 into one folder and give the folder database, "
+    "or the folder that contains it",
+    remark="the protocols name no attacks: the spoof of a split is of one",
+    segments="segment_labels/{split}_seglab_0.02.npy",
 )

@@ -13,7 +13,12 @@ from mldg_jax.common.errors import UserError
 from mldg_jax.common.files import check_folder
 from mldg_jax.data.corpora import manifest, shards
 from mldg_jax.data.corpora.completeness import Report
-from mldg_jax.data.corpora.official import BUILDERS, MOST_SKIPPED, SourceBuilder
+from mldg_jax.data.corpora.official import (
+    BUILDERS,
+    MOST_SKIPPED,
+    Manifest,
+    SourceBuilder,
+)
 from mldg_jax.data.corpus_folder import read_summary
 
 
@@ -28,6 +33,7 @@ def build(
     shard_rows: int = shards.ROWS,
     beam: Sequence[str] | None = None,
     progress: bool = True,
+    segments: str | Path | None = None,
 ) -> tuple[Path, Report | None]:
     """Prepares a corpus, or resumes an earlier call that was interrupted.
 
@@ -44,6 +50,7 @@ def build(
       beam: options of Apache Beam, e.g. ["--runner=DataflowRunner"], to write the
         shards with Beam; None for processes on this machine.
       progress: show a progress bar.
+      segments: of "manifest": file with the segment labels, see ``segment_files``.
 
     Returns:
       The corpus folder and the report on the source, None if the corpus already exists.
@@ -59,9 +66,16 @@ def build(
     folder = Path(builder.data_dir)
     if (folder / "dataset_info.json").exists():
         if name == "manifest":
-            _check_table(folder, Path(source))
+            _check_table(folder, Path(source), segments)
         return folder, None
     check_folder(folder)
+    if segments is not None:
+        if not isinstance(builder, Manifest):
+            raise UserError(
+                f"{name} has its own segment labels or none: only a "
+                "manifest takes --segments"
+            )
+        builder.segments = Path(segments)
     builder.allow_incomplete = allow_incomplete
     builder.most_skipped, builder.shard_rows = most_skipped, shard_rows
     planned = builder.plan(Path(source))
@@ -103,17 +117,18 @@ def from_manifest(
     return build("manifest", path, data_dir, **options)
 
 
-def _check_table(folder: Path, table: Path) -> None:
-    """Checks that an existing corpus was built from a table as it is now.
+def _check_table(folder: Path, table: Path, segments: str | Path | None) -> None:
+    """Checks that an existing corpus was built from its source as it is now.
 
     Corpora of older versions have no fingerprint to compare with.
     """
     built_from = read_summary(folder).get("source_sha256")
-    now = manifest.sha256_of(table)
+    now = manifest.sha256_of(table, segments)
     if built_from and now and built_from != now:
         raise UserError(
-            f"{folder} was built from another table than {table} is now (its SHA-256 "
-            "differs): to build it again, delete that folder; to keep it, give the "
+            f"{folder} was built from another table than {table} is now, or from other "
+            "segment labels (their SHA-256 differs): to build it again, delete that "
+            "folder; to keep it, give the "
             "table another file name, which is the name of its corpus"
         )
 

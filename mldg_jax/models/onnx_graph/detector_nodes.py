@@ -8,7 +8,7 @@ import numpy as np
 
 from mldg_jax.common.errors import UserError
 from mldg_jax.models.aasist import AASIST, AASISTHead
-from mldg_jax.models.detector import Detector
+from mldg_jax.models.detector import Detector, locates
 from mldg_jax.models.linear import LinearHead
 from mldg_jax.models.mhfa import MHFAHead
 from mldg_jax.models.onnx_graph.aasist_nodes import aasist, aasist_head
@@ -79,6 +79,11 @@ def detector_graph(
 def _detector(
     graph: GraphBuilder, module: Detector, params: Any, stats: Any, samples: int
 ) -> str:
+    if locates(module):
+        raise UserError(
+            "the head frame cannot be exported to ONNX, and so not to a web page; mldg "
+            "score --segments scores frames"
+        )
     encoder, given = module.frontend, (params["frontend"], WAVEFORM, samples)
     with graph.scope("frontend"):
         if isinstance(encoder, WhisperEncoder):

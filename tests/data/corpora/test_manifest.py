@@ -284,3 +284,80 @@ def test_a_subset_is_a_split_and_unused_columns_are_named(tmp_path):
     table.write_text(text.replace(",set,", ",split,"))
     with pytest.raises(UserError, match="subset and split mean the same"):
         manifest.scan(table)
+
+
+LABELLED = {
+    **FULL,
+    "split": ["eval"] * 4,
+    "segments": ["", "0.1-0.2 0.25-0.3", "-", "all"],
+}
+
+
+def test_segment_labels_arrive(tmp_path):
+    plain, _ = build(write(tmp_path / "plain.csv", LABELLED | {"segments": [""] * 4}),
+                     tmp_path / "data")  # fmt: skip
+    folder, _ = build(write(tmp_path / "m.csv", LABELLED), tmp_path / "data")
+    rows = load_split(folder, "eval")
+    assert rows.segments is not None
+    assert rows.segments.tolist() == ["-", "0.1-0.2 0.25-0.3", "-", "all"]
+    parts = [rows.spoofed_parts(i) for i in range(4)]
+    assert parts == [(), ((0.1, 0.2), (0.25, 0.3)), (), ((0.0, np.inf),)]
+    digests = [json.loads((x / "corpus.json").read_text())["corpus_sha256"]
+               for x in (plain, folder)]  # fmt: skip
+    assert digests[0] != digests[1]  # the fingerprint covers the labels
+
+
+HASH = "28370361c10d70fda496fdfda49c03bc99ca85b07fdf0886d2b707f12222cdba"
+
+
+def test_a_corpus_without_segment_labels_is_as_before(tmp_path):
+    """The hash is that of the version before there were segment labels."""
+    folder, _ = build(write(tmp_path / "m.csv", FULL), tmp_path / "data")
+    assert "segments" not in read_columns(folder, "train")
+    rows = load_split(folder, "train")
+    assert rows.segments is None
+    assert [rows.spoofed_parts(i) for i in range(3)] == [
+        (),
+        ((0.0, np.inf),),
+        ((0.0, np.inf),),
+    ]
+    summary = json.loads((folder / "corpus.json").read_text())
+    assert summary["corpus_sha256"] == HASH
+
+
+def test_segment_labels_in_a_file_of_their_own(tmp_path):
+    table = write(tmp_path / "m.csv", FULL)
+    labels = tmp_path / "m.rttm"
+    labels.write_text(
+        "SPEAKER two 1 0.1 0.1 <NA> <NA> spoof <NA> <NA>\n"
+        "SPEAKER 4 1 0 0.3 <NA> <NA> spoof <NA> <NA>\n"  # its recording's name
+    )
+    folder, _ = build(table, tmp_path / "data", segments=labels)
+    rows = load_split(folder, "train")
+    assert rows.segments is not None
+    assert rows.segments.tolist() == ["-", "0.1-0.2", "0-0.3"]
+    assert build(table, tmp_path / "data", segments=labels)[1] is None  # is there
+    with pytest.raises(UserError, match="other segment labels"):
+        build(table, tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["0-0.1", "all", "", "all"], "bona fide with spoofed segments"),
+        (["", "-", "", "all"], "spoof without a spoofed segment"),
+        (["", "0.3", "", "all"], "'0.3' is not START-END"),
+        (["", "100-4800", "", "all"], "check that they are in seconds"),
+    ],
+)
+def test_wrong_segment_labels_are_refused(tmp_path, cells, words):
+    table = write(tmp_path / "m.csv", LABELLED | {"segments": cells})
+    with pytest.raises(UserError, match=words):
+        build(table, tmp_path / "data")
+
+
+def test_spoof_without_segment_labels_is_pointed_out(tmp_path):
+    table = write(tmp_path / "m.csv", LABELLED | {"segments": ["", "0-0.1", "", ""]})
+    folder, report = build(table, tmp_path / "data")
+    assert "1 spoof utterances have no segment labels" in report.short()
+    assert load_split(folder, "eval").spoofed_parts(3) is None

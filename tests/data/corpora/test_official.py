@@ -1,4 +1,4 @@
-"""The six public corpora, built from intact and from damaged miniature archives."""
+"""The seven public corpora, built from intact and from damaged miniature archives."""
 
 import importlib.util
 import re
@@ -301,3 +301,36 @@ def test_one_track_is_missing_pyav(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", without_av)
     with pytest.raises(UserError, match=r"need PyAV: pip install"):
         build("fakeavceleb", mini, tmp_path, allow_incomplete=True)
+
+
+def test_partialspoof_has_segment_labels(tmp_path, monkeypatch):
+    mini = miniatures.partialspoof(tmp_path / "source")
+    builder = official.BUILDERS["partialspoof"]
+    small = builder.layout._replace(counts=mini.counts)
+    monkeypatch.setattr(builder, "layout", small)
+    folder, _ = build("partialspoof", mini, tmp_path)
+    rows = load_split(folder, "eval")
+    assert rows.segments is not None
+    assert rows.segments.tolist() == [
+        *("-", "0.04-0.1 0.2-0.24", "0-0.3", "-", "-"),
+    ]
+    assert rows.attack.tolist() == ["-", "CON", "CON", "-", "-"]
+    assert rows.spoofed_parts(1) == ((0.04, 0.1), (0.2, 0.24))
+    assert rows.take(np.array([2])).spoofed_parts(0) == ((0.0, 0.3),)
+
+
+def test_partialspoof_without_or_with_wrong_segment_labels(tmp_path, monkeypatch):
+    mini = miniatures.partialspoof(tmp_path / "source")
+    builder = official.BUILDERS["partialspoof"]
+    small = builder.layout._replace(counts=mini.counts)
+    monkeypatch.setattr(builder, "layout", small)
+    home = mini.source / "database/segment_labels"
+    labels = np.load(home / "eval_seglab_0.02.npy", allow_pickle=True).item()
+    labels["LA_E_1000137"][3] = "0"
+    del labels["CON_E_0000001"]
+    np.save(home / "eval_seglab_0.02.npy", labels)
+    (home / "dev_seglab_0.02.npy").unlink()
+    _, report = refused("partialspoof", mini, tmp_path)
+    assert "LA_E_1000137 is bonafide, but its segment labels say otherwise" in report
+    assert "CON_E_0000001 has no segment labels" in report
+    assert "segment_labels/dev_seglab_0.02.npy is missing" in report

@@ -39,6 +39,8 @@ class DebSpoof(CorpusBuilder):
         tfds.core.BuilderConfig(name="small", description="About 1,500 utterances."),
         tfds.core.BuilderConfig(name="full", description="About 5,200 utterances."),
         tfds.core.BuilderConfig(name="quick", description="About 350 utterances."),
+        tfds.core.BuilderConfig(name="partial", description="Small, spliced."),
+        tfds.core.BuilderConfig(name="partial_full", description="Full, spliced."),
     ]
     EXTRA: ClassVar = ("text", "source", "licence", "family", "fold")
 
@@ -62,6 +64,7 @@ class DebSpoof(CorpusBuilder):
                 codec=row["codec"],
                 language=row["language"],
                 extra=tuple(row[name] for name in self.EXTRA),
+                segments=row.get("segments", ""),
             )
             for row in read_rows(source)
         ]
@@ -102,7 +105,7 @@ def build_folder(data_dir: Path, size: str) -> Path:
 
     Args:
       data_dir: root of all corpora.
-      size: "small", "full" or "quick".
+      size: a name in ``BUILDER_CONFIGS``.
 
     Returns:
       ``<data_dir>/build/debspoof-<size>``.
@@ -115,7 +118,7 @@ def corpus_folder(data_dir: Path, size: str) -> Path:
 
     Args:
       data_dir: root of all corpora.
-      size: "small", "full" or "quick".
+      size: a name in ``BUILDER_CONFIGS``.
 
     Returns:
       ``<data_dir>/debspoof/<size>/<version>``.
@@ -167,7 +170,7 @@ def prepare(data_dir: Path, size: str) -> DebSpoof:
 
     Args:
       data_dir: root of all corpora.
-      size: "small", "full" or "quick".
+      size: a name in ``BUILDER_CONFIGS``.
 
     Returns:
       The builder, ready to read the corpus.
