@@ -10,8 +10,8 @@ from mldg_jax.common.text_files import visible
 SEGMENTS = "Evaluate where in a recording a system finds spoof."
 SEGMENTS_DETAILS = """\
 Prints the EER of segments of 20 to 640 ms (a segment is spoof if any 20 ms of it are),
-the range-based EER (of durations, at the boundaries of the keys) and the EER of
-utterances.
+the range-based EER (of durations, at the boundaries of the keys), the EER of
+utterances, and how much time is called wrong at a threshold.
 
 examples:
   mldg score runs/partial clips/ --segments segments/ --output scores.txt
@@ -49,6 +49,13 @@ def add(commands: Any) -> None:
         help="scores of the utterances; default: the lowest score of the frames",
     )
     command.add_argument(
+        "--threshold",
+        type=float,
+        default=0.0,
+        metavar="SCORE",
+        help="frames with a lower score are called spoof; default: %(default)g",
+    )
+    command.add_argument(
         "--json", action="store_true", help="print one JSON object instead of a table"
     )
 
@@ -57,7 +64,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from mldg_jax.scoring.segments import segment_evaluation
 
     rates = segment_evaluation.evaluate(
-        arguments.frames, arguments.keys, arguments.scores
+        arguments.frames, arguments.keys, arguments.scores, arguments.threshold
     )
     if arguments.json:
         print(json.dumps(rates.to_json(), allow_nan=False))

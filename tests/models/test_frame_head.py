@@ -157,7 +157,8 @@ def test_the_penalty_of_an_objective_sees_the_embedding(model):
         episode = {"meta_train": batch(1), "meta_test": batch(2)}
         objective = coral(loss_fn, penalty_weight=1.0)
         key = jax.random.key(0)
-        value, (_, aux) = objective.apply(trainable, (), episode, key)
+        state = objective.init(trainable)
+        value, (_, aux) = objective.apply(trainable, state, episode, key)
     assert np.isfinite(value) and aux.penalty > 0
 
 

@@ -22,7 +22,7 @@ from mldg_jax.scoring.segments.segment_metrics import (
     SegmentRates,
     measure,
 )
-from mldg_jax.scoring.segments.segment_output import FRAMES
+from mldg_jax.scoring.segments.segment_output import FRAMES, THRESHOLD
 
 Keys = Mapping[str, tuple[Interval, ...]]
 
@@ -40,7 +40,10 @@ class FrameScores(NamedTuple):
 
 
 def evaluate(
-    frames: str | Path, keys: str | Path, scores: str | Path | None = None
+    frames: str | Path,
+    keys: str | Path,
+    scores: str | Path | None = None,
+    threshold: float = THRESHOLD,
 ) -> SegmentRates:
     """Computes the error rates of frame scores.
 
@@ -51,13 +54,17 @@ def evaluate(
         those whose labels are not known, are an error.
       scores: score file with the scores of the utterances; None for the lowest score
         of the frames of each.
+      threshold: of the rates of decisions.
 
     Returns:
       The rates.
 
     Raises:
-      UserError: a file cannot be read, or the utterances of the files differ.
+      UserError: a file cannot be read, the utterances of the files differ, or the
+        threshold is not finite.
     """
+    if not np.isfinite(threshold):
+        raise UserError(f"--threshold is {threshold}; it must be a finite number")
     system, labels = read_frames(frames), read_keys(keys)
     names = {name: segment_files.matching(labels, _names(name)) for name in system}
     unknown = sorted(name for name, key in names.items() if key is None)
@@ -87,7 +94,7 @@ def evaluate(
         given = np.array([by_name[key] for _, key in matched])
         if not np.isfinite(given).all():
             raise UserError(f"{scores} has scores that are not finite numbers")
-    return measure(utterances, given)
+    return measure(utterances, given, threshold)
 
 
 def _names(name: str) -> tuple[str, ...]:
@@ -211,4 +218,9 @@ def table(rates: SegmentRates) -> str:
         lines.append(f"  segments of {milliseconds:>3} ms  {percent(rate)}")
     lines.append(f"  range-based         {percent(rates.range_based)}")
     lines.append(f"  utterances          {percent(rates.utterance)}")
+    miss, false_alarm = map(percent, (rates.miss, rates.false_alarm))
+    lines.append(
+        f"at the threshold {rates.threshold:g}: {miss.strip()} % of the bona fide time "
+        f"is called spoof, {false_alarm.strip()} % of the spoofed time bona fide"
+    )
     return "\n".join(lines)

@@ -80,6 +80,9 @@ class SegmentRates:
       utterance: EER of utterances, each with the score that it is given.
       n_utterances, n_spoofed: utterances, and those with spoof in them.
       seconds, spoof_seconds: duration of all of them, and of the spoof.
+      threshold: of the two rates that follow; a frame with a score below it is spoof.
+      miss: fraction of the bona fide time that is called spoof.
+      false_alarm: fraction of the spoofed time that is called bona fide.
     """
 
     by_resolution: dict[int, float | None]
@@ -89,6 +92,9 @@ class SegmentRates:
     n_spoofed: int
     seconds: float
     spoof_seconds: float
+    threshold: float
+    miss: float | None
+    false_alarm: float | None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the attributes by name."""
@@ -152,13 +158,16 @@ def range_based_eer(utterances: Sequence[LabelledFrames]) -> float | None:
 
 
 def measure(
-    utterances: Sequence[LabelledFrames], scores: Array | None = None
+    utterances: Sequence[LabelledFrames],
+    scores: Array | None = None,
+    threshold: float = 0.0,
 ) -> SegmentRates:
     """Computes every rate of a set of utterances.
 
     Args:
       utterances: at least one.
       scores: (utterances,) score of each; None for that of its most suspicious frame.
+      threshold: for the rates of decisions.
 
     Returns:
       The rates.
@@ -168,6 +177,8 @@ def measure(
     is_spoofed = np.array([bool(x.spoof) for x in utterances])
     spoof = float(sum(x.spoof_seconds.sum() for x in utterances))
     bonafide = float(sum(x.bonafide_seconds.sum() for x in utterances))
+    rejected = sum(x.bonafide_seconds[x.score < threshold].sum() for x in utterances)
+    accepted = sum(x.spoof_seconds[x.score >= threshold].sum() for x in utterances)
     return SegmentRates(
         {round(1000 * FRAME * k): segment_eer(utterances, k) for k in RESOLUTIONS},
         range_based_eer(utterances),
@@ -176,6 +187,9 @@ def measure(
         int(is_spoofed.sum()),
         spoof + bonafide,
         spoof,
+        threshold,
+        float(rejected / bonafide) if bonafide else None,
+        float(accepted / spoof) if spoof else None,
     )
 
 

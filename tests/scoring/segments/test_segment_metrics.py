@@ -118,3 +118,13 @@ def test_given_utterance_scores_are_used():
 def test_scores_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="finite"):
         LabelledFrames([np.nan], [])
+
+
+def test_decisions_at_a_threshold_are_measured_in_time():
+    x = LabelledFrames([0.0, 1.0, -1.0], [(0.0, 0.005), (0.04, 0.06)], seconds=0.05)
+    rates = measure([x], threshold=0.5)
+    # bona fide: 15 ms below, 20 ms above; spoof: 5 and 10 ms, all below
+    assert rates.miss == pytest.approx(15 / 35) and rates.false_alarm == 0
+    rates = measure([x], threshold=0.0)
+    assert rates.miss == 0 and rates.false_alarm == pytest.approx(5 / 15)
+    assert measure([LabelledFrames([1.0], [])]).false_alarm is None
