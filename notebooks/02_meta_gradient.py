@@ -58,7 +58,7 @@ command = [
     "compare", "--workdir", str(RUNS), "--methods", "erm,mldg",
     "--config", f"{CONFIGS / 'debspoof_full.py'}{':smoke' if SMOKE else ''}",
     "--vary", f"objective.inner_lr={','.join(map(str, RATES))}",
-    "--seeds", f"0:{len(SEEDS)}", "--set", f"model.frontend.layers={2 if SMOKE else 4}",
+    "--seeds", f"0:{len(SEEDS)}", "--set", f"model.frontend.layers={1 if SMOKE else 4}",
     *(["--workers", "0"] if SMOKE else ["--set", "keep_every=80"]),
     "--resample", "speakers",
 ]  # fmt: skip

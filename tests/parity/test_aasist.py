@@ -58,8 +58,13 @@ def weights(batch):
     return np.random.default_rng(1).normal(size=(batch, 2))
 
 
-@pytest.mark.parametrize("train", [False, True])
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize(
+    ("kind", "train"),
+    [
+        ("head", False), ("head", True), ("raw", True),
+        pytest.param("raw", False, marks=pytest.mark.full),
+    ],
+)  # fmt: skip
 def test_logits_statistics_and_every_gradient(float64, kind, train):
     model, table, shape = CASES[kind]
     x = np.random.default_rng(0).normal(size=shape)
