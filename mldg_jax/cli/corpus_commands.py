@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,10 @@ def _build(arguments: argparse.Namespace) -> None:
         print(f"{folder} already exists; delete it to build it again")
     else:
         console.progress(report.short())
+        if console.is_quiet():  # but for what the user has to know
+            for remark in report.remarks:
+                if remark.startswith("warning"):
+                    print(remark, file=sys.stderr)
         print(f"{folder}: built; see {folder.parent / 'report.txt'} for its content")
     print(_next_steps(folder, arguments.name, arguments.data_dir))
 

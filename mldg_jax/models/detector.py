@@ -243,11 +243,12 @@ def _attributes(
     """Returns the attributes of a part after checking their names."""
     attributes = {k: v for k, v in config.items() if k != "kind"}
     known = found.__dataclass_fields__
+    names = ", ".join(k for k in known if k not in ("name", "parent"))
     for name in attributes.keys() - known.keys():
-        raise UserError(
-            f"model.{part}.{name} is unknown; {config['kind']} has "
-            f"{', '.join(k for k in known if k not in ('name', 'parent'))}"
-        )
+        has = f"has {names}" if names else "has no attributes"
+        if own_code.is_own(config["kind"]):
+            has += " (an attribute needs a type: dim: int = 64)"
+        raise UserError(f"model.{part}.{name} is unknown; {config['kind']} {has}")
     return attributes
 
 

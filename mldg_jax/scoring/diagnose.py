@@ -81,7 +81,9 @@ def match(
 
     If the two files have no name in common, extensions are ignored in both, and as few
     leading folders as it takes, as long as that keeps trials distinct: data/0.wav
-    matches 0, and FakeAVCeleb_v1.2/A/b.mp3 matches A/b.mp4.
+    matches 0, and FakeAVCeleb_v1.2/A/b.mp3 matches A/b.mp4. Where more trials match so,
+    a score belongs to the longest trial that its path ends with: x/a.wav and x/y/b.wav
+    match a and y/b.
 
     Args:
       scores: of a score file.
@@ -98,14 +100,8 @@ def match(
     names, known, wanted = (x.utterance.tolist() for x in (scores, everything, keys))
     trials = set(known)
     if not any(name in trials for name in names):
-        for depth in range(DEEPEST, 0, -1):
-            tails = [
-                [_tail(x, depth) for x in group] for group in (names, known, wanted)
-            ]
-            distinct = set(tails[1])
-            if len(distinct) == len(known) and not distinct.isdisjoint(tails[0]):
-                (names, known, wanted), trials = tails, distinct
-                break
+        names, known, wanted = _without_folders(names, known, wanted)
+        trials = set(known)
     row_of = dict(zip(reversed(names), reversed(range(len(names))), strict=True))
     rows = np.array([row_of.get(name, -1) for name in wanted], np.intp)
     if not np.any(rows >= 0):
@@ -161,10 +157,11 @@ def judge(score: np.ndarray, label: np.ndarray) -> list[Finding]:
         findings.append(
             Finding(
                 "shuffled",
-                f"the EER is {100 * rate:.2f} %, no better than chance: scores and "
-                "utterances seem unrelated",
-                "Write each score next to the utterance it was computed from (the "
-                "usual cause is a data loader that shuffles)",
+                f"the EER is {100 * rate:.2f} %, no better than chance: the detector "
+                "has learned too little or the trials are too few, or scores and "
+                "utterances are unrelated",
+                "If it should do better, write each score next to the utterance it was "
+                "computed from (the usual cause is a data loader that shuffles)",
             )
         )
     elif rate > 0.5:
@@ -189,6 +186,32 @@ def judge(score: np.ndarray, label: np.ndarray) -> list[Finding]:
             )
         )
     return findings
+
+
+def _without_folders(
+    names: list[str], known: list[str], wanted: list[str]
+) -> tuple[list[str], list[str], list[str]]:
+    """Shortens names of scores, all trials and wanted trials so that they match."""
+    found = names, known, wanted
+    matched: set[str] = set()
+    for depth in range(DEEPEST, 0, -1):
+        tails = tuple([_tail(x, depth) for x in group] for group in found)
+        distinct = set(tails[1])
+        if len(distinct) == len(known) and not distinct.isdisjoint(tails[0]):
+            found, matched = tails, distinct.intersection(tails[0])
+            break
+    if matched.issuperset(found[2]):
+        return found
+    # Paths of several depths: a score belongs to the trial that its path ends with.
+    whole = [_tail(x, DEEPEST) for x in known]
+    trials = set(whole)
+    ends = [
+        next((t for d in range(DEEPEST, 0, -1) if (t := _tail(x, d)) in trials), x)
+        for x in names
+    ]
+    if len(trials) == len(known) and len(trials.intersection(ends)) > len(matched):
+        found = ends, whole, [_tail(x, DEEPEST) for x in wanted]
+    return found
 
 
 def _tail(name: str, depth: int) -> str:

@@ -57,16 +57,25 @@ def test_a_quiet_training_says_nothing_but_its_result(data, tmp_path):
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_a_quiet_build_says_nothing_but_its_result(tmp_path):
+@pytest.mark.parametrize("speaker", ["s2", "s1"])
+def test_a_quiet_build_says_nothing_but_its_result_and_warnings(tmp_path, speaker):
     wave = 0.1 * np.random.default_rng(0).normal(size=8_000)
-    rows = ["path,label,attack"]
-    for name, label, attack in (("a", "bonafide", "-"), ("b", "spoof", "A1")):
+    rows = ["path,label,attack,split,speaker"]
+    for name, *columns in (
+        ("a", "bonafide", "-", "train", "s1"),
+        ("b", "spoof", "A1", "train", ""),
+        ("c", "bonafide", "-", "eval", speaker),
+    ):
         soundfile.write(tmp_path / f"{name}.wav", wave, 16_000)
-        rows.append(f"{tmp_path / name}.wav,{label},{attack}")
+        rows.append(",".join([f"{tmp_path / name}.wav", *columns]))
     (tmp_path / "mine.csv").write_text("\n".join(rows) + "\n")
     source = ["--source", tmp_path / "mine.csv", "--data-dir", tmp_path / "data"]
     quiet = mldg("corpus", "build", "manifest", *source, "--workers", "1", "-q")
-    assert not quiet.stderr and "built; see" in quiet.stdout
+    assert "built; see" in quiet.stdout
+    if speaker == "s1":  # is in train, too
+        assert quiet.stderr.startswith("warning: 1 human speaker is in more than one")
+    else:
+        assert not quiet.stderr
 
 
 @pytest.mark.parametrize("is_quiet", [True, False])

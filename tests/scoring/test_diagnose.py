@@ -120,6 +120,12 @@ def test_paths_are_matched_without_folders_and_suffix_where_that_is_clear(
     assert found(tmp_path, keys, names) == []  # by the folder too
     names = [f"x/{i // 2}.wav" for i in range(N)]
     assert found(tmp_path, keys, names) == ["wrong split"]  # each might be either
+    paths = ["sub/" * (i % 3) + name for i, name in enumerate(NAMES)]  # of any depth
+    keys.write_text(
+        "utterance,label\n"
+        + "".join(f"{x}.flac,{w}\n" for x, w in zip(paths, words, strict=True))
+    )
+    assert found(tmp_path, keys, [f"../w/{x}.ogg" for x in paths]) == []
 
 
 def test_the_command_names_the_fix_and_fails(tmp_path, keys, capsys):
