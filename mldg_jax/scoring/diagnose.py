@@ -195,10 +195,10 @@ def _without_folders(
     found = names, known, wanted
     matched: set[str] = set()
     for depth in range(DEEPEST, 0, -1):
-        tails = tuple([_tail(x, depth) for x in group] for group in found)
-        distinct = set(tails[1])
-        if len(distinct) == len(known) and not distinct.isdisjoint(tails[0]):
-            found, matched = tails, distinct.intersection(tails[0])
+        scored, every, some = ([_tail(x, depth) for x in group] for group in found)
+        distinct = set(every)
+        if len(distinct) == len(known) and not distinct.isdisjoint(scored):
+            found, matched = (scored, every, some), distinct.intersection(scored)
             break
     if matched.issuperset(found[2]):
         return found
