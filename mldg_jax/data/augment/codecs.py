@@ -68,7 +68,7 @@ def check(codec: str, otherwise: str = "remove the codec from augment.codec") ->
     try:
         _av(codec, otherwise).codec.Codec(encoder, "w")
     except ValueError:
-        where = "the wheels on PyPI do (pip install --force-reinstall av)"
+        where = "PyAV's wheels before version 19 have (pip install 'av<19')"
         if codec == "amrwb":
             where = (
                 "nor have the wheels on PyPI; one built with FFmpeg and vo-amrwbenc "
