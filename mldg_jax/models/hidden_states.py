@@ -31,10 +31,25 @@ def statistics(hidden: list[jax.Array]) -> dict[str, jax.Array]:
     }
 
 
-def standardised(head: nn.Module, hidden: list[jax.Array]) -> list[jax.Array]:
-    """Standardises every channel of every layer.
+def measured(head: nn.Module, hidden: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Returns the statistics of a head, its ``batch_stats``.
 
-    Call it in the head's compact method: the statistics are the head's ``batch_stats``.
+    Call it in the head's compact method.
+
+    Args:
+      head: the module that is being applied.
+      hidden: (batch, frames, width), one array per layer.
+
+    Returns:
+      ``shift`` and ``scale``, (layers, width) each; see ``statistics``.
+    """
+    shape = (len(hidden), hidden[0].shape[-1])
+    shift = head.variable("batch_stats", "shift", jnp.zeros, shape).value
+    return shift, head.variable("batch_stats", "scale", jnp.ones, shape).value
+
+
+def standardised(head: nn.Module, hidden: list[jax.Array]) -> list[jax.Array]:
+    """Standardises every channel of every layer, in the head's compact method.
 
     Args:
       head: the module that is being applied.
@@ -43,9 +58,7 @@ def standardised(head: nn.Module, hidden: list[jax.Array]) -> list[jax.Array]:
     Returns:
       The same shapes.
     """
-    shape = (len(hidden), hidden[0].shape[-1])
-    shift = head.variable("batch_stats", "shift", jnp.zeros, shape).value
-    scale = head.variable("batch_stats", "scale", jnp.ones, shape).value
+    shift, scale = measured(head, hidden)
     return [(h - m) * s for h, m, s in zip(hidden, shift, scale, strict=True)]
 
 

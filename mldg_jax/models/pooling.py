@@ -11,6 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mldg_jax.models.hidden_states import measured
+
 
 class PoolingHead(nn.Module):
     """Hidden states of every layer → logits.
@@ -45,10 +47,8 @@ class PoolingHead(nn.Module):
         Returns:
           (batch, frames, dim).
         """
-        shape = (len(hidden), hidden[0].shape[-1])
-        shift = self.variable("batch_stats", "shift", jnp.zeros, shape).value
-        scale = self.variable("batch_stats", "scale", jnp.ones, shape).value
-        weights = self.param("layer_weights", nn.initializers.zeros, shape[:1])
+        shift, scale = measured(self, hidden)
+        weights = self.param("layer_weights", nn.initializers.zeros, (len(hidden),))
         weights = jax.nn.softmax(weights)[:, None] * scale
         layers = zip(hidden, shift, weights, strict=True)
         x = cast(jax.Array, sum((h - m) * w for h, m, w in layers))

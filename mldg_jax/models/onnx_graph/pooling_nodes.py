@@ -7,6 +7,7 @@ import numpy as np
 from scipy.special import softmax
 
 from mldg_jax.models.onnx_graph.graph_builder import GraphBuilder
+from mldg_jax.models.onnx_graph.state_nodes import standardised
 from mldg_jax.models.onnx_graph.transformer_nodes import dense
 
 
@@ -29,18 +30,7 @@ def pooling(
     """
     weights = softmax(np.asarray(params["layer_weights"], np.float64))[:, None]
     factors = weights * np.asarray(batch_stats["scale"], np.float64)
-    # The shift is subtracted first: channels whose mean is many times their deviation
-    # would lose digits if the product were shifted.
-    terms = [
-        graph.op(
-            "Mul",
-            graph.op("Sub", x, graph.weight(f"shift_{i}", shift)),
-            graph.weight(f"factor_{i}", factor),
-        )
-        for i, (x, shift, factor) in enumerate(
-            zip(hidden, np.asarray(batch_stats["shift"]), factors, strict=True)
-        )
-    ]
+    terms = standardised(graph, {**batch_stats, "scale": factors}, hidden)
     x = graph.op("Sum", *terms)
     x = dense(graph, x, params["project"], "project")
     x = graph.op("Gelu", x, approximate="tanh")
