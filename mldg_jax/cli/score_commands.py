@@ -63,10 +63,9 @@ def _add_score(score: argparse.ArgumentParser) -> None:
     score.add_argument(
         "--overlap",
         type=float,
-        default=0.0,
         metavar="FRACTION",
         help="minimum overlap of the windows of --timeline, as a fraction of a window; "
-        "default: %(default)s, which takes as few windows as cover the recording",
+        "default: 0, which takes as few windows as cover the recording",
     )
     _add_segments(score)
 
@@ -99,6 +98,18 @@ def _add_segments(score: argparse.ArgumentParser) -> None:
         action="store_true",
         help="draw no figures, which take longer than scoring",
     )
+
+
+def _overlap(arguments: argparse.Namespace) -> float:
+    """Returns the overlap of the timeline's windows; refused without a timeline."""
+    if arguments.overlap is None:
+        return 0.0
+    if arguments.timeline is None:
+        raise UserError(
+            "--overlap applies to --timeline FOLDER: add it; a recording's score does "
+            "not depend on the overlap"
+        )
+    return arguments.overlap
 
 
 def _segments(arguments: argparse.Namespace) -> Any:
@@ -147,7 +158,7 @@ def _score(arguments: argparse.Namespace) -> int:
             arguments.audio,
             output=sys.stdout if arguments.output is None else arguments.output,
             timeline=arguments.timeline,
-            overlap=arguments.overlap,
+            overlap=_overlap(arguments),
             segments=_segments(arguments),
         )
     return 2 if failed else 0

@@ -82,8 +82,8 @@ def group(
     bonafide = corpus.label == BONAFIDE
     if len(attacks) < 2 or not bonafide.any():
         raise UserError(
-            f"{len(attacks)} attacks and {bonafide.sum()} bona fide utterances to "
-            "train on; meta-learning needs at least 2 attacks and 1 bona fide utterance"
+            f"attacks to train on: {len(attacks)}, bona fide utterances: "
+            f"{bonafide.sum()}; every method needs at least 2 and 1 of them"
         )
     speakers = sorted(set(corpus.speaker[bonafide]))
     return Domains(

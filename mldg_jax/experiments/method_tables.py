@@ -27,7 +27,7 @@ def files(comparison: Comparison) -> dict[str, str]:
 
     Returns:
       Text by file name: table.md, table.csv, table.tex; differences.svg, if there are
-      any; and, if any method has trained parameters, parameters.svg.
+      any; and, if methods differ in trained parameters, parameters.svg.
     """
     contents = {
         "table.md": markdown(comparison),
@@ -36,7 +36,7 @@ def files(comparison: Comparison) -> dict[str, str]:
     }
     if comparison.differences:
         contents["differences.svg"] = difference_plot.picture(comparison)
-    if any(row.parameters for row in comparison.rows.values()):
+    if len({row.parameters for row in comparison.rows.values()} - {0, None}) > 1:
         contents["parameters.svg"] = picture(comparison)
     return contents
 

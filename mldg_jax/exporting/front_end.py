@@ -48,12 +48,6 @@ def export_run(run: str | Path, folder: str | Path, form: str) -> str:
     parts = load_parameters(run)
     model = parts.config.model
     kind, options, tuned = model.frontend["kind"], model.lora, model.full
-    if kind not in front_ends.KINDS:
-        raise UserError(
-            f"{run} has a front-end of its own ({kind}), for which there is no class "
-            f"elsewhere to export to; only {', '.join(front_ends.KINDS)} can be "
-            "exported"
-        )
     if not options.rank and not (tuned and form == "merged"):
         other = ", and its front-end is the pretrained one: nothing to export"
         if tuned:

@@ -29,6 +29,7 @@ from mldg_jax.common.text_files import read_json
 
 CALIBRATION_FILE = "calibration.json"  # in a run's folder
 FIX = "calibrate again, with `mldg calibrate RUN`"
+FEWEST = 50  # trials of a class below which a warning is given
 
 
 class Calibration(NamedTuple):
@@ -190,6 +191,40 @@ def calibration_of(run: str | Path) -> Calibration | None:
     """
     path = Path(run) / CALIBRATION_FILE
     return load_calibration(path) if path.exists() else None
+
+
+def meaning_of(calibration: Calibration | None) -> str:
+    """Says what the scores of a detector are.
+
+    Args:
+      calibration: of its scores; None if they are not calibrated.
+
+    Returns:
+      Words to follow "scores are".
+    """
+    if calibration is None:
+        return (
+            "not calibrated: compare them only with each other; 0 has no meaning as a "
+            "threshold (see mldg calibrate)"
+        )
+    return "log-likelihood ratios: at 0 both classes are equally likely"
+
+
+def warning_of_few(n_bonafide: int, n_spoof: int) -> str:
+    """Says that a calibration is not reliable, if it is on few trials.
+
+    Args:
+      n_bonafide, n_spoof: number of trials it is fitted on.
+
+    Returns:
+      A sentence without a full stop; "" if there are at least ``FEWEST`` of each class.
+    """
+    counts = ((n_bonafide, "bona fide"), (n_spoof, "spoof"))
+    few = " and ".join(f"{number} {name}" for number, name in counts if number < FEWEST)
+    return few and (
+        f"a calibration on {few} utterances is not reliable: use at least {FEWEST} of "
+        "each class"
+    )
 
 
 def min_cllr(bonafide_scores: Array, spoof_scores: Array) -> float:

@@ -18,11 +18,10 @@ from mldg_jax.data.corpus import (
     corpus_sha256,
     load_split,
 )
-from mldg_jax.scoring.calibration import Calibration
+from mldg_jax.scoring.calibration import Calibration, warning_of_few
 
 log = logging.getLogger(__name__)
 
-FEWEST = 50  # trials of a class below which a warning is given
 EVALUATION_SPLITS = ("eval", "test")
 
 
@@ -140,20 +139,16 @@ def check_trials(labels: Array, utterances: int, trials: DevTrials | None) -> No
             "for all"
         )
     title = f"split {trials.split} of {trials.corpus}" if trials else "the split"
-    for name, label in (("bona fide", BONAFIDE), ("spoof", SPOOF)):
-        if not (labels == label).any():
+    counts = [int(np.sum(labels == label)) for label in (BONAFIDE, SPOOF)]
+    for name, number in zip(("bona fide", "spoof"), counts, strict=True):
+        if not number:
             raise UserError(
                 f"{title} has no {name} utterances, and calibration needs both "
                 "classes: choose another split or corpus"
             )
-        number = int(np.sum(labels == label))
-        number = min(number, utterances) if utterances else number
-        if number < FEWEST:
-            log.warning(
-                "a calibration on %d %s utterances is not reliable: use at least %d of "
-                "each class",
-                *(number, name, FEWEST),
-            )
+    used = [min(x, utterances) if utterances else x for x in counts]
+    if few := warning_of_few(*used):
+        log.warning("%s", few)
     if trials and trials.split in EVALUATION_SPLITS:
         log.warning(
             "%s looks like evaluation data: scores of these trials are then calibrated "

@@ -17,7 +17,11 @@ from mldg_jax.common import files, run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.common.text_files import read_json, visible
-from mldg_jax.scoring.calibration import Calibration, calibration_of
+from mldg_jax.scoring.calibration import (
+    Calibration,
+    calibration_of,
+    warning_of_few,
+)
 from mldg_jax.scoring.calibration_trials import trials_in_words
 from mldg_jax.scoring.card_terms import ON_HUB, limits
 from mldg_jax.scoring.outcome import System
@@ -214,11 +218,13 @@ def _scores(calibration) -> str:
             "with each other, but do not read them as probabilities or use 0 as a "
             "threshold."
         )
+    few = warning_of_few(calibration.n_bonafide, calibration.n_spoof)
     return text + (
         "It is the natural logarithm of a likelihood ratio, bona fide over spoof, "
         f"calibrated on {calibration.n_bonafide:,} bona fide and "
         f"{calibration.n_spoof:,} spoof utterances{trials_in_words(calibration)}. "
         "At 0 both are equally likely for a prior of one half."
+        + (f" **This is {few}.**" if few else "")
     )
 
 

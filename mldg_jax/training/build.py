@@ -1,8 +1,8 @@
-"""Builds the training step of a config.
+"""Builds the training step and the sampler of episodes of a config.
 
-``step`` and ``mldg`` take functions and know no config. This module makes those
-functions from the sections ``objective``, ``optimizer``, ``augment``, ``model`` and
-``compute``.
+``step``, ``mldg`` and ``loader`` take functions and values and know no config. This
+module makes them from the sections ``episode``, ``objective``, ``optimizer``,
+``augment``, ``model`` and ``compute``.
 """
 
 import functools
@@ -15,7 +15,10 @@ import jax.numpy as jnp
 
 from mldg_jax import mldg
 from mldg_jax.common.config import Config
+from mldg_jax.data import episodes, loader
+from mldg_jax.data.augment.host import span_of
 from mldg_jax.data.augment.section import from_config
+from mldg_jax.data.corpus import Corpus
 from mldg_jax.mldg import LossFn
 from mldg_jax.models.detector import Detector
 from mldg_jax.models.loss import cross_entropy
@@ -29,10 +32,49 @@ from mldg_jax.objectives import Objective
 from mldg_jax.step import Step, TrainState, augmented, init_state, make_step
 from mldg_jax.training import averaging, trajectory
 from mldg_jax.training.objective_section import (
+    BY_DOMAIN,
     build_objective,
     build_outer_optimizer,
     no_loss,
 )
+
+
+def build_sampler(
+    config: Config, domains: episodes.Domains, corpus: Corpus
+) -> Callable[..., Callable[[int], tuple[dict, dict]]]:
+    """Builds the sampler of a config's episodes.
+
+    Args:
+      config: config of the run.
+      domains: ``corpus``, grouped by ``episodes.group``.
+      corpus: the training corpus.
+
+    Returns:
+      ``loader.sampler``, which still takes ``devices`` and ``feature_cache``.
+    """
+    return functools.partial(
+        loader.sampler,
+        domains,
+        corpus,
+        seed=config.seed,
+        options=episode_options(config),
+        samples=config.crop_samples,
+        augment=from_config(config.augment)[0],
+        span=span_of(config.augment.speed),
+        with_domain=config.objective.name in BY_DOMAIN,
+    )
+
+
+def episode_options(config: Config) -> dict[str, Any]:
+    """Returns the options of ``episodes.sample_episode`` that a config sets.
+
+    Args:
+      config: config of the run.
+
+    Returns:
+      Values by name, see ``loader.SAMPLED``.
+    """
+    return {name: getattr(config.episode, name) for name in loader.SAMPLED}
 
 
 def build_step(

@@ -14,7 +14,6 @@ resumed run needs only its state and its config. New and resumed runs do the sam
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -27,8 +26,6 @@ from mldg_jax.common import provenance, run_folder
 from mldg_jax.common.config import Config
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import attack_folds, episodes, loader
-from mldg_jax.data.augment.host import span_of
-from mldg_jax.data.augment.section import from_config
 from mldg_jax.data.corpus import Corpus, trained_on
 from mldg_jax.models import pretrained
 from mldg_jax.models.detector import create_detector
@@ -44,7 +41,12 @@ from mldg_jax.training import (
     validation,
 )
 from mldg_jax.training.announcement import announced
-from mldg_jax.training.build import build_state, build_step
+from mldg_jax.training.build import (
+    build_sampler,
+    build_state,
+    build_step,
+    episode_options,
+)
 from mldg_jax.training.log import (
     Line,
     LoggedStep,
@@ -54,7 +56,6 @@ from mldg_jax.training.log import (
     open_log,
     progress_bar,
 )
-from mldg_jax.training.objective_section import BY_DOMAIN
 
 EXAMPLE_EPISODES = 4  # episodes for the statistics that standardise the head's input
 
@@ -127,7 +128,7 @@ def train(
         weights=config.episode.weights,
         by=config.episode.domains,
     )
-    make = _sampler(config, domains, corpus)
+    make = build_sampler(config, domains, corpus)
     if config.feature_cache:
         feature_cache.check(config)
     axis_name = parallel.axis_name(devices)
@@ -140,7 +141,7 @@ def train(
         step = announced(step, "the training step")
     episode_of = make(devices=parallel.local_shard(devices))
     drawn = episodes.sample_episode(
-        domains, seed=config.seed, step=0, **_episode_options(config)
+        domains, seed=config.seed, step=0, **episode_options(config)
     )
     # Fails here, before the weights are loaded, if an episode cannot be sharded.
     loader.shard_episode(drawn, *parallel.local_shard(devices))
@@ -278,26 +279,6 @@ def _check_agreement(first: int) -> None:
             f"this process read the checkpoint of step {first}, process 0 that of "
             f"{primary}: start all processes again, when none is left that still writes"
         )
-
-
-def _sampler(config: Config, domains: episodes.Domains, corpus: Corpus) -> Callable:
-    """Returns ``loader.sampler`` for a run; takes ``devices``, ``feature_cache``."""
-    return functools.partial(
-        loader.sampler,
-        domains,
-        corpus,
-        seed=config.seed,
-        options=_episode_options(config),
-        samples=config.crop_samples,
-        augment=from_config(config.augment)[0],
-        span=span_of(config.augment.speed),
-        with_domain=config.objective.name in BY_DOMAIN,
-    )
-
-
-def _episode_options(config: Config) -> dict[str, Any]:
-    """Returns the options of ``episodes.sample_episode`` that a config sets."""
-    return {name: getattr(config.episode, name) for name in loader.SAMPLED}
 
 
 def _log(run: finish.Run, first: int) -> AbstractContextManager[Callable[[Line], None]]:

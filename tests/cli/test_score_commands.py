@@ -32,3 +32,21 @@ def test_the_order_of_run_and_recordings(place, capsys, arguments, message):
     assert cli.main(["score", *arguments.split()]) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "needs"),
+    [
+        ("--overlap 0.5", "--timeline"),
+        ("--overlap 0", "--timeline"),
+        ("--threshold 1", "--segments"),
+        ("--segment-keys k", "--segments"),
+        ("--no-figures", "--segments"),
+    ],
+)
+def test_an_option_of_an_output_needs_the_output(place, capsys, option, needs):
+    command = ["score", "runs/quick/mldg-0", "a.wav", *option.split()]
+    assert cli.main(command) == 2
+    said = capsys.readouterr().err
+    assert f"{option.split()[0]} applies to {needs} FOLDER" in said
+    assert said.count("\n") == 1

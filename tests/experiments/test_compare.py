@@ -143,7 +143,9 @@ def comparison():
     return Comparison(
         columns={"pooled": "pooled"},
         rows={
-            "erm": MethodResult("erm", "erm", **common, eer=worse),
+            "erm": MethodResult(
+                "erm", "erm", **common | {"parameters": 500}, eer=worse
+            ),
             "mldg": MethodResult("mldg", "mldg", **common, eer={"pooled": rate}),
         },
         differences={
@@ -165,7 +167,7 @@ def test_tables(comparison):
     assert SCHEME.sentence() in files["table.md"]
     assert SCHEME.sentence() in method_tables.text(comparison)
     assert r"mldg & 1,000 & \textbf{10.00} $\pm$ 1.00 \\" in files["table.tex"]
-    assert r"erm & 1,000 & 12.00" in files["table.tex"]
+    assert r"erm & 500 & 12.00" in files["table.tex"]
     _, line = csv.DictReader(io.StringIO(files["table.csv"]))
     assert (line["method"], float(line["eer"]), float(line["p"])) == (
         "mldg",
@@ -178,13 +180,22 @@ def test_tables(comparison):
     assert "trained parameters" in words and "mldg" in words
 
 
+def test_equal_numbers_of_parameters_are_no_picture(comparison):
+    rows = {
+        name: dataclasses.replace(row, parameters=500)
+        for name, row in comparison.rows.items()
+    }
+    files = method_tables.files(dataclasses.replace(comparison, rows=rows))
+    assert "parameters.svg" not in files and "differences.svg" in files
+
+
 def test_json_has_what_scripts_read(comparison):
     found = json.loads(json.dumps(comparison.to_json()))
     assert found["columns"] == ["pooled"] and found["tune"] is False
     assert (found["seeds"], found["folds"]) == (2, 4)
     assert found["bootstrap"]["resampled"] == SCHEME.resampled()
     assert found["rows"]["erm"] == {
-        "method": "erm", "varied": {}, "parameters": 1000, "steps": 10,
+        "method": "erm", "varied": {}, "parameters": 500, "steps": 10,
         "evaluations": 400, "difference": {},
         "eer": {"pooled": {"eer": 0.12, "low": 0.05, "high": 0.2, "sd": 0.01,
                            "by_seed": [0.09, 0.11]}},

@@ -192,8 +192,8 @@ def test_few_trials_and_evaluation_trials_are_warned_of(caplog):
     check_trials(np.repeat([1, 0], [60, 50]), 0, trials)
     assert not caplog.messages
     check_trials(labels, 5, trials._replace(split="eval"))
-    few, few_too, data = caplog.messages
-    assert "5 bona fide utterances" in few and "5 spoof utterances" in few_too
+    few, data = caplog.messages
+    assert "on 5 bona fide and 5 spoof utterances is not reliable" in few
     assert "split eval of corpus looks like evaluation data" in data
     caplog.clear()
     check_trials(labels, 0, None)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 import yaml
 
 from mldg_jax import cli
@@ -70,7 +71,9 @@ def test_an_evaluation_is_added_with_a_warning_of_what_was_trained_on(
     assert len(json.loads((own_smoke_run / model_card.EVALUATIONS).read_text())) == 1
 
 
-def test_calibration_makes_scores_likelihood_ratios_and_the_card_says_so(own_smoke_run):
+def test_calibration_makes_scores_likelihood_ratios_and_the_card_says_so(
+    own_smoke_run, tmp_path, capsys
+):
     corpus = signals.corpus()
     label = corpus.label.copy()
     label[::9] = 1 - label[::9]  # a split without errors has no best scale
@@ -85,10 +88,15 @@ def test_calibration_makes_scores_likelihood_ratios_and_the_card_says_so(own_smo
     found = scorer.score_waveforms(fitted, clips)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert (fitted.calibration.n_bonafide, fitted.calibration.n_spoof) == (30, 30)
-    assert "calibrated on 30 bona fide and 30 spoof" in card(own_smoke_run)[1].replace(
-        "\n", " "
-    )
-    assert "not used for training" not in card(own_smoke_run)[1]  # nobody said so
+    text = card(own_smoke_run)[1].replace("\n", " ")
+    assert "calibrated on 30 bona fide and 30 spoof" in text
+    assert "not used for training" not in text  # nobody said so
+    few = "a calibration on 30 bona fide and 30 spoof utterances is not reliable"
+    assert few in text
+    soundfile.write(tmp_path / "a.wav", clips[0], 16_000)
+    capsys.readouterr()
+    assert cli.main(["score", str(own_smoke_run), str(tmp_path / "a.wav")]) == 0
+    assert few in capsys.readouterr().err
     # calibrating a calibrated run starts from its raw scores
     scorer.calibrate(own_smoke_run, corpus, utterances=30)
     assert scorer.load(own_smoke_run).calibration == fitted.calibration

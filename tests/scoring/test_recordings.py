@@ -1,12 +1,10 @@
 """Scoring recordings: formats, resuming, refusals; batching changes no score."""
 
-import io
 import os
 import signal
 import subprocess
 import sys
 import time
-import types
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -19,7 +17,7 @@ import mldg_jax
 from mldg_jax import cli
 from mldg_jax.common.errors import UserError
 from mldg_jax.models import split
-from mldg_jax.scoring import programs, recordings
+from mldg_jax.scoring import programs, recording_paths, recordings
 from mldg_jax.scoring.calibration import Calibration
 from mldg_jax.scoring.score_output import heading_of
 from mldg_jax.scoring.scorer import load, load_parameters, score_waveforms, stream
@@ -75,60 +73,11 @@ def test_a_folder_is_searched_and_what_cannot_be_scored_is_named(
     assert "(.doc: 1)" in captured.err
 
 
-def test_lists_and_standard_input_name_recordings(
-    smoke_run, folder, tmp_path, monkeypatch
-):
-    paths = [str(folder / "deep.wav"), str(folder / "phone.wav")]
-    listed = tmp_path / "some.txt"
-    listed.write_text("\n".join(paths) + "\n\n")
-    given = io.TextIOWrapper(io.BytesIO(f"{paths[0]}\n".encode()))
-    monkeypatch.setattr("sys.stdin", given)
-    assert recordings.collect([str(listed)]) == (paths, [])
-    assert recordings.collect(["-"]) == (paths[:1], [])
-    # each once, in the order of the command line
-    both, _ = recordings.collect([paths[1], str(listed), str(folder)])
-    assert both[:2] == [paths[1], paths[0]] and len(both) == len(set(both)) == 9
-
-
-def test_a_standard_input_without_a_list(monkeypatch):
-    """Closed, or open for writing only."""
-    with open(os.devnull, "wb") as unreadable:
-        stream = types.SimpleNamespace(buffer=unreadable)
-        for stdin in (None, stream):
-            monkeypatch.setattr("sys.stdin", stdin)
-            with pytest.raises(
-                UserError, match=r"input cannot be read \(.* instead of"
-            ):
-                recordings.collect(["-"])
-
-
 def test_nothing_to_score_is_refused(smoke_run, tmp_path):
     with pytest.raises(UserError, match="there is no audio file in this folder"):
-        recordings.collect([str(tmp_path)])
+        recording_paths.collect([str(tmp_path)])
     with pytest.raises(UserError, match=r"overlap is 1\.0 windows"):
         recordings.score(smoke_run, ["a.wav"], output=sys.stdout, overlap=1.0)
-
-
-def test_lists_have_comments_and_folders(folder, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "#take.wav").touch()
-    (tmp_path / "list.txt").write_text(f"# mine\n#take.wav\n{folder}/sub\n#x.wav\n")
-    sub = [str(folder / "sub" / name) for name in ("fifth.wav", "short.ogg")]
-    assert recordings.collect(["list.txt"]) == (["#take.wav", *sub], [])
-    (tmp_path / "list.txt").write_text("# nothing\n\n")
-    for name in ("list.txt", "list.csv", "list.m3u"):
-        (tmp_path / name).touch()
-        with pytest.raises(UserError, match="one path per line") as refusal:
-            recordings.collect([name])
-        assert len(str(refusal.value)) < 120
-
-
-def test_files_of_macos_are_passed_over(tmp_path, caplog):
-    for name in ("a.wav", "._a.wav", "b.doc", "c.doc"):
-        (tmp_path / name).touch()
-    caplog.set_level("INFO", logger="mldg_jax")
-    assert recordings.collect([str(tmp_path)])[0] == [str(tmp_path / "a.wav")]
-    assert "3 without an audio file's name (.doc: 2, ._*: 1)" in caplog.text
 
 
 def test_an_empty_folder_or_a_bad_list_stops_no_other(
@@ -247,27 +196,6 @@ def test_a_detector_prints_as_a_line(smoke_run):
     assert "not" not in repr(detector._replace(calibration=calibration))
 
 
-def test_paths_of_a_list_are_relative_to_the_working_directory(
-    tmp_path, monkeypatch, caplog
-):
-    folder = tmp_path / "lists"
-    folder.mkdir()
-    for name in ("a.wav", "b.wav"):
-        (folder / name).touch()
-    (folder / "all.txt").write_text("a.wav\nb.wav\n")
-    monkeypatch.chdir(tmp_path)
-    recordings.collect(["lists/all.txt"])
-    (said,) = caplog.records
-    assert "lists/all.txt: 2 of its paths" in said.getMessage()
-    assert "run the command in lists" in said.getMessage()
-    caplog.clear()
-    monkeypatch.chdir(folder)  # where they exist, and
-    assert recordings.collect(["all.txt"]) == (["a.wav", "b.wav"], [])
-    (folder / "all.txt").write_text("nowhere.wav\n")  # exist in neither place
-    recordings.collect(["all.txt"])
-    assert not caplog.records
-
-
 def test_a_killed_command_goes_on_where_it_was(smoke_run, tmp_path):
     audio = tmp_path / "audio"
     audio.mkdir()
@@ -336,7 +264,7 @@ def test_a_name_may_be_anything(smoke_run, tmp_path, capsys):
     part = Path(f"{output}.part")  # as if it had been stopped before its end
     stamped = [heading_of(smoke_run, 0)]
     for name, line in zip(
-        recordings.collect([str(folder)])[0][:7], lines, strict=False
+        recording_paths.collect([str(folder)])[0][:7], lines, strict=False
     ):
         stamped.append(f"{os.stat(name).st_size}:{os.stat(name).st_mtime_ns} {line}")
     part.write_text("\n".join(stamped) + "\n")
@@ -391,29 +319,6 @@ def test_an_output_that_cannot_be_is_refused_before_work(tmp_path, output, monke
     with pytest.raises(UserError, match=r"empty path|not a file|cannot write"):
         recordings.score("no/such/run", ["a.wav"], output=output)
     assert Path("file").read_text() == "kept" and not Path("/dev/full").is_file()
-
-
-def test_an_empty_path_is_not_this_folder(tmp_path):
-    with pytest.raises(UserError, match="an empty path"):
-        recordings.collect([""])
-
-
-@pytest.mark.parametrize("mark", ["utf-8-sig", "utf-16"])
-def test_lists_of_windows_are_read(tmp_path, mark):
-    path = tmp_path / "list.txt"
-    path.write_bytes("a.wav\r\n b\u2028.wav \r\n\r\nc d.wav".encode(mark))
-    listed, _ = recordings.collect([str(path)])
-    assert listed == ["a.wav", "b\u2028.wav", "c d.wav"]
-
-
-def test_lists_that_are_no_text_are_refused(tmp_path):
-    path = tmp_path / "list.txt"
-    path.write_bytes("é.wav\n".encode("latin-1"))
-    with pytest.raises(UserError, match=r"list.txt is not UTF-8 text \(byte 0xe9"):
-        recordings.collect([str(path)])
-    path.write_bytes(bytes(64))
-    with pytest.raises(UserError, match="not text"):
-        recordings.collect([str(path)])
 
 
 def test_one_bad_recording_never_stops_the_others(

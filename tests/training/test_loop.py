@@ -210,5 +210,5 @@ def test_an_impossible_config_is_refused_in_one_line(
 
 def test_one_attack_is_too_few(corpus, tmp_path):
     one = corpus.take(np.isin(corpus.attack, ["-", "A01"]))
-    with pytest.raises(UserError, match="1 attacks and 70 bona fide"):
+    with pytest.raises(UserError, match="train on: 1, bona fide utterances: 70"):
         loop.train(smoke("mldg"), tmp_path, one)

@@ -133,7 +133,7 @@ def test_ties_go_to_the_lower_loss_then_to_the_earlier():
         ("every=0", r"every is 0 and validation.attacks are A02, A05: set both"),
         ("attacks=[]", r"every is 3 and validation.attacks are none: set both"),
         ("keep=0", r"keep is 0; it must be 1"),
-        ("attacks=[A01, A02, A03, A04, A05]", r"1 attacks and 70 bona fide"),
+        ("attacks=[A01, A02, A03, A04, A05]", r"train on: 1, bona fide utterances: 70"),
     ],
 )
 def test_what_makes_no_sense_is_refused(override, message, tmp_path):

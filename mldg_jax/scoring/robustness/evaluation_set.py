@@ -27,8 +27,9 @@ from mldg_jax.data.corpus import (
     spread,
 )
 from mldg_jax.data.schema import BONAFIDE, NOT_STATED, SPOOF
-from mldg_jax.scoring import diagnose, key_files, recordings, trial_scores
+from mldg_jax.scoring import diagnose, key_files, trial_scores
 from mldg_jax.scoring.key_files import Keys
+from mldg_jax.scoring.recording_paths import collect
 from mldg_jax.scoring.score_files import Scores
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ def from_files(
     """Finds recordings on disk and their keys.
 
     Args:
-      arguments: recordings, folders and lists, see ``recordings.collect``.
+      arguments: recordings, folders and lists, see ``recording_paths.collect``.
       keys_path: the keys; see ``diagnose.match`` for how names are compared.
       subset: see ``key_files.subset``.
       limit: largest number of trials of each class; 0 for all.
@@ -112,7 +113,7 @@ def from_files(
     Raises:
       UserError: there are no recordings or no keys, or a trial has no recording.
     """
-    paths, problems = recordings.collect(arguments)
+    paths, problems = collect(arguments)
     if problems:
         raise problems[0]
     audio.check_decoders(paths)

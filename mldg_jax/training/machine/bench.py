@@ -19,16 +19,14 @@ from mldg_jax.common.config_values import with_values
 from mldg_jax.common.errors import UserError
 from mldg_jax.data import episodes, loader
 from mldg_jax.data.audio import SAMPLE_RATE
-from mldg_jax.data.augment.section import from_config
 from mldg_jax.data.corpus import Corpus
 from mldg_jax.models import pretrained, split
 from mldg_jax.models.detector import create_detector
 from mldg_jax.scoring import scorer
 from mldg_jax.training import lowered_step, parallel
-from mldg_jax.training.build import build_state, build_step
+from mldg_jax.training.build import build_sampler, build_state, build_step
 from mldg_jax.training.machine import noise_corpus, peaks
 from mldg_jax.training.machine.measurements import Benchmark, ProgramSpeed
-from mldg_jax.training.objective_section import BY_DOMAIN
 from mldg_jax.training.tpu_plan.flops import count_flops
 
 SCORE = "score"
@@ -172,16 +170,8 @@ def _training(shared: _Bench, limit: _Limit, program: str) -> ProgramSpeed:
     devices = shared.devices
     domains = episodes.group(shared.corpus)
     count = len(domains.attacks)
-    options = {name: getattr(config.episode, name) for name in loader.SAMPLED}
-    make = loader.sampler(
-        domains,
-        shared.corpus,
-        seed=0,
-        options=options,
-        samples=config.crop_samples,
-        augment=from_config(config.augment)[0],
-        with_domain=config.objective.name in BY_DOMAIN,
-        devices=parallel.local_shard(devices),
+    make = build_sampler(config, domains, shared.corpus)(
+        devices=parallel.local_shard(devices)
     )
     axis_name = parallel.axis_name(devices)
     detector = create_detector(config.model, axis_name, config.compute)
