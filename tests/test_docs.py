@@ -146,8 +146,8 @@ def test_scoring_from_python_runs(smoke_run, tmp_path, monkeypatch):
     (block,) = [
         x for x in documents.blocks(DOCS / "scoring.md") if x.language == "python"
     ]
-    (tmp_path / "runs/demo").mkdir(parents=True)
-    (tmp_path / "runs/demo/mldg-0").symlink_to(smoke_run)
+    (tmp_path / "runs/quick").mkdir(parents=True)
+    (tmp_path / "runs/quick/mldg-0").symlink_to(smoke_run)
     monkeypatch.chdir(tmp_path)
     names = {"waveform": np.sin(np.arange(16_000)), "sample_rate": 16_000}
     exec(compile(block.text, "scoring.md", "exec"), names)

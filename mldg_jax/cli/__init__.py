@@ -87,6 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output(sys.stdout)
         return 0
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _tell(_too_long(error.filename))
+            return 2
         refused = os.strerror(error.errno or 0) in REFUSALS
         if not (refused or error.errno == errno.EBADF) or error.filename:
             raise
@@ -107,6 +110,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     finally:
         hide_log()
+
+
+def _too_long(name: str | bytes | None) -> str:
+    """Says that a name is too long for a file, and shows its beginning."""
+    shown = visible(os.fsdecode(name or "")[:60])
+    return (
+        f"{shown}… is too long for the name of a file: a name has at most 255 bytes, a "
+        "path 4,095; separate several paths by spaces, outside of quotes"
+    )
 
 
 def _tell(message: str) -> None:

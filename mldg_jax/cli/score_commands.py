@@ -1,10 +1,10 @@
 """The command ``mldg score``."""
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from mldg_jax.cli.arguments import add_command
@@ -135,12 +135,12 @@ def _segments(arguments: argparse.Namespace) -> Any:
 
 def _check_order(run: str, audio: Sequence[str]) -> None:
     """Refuses recordings in the place of the run, and a run without recordings."""
-    if not audio and Path(run).is_file():
+    if not audio and os.path.isfile(run):
         raise UserError(f"{run} is a file; the run comes first: mldg score RUN {run}")
     if not audio:
         raise UserError(f"there is no recording: mldg score {run} your.wav")
-    runs = [x for x in audio if (Path(x) / "config.json").is_file()]
-    if runs and Path(run).is_file():
+    runs = [x for x in audio if os.path.isfile(os.path.join(x, "config.json"))]
+    if runs and os.path.isfile(run):
         others = [run, *(x for x in audio if x != runs[0])]
         command = shlex.join(["mldg", "score", runs[0], *others])
         raise UserError(f"{run} is a file; the run comes first: {command}")

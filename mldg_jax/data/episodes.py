@@ -83,7 +83,7 @@ def group(
     if len(attacks) < 2 or not bonafide.any():
         raise UserError(
             f"attacks to train on: {len(attacks)}, bona fide utterances: "
-            f"{bonafide.sum()}; every method needs at least 2 and 1 of them"
+            f"{bonafide.sum()}; it takes at least 2 attacks and 1 bona fide utterance"
         )
     speakers = sorted(set(corpus.speaker[bonafide]))
     return Domains(

@@ -71,9 +71,9 @@ def _entries(argument: str) -> list[str]:
     if argument == "-":
         argument = "standard input"
         text = text_files.decode(_standard_input(), argument)
-    elif suffix in LISTS and path.is_file():
+    elif suffix in LISTS and os.path.isfile(path):
         text = text_files.read_text(path)
-    elif suffix in OTHER_LISTS and path.is_file():
+    elif suffix in OTHER_LISTS and os.path.isfile(path):
         raise UserError(
             f"{argument} is not a recording; a list of recordings must be a "
             f"{' or '.join(LISTS)} file with one path per line"
@@ -96,7 +96,7 @@ def _check_paths(name: str, entries: Sequence[str]) -> None:
     """
     missing = [x for x in entries if not os.path.lexists(x)]
     parent, fix = Path(name).parent, ""
-    if Path(name).is_file() and any(os.path.exists(parent / x) for x in missing):
+    if os.path.isfile(name) and any(os.path.exists(parent / x) for x in missing):
         fix = (
             f"; they are in the list's folder: run the command in {parent}, or write "
             "absolute paths"

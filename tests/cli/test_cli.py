@@ -196,3 +196,35 @@ def test_nor_is_one_that_is_gone_before_the_first_line(tmp_path):
     keys.write_text("utterance,label\na,spoof\nb,bonafide\n")
     assert read_some(0, "check", scores, "--keys", keys) == (0, "", "")
     assert read_some(0, "score", "--help") == (0, "", "")
+
+
+LONG = "no-name-is-so-long" * 300
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"score {LONG} a.wav",
+        f"train --config {LONG} --workdir x",
+        f"train --config debspoof:erm --workdir x --data-dir {LONG}",
+        f"evaluate --scores A={LONG} --keys k",
+        f"corpus info {LONG}",
+        f"corpus build manifest --source {LONG}.csv",
+        f"export {LONG} x --format onnx",
+        f"calibrate {LONG}",
+    ],
+)
+def test_a_name_that_is_too_long_is_one_message(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(command.split()) == 2
+    said = capsys.readouterr().err
+    assert "is too long for the name of a file: a name has at most 255 bytes" in said
+    assert said.count("\n") == 1 and len(said) < 250
+
+
+def test_a_name_that_is_too_long_stops_no_other(smoke_run, recording, capsys):
+    names = [f"{LONG}.wav", str(recording), f"{LONG}.txt"]
+    assert cli.main(["score", str(smoke_run), *names]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.split()[0] == str(recording)
+    assert captured.err.count("too long") == 2
