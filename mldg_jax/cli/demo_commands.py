@@ -8,6 +8,7 @@ from typing import Any
 from mldg_jax.cli import corpus_commands
 from mldg_jax.cli.arguments import add_command, add_data_dir, add_overrides
 from mldg_jax.common.errors import UserError
+from mldg_jax.common.files import check_folder
 
 DEMO = "Build the corpus DebSpoof, train four methods on it and write a report."
 DEMO_DETAILS = """\
@@ -89,6 +90,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     for name, value in (_QUICK_DEFAULTS if arguments.quick else _DEFAULTS).items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, value)
+    check_folder(arguments.workdir)  # a mistake should show before minutes of building
     (_quick_demo if arguments.quick else _full_demo)(arguments)
 
 
@@ -96,7 +98,7 @@ def _full_demo(arguments: argparse.Namespace) -> None:
     from mldg_jax.experiments import method_tables
     from mldg_jax.experiments.demo import read_configs, run_demo
 
-    # Read the configs first: a mistake should show before minutes of building.
+    # Read the configs first, for the same reason.
     base = read_configs(arguments.config, arguments.overrides)
     corpus = corpus_commands.build_debspoof(arguments)
     workdir = Path(arguments.workdir)

@@ -75,6 +75,18 @@ def test_options_of_the_full_demo_are_refused(option, capsys):
     assert f"leave out {option[0]}, or --quick" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [[], ["--quick"]])
+def test_a_workdir_that_cannot_be_is_refused_before_a_corpus_is_built(
+    option, tmp_path, capsys
+):
+    (tmp_path / "file").touch()
+    data = ["--data-dir", str(tmp_path / "data")]
+    workdir = ["--workdir", str(tmp_path / "file")]
+    assert cli.main(["demo", *option, *data, *workdir]) == 2
+    assert "file is not a folder" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.mark.parametrize("score", [0.5, -0.5])
 def test_an_undetected_unseen_attack_is_explained(score, tmp_path):
     verdict = quick_demo.Verdict(tmp_path, "spoof", 0, True, "en", score, "")
