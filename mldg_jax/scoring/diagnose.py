@@ -193,9 +193,10 @@ def _without_folders(
 ) -> tuple[list[str], list[str], list[str]]:
     """Shortens names of scores, all trials and wanted trials so that they match."""
     found = names, known, wanted
+    paths = [[_parts(x) for x in group] for group in found]
     matched: set[str] = set()
     for depth in range(DEEPEST, 0, -1):
-        scored, every, some = ([_tail(x, depth) for x in group] for group in found)
+        scored, every, some = ([_tail(x, depth) for x in group] for group in paths)
         distinct = set(every)
         if len(distinct) == len(known) and not distinct.isdisjoint(scored):
             found, matched = (scored, every, some), distinct.intersection(scored)
@@ -203,21 +204,26 @@ def _without_folders(
     if matched.issuperset(found[2]):
         return found
     # Paths of several depths: a score belongs to the trial that its path ends with.
-    whole = [_tail(x, DEEPEST) for x in known]
+    whole = [_tail(x, DEEPEST) for x in paths[1]]
     trials = set(whole)
     ends = [
-        next((t for d in range(DEEPEST, 0, -1) if (t := _tail(x, d)) in trials), x)
-        for x in names
+        next((t for d in range(DEEPEST, 0, -1) if (t := _tail(x, d)) in trials), name)
+        for name, x in zip(names, paths[0], strict=True)
     ]
     if len(trials) == len(known) and len(trials.intersection(ends)) > len(matched):
-        found = ends, whole, [_tail(x, DEEPEST) for x in wanted]
+        found = ends, whole, [_tail(x, DEEPEST) for x in paths[2]]
     return found
 
 
-def _tail(name: str, depth: int) -> str:
-    """Returns the last parts of a path, without the extension."""
+def _parts(name: str) -> tuple[str, ...]:
+    """Returns the parts of a path, without the extension."""
     path = Path(name)
-    return "/".join([*path.parts[-depth:-1], path.stem])
+    return (*path.parts[:-1], path.stem)
+
+
+def _tail(parts: tuple[str, ...], depth: int) -> str:
+    """Returns the last parts of a path."""
+    return "/".join(parts[-depth:])
 
 
 def _malformed(problems: Sequence[str], lines: int) -> list[Finding]:
