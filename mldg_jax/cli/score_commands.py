@@ -24,6 +24,12 @@ examples:
   mldg score runs/partial my_recording.wav --segments where/
 """
 
+# The outputs and the options that apply to nothing else.
+OPTIONS_OF = {
+    "timeline": ("overlap",),
+    "segments": ("threshold", "segment_keys", "no_figures"),
+}
+
 
 def add(commands: Any) -> None:
     """Adds the command.
@@ -96,32 +102,24 @@ def _add_segments(score: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no-figures",
         action="store_true",
+        default=None,  # not given, as the other options of an output
         help="draw no figures, which take longer than scoring",
     )
 
 
-def _overlap(arguments: argparse.Namespace) -> float:
-    """Returns the overlap of the timeline's windows; refused without a timeline."""
-    if arguments.overlap is None:
-        return 0.0
-    if arguments.timeline is None:
-        raise UserError(
-            "--overlap applies to --timeline FOLDER: add it; a recording's score does "
-            "not depend on the overlap"
-        )
-    return arguments.overlap
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Refuses options of an output that is not asked for."""
+    for output, options in OPTIONS_OF.items():
+        for name in options if getattr(arguments, output) is None else ():
+            if getattr(arguments, name) is not None:
+                raise UserError(
+                    f"--{name.replace('_', '-')} applies to --{output} FOLDER: add it"
+                )
 
 
 def _segments(arguments: argparse.Namespace) -> Any:
     """Returns where to write spoofed parts; None if nothing asks for it."""
     if arguments.segments is None:
-        for name in ("threshold", "segment_keys"):
-            if getattr(arguments, name) is not None:
-                raise UserError(
-                    f"--{name.replace('_', '-')} applies to --segments FOLDER: add it"
-                )
-        if arguments.no_figures:
-            raise UserError("--no-figures applies to --segments FOLDER: add it")
         return None
     from mldg_jax.scoring.segments import segment_decisions
 
@@ -148,6 +146,7 @@ def _check_order(run: str, audio: Sequence[str]) -> None:
 
 def _score(arguments: argparse.Namespace) -> int:
     _check_order(arguments.run, arguments.audio)
+    _check_options(arguments)
 
     from mldg_jax.common import compile_cache
     from mldg_jax.scoring import recordings
@@ -158,7 +157,7 @@ def _score(arguments: argparse.Namespace) -> int:
             arguments.audio,
             output=sys.stdout if arguments.output is None else arguments.output,
             timeline=arguments.timeline,
-            overlap=_overlap(arguments),
+            overlap=arguments.overlap or 0.0,
             segments=_segments(arguments),
         )
     return 2 if failed else 0
